@@ -1,0 +1,49 @@
+"""A finding: one fault (or oddity) of one invoice, explained in English and Polish."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    """An error keeps the invoice from being sent; a warning travels with it."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault found in one document.
+
+    `rule` is a stable id in kebab case. `line` counts from 1 and `path` is an XPath without namespaces
+    (`/Faktura/Fa/P_1`); either is None when the fault has no place in the document. `raw` keeps the
+    words of the tool or service that reported it, when they are not ours.
+    """
+
+    rule: str
+    severity: Severity
+    message: str
+    message_pl: str
+    line: int | None = None
+    path: str | None = None
+    raw: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON shape of the API: rule, severity, message, message_pl, line, path and, if known, raw."""
+        shape: dict[str, Any] = {
+            "rule": self.rule,
+            "severity": self.severity.value,
+            "message": self.message,
+            "message_pl": self.message_pl,
+            "line": self.line,
+            "path": self.path,
+        }
+        if self.raw is not None:
+            shape["raw"] = self.raw
+        return shape
+
+
+def has_errors(findings: tuple[Finding, ...] | list[Finding]) -> bool:
+    """Tell whether any finding is an error."""
+    return any(finding.severity is Severity.ERROR for finding in findings)
