@@ -1,0 +1,75 @@
+"""The KSeF number: the 35 characters that the system gives to an accepted invoice.
+
+`5265877635-20250826-0100001AF629-AF`: the seller's NIP, the day of acceptance, a technical part of six
+bytes in upper-case hexadecimal, and a CRC-8 of everything before it. KSeF 1.0 wrote one more hyphen inside
+the technical part (36 characters); such numbers are still met when old invoices are corrected.
+Source: ksef-docs, faktury/numer-ksef.md; KSeF API 2.9, schema KsefNumber.
+"""
+
+import re
+from datetime import date
+
+CHECKSUMMED_LENGTH = 32
+"""Characters before the last hyphen of a present-day number; the checksum covers them, hyphens included."""
+
+_PATTERN = re.compile(
+    r"([1-9](?:[0-9][1-9]|[1-9][0-9])[0-9]{7})"
+    r"-(20[2-9][0-9]|2[1-9][0-9]{2}|[3-9][0-9]{3})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
+    r"-[0-9A-F]{6}(-?)[0-9A-F]{6}-([0-9A-F]{2})"
+)
+_NIP = re.compile(r"[1-9](?:[0-9][1-9]|[1-9][0-9])[0-9]{7}")
+_POLYNOMIAL = 0x07
+_TECHNICAL_BYTES = 6
+
+
+def _crc8_table() -> tuple[int, ...]:
+    table = []
+    for byte in range(256):
+        remainder = byte
+        for _ in range(8):
+            remainder = (remainder << 1) ^ (_POLYNOMIAL if remainder & 0x80 else 0)
+        table.append(remainder & 0xFF)
+    return tuple(table)
+
+
+_CRC8 = _crc8_table()
+
+
+def crc8(data: bytes) -> int:
+    """CRC-8 with polynomial 0x07, initial value 0, nothing reflected, no final XOR."""
+    remainder = 0
+    for byte in data:
+        remainder = _CRC8[remainder ^ byte]
+    return remainder
+
+
+def is_valid_ksef_number(text: str) -> bool:
+    """Whether the text has the form of a KSeF number, names a day that exists, and its checksum is right.
+
+    The checksum of the 36-character KSeF 1.0 form is not documented, so only its form is looked at.
+    """
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        return False
+    _, year, month, day, old_hyphen, checksum = match.groups()
+    try:
+        date(int(year), int(month), int(day))
+    except ValueError:
+        return False
+    return bool(old_hyphen) or crc8(text[:CHECKSUMMED_LENGTH].encode("ascii")) == int(checksum, 16)
+
+
+def make_ksef_number(nip: str, day: date, technical: bytes) -> str:
+    """The KSeF number of a seller, a day of acceptance and six technical bytes, checksum included.
+
+    Raises ValueError when the NIP does not have the form of one, the day lies before 2020, or `technical`
+    is not six bytes long.
+    """
+    if _NIP.fullmatch(nip) is None:
+        raise ValueError("the NIP of a KSeF number has ten digits and does not start with zero")
+    if day.year < 2020:
+        raise ValueError("KSeF numbers start in 2020")
+    if len(technical) != _TECHNICAL_BYTES:
+        raise ValueError("the technical part of a KSeF number has six bytes")
+    body = f"{nip}-{day:%Y%m%d}-{technical.hex().upper()}"
+    return f"{body}-{crc8(body.encode('ascii')):02X}"
