@@ -1,0 +1,100 @@
+"""The states of uploads, invoices and sessions, and the moves between them that are allowed.
+
+    invoice   received -> invalid | duplicate | queued
+              queued -> packed -> sent -> accepted | rejected | failed
+              packed | sent -> queued            (KSeF's own answer says that the session is dead)
+
+    upload    received -> reading -> in_progress -> completed
+              reading -> failed                  (it cannot be read to its end)
+
+    session   sealed -> packed -> opening -> open -> closing -> processing -> completed | failed
+              opening -> opening                 (no answer: an empty session may exist that nobody can fill)
+              any state before processing -> failed
+
+The database repeats the lists as constraints; `tests/app/domain/test_states.py` holds them together.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class InvoiceState(StrEnum):
+    """Where an invoice is. The last five are final."""
+
+    RECEIVED = "received"
+    QUEUED = "queued"
+    PACKED = "packed"
+    SENT = "sent"
+    INVALID = "invalid"
+    DUPLICATE = "duplicate"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether nothing more will happen to an invoice in this state."""
+        return self in FINAL_INVOICE_STATES
+
+
+FINAL_INVOICE_STATES: Final = frozenset(
+    {
+        InvoiceState.INVALID,
+        InvoiceState.DUPLICATE,
+        InvoiceState.ACCEPTED,
+        InvoiceState.REJECTED,
+        InvoiceState.FAILED,
+    }
+)
+
+INVOICE_MOVES: Final[dict[InvoiceState, frozenset[InvoiceState]]] = {
+    InvoiceState.RECEIVED: frozenset(
+        {InvoiceState.INVALID, InvoiceState.DUPLICATE, InvoiceState.QUEUED, InvoiceState.FAILED}
+    ),
+    InvoiceState.QUEUED: frozenset({InvoiceState.PACKED, InvoiceState.FAILED}),
+    InvoiceState.PACKED: frozenset({InvoiceState.SENT, InvoiceState.QUEUED, InvoiceState.FAILED}),
+    InvoiceState.SENT: frozenset(
+        {InvoiceState.ACCEPTED, InvoiceState.REJECTED, InvoiceState.QUEUED, InvoiceState.FAILED}
+    ),
+    **{state: frozenset() for state in FINAL_INVOICE_STATES},
+}
+
+
+class UploadState(StrEnum):
+    """Where an upload is. `completed` means that every invoice of it has its last state."""
+
+    RECEIVED = "received"
+    READING = "reading"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class SessionState(StrEnum):
+    """Where a session is. The state is written before the call that it names and again after it."""
+
+    SEALED = "sealed"
+    PACKED = "packed"
+    OPENING = "opening"
+    OPEN = "open"
+    CLOSING = "closing"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether the session has ended, well or not."""
+        return self in {SessionState.COMPLETED, SessionState.FAILED}
+
+
+SESSION_MOVES: Final[dict[SessionState, frozenset[SessionState]]] = {
+    SessionState.SEALED: frozenset({SessionState.PACKED, SessionState.FAILED}),
+    SessionState.PACKED: frozenset({SessionState.OPENING, SessionState.FAILED}),
+    SessionState.OPENING: frozenset({SessionState.OPENING, SessionState.OPEN, SessionState.FAILED}),
+    SessionState.OPEN: frozenset({SessionState.CLOSING, SessionState.FAILED}),
+    SessionState.CLOSING: frozenset({SessionState.CLOSING, SessionState.PROCESSING, SessionState.FAILED}),
+    SessionState.PROCESSING: frozenset({SessionState.COMPLETED, SessionState.FAILED}),
+    SessionState.COMPLETED: frozenset(),
+    SessionState.FAILED: frozenset(),
+}

@@ -1,0 +1,139 @@
+"""The tree of errors. A class answers: whose fault, what may the client be told, is another try worth it.
+
+`app.api.problems` is the one place that turns these into RFC 9457 documents.
+"""
+
+from typing import Any, ClassVar
+
+
+class DispatchError(Exception):
+    """Something in ksef-dispatch went wrong."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str | None = None, *, errors: list[dict[str, Any]] | None = None) -> None:
+        """`detail` is shown to the client for errors below 500; `errors` lists single faults."""
+        self.detail = detail or (self.__doc__ or self.title).splitlines()[0]
+        self.errors = errors
+        super().__init__(self.detail)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the trip back from a pool process with detail and errors intact."""
+        return (_rebuild, (type(self), self.detail, self.errors, self.__dict__))
+
+
+def _rebuild(
+    kind: type[DispatchError], detail: str, errors: list[dict[str, Any]] | None, state: dict[str, Any]
+) -> DispatchError:
+    error = kind.__new__(kind)
+    DispatchError.__init__(error, detail, errors=errors)
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(DispatchError):
+    """A setting is missing or wrong; the service does not start."""
+
+    code = "configuration"
+    title = "Wrong configuration"
+
+
+class RequestError(DispatchError):
+    """The request cannot be taken as it is; sending it again unchanged will not help."""
+
+    status = 400
+    code = "bad-request"
+    title = "Bad request"
+
+
+class Unauthorized(RequestError):
+    """The API key is missing, unknown or revoked."""
+
+    status = 401
+    code = "unauthorized"
+    title = "Unauthorized"
+
+
+class Forbidden(RequestError):
+    """The API key is valid but may not do this."""
+
+    status = 403
+    code = "forbidden"
+    title = "Forbidden"
+
+
+class NotFound(RequestError):
+    """There is no such thing for this tenant."""
+
+    status = 404
+    code = "not-found"
+    title = "Not found"
+
+
+class Conflict(RequestError):
+    """The request does not fit the present state."""
+
+    status = 409
+    code = "conflict"
+    title = "Conflict"
+
+
+class BodyTooLarge(RequestError):
+    """The body is larger than this installation takes."""
+
+    status = 413
+    code = "body-too-large"
+    title = "Body too large"
+
+
+class UnsupportedContentType(RequestError):
+    """The content type is none of those that can be read."""
+
+    status = 415
+    code = "unsupported-content-type"
+    title = "Unsupported content type"
+
+
+class DigestMismatch(RequestError):
+    """The body does not have the digest that its header declares."""
+
+    code = "digest-mismatch"
+    title = "Digest mismatch"
+
+
+class IdempotencyKeyReused(RequestError):
+    """The Idempotency-Key was used before with another body."""
+
+    status = 422
+    code = "idempotency-key-reused"
+    title = "Idempotency key reused"
+
+
+class InvalidInvoice(RequestError):
+    """The invoice breaks at least one rule; `errors` lists every finding."""
+
+    status = 422
+    code = "invalid-invoice"
+    title = "Invalid invoice"
+
+
+class UnreadableUpload(RequestError):
+    """The upload cannot be read to its end; `errors` says where it broke.
+
+    Raised while reading a stored body, after the 202: it ends up in the upload's `errors`, not in an HTTP answer.
+    """
+
+    status = 422
+    code = "unreadable-upload"
+    title = "Unreadable upload"
+
+
+class TryLater(DispatchError):
+    """The service is at a limit or a dependency is away; the same request may succeed later."""
+
+    status = 503
+    code = "try-later"
+    title = "Try again later"
+    retry_after_seconds: int = 5

@@ -1,0 +1,159 @@
+"""Every setting of the service, in one typed and frozen class. Nothing else reads the environment."""
+
+import os
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.errors import ConfigurationError
+
+
+class KsefEnvironment(StrEnum):
+    """The three environments of the ministry (ksef-docs, srodowiska.md)."""
+
+    TEST = "test"
+    DEMO = "demo"
+    PRODUCTION = "production"
+
+
+class LogFormat(StrEnum):
+    """How log lines look: `console` for people, `json` for machines, `auto` picks by whether a person watches."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+KSEF_URLS: Final = {
+    KsefEnvironment.TEST: "https://api-test.ksef.mf.gov.pl/v2",
+    KsefEnvironment.DEMO: "https://api-demo.ksef.mf.gov.pl/v2",
+    KsefEnvironment.PRODUCTION: "https://api.ksef.mf.gov.pl/v2",
+}
+
+
+class Settings(BaseSettings):
+    """Settings come from the environment (`KSEFD_...`) or from the TOML file that `KSEFD_CONFIG` names.
+
+    In the file a setting has its name without the prefix, in lower case: `data_dir = "/srv/ksefd"`. The environment wins.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="KSEFD_", frozen=True, extra="forbid")
+
+    data_dir: Path = Field(Path("var"), description="Folder for the embedded database, local blobs and the master key.")
+    database_url: str | None = Field(
+        None, description="PostgreSQL to use. Unset: an embedded server under the data folder.", repr=False
+    )
+    blob_url: str | None = Field(
+        None,
+        description="Object store for uploads, chunks, parts and UPOs (s3://, gs://, az://, file://). Unset: the data folder.",
+    )
+    ksef_env: KsefEnvironment = Field(KsefEnvironment.TEST, description="Which environment of KSeF to send to.")
+    ksef_url: str | None = Field(None, description="Base address of the KSeF API; overrides the environment's own.")
+    master_key_file: Path | None = Field(
+        None, description="32 bytes (hex or base64) that encrypt secrets at rest. Unset: made in the data folder."
+    )
+    linger_seconds: float = Field(
+        300, ge=0, le=86_400, description="How long a lane waits for more invoices before its session is sealed."
+    )
+    session_max_invoices: int = Field(
+        10_000, ge=1, le=10_000, description="Invoices in a session at most; KSeF's own answer may lower it."
+    )
+    part_bytes: int = Field(
+        100_000_000, ge=1_000, le=100_000_000, description="Size of a package part before encryption, in bytes."
+    )
+    pool_workers: int = Field(
+        default_factory=lambda: max(1, os.cpu_count() or 1), ge=1, le=256, description="Processes that check invoices."
+    )
+    upload_concurrency: int = Field(4, ge=1, le=64, description="Parts that one worker sends to KSeF at the same time.")
+    max_upload_bytes: int = Field(20_000_000_000, ge=1, description="Largest body of one upload, in bytes.")
+    spool_limit_bytes: int = Field(
+        100_000_000_000, ge=1, description="Bytes of uploads waiting to be read, in all; above it uploads get 503."
+    )
+    retention_days: int = Field(
+        90, ge=1, le=36_500, description="Days after which bytes of finished invoices are removed; rows and UPOs stay."
+    )
+    log_format: LogFormat = Field(LogFormat.AUTO, description="Log lines for people or for machines.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe log line shown.")
+    schema_dir: Path | None = Field(None, description="Folder with the official XSD files, instead of the package's.")
+    webhook_allow_http: bool = Field(False, description="Let webhook addresses be plain http; for tests and demos.")
+    webhook_allow_private: bool = Field(
+        False, description="Let webhook addresses be private or loopback; for tests and demos."
+    )
+    url: str = Field("http://127.0.0.1:8080", description="Address of the service, for the commands that talk to it.")
+    api_key: str | None = Field(None, description="API key for the commands that talk to the service.", repr=False)
+
+    @field_validator("ksef_url", "url")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/") if value else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return value
+
+    @model_validator(mode="after")
+    def _limits_fit_each_other(self) -> Self:
+        if self.max_upload_bytes > self.spool_limit_bytes:
+            raise ValueError("max_upload_bytes is above spool_limit_bytes: such an upload could never be taken")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from arguments, then the environment; `load_settings` passes the file's below both."""
+        return init_settings, env_settings
+
+    @property
+    def ksef_base_url(self) -> str:
+        """The KSeF API's base address, without a slash at its end."""
+        return self.ksef_url or KSEF_URLS[self.ksef_env]
+
+    @property
+    def checks_nip_checksums(self) -> bool:
+        """Only production refuses a NIP whose checksum is wrong (ksef-docs, srodowiska.md)."""
+        return self.ksef_env is KsefEnvironment.PRODUCTION
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings once, at the start. Raises ConfigurationError with one line that names the wrong one."""
+    values = _file_values(os.environ.get("KSEFD_CONFIG"))
+    for name in Settings.model_fields:
+        if f"KSEFD_{name.upper()}" in os.environ:
+            values.pop(name, None)
+    values.update(overrides)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        where = f"KSEFD_{name.upper()}: " if name else ""
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{where}{reason}") from error
+
+
+def _file_values(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        with Path(path).open("rb") as file:
+            raw = tomllib.load(file)
+    except OSError as error:
+        raise ConfigurationError(f"KSEFD_CONFIG: cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"KSEFD_CONFIG: {path} is not TOML: {error}") from error
+    return {key.lower().removeprefix("ksefd_"): value for key, value in raw.items()}
