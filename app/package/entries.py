@@ -1,0 +1,97 @@
+"""Ready entries: a document compressed once, at intake, in the form in which a package takes it over."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, cast
+
+from isal import isal_zlib
+
+from app.package.errors import MalformedEntry
+from app.package.limits import MAX_ENTRY_NAME_BYTES
+
+# Raw DEFLATE, 32 KiB window, no zlib or gzip wrapping: what stands between a ZIP's local headers.
+_RAW_DEFLATE: Final = -15
+
+# Measured on the official FA(3) samples (4 KB each, one core): level 1 makes 371 MB/s at 35.6 % of the size,
+# level 2 365 MB/s at 35.5 %, level 3 269 MB/s at 35.2 %, level 0 814 MB/s at 42.9 %. zlib's own level 1
+# makes 103 MB/s at 35.6 %. Beyond level 1 time buys next to nothing on documents this small.
+_LEVEL: Final = 1
+
+_DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+\.xml")
+
+
+@dataclass(frozen=True, slots=True)
+class PackageEntry:
+    """One document ready for a package.
+
+    `name` is flat ASCII ending in `.xml`; `crc32` and `size` (bytes) are the document's; `compressed` is
+    its raw DEFLATE stream. Nothing is checked here: the writers check what they rely on.
+    """
+
+    name: str
+    crc32: int
+    size: int
+    compressed: bytes | memoryview
+
+
+def compress(document: bytes) -> bytes:
+    """Return the document as one complete raw DEFLATE stream.
+
+    The bytes are not promised to be the same on another kind of processor or another version of isal, only
+    to inflate to the document; what must be repeatable is kept, not made again.
+    """
+    return isal_zlib.compress(document, _LEVEL, _RAW_DEFLATE)
+
+
+def crc32(document: bytes) -> int:
+    """Return the CRC-32 of the document, as ZIP and gzip count it."""
+    return isal_zlib.crc32(document)
+
+
+def compress_entry(name: str, document: bytes) -> PackageEntry:
+    """Return the ready entry of a document. Raises MalformedEntry if the name does not fit a package."""
+    return PackageEntry(check_name(name), crc32(document), len(document), compress(document))
+
+
+def decompress(data: bytes | memoryview, size: int) -> bytes:
+    """Inflate one complete raw DEFLATE stream that must hold exactly `size` bytes.
+
+    Never holds more than `size` + 1 bytes of output, whatever the stream claims. Raises MalformedEntry when
+    the stream is damaged, cut, followed by other bytes, or of another size.
+    """
+    inflater = isal_zlib.decompressobj(_RAW_DEFLATE)
+    try:
+        document = inflater.decompress(data, size + 1)
+    except _DEFLATE_ERROR as error:
+        raise MalformedEntry(f"The entry's compressed data are damaged: {error}") from error
+    if len(document) > size:
+        raise MalformedEntry(f"The entry inflates to more than the {size} bytes on record")
+    if not inflater.eof:
+        raise MalformedEntry("The entry's compressed data end too early")
+    if len(document) != size:
+        raise MalformedEntry(f"The entry inflates to {len(document)} bytes, {size} are on record")
+    if inflater.unused_data:
+        raise MalformedEntry("The entry's compressed data are followed by other bytes")
+    return document
+
+
+def document_of(entry: PackageEntry) -> bytes:
+    """Return the document inside a ready entry. Raises MalformedEntry if size or CRC-32 do not hold."""
+    document = decompress(entry.compressed, entry.size)
+    if crc32(document) != entry.crc32:
+        raise MalformedEntry(f"Entry {entry.name} does not have the CRC-32 on record")
+    return document
+
+
+def check_name(name: str) -> str:
+    """Return the name if a package may carry it: `[A-Za-z0-9._-]`, at most 100 bytes, ending in `.xml`.
+
+    KSeF documents nothing about other names, so we send none. Raises MalformedEntry.
+    """
+    if len(name) > MAX_ENTRY_NAME_BYTES or _NAME.fullmatch(name) is None:
+        raise MalformedEntry(
+            f"Entry name {name[:120]!r} is not made of 1 to 100 of A-Z a-z 0-9 . _ - ending in .xml"
+        )
+    return name
