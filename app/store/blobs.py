@@ -1,0 +1,246 @@
+"""Bytes in an object store: uploads, chunks, parts, UPOs. A local folder by default, any object store by URL.
+
+A blob is durable when its writer's `close` returns: object stores promise that themselves, for the local folder the file
+and the folders above it are synced here, since obstore does not.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import anyio
+import anyio.to_thread
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from app.errors import TryLater
+
+_READ_BYTES: Final = 1 << 20
+_WRITE_BYTES: Final = 1 << 20
+
+
+class BlobStoreUnavailable(TryLater):
+    """The blob store does not take or give bytes; nothing was acknowledged."""
+
+    code = "blob-store-unavailable"
+    title = "Blob store unavailable"
+
+
+class BlobMissing(TryLater):
+    """A blob that a row speaks of is not there."""
+
+    status = 500
+    code = "blob-missing"
+    title = "Blob missing"
+
+
+class BlobStore:
+    """Blobs by key (`uploads/...`, `chunks/...`, `sessions/...`, `upo/...`)."""
+
+    def __init__(self, url: str | None, data_dir: Path) -> None:
+        """`url` names an object store; without one the blobs are files below `data_dir/blobs`."""
+        self._folder: Path | None = None
+        self._store: ObjectStore
+        if url is None or url.startswith("file://"):
+            folder = Path(url.removeprefix("file://")) if url else data_dir / "blobs"
+            self._folder = folder.expanduser().resolve()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._store = LocalStore(prefix=self._folder)
+        else:
+            self._store = from_url(url)
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Store a small blob whole, durably; an old one under the key is replaced at once."""
+        try:
+            await obstore.put_async(self._store, key, data, use_multipart=False)
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not take the bytes") from error
+        if self._folder is not None:
+            await anyio.to_thread.run_sync(self._sync, key)
+
+    def put_blocking(self, key: str, data: bytes) -> None:
+        """Do what `put` does, from a thread."""
+        try:
+            obstore.put(self._store, key, data, use_multipart=False)
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not take the bytes") from error
+        self._sync(key)
+
+    def writer(self, key: str) -> "BlobWriter":
+        """Open a blob for writing as bytes arrive, on the event loop. It exists once `close` has returned."""
+        return BlobWriter(self, key)
+
+    def blocking_writer(self, key: str) -> "BlockingBlobWriter":
+        """Open a blob for writing from a thread. It exists once `close` has returned."""
+        return BlockingBlobWriter(self, key)
+
+    async def read(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Read a small blob, or a range of one."""
+        try:
+            if length is None:
+                result = await obstore.get_async(self._store, key)
+                return bytes(await result.bytes_async())[start:]
+            return bytes(await obstore.get_range_async(self._store, key, start=start, length=length))
+        except (FileNotFoundError, NotFoundError) as error:
+            raise BlobMissing(f"the blob {key} is missing") from error
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not give the bytes") from error
+
+    def read_blocking(self, key: str, *, start: int, length: int) -> bytes:
+        """Read a range of a blob from a thread."""
+        try:
+            return bytes(obstore.get_range(self._store, key, start=start, length=length))
+        except (FileNotFoundError, NotFoundError) as error:
+            raise BlobMissing(f"the blob {key} is missing") from error
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not give the bytes") from error
+
+    async def stream(self, key: str, *, chunk_bytes: int = _READ_BYTES) -> AsyncIterator[bytes]:
+        """Give a blob's bytes piece by piece."""
+        try:
+            result = await obstore.get_async(self._store, key)
+            async for piece in result.stream(min_chunk_size=chunk_bytes):
+                yield bytes(piece)
+        except (FileNotFoundError, NotFoundError) as error:
+            raise BlobMissing(f"the blob {key} is missing") from error
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not give the bytes") from error
+
+    def open_blocking(self, key: str) -> IO[bytes]:
+        """Open a blob as a seekable file for a thread that reads it from front to back."""
+        if self._folder is not None:
+            try:
+                return (self._folder / key).open("rb", buffering=_READ_BYTES)
+            except FileNotFoundError as error:
+                raise BlobMissing(f"the blob {key} is missing") from error
+        try:
+            # obstore's reader has read, seek and tell with a buffer of its own, which is all that readers here use.
+            return cast("IO[bytes]", obstore.open_reader(self._store, key, buffer_size=8 * _READ_BYTES))
+        except (FileNotFoundError, NotFoundError) as error:
+            raise BlobMissing(f"the blob {key} is missing") from error
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not give the bytes") from error
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove blobs; those that are gone already do not matter."""
+        for key in keys:
+            try:
+                await obstore.delete_async(self._store, key)
+            except (FileNotFoundError, NotFoundError):
+                continue
+            except (BaseError, OSError) as error:
+                raise BlobStoreUnavailable("the blob store did not remove a blob") from error
+
+    async def list_keys(self, prefix: str) -> AsyncIterator[str]:
+        """Give every key below a prefix (a folder name without a slash at its end)."""
+        stream = obstore.list(self._store, prefix=prefix)
+        try:
+            async for page in stream:
+                for meta in cast("Iterable[Any]", page):
+                    yield meta["path"]
+        except (FileNotFoundError, NotFoundError):
+            return
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not list its blobs") from error
+
+    def _sync(self, key: str) -> None:
+        if self._folder is None:
+            return
+        path = self._folder / key
+        try:
+            _fsync(path)
+            # A new name is durable only when the folder that holds it is, up to the first folder that was there before.
+            for parent in path.parents:
+                _fsync(parent)
+                if parent == self._folder:
+                    break
+        except OSError as error:
+            raise BlobStoreUnavailable("the blob store could not make the bytes durable") from error
+
+
+class BlobWriter:
+    """Writes one blob from the event loop. Leave with `close` (durable) or `abort` (nothing remains)."""
+
+    def __init__(self, blobs: BlobStore, key: str) -> None:
+        self.key = key
+        self._blobs = blobs
+        self._file = obstore.open_writer_async(blobs._store, key, buffer_size=_WRITE_BYTES)
+        self._pending = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; they are handed on a megabyte at a time."""
+        self._pending += data
+        if len(self._pending) >= _WRITE_BYTES:
+            await self._flush()
+
+    async def close(self) -> None:
+        """Make the blob durable and visible under its key."""
+        await self._flush()
+        try:
+            await self._file.close()
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not take the bytes") from error
+        if self._blobs._folder is not None:
+            await anyio.to_thread.run_sync(self._blobs._sync, self.key)
+
+    async def abort(self) -> None:
+        """Drop what was written. The store may hold the blob for a moment, so it is closed and then removed."""
+        self._pending.clear()
+        try:
+            await self._file.close()
+        except (BaseError, OSError):
+            # Without a close there is no blob under the key; maintenance removes partial files.
+            return
+        await self._blobs.delete([self.key])
+
+    async def _flush(self) -> None:
+        if not self._pending:
+            return
+        data, self._pending = bytes(self._pending), bytearray()
+        try:
+            await self._file.write(data)
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not take the bytes") from error
+
+
+class BlockingBlobWriter:
+    """Writes one blob from a thread. Leave with `close` (durable) or `abort` (nothing remains)."""
+
+    def __init__(self, blobs: BlobStore, key: str) -> None:
+        self.key = key
+        self._blobs = blobs
+        self._file = obstore.open_writer(blobs._store, key, buffer_size=_WRITE_BYTES)
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        try:
+            self._file.write(data)
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not take the bytes") from error
+
+    def close(self) -> None:
+        """Make the blob durable and visible under its key."""
+        try:
+            self._file.close()
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not take the bytes") from error
+        self._blobs._sync(self.key)
+
+    def abort(self) -> None:
+        """Drop what was written."""
+        try:
+            self._file.close()
+            obstore.delete(self._blobs._store, self.key)
+        except (BaseError, OSError):
+            # Without a close there is no blob under the key; maintenance removes partial files.
+            return
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

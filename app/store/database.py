@@ -1,0 +1,104 @@
+"""Connections to PostgreSQL and the queries of `sql/`. The only border where psycopg's errors become ours."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, LiteralString, cast
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from app.errors import TryLater
+
+
+Connection = AsyncConnection[DictRow]
+
+_NAME: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+class DatabaseUnavailable(TryLater):
+    """The database does not answer; nothing was changed, the same call may succeed later."""
+
+    code = "database-unavailable"
+    title = "Database unavailable"
+
+
+@cache
+def queries(noun: str) -> Mapping[str, LiteralString]:
+    """Read `sql/<noun>.sql` once and give its queries by name. Values are bound by the driver, never pasted in."""
+    text = files("app.store").joinpath("sql", f"{noun}.sql").read_text(encoding="utf-8")
+    pieces = _NAME.split(text)[1:]
+    named = {
+        name: cast("LiteralString", body.strip()) for name, body in zip(pieces[::2], pieces[1::2], strict=True)
+    }
+    if len(named) != len(pieces) // 2:
+        raise ValueError(f"{noun}.sql names a query twice")
+    return named
+
+
+class Database:
+    """A pool of connections. Rows come as dictionaries; each `transaction` is committed at its end or not at all."""
+
+    def __init__(self, url: str, *, max_connections: int = 10) -> None:
+        """`max_connections` bounds what this process takes of the server's connections."""
+        self.url = url
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            connection_class=cast("type[Connection]", AsyncConnection),
+            min_size=1,
+            max_size=max_connections,
+            open=False,
+            timeout=15,
+            kwargs={"row_factory": dict_row, "autocommit": True},
+            check=AsyncConnectionPool.check_connection,
+            name="ksefd",
+        )
+
+    async def open(self) -> None:
+        """Connect; raises DatabaseUnavailable when the server does not answer within fifteen seconds."""
+        try:
+            await self._pool.open(wait=True, timeout=15)
+        except PoolTimeout as error:
+            await self._pool.close()
+            raise DatabaseUnavailable("the database does not answer") from error
+
+    async def close(self) -> None:
+        """Give all connections back. Safe to call twice."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection outside a transaction: each statement stands for itself."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise DatabaseUnavailable("the database does not answer") from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection inside a transaction: committed when the block ends, rolled back when it raises."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch_all(self, query: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[DictRow]:
+        """Run one query by itself and return all rows."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(query, parameters)
+            return await cursor.fetchall()
+
+    async def fetch_one(self, query: LiteralString, parameters: Mapping[str, Any] | None = None) -> DictRow | None:
+        """Run one query by itself and return its first row, or None."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(query, parameters)
+            return await cursor.fetchone()
+
+    async def execute(self, query: LiteralString, parameters: Mapping[str, Any] | None = None) -> int:
+        """Run one statement by itself and return how many rows it changed."""
+        async with self.connection() as connection:
+            cursor = await connection.execute(query, parameters)
+            return cursor.rowcount

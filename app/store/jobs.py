@@ -1,0 +1,76 @@
+"""Deferring jobs to Procrastinate. A job carries an id and nothing more; `workers` says what each task does.
+
+A job that must follow a change is deferred on the connection of that change, so that both are committed or neither is.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued
+
+from app.store.database import Connection
+
+
+class Task(StrEnum):
+    """The tasks, in the order in which an invoice meets them."""
+
+    READ_UPLOAD = "intake.read_upload"
+    CHECK_SINGLES = "intake.check_singles"
+    SEAL_LANE = "sealing.seal_lane"
+    PACK_SESSION = "packing.pack_session"
+    DISPATCH_SESSION = "dispatch.dispatch_session"
+    TRACK_SESSION = "tracking.track_session"
+    DELIVER_EVENT = "webhooks.deliver_event"
+    DROP_BLOBS = "maintenance.drop_blobs"
+
+
+# Queues by what a stage spends: a worker gives each its own number of concurrent jobs, so that none starves another.
+QUEUES: Final[dict[Task, str]] = {
+    Task.READ_UPLOAD: "intake",
+    Task.CHECK_SINGLES: "intake",
+    Task.SEAL_LANE: "sealing",
+    Task.PACK_SESSION: "packing",
+    Task.DISPATCH_SESSION: "dispatch",
+    Task.TRACK_SESSION: "tracking",
+    Task.DELIVER_EVENT: "webhooks",
+    Task.DROP_BLOBS: "maintenance",
+}
+
+
+class JobQueue:
+    """Defers jobs by name; knows nothing of what they do."""
+
+    def __init__(self, database_url: str, *, max_connections: int = 4) -> None:
+        self.app = App(
+            connector=PsycopgConnector(conninfo=database_url, min_size=1, max_size=max_connections), worker_defaults={}
+        )
+
+    async def defer(
+        self,
+        task: Task,
+        *,
+        connection: Connection,
+        lock: str | None = None,
+        once: str | None = None,
+        at: datetime | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Add a job on this connection.
+
+        Jobs with the same `lock` run one after the other. With `once`, nothing is added while a job of that name waits;
+        such a job must be deferred after the commit of what it has to see, since the waiting one may start at any time.
+        """
+        deferrer = self.app.configure_task(
+            task.value, queue=QUEUES[task], lock=lock, queueing_lock=once, schedule_at=at, connection=connection
+        )
+        if once is None:
+            await deferrer.defer_async(**arguments)
+            return
+        try:
+            # A savepoint: the refusal must not spoil a transaction around it.
+            async with connection.transaction():
+                await deferrer.defer_async(**arguments)
+        except AlreadyEnqueued:
+            return

@@ -1,0 +1,318 @@
+"""The first tables: tenants, uploads, chunks, invoices, sessions, events, and Procrastinate's own.
+
+Runs before the code. Revises nothing.
+"""
+
+from alembic import op
+from procrastinate.schema import SchemaManager
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+TABLES = """
+CREATE TABLE tenants (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    public_id uuid NOT NULL UNIQUE,
+    nip text NOT NULL UNIQUE CHECK (nip ~ '^[0-9]{10}$'),
+    name text NOT NULL,
+    credential_kind text NOT NULL CHECK (credential_kind IN ('self_signed', 'certificate', 'ksef_token')),
+    -- Encrypted under the master key: certificate and key, or the token.
+    credential bytea NOT NULL,
+    compression text NOT NULL DEFAULT 'zip' CHECK (compression IN ('zip', 'targz')),
+    created_at timestamptz NOT NULL,
+    disabled_at timestamptz
+);
+
+CREATE TABLE api_keys (
+    id uuid PRIMARY KEY,
+    tenant_id integer NOT NULL REFERENCES tenants,
+    label text NOT NULL,
+    secret_sha256 bytea NOT NULL,
+    created_at timestamptz NOT NULL,
+    last_used_at timestamptz,
+    revoked_at timestamptz
+);
+
+-- One row a tenant, encrypted: the access and refresh tokens that all workers share.
+CREATE TABLE ksef_tokens (
+    tenant_id integer PRIMARY KEY REFERENCES tenants,
+    tokens bytea NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+-- What may share a session. `flush_requested_at`: seal everything that arrived before this moment.
+CREATE TABLE lanes (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id integer NOT NULL REFERENCES tenants,
+    form_code text NOT NULL,
+    offline_mode boolean NOT NULL,
+    compression text NOT NULL CHECK (compression IN ('zip', 'targz')),
+    flush_requested_at timestamptz,
+    UNIQUE (tenant_id, form_code, offline_mode, compression)
+);
+
+CREATE TABLE uploads (
+    id uuid PRIMARY KEY,
+    tenant_id integer NOT NULL REFERENCES tenants,
+    -- zip, targz, tar, ndjson, multipart, xml; 'invoices' is a group of single posts that were made durable together.
+    kind text NOT NULL,
+    boundary text,
+    state text NOT NULL CHECK (state IN ('received', 'reading', 'in_progress', 'completed', 'failed')),
+    blob_key text,
+    bytes bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    reference text,
+    idempotency_key text,
+    offline_mode boolean NOT NULL DEFAULT false,
+    flush boolean NOT NULL DEFAULT false,
+    atomic boolean NOT NULL DEFAULT false,
+    -- The checkpoint of reading: entries before this one are in committed chunks.
+    next_entry integer NOT NULL DEFAULT 0,
+    errors jsonb NOT NULL DEFAULT '[]',
+    created_at timestamptz NOT NULL,
+    read_at timestamptz,
+    completed_at timestamptz,
+    received integer NOT NULL DEFAULT 0 CHECK (received >= 0),
+    invalid integer NOT NULL DEFAULT 0 CHECK (invalid >= 0),
+    duplicate integer NOT NULL DEFAULT 0 CHECK (duplicate >= 0),
+    queued integer NOT NULL DEFAULT 0 CHECK (queued >= 0),
+    packed integer NOT NULL DEFAULT 0 CHECK (packed >= 0),
+    sent integer NOT NULL DEFAULT 0 CHECK (sent >= 0),
+    accepted integer NOT NULL DEFAULT 0 CHECK (accepted >= 0),
+    rejected integer NOT NULL DEFAULT 0 CHECK (rejected >= 0),
+    failed integer NOT NULL DEFAULT 0 CHECK (failed >= 0)
+);
+CREATE UNIQUE INDEX uploads_by_idempotency_key ON uploads (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX uploads_by_tenant ON uploads (tenant_id, id);
+CREATE INDEX uploads_unread ON uploads (id) WHERE state IN ('received', 'reading');
+
+-- A few hundred invoices that were checked and stored together. Its id has 16 zero bits at the end: the id of an invoice is
+-- the id of its chunk plus its position.
+CREATE TABLE chunks (
+    id uuid PRIMARY KEY,
+    last_id uuid NOT NULL,
+    tenant_id integer NOT NULL REFERENCES tenants,
+    upload_id uuid NOT NULL REFERENCES uploads,
+    lane_id integer NOT NULL REFERENCES lanes,
+    first_entry integer NOT NULL,
+    -- 'plain': documents as they came, not checked yet; 'deflate': ready entries.
+    encoding text NOT NULL CHECK (encoding IN ('plain', 'deflate')),
+    blob_key text NOT NULL,
+    -- What waits for a session, in invoices and in bytes of ready entries.
+    queued integer NOT NULL DEFAULT 0 CHECK (queued >= 0),
+    queued_bytes bigint NOT NULL DEFAULT 0,
+    -- An upload that wants all or nothing keeps its chunks held until it is read to its end.
+    held boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL,
+    UNIQUE (upload_id, first_entry)
+);
+CREATE INDEX chunks_queued ON chunks (lane_id, id) WHERE queued > 0 AND NOT held;
+CREATE INDEX chunks_unchecked ON chunks (tenant_id, id) WHERE encoding = 'plain';
+
+CREATE TABLE sessions (
+    id uuid PRIMARY KEY,
+    tenant_id integer NOT NULL REFERENCES tenants,
+    lane_id integer NOT NULL REFERENCES lanes,
+    state text NOT NULL CHECK (state IN
+        ('sealed', 'packed', 'opening', 'open', 'closing', 'processing', 'completed', 'failed')),
+    form_code text NOT NULL,
+    offline_mode boolean NOT NULL,
+    compression text NOT NULL,
+    invoices integer NOT NULL,
+    package_bytes bigint,
+    package_sha256 bytea,
+    -- The AES key under the master key; set to null when the session is final.
+    encryption_key bytea,
+    iv bytea,
+    reference_number text UNIQUE,
+    ksef_status integer,
+    polls integer NOT NULL DEFAULT 0,
+    accepted integer NOT NULL DEFAULT 0,
+    rejected integer NOT NULL DEFAULT 0,
+    failed integer NOT NULL DEFAULT 0,
+    requeued integer NOT NULL DEFAULT 0,
+    sealed_at timestamptz NOT NULL,
+    packed_at timestamptz,
+    opened_at timestamptz,
+    closed_at timestamptz,
+    processed_at timestamptz,
+    completed_at timestamptz,
+    CHECK ((state = 'completed') <= (encryption_key IS NULL))
+);
+CREATE INDEX sessions_by_tenant ON sessions (tenant_id, id);
+CREATE INDEX sessions_unfinished ON sessions (id) WHERE state NOT IN ('completed', 'failed');
+
+-- Which chunks a session took invoices from.
+CREATE TABLE session_chunks (
+    session_id uuid NOT NULL REFERENCES sessions,
+    chunk_id uuid NOT NULL REFERENCES chunks,
+    invoices integer NOT NULL,
+    PRIMARY KEY (session_id, chunk_id)
+);
+
+CREATE TABLE parts (
+    session_id uuid NOT NULL REFERENCES sessions,
+    ordinal_number integer NOT NULL CHECK (ordinal_number BETWEEN 1 AND 50),
+    plain_bytes bigint NOT NULL,
+    bytes bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    blob_key text NOT NULL,
+    -- Method, storage link and headers from KSeF, encrypted: whoever has the link may write.
+    upload_target bytea,
+    uploaded_at timestamptz,
+    PRIMARY KEY (session_id, ordinal_number)
+);
+
+CREATE TABLE session_history (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    session_id uuid NOT NULL REFERENCES sessions,
+    at timestamptz NOT NULL,
+    action text NOT NULL,
+    outcome text NOT NULL,
+    detail jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX session_history_by_session ON session_history (session_id, id);
+
+CREATE TABLE upo_pages (
+    session_id uuid NOT NULL REFERENCES sessions,
+    page integer NOT NULL,
+    upo_reference_number text NOT NULL,
+    blob_key text NOT NULL,
+    bytes bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    documents integer NOT NULL,
+    fetched_at timestamptz NOT NULL,
+    PRIMARY KEY (session_id, page)
+);
+
+CREATE TABLE invoices (
+    id uuid PRIMARY KEY,
+    tenant_id integer NOT NULL,
+    upload_id uuid NOT NULL,
+    session_id uuid,
+    state text NOT NULL CHECK (state IN
+        ('received', 'invalid', 'duplicate', 'queued', 'packed', 'sent', 'accepted', 'rejected', 'failed')),
+    name text NOT NULL,
+    number text,
+    seller_nip text,
+    kind text,
+    issue_date date,
+    -- KSeF's uniqueness key, hashed: seller NIP, RodzajFaktury, P_2.
+    identity uuid,
+    sha256 bytea NOT NULL,
+    size integer NOT NULL,
+    crc32 bigint NOT NULL,
+    blob_offset integer NOT NULL,
+    blob_bytes integer NOT NULL,
+    findings jsonb,
+    duplicate_of uuid,
+    ksef_number text,
+    invoice_reference_number text,
+    acquired_at timestamptz,
+    invoicing_mode text,
+    upo_page integer,
+    attempts smallint NOT NULL DEFAULT 0,
+    finished_at timestamptz
+) WITH (fillfactor = 70);
+CREATE INDEX invoices_by_number ON invoices (tenant_id, number);
+CREATE INDEX invoices_by_hash ON invoices USING hash (sha256);
+CREATE INDEX invoices_by_ksef_number ON invoices (ksef_number) WHERE ksef_number IS NOT NULL;
+
+-- Who holds a (seller NIP, kind, number) of a tenant: an invoice that is alive or accepted. Released when it ends otherwise.
+CREATE TABLE claims (
+    tenant_id integer NOT NULL,
+    identity uuid NOT NULL,
+    invoice_id uuid NOT NULL,
+    PRIMARY KEY (tenant_id, identity)
+);
+
+-- The outbox: written in the transaction of the change that an event tells of.
+CREATE TABLE events (
+    sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id uuid NOT NULL UNIQUE,
+    tenant_id integer NOT NULL REFERENCES tenants,
+    type text NOT NULL,
+    created_at timestamptz NOT NULL,
+    session_id uuid,
+    data jsonb NOT NULL
+);
+CREATE INDEX events_by_tenant ON events (tenant_id, sequence);
+
+CREATE TABLE webhook_endpoints (
+    id uuid PRIMARY KEY,
+    tenant_id integer NOT NULL REFERENCES tenants,
+    url text NOT NULL,
+    description text NOT NULL DEFAULT '',
+    event_types text[],
+    -- Encrypted; newest first. More than one while a rotation overlaps.
+    secrets bytea NOT NULL,
+    created_at timestamptz NOT NULL,
+    disabled_at timestamptz,
+    disabled_reason text,
+    failing_since timestamptz,
+    deleted_at timestamptz
+);
+CREATE INDEX webhook_endpoints_by_tenant ON webhook_endpoints (tenant_id) WHERE deleted_at IS NULL;
+
+CREATE TABLE deliveries (
+    id uuid PRIMARY KEY,
+    tenant_id integer NOT NULL REFERENCES tenants,
+    endpoint_id uuid NOT NULL REFERENCES webhook_endpoints,
+    event_sequence bigint NOT NULL REFERENCES events (sequence),
+    state text NOT NULL CHECK (state IN ('pending', 'succeeded', 'failed')),
+    attempts integer NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz,
+    created_at timestamptz NOT NULL,
+    finished_at timestamptz
+);
+CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, id);
+CREATE INDEX deliveries_pending ON deliveries (next_attempt_at) WHERE state = 'pending';
+
+-- Times as users see them: UTC, ISO 8601, milliseconds.
+CREATE FUNCTION iso_utc(moment timestamptz) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
+CREATE FUNCTION written_id(prefix text, id uuid) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN prefix || '_' || replace(id::text, '-', '');
+
+-- An invoice as the API, the results stream and the events show it; one place, so that they cannot differ.
+CREATE FUNCTION invoice_document(i invoices) RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN jsonb_build_object(
+        'id', written_id('inv', i.id),
+        'state', i.state,
+        'name', i.name,
+        'number', i.number,
+        'seller_nip', i.seller_nip,
+        'kind', i.kind,
+        'issue_date', i.issue_date,
+        'sha256', encode(i.sha256, 'hex'),
+        'size', i.size,
+        'upload', written_id('upl', i.upload_id),
+        'session', written_id('ses', i.session_id),
+        'ksef_number', i.ksef_number,
+        'acquired_at', iso_utc(i.acquired_at),
+        'invoicing_mode', i.invoicing_mode,
+        'findings', coalesce(i.findings, '[]'::jsonb),
+        'duplicate_of', written_id('inv', i.duplicate_of)
+    );
+
+CREATE TABLE delivery_attempts (
+    delivery_id uuid NOT NULL REFERENCES deliveries,
+    attempt integer NOT NULL,
+    at timestamptz NOT NULL,
+    milliseconds integer NOT NULL,
+    status integer,
+    outcome text NOT NULL,
+    answer text,
+    PRIMARY KEY (delivery_id, attempt)
+);
+"""
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+    op.get_bind().exec_driver_sql(TABLES)
+    # Procrastinate ships its schema as one script with the right functions for the version that we pin.
+    op.get_bind().exec_driver_sql(SchemaManager.get_schema().replace("%", "%%"))

@@ -1,0 +1,91 @@
+"""Secrets at rest: AES-256-GCM under the master key, bound to what they belong to.
+
+The master key is a file made with mode 0600 at the first start. Whoever has the database but not the file can read no
+token, certificate key, session key, storage link or webhook secret.
+"""
+
+import base64
+import binascii
+import os
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from app.errors import ConfigurationError
+
+_NONCE_BYTES: Final = 12
+# Leads every ciphertext, so that a later change of method can tell old ones apart.
+_VERSION: Final = b"\x01"
+
+
+class SecretBox:
+    """Encrypts and decrypts small secrets. Printing it shows nothing."""
+
+    def __init__(self, master_key: bytes) -> None:
+        """`master_key` has 32 bytes."""
+        if len(master_key) != 32:
+            raise ConfigurationError("the master key must have 32 bytes")
+        self._cipher = AESGCM(master_key)
+
+    def __repr__(self) -> str:
+        return "SecretBox(***)"
+
+    def encrypt(self, secret: bytes, *, purpose: str) -> bytes:
+        """Encrypt; `purpose` (such as `session-key:<id>`) must be given again to decrypt."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return _VERSION + nonce + self._cipher.encrypt(nonce, secret, purpose.encode())
+
+    def decrypt(self, sealed: bytes, *, purpose: str) -> bytes:
+        """Decrypt; raises ConfigurationError when the master key is another one or the row was tampered with."""
+        if sealed[:1] != _VERSION:
+            raise ConfigurationError(f"a secret ({purpose.partition(':')[0]}) has an unknown form")
+        nonce, body = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        try:
+            return self._cipher.decrypt(nonce, body, purpose.encode())
+        except InvalidTag as error:
+            kind = purpose.partition(":")[0]
+            raise ConfigurationError(
+                f"a stored secret ({kind}) cannot be decrypted: the master key file is not the one it was made with"
+            ) from error
+
+
+def load_or_make_master_key(path: Path) -> bytes:
+    """Read the master key; make it when the file does not exist yet. Raises ConfigurationError when it is unusable."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return _read(path)
+    except OSError as error:
+        raise ConfigurationError(f"KSEFD_MASTER_KEY_FILE: cannot make {path}: {error.strerror}") from error
+    key = os.urandom(32)
+    with os.fdopen(fd, "wb") as file:
+        file.write(key.hex().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return key
+
+
+def _read(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ConfigurationError(f"KSEFD_MASTER_KEY_FILE: cannot read {path}: {error.strerror}") from error
+    if mode & 0o077:
+        raise ConfigurationError(f"KSEFD_MASTER_KEY_FILE: {path} is readable by others; run chmod 600 on it")
+    text = raw.strip()
+    for decode in (bytes.fromhex, lambda value: base64.b64decode(value, validate=True)):
+        try:
+            key = decode(text.decode("ascii"))
+        except (ValueError, binascii.Error, UnicodeDecodeError):
+            continue
+        if len(key) == 32:
+            return key
+    raise ConfigurationError(f"KSEFD_MASTER_KEY_FILE: {path} must hold 32 bytes in hex or base64")

@@ -1,0 +1,74 @@
+-- name: add_upload
+INSERT INTO uploads (id, tenant_id, kind, boundary, state, blob_key, bytes, sha256, reference, idempotency_key,
+    offline_mode, flush, atomic, created_at, received, next_entry)
+VALUES (%(id)s, %(tenant_id)s, %(kind)s, %(boundary)s, %(state)s, %(blob_key)s, %(bytes)s, %(sha256)s, %(reference)s,
+    %(idempotency_key)s, %(offline_mode)s, %(flush)s, %(atomic)s, %(now)s, %(received)s, %(received)s)
+
+-- name: upload_by_idempotency_key
+SELECT * FROM uploads
+WHERE tenant_id = %(tenant_id)s AND idempotency_key = %(idempotency_key)s
+
+-- name: get_upload
+SELECT * FROM uploads WHERE id = %(id)s AND tenant_id = %(tenant_id)s
+
+-- name: get_upload_for_job
+SELECT * FROM uploads WHERE id = %(id)s
+
+-- name: list_uploads
+-- Newest first, from a cursor; leans on uploads_by_tenant.
+SELECT * FROM uploads
+WHERE tenant_id = %(tenant_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s) AND kind <> 'invoices'
+ORDER BY id DESC LIMIT %(limit)s
+
+-- name: spooled_bytes
+-- Bodies that are stored but not read yet.
+SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM uploads WHERE state IN ('received', 'reading')
+
+-- name: start_reading
+UPDATE uploads SET state = 'reading' WHERE id = %(id)s AND state IN ('received', 'reading')
+RETURNING *
+
+-- name: finish_reading
+UPDATE uploads SET state = %(state)s, read_at = %(now)s, errors = errors || %(errors)s::jsonb, blob_key = NULL
+WHERE id = %(id)s AND state IN ('received', 'reading')
+RETURNING id
+
+-- name: lock_uploads
+-- In the order of their ids, so that two transactions cannot wait for each other.
+SELECT id FROM uploads WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+
+-- name: shift_counts
+-- Moves invoices of uploads between the counts of two states; the caller holds the rows.
+UPDATE uploads u SET
+    received = received - CASE WHEN %(old)s = 'received' THEN m.n ELSE 0 END,
+    queued = queued - CASE WHEN %(old)s = 'queued' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'queued' THEN m.n ELSE 0 END,
+    packed = packed - CASE WHEN %(old)s = 'packed' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'packed' THEN m.n ELSE 0 END,
+    sent = sent - CASE WHEN %(old)s = 'sent' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'sent' THEN m.n ELSE 0 END,
+    invalid = invalid + CASE WHEN %(new)s = 'invalid' THEN m.n ELSE 0 END,
+    duplicate = duplicate + CASE WHEN %(new)s = 'duplicate' THEN m.n ELSE 0 END,
+    accepted = accepted + CASE WHEN %(new)s = 'accepted' THEN m.n ELSE 0 END,
+    rejected = rejected + CASE WHEN %(new)s = 'rejected' THEN m.n ELSE 0 END,
+    failed = failed + CASE WHEN %(new)s = 'failed' THEN m.n ELSE 0 END
+FROM unnest(%(ids)s::uuid[], %(counts)s::integer[]) AS m (id, n)
+WHERE u.id = m.id
+
+-- name: advance_upload
+-- The last statement of a chunk's transaction: the row is held only until the commit.
+UPDATE uploads SET
+    next_entry = greatest(next_entry, %(next_entry)s),
+    queued = queued + %(queued)s,
+    invalid = invalid + %(invalid)s,
+    duplicate = duplicate + %(duplicate)s
+WHERE id = %(id)s
+
+-- name: complete_uploads
+-- An upload is complete when it was read and nothing of it is on the way. One that could not be read keeps its state.
+UPDATE uploads SET
+    state = CASE WHEN state = 'failed' THEN state ELSE 'completed' END,
+    completed_at = %(now)s
+WHERE id = ANY(%(ids)s) AND state IN ('in_progress', 'failed') AND completed_at IS NULL
+    AND received + queued + packed + sent = 0
+RETURNING id, tenant_id, kind
+
+-- name: forget_idempotency_keys
+UPDATE uploads SET idempotency_key = NULL WHERE idempotency_key IS NOT NULL AND created_at < %(before)s

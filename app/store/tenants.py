@@ -1,0 +1,210 @@
+"""Tenants (a NIP each), their API keys, their credentials for KSeF and the tokens that all workers share."""
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from app.domain.ids import public_id
+from app.errors import Conflict, NotFound, Unauthorized
+from app.store.database import Database, queries
+from app.store.secrets import SecretBox
+
+_SQL: Final = queries("tenants")
+_KEY_PREFIX: Final = "ksefd"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A taxpayer who sends through this installation."""
+
+    id: int
+    public_id: str
+    nip: str
+    name: str
+    credential_kind: str
+    compression: str
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyInfo:
+    """What may be shown of an API key: never its secret."""
+
+    id: str
+    label: str
+    created_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TenantStore:
+    """Rows of tenants and keys. Everything else in the store asks for a tenant's number and filters by it."""
+
+    def __init__(self, database: Database, box: SecretBox) -> None:
+        self._database = database
+        self._box = box
+
+    async def add(
+        self, *, nip: str, name: str, credential_kind: str, credential: Mapping[str, str], compression: str, now: datetime
+    ) -> Tenant:
+        """Add a tenant. `credential` is kept encrypted. Raises Conflict when the NIP is there already."""
+        row = await self._database.fetch_one(
+            _SQL["add_tenant"],
+            {
+                "public_id": UUID(bytes=secrets.token_bytes(16), version=4),
+                "nip": nip,
+                "name": name,
+                "credential_kind": credential_kind,
+                "credential": self._seal(nip, credential),
+                "compression": compression,
+                "now": now,
+            },
+        )
+        if row is None:
+            raise Conflict(f"there is a tenant with NIP {nip} already")
+        return await self.get(row["id"])
+
+    async def get(self, tenant_id: int) -> Tenant:
+        """Give one tenant by its number. Raises NotFound."""
+        row = await self._database.fetch_one(_SQL["tenant_by_id"], {"tenant_id": tenant_id})
+        if row is None:
+            raise NotFound("there is no such tenant")
+        return _tenant(row)
+
+    async def by_nip(self, nip: str) -> Tenant:
+        """Give one tenant by its NIP. Raises NotFound."""
+        row = await self._database.fetch_one(_SQL["tenant_by_nip"], {"nip": nip})
+        if row is None:
+            raise NotFound(f"there is no tenant with NIP {nip}")
+        return _tenant(row)
+
+    async def list(self) -> list[Tenant]:
+        """Give all tenants in the order in which they were added."""
+        return [_tenant(row) for row in await self._database.fetch_all(_SQL["list_tenants"])]
+
+    async def disable(self, tenant_id: int, *, now: datetime) -> None:
+        """Refuse the tenant's keys and open no more sessions for it; what KSeF has is still tracked."""
+        await self._database.execute(_SQL["disable_tenant"], {"tenant_id": tenant_id, "now": now})
+
+    async def enable(self, tenant_id: int) -> None:
+        """Undo `disable`."""
+        await self._database.execute(_SQL["enable_tenant"], {"tenant_id": tenant_id})
+
+    async def credential(self, tenant_id: int) -> tuple[str, dict[str, str]]:
+        """Decrypt the tenant's credential: its kind and its parts."""
+        row = await self._database.fetch_one(_SQL["tenant_by_id"], {"tenant_id": tenant_id})
+        if row is None:
+            raise NotFound("there is no such tenant")
+        raw = self._box.decrypt(row["credential"], purpose=f"credential:{row['nip']}")
+        return row["credential_kind"], json.loads(raw)
+
+    async def set_credential(self, tenant: Tenant, *, credential_kind: str, credential: Mapping[str, str]) -> None:
+        """Replace the tenant's credential; the tokens that the old one obtained are dropped."""
+        await self._database.execute(
+            _SQL["set_credential"],
+            {
+                "tenant_id": tenant.id,
+                "credential_kind": credential_kind,
+                "credential": self._seal(tenant.nip, credential),
+            },
+        )
+
+    async def add_key(self, tenant_id: int, *, label: str, now: datetime) -> tuple[str, str]:
+        """Make an API key: its id and the key itself, which is shown this once and kept only as a hash."""
+        key_id = UUID(bytes=secrets.token_bytes(16), version=4)
+        secret = secrets.token_urlsafe(32)
+        await self._database.execute(
+            _SQL["add_api_key"],
+            {
+                "id": key_id,
+                "tenant_id": tenant_id,
+                "label": label,
+                "secret_sha256": hashlib.sha256(secret.encode()).digest(),
+                "now": now,
+            },
+        )
+        return public_id("key", key_id), f"{_KEY_PREFIX}_{key_id.hex}_{secret}"
+
+    async def keys(self, tenant_id: int) -> "list[ApiKeyInfo]":
+        """List a tenant's keys, revoked ones too."""
+        rows = await self._database.fetch_all(_SQL["list_api_keys"], {"tenant_id": tenant_id})
+        return [ApiKeyInfo(**(row | {"id": public_id("key", row["id"])})) for row in rows]
+
+    async def revoke_key(self, tenant_id: int, key_id: UUID, *, now: datetime) -> None:
+        """Revoke a key at once. Raises NotFound when the tenant has no such key."""
+        changed = await self._database.execute(
+            _SQL["revoke_api_key"], {"tenant_id": tenant_id, "id": key_id, "now": now}
+        )
+        if not changed:
+            raise NotFound("the tenant has no such key")
+
+    async def authenticate(self, key: str, *, now: datetime) -> Tenant:
+        """Give the tenant of an API key. Raises Unauthorized alike for every reason."""
+        refused = Unauthorized("the API key is missing, unknown or revoked; send 'Authorization: Bearer <api key>'")
+        prefix, _, rest = key.partition("_")
+        hex_id, _, secret = rest.partition("_")
+        if prefix != _KEY_PREFIX or len(hex_id) != 32 or not secret:
+            raise refused
+        try:
+            key_id = UUID(hex=hex_id)
+        except ValueError as error:
+            raise refused from error
+        row = await self._database.fetch_one(_SQL["api_key_with_tenant"], {"id": key_id})
+        digest = hashlib.sha256(secret.encode()).digest()
+        known = bytes(row["secret_sha256"]) if row else b"\0" * 32
+        if not hmac.compare_digest(digest, known) or row is None or row["disabled_at"] is not None:
+            raise refused
+        await self._database.execute(_SQL["touch_api_key"], {"id": key_id, "now": now})
+        return _tenant(row)
+
+    async def load_tokens(self, tenant_id: int) -> bytes | None:
+        """Give the tokens that any worker saved last, decrypted, or None."""
+        row = await self._database.fetch_one(_SQL["load_tokens"], {"tenant_id": tenant_id})
+        return self._box.decrypt(row["tokens"], purpose=f"tokens:{tenant_id}") if row else None
+
+    async def save_tokens(self, tenant_id: int, tokens: bytes, *, now: datetime) -> None:
+        """Keep tokens, encrypted, for all workers."""
+        sealed = self._box.encrypt(tokens, purpose=f"tokens:{tenant_id}")
+        await self._database.execute(_SQL["save_tokens"], {"tenant_id": tenant_id, "tokens": sealed, "now": now})
+
+    async def ensure_lane(self, tenant: Tenant, *, form_code: str, offline_mode: bool) -> int:
+        """Give the number of the lane for these invoices, making it the first time."""
+        row = await self._database.fetch_one(
+            _SQL["ensure_lane"],
+            {
+                "tenant_id": tenant.id,
+                "form_code": form_code,
+                "offline_mode": offline_mode,
+                "compression": tenant.compression,
+            },
+        )
+        assert row is not None  # noqa: S101 - INSERT ... DO UPDATE RETURNING always gives a row
+        return int(row["id"])
+
+    async def request_flush(self, tenant_id: int, *, now: datetime) -> "list[int]":
+        """Ask that what is queued now be sealed without waiting; gives the lanes concerned."""
+        rows = await self._database.fetch_all(_SQL["request_flush"], {"tenant_id": tenant_id, "now": now})
+        return [row["id"] for row in rows]
+
+    def _seal(self, nip: str, credential: Mapping[str, str]) -> bytes:
+        return self._box.encrypt(json.dumps(dict(credential)).encode(), purpose=f"credential:{nip}")
+
+
+def _tenant(row: Mapping[str, Any]) -> Tenant:
+    return Tenant(
+        id=row["id"],
+        public_id=public_id("ten", row["public_id"]),
+        nip=row["nip"],
+        name=row["name"],
+        credential_kind=row["credential_kind"],
+        compression=row["compression"],
+        created_at=row["created_at"],
+        disabled_at=row["disabled_at"],
+    )
