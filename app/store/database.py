@@ -14,7 +14,6 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from app.errors import TryLater
 
-
 Connection = AsyncConnection[DictRow]
 
 _NAME: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
@@ -32,9 +31,7 @@ def queries(noun: str) -> Mapping[str, LiteralString]:
     """Read `sql/<noun>.sql` once and give its queries by name. Values are bound by the driver, never pasted in."""
     text = files("app.store").joinpath("sql", f"{noun}.sql").read_text(encoding="utf-8")
     pieces = _NAME.split(text)[1:]
-    named = {
-        name: cast("LiteralString", body.strip()) for name, body in zip(pieces[::2], pieces[1::2], strict=True)
-    }
+    named = {name: cast("LiteralString", body.strip()) for name, body in zip(pieces[::2], pieces[1::2], strict=True)}
     if len(named) != len(pieces) // 2:
         raise ValueError(f"{noun}.sql names a query twice")
     return named

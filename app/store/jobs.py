@@ -44,7 +44,8 @@ class JobQueue:
 
     def __init__(self, database_url: str, *, max_connections: int = 4) -> None:
         self.app = App(
-            connector=PsycopgConnector(conninfo=database_url, min_size=1, max_size=max_connections), worker_defaults={}
+            connector=PsycopgConnector(conninfo=database_url, min_size=1, max_size=max_connections),
+            worker_defaults={},
         )
 
     async def defer(
@@ -63,7 +64,12 @@ class JobQueue:
         such a job must be deferred after the commit of what it has to see, since the waiting one may start at any time.
         """
         deferrer = self.app.configure_task(
-            task.value, queue=QUEUES[task], lock=lock, queueing_lock=once, schedule_at=at, connection=connection
+            task.value,
+            queue=QUEUES[task],
+            lock=lock,
+            queueing_lock=once,
+            schedule_at=at,
+            connection=connection,
         )
         if once is None:
             await deferrer.defer_async(**arguments)

@@ -52,7 +52,14 @@ class TenantStore:
         self._box = box
 
     async def add(
-        self, *, nip: str, name: str, credential_kind: str, credential: Mapping[str, str], compression: str, now: datetime
+        self,
+        *,
+        nip: str,
+        name: str,
+        credential_kind: str,
+        credential: Mapping[str, str],
+        compression: str,
+        now: datetime,
     ) -> Tenant:
         """Add a tenant. `credential` is kept encrypted. Raises Conflict when the NIP is there already."""
         row = await self._database.fetch_one(
@@ -85,7 +92,7 @@ class TenantStore:
             raise NotFound(f"there is no tenant with NIP {nip}")
         return _tenant(row)
 
-    async def list(self) -> list[Tenant]:
+    async def all(self) -> list[Tenant]:
         """Give all tenants in the order in which they were added."""
         return [_tenant(row) for row in await self._database.fetch_all(_SQL["list_tenants"])]
 
@@ -132,7 +139,7 @@ class TenantStore:
         )
         return public_id("key", key_id), f"{_KEY_PREFIX}_{key_id.hex}_{secret}"
 
-    async def keys(self, tenant_id: int) -> "list[ApiKeyInfo]":
+    async def keys(self, tenant_id: int) -> list[ApiKeyInfo]:
         """List a tenant's keys, revoked ones too."""
         rows = await self._database.fetch_all(_SQL["list_api_keys"], {"tenant_id": tenant_id})
         return [ApiKeyInfo(**(row | {"id": public_id("key", row["id"])})) for row in rows]
@@ -188,7 +195,7 @@ class TenantStore:
         assert row is not None  # noqa: S101 - INSERT ... DO UPDATE RETURNING always gives a row
         return int(row["id"])
 
-    async def request_flush(self, tenant_id: int, *, now: datetime) -> "list[int]":
+    async def request_flush(self, tenant_id: int, *, now: datetime) -> list[int]:
         """Ask that what is queued now be sealed without waiting; gives the lanes concerned."""
         rows = await self._database.fetch_all(_SQL["request_flush"], {"tenant_id": tenant_id, "now": now})
         return [row["id"] for row in rows]

@@ -312,6 +312,7 @@ CREATE TABLE delivery_attempts (
 
 
 def upgrade() -> None:
+    """Make the tables."""
     op.get_bind().exec_driver_sql("SET LOCAL lock_timeout = '5s'")
     op.get_bind().exec_driver_sql(TABLES)
     # Procrastinate ships its schema as one script with the right functions for the version that we pin.

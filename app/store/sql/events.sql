@@ -1,0 +1,38 @@
+-- name: add_event
+INSERT INTO events (id, tenant_id, type, created_at, session_id, data)
+VALUES (%(id)s, %(tenant_id)s, %(type)s, %(now)s, %(session_id)s, %(data)s::jsonb)
+RETURNING sequence
+
+-- name: add_invoice_events
+-- Up to 500 invoices an event, built where the rows are. Leans on the primary key by the chunks of the session.
+WITH listed AS (
+    SELECT i AS invoice, (row_number() OVER (ORDER BY i.id) - 1) / 500 AS page
+    FROM session_chunks sc
+    JOIN chunks c ON c.id = sc.chunk_id
+    JOIN invoices i ON i.id BETWEEN c.id AND c.last_id
+    WHERE sc.session_id = %(session_id)s AND i.session_id = %(session_id)s AND i.state = ANY(%(states)s)
+), pages AS (
+    SELECT page, jsonb_agg(invoice_document(invoice) ORDER BY (invoice).id) AS invoices FROM listed GROUP BY page
+)
+INSERT INTO events (id, tenant_id, type, created_at, session_id, data)
+SELECT gen_random_uuid(), %(tenant_id)s, %(type)s, %(now)s, %(session_id)s,
+    jsonb_build_object('session', written_id('ses', %(session_id)s), 'invoices', invoices)
+FROM pages ORDER BY page
+RETURNING sequence
+
+-- name: add_deliveries
+-- One for each live endpoint of the tenant that wants this type.
+INSERT INTO deliveries (id, tenant_id, endpoint_id, event_sequence, state, next_attempt_at, created_at)
+SELECT gen_random_uuid(), e.tenant_id, w.id, e.sequence, 'pending', %(now)s, %(now)s
+FROM events e
+JOIN webhook_endpoints w ON w.tenant_id = e.tenant_id AND w.deleted_at IS NULL AND w.disabled_at IS NULL
+    AND (w.event_types IS NULL OR e.type = ANY(w.event_types))
+WHERE e.sequence = ANY(%(sequences)s)
+ORDER BY e.sequence
+RETURNING id
+
+-- name: list_events
+-- Oldest first, from a cursor, for whoever missed some; leans on events_by_tenant.
+SELECT sequence, id, type, created_at, data FROM events
+WHERE tenant_id = %(tenant_id)s AND sequence > %(after)s
+ORDER BY sequence LIMIT %(limit)s
