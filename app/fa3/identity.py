@@ -1,0 +1,20 @@
+"""What makes an invoice unique in KSeF."""
+
+import hashlib
+
+IDENTITY_BYTES = 16
+
+
+def invoice_identity(tenant_id: int, seller_nip: str, kind: str, number: str) -> bytes:
+    """Return 16 bytes that stand for one invoice of one tenant, whatever document carries it.
+
+    KSeF refuses a second invoice with the same seller NIP (`Podmiot1`), kind (`RodzajFaktury`) and number (`P_2`)
+    with status 440. Every field is preceded by its length in bytes, so that no two triples are encoded alike.
+    Source: ksef-docs, faktury/weryfikacja-faktury.md, section on unique invoices.
+    """
+    digest = hashlib.sha256(b"ksefd invoice identity 1")
+    for field in (str(tenant_id), seller_nip, kind, number):
+        encoded = field.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big"))
+        digest.update(encoded)
+    return digest.digest()[:IDENTITY_BYTES]
