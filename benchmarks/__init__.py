@@ -1,0 +1,1 @@
+"""Measurements: invoices to measure with, yardsticks, and what is measured beside them."""
