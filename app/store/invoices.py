@@ -1,0 +1,85 @@
+"""Reading invoices: one, a page of many, or all of an upload as a stream. Writing them is `chunks` and `sessions`."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg.rows import DictRow
+
+from app.domain.ids import CHUNK_CAPACITY, public_id
+from app.errors import NotFound
+from app.store.database import Database, queries
+
+_SQL: Final = queries("invoices")
+_STREAM_ROWS: Final = 1_000
+FIRST: Final = UUID(int=0)
+"""A cursor before every invoice."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFilter:
+    """What `GET /v1/invoices` can ask for; None does not restrict."""
+
+    number: str | None = None
+    ksef_number: str | None = None
+    sha256: bytes | None = None
+    upload_id: UUID | None = None
+    session_id: UUID | None = None
+    states: Sequence[str] | None = None
+
+
+class InvoiceStore:
+    """Rows of invoices, for reading. Documents are the JSON shape of DESIGN's Invoice without history."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, tenant_id: int, invoice_id: UUID) -> DictRow:
+        """Give one invoice with the places of its bytes and the times of its way. Raises NotFound."""
+        chunk = UUID(int=invoice_id.int & ~(CHUNK_CAPACITY - 1))
+        row = await self._database.fetch_one(
+            _SQL["get_invoice"], {"id": invoice_id, "chunk_id": chunk, "tenant_id": tenant_id}
+        )
+        if row is None:
+            raise NotFound(f"there is no invoice {public_id('inv', invoice_id)}")
+        return row
+
+    async def page(
+        self, tenant_id: int, wanted: InvoiceFilter, *, after: UUID = FIRST, limit: int = 100
+    ) -> list[tuple[UUID, dict[str, Any]]]:
+        """Give a page of invoices, oldest first, after a cursor: (id, document)."""
+        only_group = wanted.number is None and wanted.ksef_number is None and wanted.sha256 is None
+        parameters: dict[str, Any] = {
+            "tenant_id": tenant_id,
+            "after": after,
+            "limit": limit,
+            "states": list(wanted.states) if wanted.states else None,
+            "upload_id": wanted.upload_id,
+            "session_id": wanted.session_id,
+            "number": wanted.number,
+            "ksef_number": wanted.ksef_number,
+            "sha256": wanted.sha256,
+        }
+        # Uploads and sessions know their chunks, so their invoices are ranges of the primary key.
+        if only_group and wanted.upload_id is not None and wanted.session_id is None:
+            query = _SQL["by_upload"]
+        elif only_group and wanted.session_id is not None and wanted.upload_id is None:
+            query = _SQL["by_session"]
+        else:
+            query = _SQL["search"]
+        return [(row["id"], row["document"]) for row in await self._database.fetch_all(query, parameters)]
+
+    async def stream(self, tenant_id: int, wanted: InvoiceFilter) -> AsyncIterator[list[dict[str, Any]]]:
+        """Give all documents that fit, a thousand at a time, with constant memory."""
+        after = FIRST
+        while rows := await self.page(tenant_id, wanted, after=after, limit=_STREAM_ROWS):
+            yield [document for _, document in rows]
+            after = rows[-1][0]
+            if len(rows) < _STREAM_ROWS:
+                return
+
+    async def state_counts(self) -> dict[str, int]:
+        """Count the invoices of all tenants by state."""
+        row = await self._database.fetch_one(_SQL["delivered_states"])
+        return {state: int(count or 0) for state, count in (row or {}).items()}
