@@ -1,0 +1,71 @@
+"""Everything that is kept, opened together and closed together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from app.errors import ConfigurationError
+from app.settings import Settings
+from app.store.blobs import BlobStore
+from app.store.chunks import ChunkStore
+from app.store.database import Database
+from app.store.events import EventStore, Outbox
+from app.store.invoices import InvoiceStore
+from app.store.jobs import JobQueue
+from app.store.secrets import SecretBox, load_or_make_master_key
+from app.store.sessions import SessionStore
+from app.store.tenants import TenantStore
+from app.store.uploads import UploadStore
+from app.store.webhooks import WebhookStore
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The parts of the store, by noun."""
+
+    database: Database
+    blobs: BlobStore
+    secrets: SecretBox
+    jobs: JobQueue
+    outbox: Outbox
+    tenants: TenantStore
+    uploads: UploadStore
+    chunks: ChunkStore
+    invoices: InvoiceStore
+    sessions: SessionStore
+    events: EventStore
+    webhooks: WebhookStore
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncIterator[Store]:
+    """Open the store on `settings.database_url`, which whoever starts the embedded server has put there.
+
+    Raises DatabaseUnavailable, or ConfigurationError when the master key or the blob store is unusable.
+    """
+    if settings.database_url is None:
+        raise ConfigurationError("KSEFD_DATABASE_URL: no database; start through `ksefd serve` to get the embedded one")
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    box = SecretBox(load_or_make_master_key(settings.master_key_file or settings.data_dir / "master.key"))
+    database = Database(settings.database_url, max_connections=max_connections)
+    jobs = JobQueue(settings.database_url)
+    outbox = Outbox(jobs)
+    uploads = UploadStore(database, jobs, outbox)
+    await database.open()
+    try:
+        yield Store(
+            database=database,
+            blobs=BlobStore(settings.blob_url, settings.data_dir),
+            secrets=box,
+            jobs=jobs,
+            outbox=outbox,
+            tenants=TenantStore(database, box),
+            uploads=uploads,
+            chunks=ChunkStore(database, jobs, uploads),
+            invoices=InvoiceStore(database),
+            sessions=SessionStore(database, uploads, box),
+            events=EventStore(database),
+            webhooks=WebhookStore(database, jobs, box),
+        )
+    finally:
+        await database.close()
