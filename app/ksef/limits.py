@@ -1,0 +1,110 @@
+"""KSeF's limits for a context, as KSeF itself states them: sizes, counts, and requests in three windows.
+
+Source: KSeF API 2.9, GET /limits/context and GET /rate-limits; ksef-docs, limity/limity-api.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from app.ksef.models import read_json_object
+from app.ksef.transport import Call, KsefTransport, LimitGroup
+
+BYTES_IN_MB = 1_000_000
+"""KSeF counts in decimal megabytes."""
+
+_CONTEXT = Call(LimitGroup.OTHER, "GET", "/limits/context", frozenset({200}))
+_RATES = Call(LimitGroup.OTHER, "GET", "/rate-limits", frozenset({200}))
+
+_OLDER_SHARING = {LimitGroup.BATCH_SESSION_CLOSE.value: LimitGroup.BATCH_SESSION.value}
+"""Before API 2.8 opening and closing batch sessions were counted together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLimits:
+    """What one batch session of this context may hold. None: KSeF did not say, use your own setting."""
+
+    max_invoices: int | None
+    max_invoice_bytes: int | None
+    max_invoice_with_attachment_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """Requests in any second, minute and hour; None is without limit."""
+
+    per_second: int | None
+    per_minute: int | None
+    per_hour: int | None
+
+
+NO_LIMIT = RateLimit(None, None, None)
+
+DEFAULT_RATE_LIMITS: Mapping[str, RateLimit] = MappingProxyType(
+    {
+        "batchSession": RateLimit(10, 20, 60),
+        "batchSessionClose": RateLimit(20, 40, 120),
+        "invoiceStatus": RateLimit(30, 120, 1200),
+        "sessionList": RateLimit(5, 10, 60),
+        "sessionInvoiceList": RateLimit(10, 20, 200),
+        "sessionMisc": RateLimit(10, 120, 1200),
+        "invoiceDownload": RateLimit(8, 16, 64),
+        "other": RateLimit(10, 30, 120),
+        "anonymous": RateLimit(60, None, None),
+    }
+)
+"""What KSeF API 2.9 documents, for the time before it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """The limits of all groups, by KSeF's own names."""
+
+    groups: Mapping[str, RateLimit]
+
+    def counter_of(self, group: str) -> str:
+        """The group in which requests of this group are counted: itself, unless KSeF is of an older version."""
+        older = _OLDER_SHARING.get(group)
+        return older if older is not None and group not in self.groups and older in self.groups else group
+
+    def limit_of(self, group: str) -> RateLimit:
+        """The limit of the group's counter. A group KSeF does not name has its documented default."""
+        if group == LimitGroup.STORAGE.value:
+            return NO_LIMIT
+        counter = self.counter_of(group)
+        return self.groups.get(counter) or DEFAULT_RATE_LIMITS.get(counter, DEFAULT_RATE_LIMITS["other"])
+
+
+async def context_limits(transport: KsefTransport, token: str, *, attempt: int = 1) -> ContextLimits:
+    """The limits of a batch session of this context. Only reads; counted in `other`: ask once a login."""
+    document = read_json_object(await transport.send(_CONTEXT, token=token, attempt=attempt))
+    batch = document.get("batchSession")
+    limits = batch if isinstance(batch, dict) else {}
+    return ContextLimits(
+        max_invoices=_count(limits.get("maxInvoices")),
+        max_invoice_bytes=_megabytes(limits.get("maxInvoiceSizeInMB")),
+        max_invoice_with_attachment_bytes=_megabytes(limits.get("maxInvoiceWithAttachmentSizeInMB")),
+    )
+
+
+async def rate_limits(transport: KsefTransport, token: str, *, attempt: int = 1) -> RateLimits:
+    """The request limits that hold for this context now. Only reads; counted in `other`: ask once a login."""
+    document = read_json_object(await transport.send(_RATES, token=token, attempt=attempt))
+    return RateLimits(
+        MappingProxyType({name: _rate(value) for name, value in document.items() if isinstance(value, dict)})
+    )
+
+
+def _rate(value: dict[str, Any]) -> RateLimit:
+    return RateLimit(_count(value.get("perSecond")), _count(value.get("perMinute")), _count(value.get("perHour")))
+
+
+def _count(value: object) -> int | None:
+    """A count, or None for what has no limit (-1) or cannot be read."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _megabytes(value: object) -> int | None:
+    count = _count(value)
+    return None if count is None else count * BYTES_IN_MB

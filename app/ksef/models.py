@@ -1,0 +1,306 @@
+"""What KSeF answers and what is sent to it, as types. Names are KSeF's own, in snake case.
+
+Lenient where KSeF has been: unknown members are ignored, unknown enum values become None, a missing optional
+field is None, seven digits of a second are cut to six, and a time without an offset is UTC. Strict only where an
+answer would be of no use otherwise. Source: KSeF API 2.9, the schemas named in the docstrings.
+"""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import from_json
+
+from app.ksef.answers import Answer
+from app.ksef.errors import unreadable
+
+SHA256_BYTES = 32
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _none_if_odd(value: Any, validate: Any) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        return None
+
+
+def _sha256_or_none(value: Any) -> bytes | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        digest = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return digest if len(digest) == SHA256_BYTES else None
+
+
+def _list_or_empty(value: Any) -> Any:
+    return value if isinstance(value, list) else []
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(item) for item in value if item is not None) if isinstance(value, list) else ()
+
+
+KsefTime = Annotated[datetime, AfterValidator(_utc)]
+OptionalTime = Annotated[KsefTime | None, WrapValidator(_none_if_odd)]
+OptionalText = Annotated[str | None, WrapValidator(_none_if_odd)]
+OptionalCount = Annotated[int | None, WrapValidator(_none_if_odd)]
+Sha256OrNone = Annotated[bytes | None, BeforeValidator(_sha256_or_none)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+
+
+class KsefModel(BaseModel):
+    """An answer of KSeF: camel case outside, frozen, unknown members ignored, input never quoted in errors."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+
+M = TypeVar("M", bound=KsefModel)
+
+
+class StatusInfo(KsefModel):
+    """A status code with KSeF's words for it (StatusInfo, InvoiceStatusInfo)."""
+
+    code: int
+    description: Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")] = ""
+    details: Texts = ()
+    extensions: Annotated[
+        dict[str, str | None], BeforeValidator(lambda value: value if isinstance(value, dict) else {})
+    ] = Field(default_factory=dict)
+
+
+class TokenInfo(KsefModel):
+    """A token and the moment at which it ends."""
+
+    token: SecretStr
+    valid_until: KsefTime
+
+
+class Challenge(KsefModel):
+    """What has to be signed or encrypted to log in (AuthenticationChallengeResponse). Good for ten minutes, once."""
+
+    challenge: str
+    timestamp: OptionalTime = None
+    timestamp_ms: OptionalCount = None
+    client_ip: OptionalText = None
+
+    @property
+    def milliseconds(self) -> int:
+        """The server's time in milliseconds since 1970; from `timestamp` only if the exact field is missing."""
+        if self.timestamp_ms is not None:
+            return self.timestamp_ms
+        if self.timestamp is None:
+            raise ValueError("the challenge has no time")
+        return int(self.timestamp.timestamp()) * 1000 + self.timestamp.microsecond // 1000
+
+
+class AuthenticationStarted(KsefModel):
+    """A login that KSeF works on (AuthenticationInitResponse)."""
+
+    reference_number: str
+    authentication_token: TokenInfo
+
+
+class AuthenticationMethodInfo(KsefModel):
+    """How the login was made."""
+
+    category: OptionalText = None
+    code: OptionalText = None
+    display_name: OptionalText = None
+
+
+class AuthenticationStatus(KsefModel):
+    """How far a login is (AuthenticationOperationStatusResponse)."""
+
+    status: StatusInfo
+    start_date: OptionalTime = None
+    authentication_method: OptionalText = None
+    authentication_method_info: Annotated[AuthenticationMethodInfo | None, WrapValidator(_none_if_odd)] = None
+    refresh_token_valid_until: OptionalTime = None
+
+    @property
+    def method(self) -> str:
+        """The best name there is for how the login was made; the older field is announced to go."""
+        info = self.authentication_method_info
+        return (info and (info.display_name or info.code)) or self.authentication_method or "unknown"
+
+
+class AuthenticationTokens(KsefModel):
+    """What a finished login is exchanged for (AuthenticationTokensResponse)."""
+
+    access_token: TokenInfo
+    refresh_token: TokenInfo
+
+
+class RefreshedToken(KsefModel):
+    """A new access token (AuthenticationTokenRefreshResponse)."""
+
+    access_token: TokenInfo
+
+
+class PublicKeyCertificate(KsefModel):
+    """One of KSeF's public keys (PublicKeyCertificate)."""
+
+    certificate: str
+    public_key_id: OptionalText = None
+    valid_from: OptionalTime = None
+    valid_to: OptionalTime = None
+    usage: Texts = ()
+
+
+class PartUploadRequest(KsefModel):
+    """Where one part goes (PartUploadRequest). The URL is a credential."""
+
+    ordinal_number: int
+    method: str = "PUT"
+    url: SecretStr
+    headers: Annotated[
+        dict[str, str | None], BeforeValidator(lambda value: value if isinstance(value, dict) else {})
+    ] = Field(default_factory=dict)
+
+
+class OpenedBatchSession(KsefModel):
+    """An opened session (OpenBatchSessionResponse)."""
+
+    reference_number: str
+    part_upload_requests: tuple[PartUploadRequest, ...]
+
+
+class UpoPage(KsefModel):
+    """One page of a session's UPO. The URL is a credential and is made anew with every status call."""
+
+    reference_number: str
+    download_url: SecretStr
+    download_url_expiration_date: OptionalTime = None
+
+
+class _Upo(KsefModel):
+    pages: Annotated[tuple[UpoPage, ...], BeforeValidator(_list_or_empty)] = ()
+
+
+class SessionStatus(KsefModel):
+    """How far a session is (SessionStatusResponse). Counts are None as long as KSeF does not say them."""
+
+    status: StatusInfo
+    date_created: OptionalTime = None
+    date_updated: OptionalTime = None
+    valid_until: OptionalTime = None
+    upo: Annotated[_Upo | None, WrapValidator(_none_if_odd)] = None
+    invoice_count: OptionalCount = None
+    successful_invoice_count: OptionalCount = None
+    failed_invoice_count: OptionalCount = None
+
+    @property
+    def code(self) -> int:
+        """The status code: below 200 it goes on, 200 is processed, above it the session is dead or all refused."""
+        return self.status.code
+
+    @property
+    def is_final(self) -> bool:
+        """Whether KSeF will do nothing more with the session."""
+        return self.status.code >= 200
+
+    @property
+    def upo_pages(self) -> tuple[UpoPage, ...]:
+        """The pages of the UPO, in KSeF's order; empty while there is none."""
+        return self.upo.pages if self.upo is not None else ()
+
+
+class SessionInvoice(KsefModel):
+    """One invoice of a session (SessionInvoiceStatusResponse). `invoice_hash` is what joins it to our rows."""
+
+    ordinal_number: OptionalCount = None
+    invoice_number: OptionalText = None
+    ksef_number: OptionalText = None
+    reference_number: str
+    invoice_hash: Sha256OrNone = None
+    invoice_file_name: OptionalText = None
+    acquisition_date: OptionalTime = None
+    invoicing_date: OptionalTime = None
+    permanent_storage_date: OptionalTime = None
+    upo_download_url: SecretStr | None = None
+    invoicing_mode: Annotated[Literal["Online", "Offline"] | None, WrapValidator(_none_if_odd)] = None
+    status: StatusInfo
+
+    @property
+    def original_ksef_number(self) -> str | None:
+        """For a duplicate (440): the number of the invoice that was there first."""
+        return self.status.extensions.get("originalKsefNumber")
+
+    @property
+    def original_session_reference_number(self) -> str | None:
+        """For a duplicate (440): the session of the first; has been seen to name the duplicate's own session."""
+        return self.status.extensions.get("originalSessionReferenceNumber")
+
+
+class ListedSession(KsefModel):
+    """A session as lists show it (SessionsQueryResponseItem)."""
+
+    reference_number: str
+    status: StatusInfo
+    date_created: OptionalTime = None
+    date_updated: OptionalTime = None
+    valid_until: OptionalTime = None
+    total_invoice_count: OptionalCount = None
+    successful_invoice_count: OptionalCount = None
+    failed_invoice_count: OptionalCount = None
+
+
+_ITEMS = TypeAdapter(list[dict[str, Any]])
+
+
+def read_model(answer: Answer, model: type[M]) -> M:
+    """The answer's JSON as this model. Raises Unreadable, which names the fields but not their contents."""
+    try:
+        return model.model_validate_json(answer.body)
+    except ValidationError as error:
+        raise unreadable(answer, faults(error)) from error
+
+
+def read_list(answer: Answer, model: type[M]) -> list[M]:
+    """The answer's JSON array as a list of this model. Raises Unreadable."""
+    try:
+        return [model.model_validate(item) for item in _ITEMS.validate_json(answer.body)]
+    except ValidationError as error:
+        raise unreadable(answer, faults(error)) from error
+
+
+def read_json_object(answer: Answer) -> dict[str, Any]:
+    """The answer's JSON object as it is. Raises Unreadable."""
+    try:
+        document = from_json(answer.body)
+    except ValueError as error:
+        raise unreadable(answer, "it is not JSON") from error
+    if not isinstance(document, dict):
+        raise unreadable(answer, "it is not a JSON object")
+    return document
+
+
+def faults(error: ValidationError) -> str:
+    """Where a body breaks the contract and how, in one line without any of its contents."""
+    items = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['type']}" for item in items[:5])

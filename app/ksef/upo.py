@@ -1,0 +1,193 @@
+"""Reading a UPO, the official receipt: which invoices were taken, under which numbers, and when.
+
+One page confirms up to 10,000 invoices, so it is read as a stream. The schema is not enforced: KSeF's own receipts
+of the test environment break it, and a receipt is evidence whatever its style. What cannot be missing is the
+KSeF number and the hash of each document. Keep the bytes as they came; written again they lose their signature.
+Source: schema UPO v4-3; ksef-docs, faktury/sesja-sprawdzenie-stanu-i-pobranie-upo.md.
+"""
+
+import base64
+import binascii
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import BinaryIO
+
+from lxml import etree
+
+from app.ksef.errors import Unreadable
+from app.ksef.models import SHA256_BYTES
+
+_ROOT = "Potwierdzenie"
+_DOCUMENT = "Dokument"
+
+
+@dataclass(frozen=True, slots=True)
+class UpoDocument:
+    """One confirmed invoice. Times are UTC; None where the receipt says nothing that can be read."""
+
+    ksef_number: str
+    invoice_hash: bytes
+    """SHA-256 (32 bytes) of the invoice as it was sent: what joins it to our rows."""
+    seller_nip: str
+    invoice_number: str
+    issue_date: date | None
+    sent_at: datetime | None
+    acquired_at: datetime | None
+    mode: str | None
+    """`Online` or `Offline`, as KSeF decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upo:
+    """A receipt. `documents` can be gone through once; reading on may raise Unreadable at any of them."""
+
+    session_reference_number: str
+    receiver: str
+    """Who received, which tells the environments apart."""
+    context_value: str | None
+    auth_document_sha256: bytes | None
+    page: int | None
+    pages: int | None
+    total_documents: int | None
+    form_code: str | None
+    documents: Iterator[UpoDocument] = field(repr=False)
+
+
+def parse_upo(source: BinaryIO | bytes) -> Upo:
+    """Read a receipt's head at once and its documents as they are asked for, in flat memory.
+
+    Takes about 30 ms of CPU for 10,000 documents: call it, and go through the documents, in a thread. Raises
+    Unreadable when it is not a UPO or breaks off. Entities are not resolved and nothing is fetched.
+    """
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    events = _elements(stream)
+    head: dict[str, str] = {}
+    first: etree._Element | None = None
+    for element in events:
+        name = _local_name(element)
+        if name == _DOCUMENT:
+            first = element
+            break
+        head.setdefault(name, (element.text or "").strip())
+    if not head.get("NumerReferencyjnySesji"):
+        raise _unreadable("it names no session")
+    return Upo(
+        session_reference_number=head["NumerReferencyjnySesji"],
+        receiver=head.get("NazwaPodmiotuPrzyjmujacego", ""),
+        context_value=next((head[name] for name in _CONTEXTS if head.get(name)), None),
+        auth_document_sha256=_sha256(head.get("SkrotDokumentuUwierzytelniajacego")),
+        page=_number(head.get("Strona")),
+        pages=_number(head.get("LiczbaStron")),
+        total_documents=_number(head.get("CalkowitaLiczbaDokumentow")),
+        form_code=head.get("KodFormularza"),
+        documents=_documents(first, events),
+    )
+
+
+_CONTEXTS = ("Nip", "IdWewnetrzny", "IdZlozonyVatUE", "IdDostawcyUslugPeppol")
+
+
+def _elements(stream: BinaryIO) -> Iterator[etree._Element]:
+    """Ended elements: those of the head, and whole documents. Raises Unreadable for anything but a UPO."""
+    try:
+        parser = etree.iterparse(
+            stream,
+            events=("start", "end"),
+            load_dtd=False,
+            no_network=True,
+            resolve_entities=False,
+            remove_comments=True,
+            remove_pis=True,
+        )
+        depth, in_document = 0, False
+        for event, element in parser:
+            if event == "start":
+                if depth == 0 and _local_name(element) != _ROOT:
+                    raise _unreadable(f"its root element is not {_ROOT}")
+                depth += 1
+                in_document = in_document or (depth == 2 and _local_name(element) == _DOCUMENT)
+                continue
+            depth -= 1
+            if in_document and depth > 1:
+                continue
+            in_document = False
+            yield element
+            if depth == 1:
+                _let_go(element)
+    except etree.XMLSyntaxError as error:
+        raise _unreadable(f"it is not well-formed XML up to its end (line {error.lineno})") from error
+
+
+def _let_go(element: etree._Element) -> None:
+    """Free a finished element and the ones before it, which lxml would keep until the end."""
+    parent = element.getparent()
+    element.clear()
+    while parent is not None and element.getprevious() is not None:
+        del parent[0]
+
+
+def _documents(first: etree._Element | None, rest: Iterator[etree._Element]) -> Iterator[UpoDocument]:
+    number = 0
+    if first is not None:
+        number = 1
+        yield _document(first, number)
+    for element in rest:
+        if _local_name(element) == _DOCUMENT:
+            number += 1
+            yield _document(element, number)
+
+
+def _document(element: etree._Element, number: int) -> UpoDocument:
+    said = {_local_name(child): (child.text or "").strip() for child in element.iterchildren(tag=etree.Element)}
+    invoice_hash = _sha256(said.get("SkrotDokumentu"))
+    ksef_number = said.get("NumerKSeFDokumentu")
+    if invoice_hash is None or not ksef_number:
+        raise _unreadable(f"document {number} has no KSeF number or no SHA-256")
+    return UpoDocument(
+        ksef_number=ksef_number,
+        invoice_hash=invoice_hash,
+        seller_nip=said.get("NipSprzedawcy", ""),
+        invoice_number=said.get("NumerFaktury", ""),
+        issue_date=_date(said.get("DataWystawieniaFaktury")),
+        sent_at=_time(said.get("DataPrzeslaniaDokumentu")),
+        acquired_at=_time(said.get("DataNadaniaNumeruKSeF")),
+        mode=said.get("TrybWysylki") or None,
+    )
+
+
+def _local_name(element: etree._Element) -> str:
+    tag = element.tag
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+
+
+def _sha256(text: str | None) -> bytes | None:
+    try:
+        digest = base64.b64decode(text or "", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return digest if len(digest) == SHA256_BYTES else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() else None
+
+
+def _date(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat((text or "")[:10])
+    except ValueError:
+        return None
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _unreadable(why: str) -> Unreadable:
+    return Unreadable(f"the UPO cannot be read: {why}", operation="UPO")
