@@ -43,7 +43,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="KSEFD_", frozen=True, extra="forbid")
 
-    data_dir: Path = Field(Path("var"), description="Folder for the embedded database, local blobs and the master key.")
+    data_dir: Path = Field(
+        Path("var"), description="Folder for the embedded database, local blobs and the master key."
+    )
     database_url: str | None = Field(
         None, description="PostgreSQL to use. Unset: an embedded server under the data folder.", repr=False
     )
@@ -51,40 +53,71 @@ class Settings(BaseSettings):
         None,
         description="Object store for uploads, chunks, parts and UPOs (s3://, gs://, az://, file://). Unset: the data folder.",
     )
-    ksef_env: KsefEnvironment = Field(KsefEnvironment.TEST, description="Which environment of KSeF to send to.")
-    ksef_url: str | None = Field(None, description="Base address of the KSeF API; overrides the environment's own.")
+    ksef_env: KsefEnvironment = Field(
+        KsefEnvironment.TEST, description="Which environment of KSeF to send to."
+    )
+    ksef_url: str | None = Field(
+        None, description="Base address of the KSeF API; overrides the environment's own."
+    )
     master_key_file: Path | None = Field(
-        None, description="32 bytes (hex or base64) that encrypt secrets at rest. Unset: made in the data folder."
+        None,
+        description="32 bytes (hex or base64) that encrypt secrets at rest. Unset: made in the data folder.",
     )
     linger_seconds: float = Field(
-        300, ge=0, le=86_400, description="How long a lane waits for more invoices before its session is sealed."
+        300,
+        ge=0,
+        le=86_400,
+        description="How long a lane waits for more invoices before its session is sealed.",
     )
     session_max_invoices: int = Field(
         10_000, ge=1, le=10_000, description="Invoices in a session at most; KSeF's own answer may lower it."
     )
     part_bytes: int = Field(
-        100_000_000, ge=1_000, le=100_000_000, description="Size of a package part before encryption, in bytes."
+        100_000_000,
+        ge=1_000,
+        le=100_000_000,
+        description="Size of a package part before encryption, in bytes.",
     )
     pool_workers: int = Field(
-        default_factory=lambda: max(1, os.cpu_count() or 1), ge=1, le=256, description="Processes that check invoices."
+        default_factory=lambda: max(1, os.cpu_count() or 1),
+        ge=1,
+        le=256,
+        description="Processes that check invoices.",
     )
-    upload_concurrency: int = Field(4, ge=1, le=64, description="Parts that one worker sends to KSeF at the same time.")
+    upload_concurrency: int = Field(
+        4, ge=1, le=64, description="Parts that one worker sends to KSeF at the same time."
+    )
     max_upload_bytes: int = Field(20_000_000_000, ge=1, description="Largest body of one upload, in bytes.")
     spool_limit_bytes: int = Field(
-        100_000_000_000, ge=1, description="Bytes of uploads waiting to be read, in all; above it uploads get 503."
+        100_000_000_000,
+        ge=1,
+        description="Bytes of uploads waiting to be read, in all; above it uploads get 503.",
     )
     retention_days: int = Field(
-        90, ge=1, le=36_500, description="Days after which bytes of finished invoices are removed; rows and UPOs stay."
+        90,
+        ge=1,
+        le=36_500,
+        description="Days after which bytes of finished invoices are removed; rows and UPOs stay.",
     )
     log_format: LogFormat = Field(LogFormat.AUTO, description="Log lines for people or for machines.")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe log line shown.")
-    schema_dir: Path | None = Field(None, description="Folder with the official XSD files, instead of the package's.")
-    webhook_allow_http: bool = Field(False, description="Let webhook addresses be plain http; for tests and demos.")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe log line shown."
+    )
+    schema_dir: Path | None = Field(
+        None, description="Folder with the official XSD files, instead of the package's."
+    )
+    webhook_allow_http: bool = Field(
+        False, description="Let webhook addresses be plain http; for tests and demos."
+    )
     webhook_allow_private: bool = Field(
         False, description="Let webhook addresses be private or loopback; for tests and demos."
     )
-    url: str = Field("http://127.0.0.1:8080", description="Address of the service, for the commands that talk to it.")
-    api_key: str | None = Field(None, description="API key for the commands that talk to the service.", repr=False)
+    url: str = Field(
+        "http://127.0.0.1:8080", description="Address of the service, for the commands that talk to it."
+    )
+    api_key: str | None = Field(
+        None, description="API key for the commands that talk to the service.", repr=False
+    )
 
     @field_validator("ksef_url", "url")
     @classmethod
@@ -103,7 +136,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _limits_fit_each_other(self) -> Self:
         if self.max_upload_bytes > self.spool_limit_bytes:
-            raise ValueError("max_upload_bytes is above spool_limit_bytes: such an upload could never be taken")
+            raise ValueError(
+                "max_upload_bytes is above spool_limit_bytes: such an upload could never be taken"
+            )
         return self
 
     @classmethod

