@@ -1,0 +1,135 @@
+"""One entry as it stands in the body, and the document that a pool process gets out of it."""
+
+import binascii
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, cast
+
+from isal import isal_zlib
+
+from app.reading import faults
+from app.reading.faults import EntryFault, EntryUnreadable
+from app.reading.names import clean_name
+
+_DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
+_RAW_DEFLATE: Final = -15
+_ARCHIVE_MAGICS: Final = (b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")
+_NO_SPACE: Final = str.maketrans("", "", " \t\r\n")
+
+
+class Encoding(StrEnum):
+    """What has to be undone to get the document."""
+
+    PLAIN = "plain"
+    DEFLATE = "deflate"
+    NDJSON_LINE = "ndjson-line"
+
+
+@dataclass(frozen=True, slots=True)
+class RawEntry:
+    """One entry, not decoded yet; cheap to send to another process.
+
+    `index` counts from 0 in the order of the body, faulty entries included and skipped folders and system
+    files not. `name` can be shown as it is. `size` (bytes of the document) and `crc32` are what the body says,
+    None where it says nothing. When `fault` is set the payload is empty and `decode_entry` raises.
+    """
+
+    index: int
+    name: str
+    encoding: Encoding
+    payload: bytes
+    size: int | None = None
+    crc32: int | None = None
+    fault: EntryFault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The bytes of one document, and the name under which it came. That it is XML is not promised."""
+
+    name: str
+    content: bytes
+
+
+def decode_entry(entry: RawEntry, max_bytes: int) -> Document:
+    """Return the document of an entry; for the pool, since it inflates, parses JSON and decodes Base64.
+
+    Never makes more than `max_bytes` + 1 bytes of document, whatever the entry claims. Size and CRC-32 are
+    checked where the body gave them. Raises EntryUnreadable, whose `finding()` is this entry's verdict.
+    """
+    if entry.fault is not None:
+        raise EntryUnreadable(entry.fault)
+    name = entry.name
+    match entry.encoding:
+        case Encoding.PLAIN:
+            content = entry.payload
+        case Encoding.DEFLATE:
+            content = _inflate(entry, max_bytes)
+        case Encoding.NDJSON_LINE:
+            name, content = _parse_line(entry, max_bytes)
+    if len(content) > max_bytes:
+        raise EntryUnreadable(faults.too_large(max_bytes))
+    if entry.size is not None and len(content) != entry.size:
+        raise EntryUnreadable(
+            faults.damaged(
+                f"it has {len(content)} bytes instead of {entry.size}",
+                f"ma {len(content)} bajtów zamiast {entry.size}",
+            )
+        )
+    if entry.crc32 is not None and isal_zlib.crc32(content) != entry.crc32:
+        raise EntryUnreadable(faults.damaged("its checksum is wrong", "suma kontrolna się nie zgadza"))
+    if content.startswith(_ARCHIVE_MAGICS):
+        raise EntryUnreadable(faults.IS_AN_ARCHIVE)
+    return Document(name, content)
+
+
+def _inflate(entry: RawEntry, max_bytes: int) -> bytes:
+    limit = max_bytes if entry.size is None else min(max_bytes, entry.size)
+    inflater = isal_zlib.decompressobj(_RAW_DEFLATE)
+    try:
+        content = inflater.decompress(entry.payload, limit + 1)
+    except _DEFLATE_ERROR as error:
+        fault = faults.damaged("its data cannot be inflated", "danych nie można rozpakować")
+        raise EntryUnreadable(fault) from error
+    if len(content) > max_bytes:
+        raise EntryUnreadable(faults.too_large(max_bytes))
+    if len(content) > limit:
+        fault = faults.damaged("it is longer than declared", "jest dłuższa, niż podano")
+        raise EntryUnreadable(fault)
+    if not inflater.eof:
+        raise EntryUnreadable(faults.damaged("its data end too early", "dane kończą się za wcześnie"))
+    return content
+
+
+def _parse_line(entry: RawEntry, max_bytes: int) -> tuple[str, bytes]:
+    try:
+        line: Any = json.loads(entry.payload)
+    except (ValueError, RecursionError) as error:
+        raise EntryUnreadable(faults.LINE_NOT_JSON) from error
+    if not isinstance(line, dict):
+        raise EntryUnreadable(faults.LINE_NOT_JSON)
+    name, encoded, text = line.get("name"), line.get("xml_base64"), line.get("xml")
+    if not isinstance(name, str | None) or (encoded is None) == (text is None):
+        raise EntryUnreadable(faults.LINE_SHAPE)
+    shown = clean_name(name, entry.index) if name else entry.name
+    if isinstance(encoded, str):
+        return shown, _decode_base64(encoded, max_bytes)
+    if isinstance(text, str):
+        if len(text) > max_bytes:
+            raise EntryUnreadable(faults.too_large(max_bytes))
+        try:
+            return shown, text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise EntryUnreadable(faults.LINE_TEXT) from error
+    raise EntryUnreadable(faults.LINE_SHAPE)
+
+
+def _decode_base64(encoded: str, max_bytes: int) -> bytes:
+    try:
+        compact = encoded.translate(_NO_SPACE) if "\n" in encoded or " " in encoded else encoded
+        if len(compact) // 4 * 3 > max_bytes + 3:
+            raise EntryUnreadable(faults.too_large(max_bytes))
+        return binascii.a2b_base64(compact, strict_mode=True)
+    except ValueError as error:
+        raise EntryUnreadable(faults.LINE_BASE64) from error

@@ -1,0 +1,138 @@
+"""Why an entry, or a whole upload, cannot be read: stable ids with words in English and Polish."""
+
+from dataclasses import dataclass
+
+from app.domain.findings import Finding, Severity
+from app.errors import DispatchError, UnreadableUpload
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFault:
+    """Why one entry cannot be used; it becomes the entry's finding. `rule` is a stable id in kebab case."""
+
+    rule: str
+    message: str
+    message_pl: str
+
+
+class EntryUnreadable(DispatchError):
+    """One entry holds no document that could be checked; the entries beside it are not concerned."""
+
+    status = 422
+    code = "entry-unreadable"
+    title = "Unreadable entry"
+    fault: EntryFault
+
+    def __init__(self, fault: EntryFault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+    @property
+    def rule(self) -> str:
+        """Return the stable id of the fault."""
+        return self.fault.rule
+
+    @property
+    def message(self) -> str:
+        """Return the fault in English."""
+        return self.fault.message
+
+    @property
+    def message_pl(self) -> str:
+        """Return the fault in Polish."""
+        return self.fault.message_pl
+
+    def finding(self) -> Finding:
+        """Return the fault as a finding of the invoice that the entry would have been."""
+        return Finding(self.rule, Severity.ERROR, self.message, self.message_pl)
+
+
+def unreadable(reason: str, message: str, message_pl: str, offset: int | None = None) -> UnreadableUpload:
+    """Return the error that ends the reading of an upload.
+
+    Its `errors` hold one item: `reason` (stable, kebab case), `message`, `message_pl`, and `offset`, the byte of
+    the body near which reading stopped (None when there is no such place).
+    """
+    shape = {"reason": reason, "message": message, "message_pl": message_pl, "offset": offset}
+    return UnreadableUpload(message, errors=[shape])
+
+
+def too_large(limit: int) -> EntryFault:
+    """Return the fault of a document of more than `limit` bytes."""
+    return EntryFault(
+        "entry-too-large",
+        f"The document is larger than {limit:,} bytes, more than KSeF takes",
+        f"Dokument ma ponad {limit:,} bajtów, czyli więcej, niż przyjmuje KSeF",
+    )
+
+
+def damaged(what: str, what_pl: str) -> EntryFault:
+    """Return the fault of an entry whose data are not what the archive says."""
+    return EntryFault("entry-damaged", f"The entry is damaged: {what}", f"Pozycja archiwum jest uszkodzona: {what_pl}")
+
+
+ENCRYPTED = EntryFault(
+    "entry-encrypted",
+    "The entry is protected by a password; send archives without encryption",
+    "Pozycja archiwum jest zabezpieczona hasłem; archiwum nie może być szyfrowane",
+)
+NOT_A_FILE = EntryFault(
+    "entry-not-a-file",
+    "The entry is a link or a device, not a regular file",
+    "Pozycja archiwum jest dowiązaniem lub urządzeniem, a nie zwykłym plikiem",
+)
+METHOD_UNSUPPORTED = EntryFault(
+    "entry-method-unsupported",
+    "The entry is compressed by a method other than Deflate, or stored in pieces",
+    "Pozycja archiwum jest skompresowana metodą inną niż Deflate albo zapisana we fragmentach",
+)
+NAME_UNUSABLE = EntryFault(
+    "entry-name-unusable",
+    "The entry's name is too long",
+    "Nazwa pozycji archiwum jest za długa",
+)
+OVERLAPS = EntryFault(
+    "entry-overlaps",
+    "The entry shares bytes with another entry of the archive",
+    "Pozycja archiwum zachodzi na inną pozycję",
+)
+RATIO = EntryFault(
+    "entry-ratio",
+    "The entry is compressed far more than invoices can be",
+    "Pozycja archiwum jest skompresowana znacznie mocniej, niż to możliwe w przypadku faktur",
+)
+IS_AN_ARCHIVE = EntryFault(
+    "entry-is-an-archive",
+    "The entry is an archive itself; send it as an upload of its own",
+    "Pozycja jest archiwum; należy je wysłać jako osobną paczkę",
+)
+LINE_TOO_LONG = EntryFault(
+    "line-too-long",
+    "The line is too long to hold a document that KSeF takes",
+    "Wiersz jest za długi, aby zawierał dokument, który przyjmuje KSeF",
+)
+LINE_NOT_JSON = EntryFault(
+    "line-not-json",
+    "The line is not a JSON object",
+    "Wiersz nie jest obiektem JSON",
+)
+LINE_SHAPE = EntryFault(
+    "line-shape",
+    'The line must have the text "name" and either "xml_base64" or "xml", also a text',
+    'Wiersz musi zawierać tekst "name" oraz jedno z pól "xml_base64" albo "xml", również tekstowe',
+)
+LINE_BASE64 = EntryFault(
+    "line-base64",
+    'The value of "xml_base64" is not Base64',
+    'Wartość pola "xml_base64" nie jest zapisem Base64',
+)
+LINE_TEXT = EntryFault(
+    "line-text",
+    'The value of "xml" holds characters that cannot be written in UTF-8',
+    'Wartość pola "xml" zawiera znaki, których nie można zapisać w UTF-8',
+)
+PART_ENCODING = EntryFault(
+    "part-encoding",
+    "The part has a Content-Transfer-Encoding; form parts are sent as they are (RFC 7578, section 4.7)",
+    "Część ma nagłówek Content-Transfer-Encoding; części formularza przesyła się bez kodowania (RFC 7578)",
+)

@@ -1,0 +1,162 @@
+"""multipart/form-data: each file part is one document, or an archive that is read in its place.
+
+Delimiters are searched for, not parsed byte by byte: the body is seekable, so a part is a range, and an archive
+inside one needs no copy. Source: RFC 2046, section 5.1.1; RFC 7578.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from python_multipart.multipart import parse_options_header
+
+from app.errors import UnreadableUpload
+from app.reading import faults
+from app.reading.entry import Encoding, RawEntry
+from app.reading.faults import unreadable
+from app.reading.kinds import BodyKind, kind_of_part, sniff
+from app.reading.ledger import Ledger
+from app.reading.names import clean_name, decode_name
+from app.reading.source import Source
+
+_MAX_HEADER_BYTES: Final = 16_384
+_SNIFF_BYTES: Final = 512
+_PADDING_BYTES: Final = 256
+_PLAIN_ENCODINGS: Final = {"", "binary", "8bit", "7bit"}
+_ARCHIVES: Final = {BodyKind.ZIP, BodyKind.TARGZ, BodyKind.TAR}
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part: where its content lies, and what its headers say."""
+
+    start: int
+    size: int
+    filename: str | None
+    content_type: str
+    transfer_encoding: str
+
+
+def read_multipart(
+    source: Source,
+    ledger: Ledger,
+    boundary: str,
+    read_part: Callable[[BodyKind, Source], Iterator[RawEntry]],
+) -> Iterator[RawEntry]:
+    """Yield the entries of all file parts; plain form fields and empty file inputs are skipped.
+
+    A part is a file if it has a file name, a content type that we know, or begins like XML or an archive.
+    `read_part` reads an archive found in a part. Raises UnreadableUpload when the closing delimiter is missing
+    or a part's headers cannot be read.
+    """
+    for part in _parts(source, boundary.encode("ascii")):
+        content = source.window(part.start, part.size)
+        kind = _kind_of(part, source.read_at(part.start, min(_SNIFF_BYTES, part.size)))
+        if kind is None or (part.size == 0 and not part.filename):
+            continue
+        plain = part.transfer_encoding in _PLAIN_ENCODINGS
+        if plain and kind is not BodyKind.XML:
+            yield from read_part(kind, content)
+            continue
+        fault = None
+        if not plain:
+            fault = faults.PART_ENCODING
+        elif part.size > ledger.limits.max_document_bytes:
+            fault = faults.too_large(ledger.limits.max_document_bytes)
+        elif len((part.filename or "").encode("utf-8", "replace")) > ledger.limits.max_name_bytes:
+            fault = faults.NAME_UNUSABLE
+        index = ledger.admit(0 if fault else part.size, source.start + part.start)
+        if ledger.wanted(index):
+            name = clean_name(part.filename or "", index)
+            payload = b"" if fault else source.read_at(part.start, part.size)
+            yield RawEntry(index, name, Encoding.PLAIN, payload, fault=fault)
+
+
+def _parts(source: Source, boundary: bytes) -> Iterator[_Part]:
+    dashes = b"--" + boundary
+    delimiter = b"\r\n" + dashes
+    # The first delimiter may open the body; anything before it is a preamble that nobody reads.
+    if source.read_at(0, len(dashes)) == dashes and (begin := _after(source, len(dashes))) is not None:
+        found = (0, begin)
+    else:
+        found = _next_delimiter(source, delimiter, 0)
+    while found[1] >= 0:
+        start, headers = _headers(source, found[1])
+        # The line end before a delimiter belongs to it; a part without content starts right behind one.
+        found = _next_delimiter(source, delimiter, start - 2, keep=start)
+        disposition = parse_options_header(headers.get(b"content-disposition", b""))[1]
+        filename = disposition.get(b"filename")
+        yield _Part(
+            start,
+            max(0, found[0] - start),
+            None if filename is None else decode_name(filename),
+            headers.get(b"content-type", b"").decode("latin-1"),
+            headers.get(b"content-transfer-encoding", b"").decode("latin-1").strip().lower(),
+        )
+
+
+def _next_delimiter(source: Source, delimiter: bytes, offset: int, keep: int | None = None) -> tuple[int, int]:
+    """Return where the next delimiter begins, and where the part behind it does (-1 behind the closing one)."""
+    while (at := source.find(delimiter, offset, keep)) >= 0:
+        if (begin := _after(source, at + len(delimiter))) is not None:
+            return at, begin
+        offset = at + len(delimiter)
+    raise unreadable(
+        "multipart-truncated",
+        "The multipart body has no closing delimiter; the upload was probably cut",
+        "Treść multipart nie ma znacznika końca; przesyłka została prawdopodobnie ucięta",
+        source.start + source.size,
+    )
+
+
+def _after(source: Source, offset: int) -> int | None:
+    """Return where a part begins if a delimiter ends at `offset`, -1 for the closing one, None if it is none."""
+    rest = source.read_at(offset, 2)
+    if rest == b"--":
+        return -1
+    if rest == b"\r\n":
+        return offset + 2
+    padding = source.read_at(offset, _PADDING_BYTES)
+    length = padding.find(b"\r\n")
+    return offset + length + 2 if length > 0 and not padding[:length].strip(b" \t") else None
+
+
+def _headers(source: Source, offset: int) -> tuple[int, dict[bytes, bytes]]:
+    """Return where the content begins, and the headers by lower-case name."""
+    block = source.read_at(offset, _MAX_HEADER_BYTES)
+    if block.startswith(b"\r\n"):
+        return offset + 2, {}
+    length = block.find(b"\r\n\r\n")
+    if length < 0:
+        raise _bad_headers(source.start + offset)
+    headers = {}
+    for line in block[:length].split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise _bad_headers(source.start + offset)
+        headers[name.strip().lower()] = value.strip()
+    return offset + length + 4, headers
+
+
+def _kind_of(part: _Part, head: bytes) -> BodyKind | None:
+    """Return how to read a part: first what its bytes prove, then what it declares, then what they suggest."""
+    seen = sniff("", head)
+    declared = kind_of_part(part.content_type)
+    if seen in _ARCHIVES:
+        return seen
+    if declared is not None and declared is not BodyKind.MULTIPART:
+        return declared
+    by_name = sniff(part.filename or "", b"")
+    if by_name is not None or seen is not None:
+        return by_name or seen
+    # A named file of no known kind is somebody's document: it gets a verdict rather than vanish.
+    return BodyKind.XML if part.filename is not None else None
+
+
+def _bad_headers(offset: int) -> UnreadableUpload:
+    return unreadable(
+        "multipart-damaged",
+        "The headers of a part cannot be read",
+        "Nie można odczytać nagłówków części",
+        offset,
+    )

@@ -1,0 +1,38 @@
+"""NDJSON: one line, one document; lines go to the pool unparsed."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from app.reading import faults
+from app.reading.entry import Encoding, RawEntry
+from app.reading.ledger import Ledger
+from app.reading.source import Source
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+def read_ndjson(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
+    """Yield one entry for each line that is not blank. A line too long to hold is a fault and is passed over."""
+    limit = ledger.limits.max_line_bytes
+    number = 0
+    position = 0
+    while position < source.size:
+        number += 1
+        begin = position
+        end = source.find(b"\n", begin, keep=begin)
+        if end < 0:
+            end = source.size
+        position = end + 1
+        if end - begin > limit:
+            index = ledger.admit(0, source.start + begin)
+            if ledger.wanted(index):
+                yield RawEntry(index, f"line-{number}", Encoding.NDJSON_LINE, b"", fault=faults.LINE_TOO_LONG)
+            continue
+        line = source.read_at(begin, end - begin)
+        if number == 1:
+            line = line.removeprefix(_BOM)
+        if not line or line.isspace():
+            continue
+        index = ledger.admit(len(line), source.start + begin)
+        if ledger.wanted(index):
+            yield RawEntry(index, f"line-{number}", Encoding.NDJSON_LINE, line)

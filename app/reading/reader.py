@@ -1,0 +1,70 @@
+"""The one way in: entries of a stored body, whatever its kind."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from app.reading import faults
+from app.reading.entry import Encoding, RawEntry
+from app.reading.kinds import BodyKind
+from app.reading.ledger import Ledger
+from app.reading.limits import ReadingLimits
+from app.reading.multipart_reader import read_multipart
+from app.reading.ndjson_reader import read_ndjson
+from app.reading.source import SeekableFile, Source
+from app.reading.streams import GzipStream, PlainStream
+from app.reading.tar_reader import read_tar
+from app.reading.zip_reader import read_zip
+
+
+def read_entries(
+    kind: BodyKind,
+    source: SeekableFile,
+    *,
+    size: int,
+    limits: ReadingLimits,
+    boundary: str | None = None,
+    start_index: int = 0,
+) -> Iterator[RawEntry]:
+    """Yield the entries of a body of `size` bytes, one by one, in its order, undecoded.
+
+    An entry that exists but cannot be used comes with a `fault` and counts like any other; folders and what
+    operating systems add are skipped. With `start_index` reading resumes: the same entries as the first time,
+    from that index on (the first `start_index` are still walked past, but in a ZIP or plain tar not read).
+    `boundary` belongs to MULTIPART. Memory holds some MiB, whatever the size of the body or the number of its
+    entries. The file is sought and read as the iterator advances; nobody else may move it meanwhile.
+
+    Raises, possibly after some entries, UnreadableUpload when the body is cut, damaged, or beyond the limits;
+    entries yielded before stay valid. Raises ValueError for MULTIPART without a boundary. Errors of `source`
+    itself pass through unchanged.
+    """
+    if kind is BodyKind.MULTIPART and boundary is None:
+        raise ValueError("a multipart body cannot be read without its boundary")
+    ledger = Ledger(limits, start_index)
+    return _read(ledger, boundary, kind, Source(source, 0, size))
+
+
+def _read(ledger: Ledger, boundary: str | None, kind: BodyKind, source: Source) -> Iterator[RawEntry]:
+    match kind:
+        case BodyKind.ZIP:
+            return read_zip(source, ledger)
+        case BodyKind.TARGZ:
+            return read_tar(GzipStream(source, ledger.limits), ledger)
+        case BodyKind.TAR:
+            return read_tar(PlainStream(source), ledger)
+        case BodyKind.NDJSON:
+            return read_ndjson(source, ledger)
+        case BodyKind.MULTIPART:
+            # A multipart body inside another one is not looked into, so the boundary is never asked for twice.
+            return read_multipart(source, ledger, boundary or "", partial(_read, ledger, None))
+        case BodyKind.XML:
+            return _read_document(source, ledger)
+
+
+def _read_document(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
+    """Yield the one document that the body is."""
+    limit = ledger.limits.max_document_bytes
+    fault = faults.too_large(limit) if source.size > limit else None
+    index = ledger.admit(0 if fault else source.size, source.start)
+    if ledger.wanted(index):
+        payload = b"" if fault else source.read_at(0, source.size)
+        yield RawEntry(index, "document.xml", Encoding.PLAIN, payload, fault=fault)

@@ -1,0 +1,131 @@
+"""Bytes read once from start to end, for forms that have no directory: plain, or inflated from gzip."""
+
+import gzip
+from typing import Final, Protocol, cast
+
+from isal import igzip, isal_zlib
+
+from app.reading.faults import unreadable
+from app.reading.limits import ReadingLimits
+from app.reading.source import BLOCK_BYTES, Source, SourceFile
+
+_DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
+_TAR_OVERHEAD: Final = 2_048
+
+
+class Stream(Protocol):
+    """What the tar reader needs; running out is told by short answers, never by an exception."""
+
+    @property
+    def offset(self) -> int:
+        """Where in the body we are, near enough for a message."""
+
+    def take(self, length: int) -> bytes:
+        """Return the next `length` bytes, fewer only at the end."""
+
+    def skip(self, length: int) -> int:
+        """Pass over the next `length` bytes without holding them; return how many there were."""
+
+
+class PlainStream:
+    """A source read in order; skipping costs nothing."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._position = 0
+
+    @property
+    def offset(self) -> int:
+        """Where in the body we are."""
+        return self._source.start + self._position
+
+    def take(self, length: int) -> bytes:
+        """Return the next `length` bytes, fewer only at the end."""
+        taken = self._source.read_at(self._position, length)
+        self._position += len(taken)
+        return taken
+
+    def skip(self, length: int) -> int:
+        """Pass over the next `length` bytes; return how many there were."""
+        skipped = min(length, self._source.size - self._position)
+        self._position += skipped
+        return skipped
+
+
+class GzipStream:
+    """A gzip stream of any number of members, inflated in blocks; checksums are checked at each member's end.
+
+    Raises UnreadableUpload from `take` and `skip` when the stream is cut or damaged, or inflates to more than
+    the limits allow.
+    """
+
+    def __init__(self, source: Source, limits: ReadingLimits) -> None:
+        self._start = source.start
+        self._raw = SourceFile(source)
+        # isal has types for its C modules only.
+        self._inflated: gzip.GzipFile = igzip.IGzipFile(fileobj=self._raw, mode="rb")  # type: ignore[no-untyped-call]
+        self._limits = limits
+        self._total = 0
+        self._block = b""
+        self._at = 0
+
+    @property
+    def offset(self) -> int:
+        """Where in the body we are, give or take the block that was read ahead."""
+        return self._start + self._raw.position
+
+    def take(self, length: int) -> bytes:
+        """Return the next `length` bytes, fewer only at the end."""
+        taken = self._block[self._at : self._at + length]
+        self._at += len(taken)
+        if len(taken) == length:
+            return taken
+        pieces = [taken]
+        missing = length - len(taken)
+        while missing and self._fill():
+            piece = self._block[:missing]
+            self._at = len(piece)
+            missing -= len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def skip(self, length: int) -> int:
+        """Pass over the next `length` bytes; return how many there were."""
+        skipped = min(length, len(self._block) - self._at)
+        self._at += skipped
+        while skipped < length and self._fill():
+            self._at = min(length - skipped, len(self._block))
+            skipped += self._at
+        return skipped
+
+    def _fill(self) -> bool:
+        self._block, self._at = b"", 0
+        try:
+            self._block = self._inflated.read(BLOCK_BYTES)
+        except EOFError as error:
+            raise unreadable(
+                "gzip-truncated",
+                "The gzip stream ends too early; the upload was probably cut",
+                "Strumień gzip kończy się za wcześnie; przesyłka została prawdopodobnie ucięta",
+                self.offset,
+            ) from error
+        except (gzip.BadGzipFile, _DEFLATE_ERROR) as error:
+            raise unreadable(
+                "gzip-damaged",
+                "The gzip stream is damaged, or this is not gzip at all",
+                "Strumień gzip jest uszkodzony albo nie jest to gzip",
+                self.offset,
+            ) from error
+        self._total += len(self._block)
+        limits = self._limits
+        allowed = max(limits.ratio_grace_bytes, limits.max_ratio * self._raw.position)
+        # What the documents may have together, and a header with padding for each.
+        ceiling = limits.max_total_bytes + _TAR_OVERHEAD * limits.max_entries
+        if self._total > allowed or self._total > ceiling:
+            raise unreadable(
+                "gzip-ratio",
+                "The gzip stream inflates to far more than invoices can",
+                "Strumień gzip rozpakowuje się do rozmiaru niemożliwego w przypadku faktur",
+                self.offset,
+            )
+        return bool(self._block)

@@ -1,0 +1,196 @@
+"""ZIP, read along its directory: sizes, methods and names come from there, and local headers must agree.
+
+The directory is streamed, never held, so that memory does not depend on the number of entries. Source of the
+layout: PKWARE APPNOTE 6.3, sections 4.3 to 4.5.
+"""
+
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from app.errors import UnreadableUpload
+from app.reading import faults
+from app.reading.entry import Encoding, RawEntry
+from app.reading.faults import EntryFault, unreadable
+from app.reading.ledger import Ledger
+from app.reading.limits import ReadingLimits
+from app.reading.names import clean_name, decode_name, is_junk
+from app.reading.source import Source
+from app.reading.spans import Spans
+from app.reading.zip_directory import Directory, find_directory
+
+_CENTRAL: Final = struct.Struct("<4sBB5HLLL5HLL")
+_LOCAL: Final = struct.Struct("<4s5HLLLHH")
+_STORED, _DEFLATED = 0, 8
+_ENCRYPTED: Final = 0x2041  # plain, strong and masked-header encryption
+_PATCH: Final = 0x20
+_SIZES_FOLLOW: Final = 0x08
+_NEEDS_ZIP64: Final = 0xFFFF_FFFF
+_UNIX_SYSTEMS: Final = {3, 19}
+_ZIP64_EXTRA, _UNICODE_PATH_EXTRA = 0x0001, 0x7075
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """One line of the directory."""
+
+    system: int
+    flags: int
+    method: int
+    crc32: int
+    stored: int
+    size: int
+    attributes: int
+    offset: int
+    raw_name: bytes
+    name: str
+
+    @property
+    def file_type(self) -> int:
+        return stat.S_IFMT(self.attributes >> 16) if self.system in _UNIX_SYSTEMS else 0
+
+    @property
+    def is_folder(self) -> bool:
+        marked = self.name.endswith(("/", "\\")) or self.file_type == stat.S_IFDIR
+        return marked and self.size == 0
+
+
+def read_zip(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
+    """Yield the entries of a ZIP in the order of its directory; folders and system files are skipped.
+
+    An entry that cannot be used, or does not agree with its local header, is a fault of its own. Raises
+    UnreadableUpload when the directory is missing or damaged, so a ZIP that was cut yields nothing.
+    """
+    directory = find_directory(source, ledger.limits)
+    spans = Spans()
+    files = source.window(0, directory.offset)
+    for record in _records(source, directory):
+        end = record.offset + _LOCAL.size + len(record.raw_name) + record.stored
+        if record.is_folder:
+            continue
+        fault = _fault_of(record, ledger.limits)
+        if end > directory.offset:
+            fault = fault or faults.damaged("it reaches into the directory", "zachodzi na katalog archiwum")
+        elif not spans.claim(record.offset, end):
+            fault = faults.OVERLAPS
+        if is_junk(record.name):
+            continue
+        index = ledger.admit(0 if fault else record.size, source.start + record.offset)
+        if not ledger.wanted(index):
+            continue
+        name = clean_name(record.name, index)
+        payload = b"" if fault else _payload_of(files, record)
+        if isinstance(payload, EntryFault):
+            fault, payload = payload, b""
+        if fault is not None:
+            yield RawEntry(index, name, Encoding.PLAIN, b"", fault=fault)
+            continue
+        encoding = Encoding.DEFLATE if record.method == _DEFLATED else Encoding.PLAIN
+        yield RawEntry(index, name, encoding, payload, size=record.size, crc32=record.crc32)
+
+
+def _records(source: Source, directory: Directory) -> Iterator[_Record]:
+    """Yield the lines of the directory. Raises UnreadableUpload if they are damaged or not as many as told."""
+    central = source.window(directory.offset, directory.size)
+    at = 0
+    count = 0
+    while at < directory.size:
+        head = central.read_at(at, _CENTRAL.size)
+        if len(head) < _CENTRAL.size or not head.startswith(b"PK\1\2"):
+            raise _damaged(central.start + at)
+        (_, _, system, _, flags, method, _, _, crc, stored, size, name_length, extra_length, comment_length,
+         disk, _, attributes, offset) = _CENTRAL.unpack(head)  # fmt: skip
+        names = central.read_at(at + _CENTRAL.size, name_length + extra_length)
+        at += _CENTRAL.size + name_length + extra_length + comment_length
+        count += 1
+        if len(names) < name_length + extra_length or at > directory.size or count > directory.entries:
+            raise _damaged(central.start + min(at, directory.size))
+        raw_name = names[:name_length]
+        extras = dict(_extras(names[name_length:]))
+        if _NEEDS_ZIP64 in {stored, size, offset}:
+            size, stored, offset = _zip64(extras.get(_ZIP64_EXTRA, b""), size, stored, offset, central.start + at)
+        name = decode_name(raw_name)
+        if not flags & 0x800 and (unicode_path := extras.get(_UNICODE_PATH_EXTRA, b""))[:1] == b"\1":
+            name = decode_name(unicode_path[5:])
+        if disk not in {0, 0xFFFF}:
+            raise _damaged(central.start + at)
+        yield _Record(system, flags, method, crc, stored, size, attributes, offset, raw_name, name)
+    if count != directory.entries:
+        raise _damaged(central.start + at)
+
+
+def _extras(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (id, content) of the extra fields; what is left over at the end is ignored, as everybody does."""
+    at = 0
+    while at + 4 <= len(data):
+        field, length = struct.unpack_from("<HH", data, at)
+        yield field, data[at + 4 : at + 4 + length]
+        at += 4 + length
+
+
+def _zip64(extra: bytes, size: int, stored: int, offset: int, at: int) -> tuple[int, int, int]:
+    """Return the three numbers, those that say "see ZIP64" replaced in the order that the format fixes."""
+    numbers = iter(struct.unpack(f"<{len(extra) // 8}Q", extra[: len(extra) // 8 * 8]))
+    try:
+        size, stored, offset = (
+            next(numbers) if number == _NEEDS_ZIP64 else number for number in (size, stored, offset)
+        )
+    except RuntimeError as error:  # what a generator makes of StopIteration
+        raise _damaged(at) from error
+    return size, stored, offset
+
+
+def _fault_of(record: _Record, limits: ReadingLimits) -> EntryFault | None:
+    """Return what the directory alone tells against an entry."""
+    if record.file_type not in {0, stat.S_IFREG, stat.S_IFDIR} or record.name.endswith(("/", "\\")):
+        return faults.NOT_A_FILE
+    if record.flags & _ENCRYPTED:
+        return faults.ENCRYPTED
+    if record.method not in {_STORED, _DEFLATED} or record.flags & _PATCH:
+        return faults.METHOD_UNSUPPORTED
+    if len(record.raw_name) > limits.max_name_bytes:
+        return faults.NAME_UNUSABLE
+    return _size_fault_of(record, limits)
+
+
+def _size_fault_of(record: _Record, limits: ReadingLimits) -> EntryFault | None:
+    if record.size > limits.max_document_bytes:
+        return faults.too_large(limits.max_document_bytes)
+    if record.size > max(limits.ratio_grace_bytes, record.stored * limits.max_ratio):
+        return faults.RATIO
+    if record.stored > limits.max_compressed_bytes or (record.method == _STORED and record.stored != record.size):
+        return faults.damaged("its sizes contradict each other", "jej rozmiary są sprzeczne")
+    return None
+
+
+def _payload_of(files: Source, record: _Record) -> bytes | EntryFault:
+    """Return the stored bytes of an entry, or why its local header does not fit the directory."""
+    header = files.read_at(record.offset, _LOCAL.size + len(record.raw_name))
+    if len(header) < _LOCAL.size or not header.startswith(b"PK\3\4"):
+        return faults.damaged("it has no header where the directory says", "brak nagłówka we wskazanym miejscu")
+    (_, _, flags, method, _, _, crc, stored, size, name_length, extra_length) = _LOCAL.unpack_from(header)
+    agrees = (
+        method == record.method
+        and not (flags ^ record.flags) & (_ENCRYPTED | _SIZES_FOLLOW)
+        and name_length == len(record.raw_name)
+        and header[_LOCAL.size :] == record.raw_name
+    )
+    if agrees and not flags & _SIZES_FOLLOW:
+        agrees = crc == record.crc32 and stored in {record.stored, _NEEDS_ZIP64} and size in {record.size, _NEEDS_ZIP64}
+    if not agrees:
+        return faults.damaged("its header contradicts the directory", "nagłówek jest sprzeczny z katalogiem")
+    payload = files.read_at(record.offset + len(header) + extra_length, record.stored)
+    if len(payload) < record.stored:
+        return faults.damaged("it reaches into the directory", "zachodzi na katalog archiwum")
+    return payload
+
+
+def _damaged(offset: int) -> UnreadableUpload:
+    return unreadable(
+        "zip-directory-damaged",
+        "The directory of the ZIP is damaged",
+        "Katalog archiwum ZIP jest uszkodzony",
+        offset,
+    )
