@@ -155,13 +155,15 @@ class Catalogue:
 def nip_from(number: int) -> str:
     """A NIP with the right check digit and the form that the schema asks for, made from any number >= 0."""
     body = 100_000_000 + number % 900_000_000
+    if body // 1_000_000 % 100 == 0:
+        body += 11_000_000  # the second and third digit are never both zero
     while True:
         digits = str(body)
-        if digits[1:3] != "00":
-            check = sum(w * int(d) for w, d in zip(_NIP_WEIGHTS, digits, strict=False)) % 11
-            if check < 10:
-                return f"{digits}{check}"
-        body = body + 1 if body < 999_999_999 else 111_111_111
+        check = sum(weight * int(digit) for weight, digit in zip(_NIP_WEIGHTS, digits, strict=True)) % 11
+        if check < 10:
+            return f"{digits}{check}"
+        # Ten is no check digit. Another last digit gives another remainder, and digits 2 and 3 stay.
+        body = body // 10 * 10 + (body + 1) % 10
 
 
 def account_number(number: int) -> str:
