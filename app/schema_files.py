@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import re
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,13 @@ def load_schema_files(schema_dir: Path | None = None) -> dict[str, bytes]:
 
 def read_catalog() -> dict[str, Any]:
     """Return the catalog: `form_code`, `schema_version` and `file`, a list of name, namespace, role and digests."""
-    return tomllib.loads(resources.files("schemas").joinpath("catalog.toml").read_text(encoding="utf-8"))
+    folder = _package_folder("schemas")
+    if folder is None:
+        raise ConfigurationError("The package schemas, part of ksef-dispatch, is not installed.")
+    try:
+        return tomllib.loads((folder / "catalog.toml").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read the catalog of schemas: {error}.") from error
 
 
 def plain_form(content: bytes) -> bytes:
@@ -45,21 +50,28 @@ def plain_form(content: bytes) -> bytes:
     return _LOCATION.sub(rb"\1\2", _TRAILING_BLANKS.sub(b"", content))
 
 
-def _installed_folder() -> Path:
+def _package_folder(name: str) -> Path | None:
     # find_spec of a top-level name imports nothing; of a submodule it would import the parents.
-    spec = importlib.util.find_spec(_PACKAGE)
+    spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _installed_folder() -> Path:
+    folder = _package_folder(_PACKAGE)
+    if folder is None:
         raise ConfigurationError(
             "The official FA(3) schema files are missing: install the package ksef-client or set KSEFD_SCHEMA_DIR."
         )
-    return Path(spec.submodule_search_locations[0]) / _FOLDER_IN_PACKAGE
+    return folder / _FOLDER_IN_PACKAGE
 
 
 def _read_checked(folder: Path, entry: dict[str, Any]) -> bytes:
     path = folder / entry["name"]
     try:
         with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES)
+            content: bytes = file.read(_MAX_FILE_BYTES)
     except OSError as error:
         raise ConfigurationError(f"Cannot read the schema file {path}: {error.strerror or error}.") from error
     found = hashlib.sha256(content).hexdigest()

@@ -33,7 +33,9 @@ def compile_schema(files: Mapping[str, bytes]) -> etree.XMLSchema:
         if root.tag == _XSD_SCHEMA and root.get("targetNamespace") == FA3_NAMESPACE:
             roots.append(root)
     if len(roots) != 1:
-        raise UnusableSchemaError(f"{len(roots)} of the schema files describe {FA3_NAMESPACE}; there must be exactly one.")
+        raise UnusableSchemaError(
+            f"{len(roots)} of the schema files describe {FA3_NAMESPACE}; there must be exactly one."
+        )
     try:
         schema = etree.XMLSchema(roots[0])
     except (etree.XMLSchemaParseError, UnusableSchemaError) as error:
@@ -52,7 +54,8 @@ class _Resolver(etree.Resolver):
         self._files = files
         self.missing: list[str] = []
 
-    def resolve(self, system_url: str, public_id: str, context: Any) -> Any:  # noqa: ARG002 - lxml's signature
+    def resolve(self, system_url: str, public_id: str, context: Any) -> Any:  # type: ignore[override]
+        # lxml passes the context as well; its stubs leave it out.
         name = system_url.replace("\\", "/").rsplit("/", 1)[-1]
         content = self._files.get(name)
         if content is None:

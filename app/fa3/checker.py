@@ -1,0 +1,122 @@
+"""The check of one invoice: all rules in their order, one parse, every fault a finding."""
+
+from dataclasses import dataclass
+from datetime import date
+
+from lxml import etree
+
+from app.domain.findings import Finding, Severity, has_errors
+from app.fa3.dates import check_dates
+from app.fa3.encoding import look_at_bytes
+from app.fa3.form import check_attachment, check_header, explain_other_form, is_fa3
+from app.fa3.parties import check_nips, check_seller
+from app.fa3.reading import InvoiceFacts, facts_of, read_elements
+from app.fa3.rules import finding
+from app.fa3.schema_check import LARGE_DOCUMENT_BYTES, check_schema, validate_large
+from app.fa3.size import check_attributes, check_hard_limit, check_size, may_have_too_many_attributes
+from app.fa3.totals import check_total
+from app.fa3.wellformed import explain_syntax_error, make_parser
+
+__all__ = ["MAX_FINDINGS", "CheckContext", "CheckedInvoice", "InvoiceChecker", "InvoiceFacts"]
+
+MAX_FINDINGS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CheckContext:
+    """What a document is checked against besides the schema.
+
+    `today` is the day in Warsaw. `check_nip_checksums` is for production, and for the test environment when it was
+    asked to (X-KSeF-Feature: subject-identifier-validation). `attachments_allowed` of None means unknown: let through.
+    """
+
+    tenant_nip: str
+    today: date
+    check_nip_checksums: bool
+    attachments_allowed: bool | None
+    max_bytes: int = 1_000_000
+    max_bytes_with_attachment: int = 3_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedInvoice:
+    """The outcome: the facts, when they could be read, and all findings, errors and warnings."""
+
+    facts: InvoiceFacts | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def valid(self) -> bool:
+        """No finding is an error: the invoice may be sent."""
+        return not has_errors(self.findings)
+
+
+class InvoiceChecker:
+    """Checks documents one after the other. Belongs to one thread; make one per pool process and keep it."""
+
+    def __init__(self, schema: etree.XMLSchema) -> None:
+        self._schema = schema
+        self._parser = make_parser()
+
+    def check(self, document: bytes, context: CheckContext) -> CheckedInvoice:
+        """Return what is to be said about the document; never raises for what is in it.
+
+        Time and memory are bounded by the size limits of the context: a larger document is not looked into.
+        """
+        too_large = check_hard_limit(document, max(context.max_bytes, context.max_bytes_with_attachment))
+        if too_large is not None:
+            return CheckedInvoice(None, (too_large,))
+        seen = look_at_bytes(document)
+        if seen.parsable is None:
+            return CheckedInvoice(None, tuple(seen.findings))
+        facts, findings = self._check_parsable(seen.parsable, len(document), context)
+        return CheckedInvoice(facts, _bounded(seen.findings + findings))
+
+    def _check_parsable(
+        self, document: bytes, size: int, context: CheckContext
+    ) -> tuple[InvoiceFacts | None, list[Finding]]:
+        root, messages, bombs = None, 0, []
+        is_large = len(document) > LARGE_DOCUMENT_BYTES
+        if is_large:
+            if may_have_too_many_attributes(document):
+                bombs = check_attributes(document)
+            if not bombs:
+                root, messages = validate_large(document, self._schema)
+        known_valid = root is not None
+        if root is None:
+            try:
+                root = etree.fromstring(document, self._parser)
+            except etree.XMLSyntaxError as error:
+                return None, [*bombs, explain_syntax_error(error)]
+
+        elements = read_elements(root)
+        facts = facts_of(elements)
+        if not is_fa3(root):
+            return facts, [*bombs, explain_other_form(root, elements, document)]
+        findings = [
+            *bombs,
+            *check_size(size, elements, context.max_bytes),
+            *check_header(elements, document),
+            *check_attachment(elements, context.attachments_allowed, document),
+            *(check_nips(elements, document) if context.check_nip_checksums else ()),
+            *check_seller(elements, context.tenant_nip, document),
+            *check_dates(elements, context.today, document),
+        ]
+        if not bombs and not known_valid:
+            # Last, because it changes the tree of an invalid document.
+            of_schema = check_schema(root, self._schema, document, messages)
+            known_valid = not of_schema
+            told = {(one.path, one.rule) for one in findings}
+            findings += [one for one in of_schema if (one.path, "form-header-mismatch") not in told]
+        if known_valid:
+            findings += check_total(elements, document)
+        return facts, findings
+
+
+def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Return at most MAX_FINDINGS findings, errors before warnings when some must go, and then a note."""
+    if len(findings) <= MAX_FINDINGS:
+        return tuple(findings)
+    ordered = sorted(findings, key=lambda one: one.severity is Severity.WARNING)
+    note = finding("too-many-findings", limit=MAX_FINDINGS, more=len(findings) - MAX_FINDINGS)
+    return (*ordered[:MAX_FINDINGS], note)

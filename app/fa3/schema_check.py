@@ -1,0 +1,154 @@
+"""Holds a document against the XSD and reports every fault, not only the first of each group.
+
+libxml2 stops looking at the children of an element at the first one that is out of place. So after a round
+of validation the tree is mended at those places, on the tree in memory only, and validated again: a missing element is put in, a
+surplus one taken out. What is found after that is still about the reader's document.
+"""
+
+from dataclasses import dataclass, field
+
+from lxml import etree
+
+from app.domain.findings import Finding
+from app.fa3.places import REMOVED, find_by_node_path, line_of_element, path_of
+from app.fa3.schema import FA3_NAMESPACE
+from app.fa3.schema_messages import CONTENT, expected_names, explain, explain_missing, is_about_missing_child
+from app.fa3.wellformed import make_parser
+
+# Above this, a document is validated while it is parsed and given up after a number of faults: libxml2
+# takes about a second for 25,000 messages, and half of that for the path in each.
+LARGE_DOCUMENT_BYTES = 256 * 1024
+_FEED_BYTES = 64 * 1024
+_MAX_MESSAGES = 400
+_MAX_ROUNDS = 20
+_MAX_ROUNDS_LARGE = 3
+_MAX_FINDINGS = 150
+_KEPT_SIBLINGS = 40
+_KEY_LENGTH = 2_000
+_DIGITS = frozenset(("SCHEMAV_CVC_FRACTIONDIGITS_VALID", "SCHEMAV_CVC_TOTALDIGITS_VALID"))
+_CHILD = frozenset(("SCHEMAV_CVC_TYPE_3_1_2",))
+# Messages that only repeat another one about the same element: too many digits break the pattern of an amount too,
+# and an element with a child instead of text is also empty.
+_SAME_FAULT: dict[str, frozenset[str]] = {
+    "SCHEMAV_CVC_FRACTIONDIGITS_VALID": _DIGITS,
+    "SCHEMAV_CVC_PATTERN_VALID": _DIGITS | _CHILD | {"SCHEMAV_CVC_MINLENGTH_VALID", "SCHEMAV_CVC_MAXLENGTH_VALID"},
+    "SCHEMAV_CVC_MINLENGTH_VALID": _CHILD,
+    "SCHEMAV_CVC_ENUMERATION_VALID": _CHILD,
+    "SCHEMAV_CVC_DATATYPE_VALID_1_2_1": _CHILD,
+    "SCHEMAV_CVC_DATATYPE_VALID_1_2_3": _CHILD,
+}
+
+
+def validate_large(document: bytes, schema: etree.XMLSchema) -> tuple[etree._Element | None, int]:
+    """Parse and validate a large document in one pass; return its root if it is valid, else None and messages seen.
+
+    The pass ends early when there are more messages than anybody reads. Raises nothing: a document that is not
+    well-formed is reported by the ordinary parser afterwards.
+    """
+    parser = make_parser(schema)
+    try:
+        for start in range(0, len(document), _FEED_BYTES):
+            parser.feed(document[start : start + _FEED_BYTES])
+            if len(parser.feed_error_log) > _MAX_MESSAGES:
+                break
+        else:
+            return parser.close(), 0
+    except etree.XMLSyntaxError:
+        # Nothing is lost: the caller parses again, without the schema, and explains what is wrong.
+        return None, len(parser.feed_error_log)
+    return None, len(parser.feed_error_log)
+
+
+def check_schema(root: etree._Element, schema: etree.XMLSchema, document: bytes, messages: int = 0) -> list[Finding]:
+    """Return the findings of the XSD; empty for a valid document. The tree is changed when there are any.
+
+    `messages` is what `validate_large` counted: with very many, all but the first of equal siblings are left out.
+    """
+    if messages > _MAX_MESSAGES:
+        _thin_out(root)
+    check = _Check(document)
+    rounds = _MAX_ROUNDS if len(document) <= LARGE_DOCUMENT_BYTES else _MAX_ROUNDS_LARGE
+    for _ in range(rounds):
+        if schema.validate(root):
+            break
+        if not check.take(root, schema) or len(check.findings) >= _MAX_FINDINGS:
+            break
+    return check.findings
+
+
+@dataclass(slots=True)
+class _Check:
+    """What is known after some rounds. Elements are kept alive, so that each is recognised in the next round."""
+
+    document: bytes
+    findings: list[Finding] = field(default_factory=list)
+    put_in: set[etree._Element] = field(default_factory=set)
+    displaced: set[etree._Element] = field(default_factory=set)
+    told: dict[etree._Element, set[str]] = field(default_factory=dict)
+
+    def take(self, root: etree._Element, schema: etree.XMLSchema) -> bool:
+        """Turn the messages of the last round into findings and mend the tree; tell whether it was changed."""
+        to_mend: list[tuple[etree._Element, list[str]]] = []
+        for entry in list(schema.error_log)[: 4 * _MAX_MESSAGES]:  # type: ignore[call-overload]  # the stubs forget that it is iterable
+            element = find_by_node_path(root, entry.path)
+            if element is None:
+                element = root
+            if element in self.put_in:
+                continue
+            kind, message = entry.type_name, entry.message
+            out_of_place = kind == CONTENT and not is_about_missing_child(message)
+            expected = expected_names(message) if out_of_place else []
+            if out_of_place:
+                to_mend.append((element, expected))
+            if self._is_new(element, kind, message) and len(self.findings) < _MAX_FINDINGS:
+                self.findings.append(self._explain(kind, message, element, expected))
+        for element, expected in to_mend:
+            self._mend(element, expected)
+        return bool(to_mend)
+
+    def _is_new(self, element: etree._Element, kind: str, message: str) -> bool:
+        told = self.told.setdefault(element, set())
+        # An element out of place is reported once, though mending may show it again with other words.
+        key = kind if kind == CONTENT else f"{kind} {message[:_KEY_LENGTH]}"
+        if key in told or not told.isdisjoint(_SAME_FAULT.get(kind, ())):
+            return False
+        told.update((key, kind))
+        return True
+
+    def _explain(self, kind: str, message: str, element: etree._Element, expected: list[str]) -> Finding:
+        line = line_of_element(element, self.document)
+        parent = element.getparent()
+        is_ours = element.tag.startswith(f"{{{FA3_NAMESPACE}}}")
+        if len(expected) == 1 and parent is not None and is_ours and next(parent.iterchildren(*expected), None) is None:
+            # The only thing that may stand here is nowhere: that is the fault, not the element that came instead.
+            return explain_missing(message, parent, line, path_of(parent))
+        return explain(kind, message, element, line, path_of(element))
+
+    def _mend(self, element: etree._Element, expected: list[str]) -> None:
+        parent = element.getparent()
+        if parent is None:
+            return
+        later = {sibling.tag for sibling in element.itersiblings()}
+        earlier = {sibling.tag for sibling in element.itersiblings(preceding=True)}
+        known = element.tag not in earlier
+        if expected and element not in self.displaced and known and not later.intersection(expected):
+            # Nothing of what is expected comes later: then it is missing. Of several, the last is the required one.
+            self.displaced.add(element)
+            missing = element.makeelement(expected[-1])
+            element.addprevious(missing)
+            self.put_in.add(missing)
+            return
+        mark = etree.Comment(f"{REMOVED}{element.tag}")
+        mark.tail = element.tail
+        # Keep the element itself alive and where it was in `seen`; only its place is taken.
+        parent.replace(element, mark)
+
+
+def _thin_out(root: etree._Element) -> None:
+    """Leave only the first of many siblings of one name, everywhere."""
+    for parent in list(root.iter(etree.Element)):
+        counts: dict[str, int] = {}
+        for child in list(parent.iterchildren(etree.Element)):
+            counts[child.tag] = counts.get(child.tag, 0) + 1
+            if counts[child.tag] > _KEPT_SIBLINGS:
+                parent.remove(child)
