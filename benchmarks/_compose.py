@@ -9,7 +9,8 @@ from xml.sax.saxutils import escape
 
 from benchmarks import _fragments as parts
 from benchmarks._catalogue import catalogue
-from benchmarks._kinds import Draft, Kinds
+from benchmarks._drafts import Draft
+from benchmarks._kinds import Kinds
 from benchmarks._lines import totals_xml
 
 NAMESPACE = "http://crd.gov.pl/wzor/2025/06/25/13775/"
