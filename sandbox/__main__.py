@@ -1,0 +1,8 @@
+"""`python -m sandbox`: start the stand-in from the command line."""
+
+import sys
+
+from sandbox.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

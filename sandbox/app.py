@@ -1,0 +1,64 @@
+"""The ASGI application: every endpoint behind its gate, storage and control beside it, faults in front of all."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from sandbox import batch, control, ksef_tokens, login, reference_data, results, storage
+from sandbox.clock import MovableClock
+from sandbox.gate import Endpoint, guarded
+from sandbox.options import SandboxOptions
+from sandbox.service import Sandbox
+from sandbox.wire import FaultyWire
+
+PREFIX = "/v2"
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *login.ENDPOINTS,
+    *reference_data.ENDPOINTS,
+    *ksef_tokens.ENDPOINTS,
+    *batch.ENDPOINTS,
+    *results.ENDPOINTS,
+)
+"""In the order in which they are tried: literal paths before those with parameters."""
+_STORAGE = "/storage/01/{reference}"
+
+
+def create_app(options: SandboxOptions, clock: MovableClock | None = None) -> Starlette:
+    """The application; its `state.sandbox` is the running sandbox."""
+    sandbox = Sandbox(options, clock)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        sandbox.start()
+        try:
+            yield
+        finally:
+            await sandbox.stop()
+
+    routes: list[BaseRoute] = [
+        Route(PREFIX + endpoint.path, guarded(endpoint, sandbox), methods=[endpoint.method]) for endpoint in ENDPOINTS
+    ]
+    routes += [
+        Route(f"{_STORAGE}/batch-parts/{{ordinal:int}}", storage.put_part, methods=["PUT"]),
+        Route(f"{_STORAGE}/session-upo/{{name}}", storage.get_session_upo, methods=["GET"]),
+        Route(f"{_STORAGE}/invoice-upo/{{name}}", storage.get_invoice_upo, methods=["GET"]),
+        *control.ROUTES,
+    ]
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={404: _not_found, 405: _not_found, **control.EXCEPTION_HANDLERS},
+    )
+    app.state.sandbox = sandbox
+    app.router.redirect_slashes = False
+    app.add_middleware(FaultyWire, sandbox=sandbox, prefix=PREFIX, endpoints=ENDPOINTS)
+    return app
+
+
+async def _not_found(_request: Request, _error: Exception) -> Response:
+    """Unknown paths and methods: 404 with an empty body."""
+    return Response(status_code=404)

@@ -1,0 +1,65 @@
+"""Starting the sandbox: as a function for the product's command line, and as `python -m sandbox`."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+import uvicorn
+
+from sandbox.app import create_app
+from sandbox.options import LimitProfile, SandboxOptions, Validation
+
+_KEEP_ALIVE_SECONDS = 65
+_DEFAULTS = SandboxOptions()
+
+
+def run_sandbox(options: SandboxOptions) -> None:
+    """Serve until the process is told to stop (SIGINT or SIGTERM)."""
+    logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    uvicorn.run(
+        create_app(options),
+        host=options.host,
+        port=options.port,
+        log_level=options.log_level,
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def run(host: str = _DEFAULTS.host, port: int = _DEFAULTS.port) -> None:
+    """Serve on an address with every other option at its default."""
+    run_sandbox(SandboxOptions(host=host, port=port))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m sandbox`: options as flags."""
+    parser = argparse.ArgumentParser(prog="sandbox", description="A strict KSeF stand-in.")
+    parser.add_argument("--host", default=_DEFAULTS.host)
+    parser.add_argument("--port", type=int, default=_DEFAULTS.port)
+    parser.add_argument("--limits", choices=list(LimitProfile), type=LimitProfile, default=_DEFAULTS.limits)
+    parser.add_argument("--validate", choices=list(Validation), type=Validation, default=_DEFAULTS.validation)
+    parser.add_argument("--pool-processes", type=int, default=_DEFAULTS.pool_processes)
+    parser.add_argument("--enforce-identifiers", action="store_true", help="check NIP checksums always")
+    parser.add_argument("--access-token-seconds", type=int, default=_DEFAULTS.access_token_seconds)
+    parser.add_argument("--auth-delay", type=float, default=_DEFAULTS.auth_delay_seconds)
+    parser.add_argument("--processing-delay", type=float, default=_DEFAULTS.processing_delay_seconds)
+    parser.add_argument("--max-invoices", type=int, default=_DEFAULTS.max_invoices)
+    parser.add_argument("--log-level", default=_DEFAULTS.log_level)
+    chosen = parser.parse_args(arguments)
+    run_sandbox(
+        SandboxOptions(
+            host=chosen.host,
+            port=chosen.port,
+            limits=chosen.limits,
+            validation=chosen.validate,
+            pool_processes=chosen.pool_processes,
+            enforce_identifiers=chosen.enforce_identifiers,
+            access_token_seconds=chosen.access_token_seconds,
+            auth_delay_seconds=chosen.auth_delay,
+            processing_delay_seconds=chosen.processing_delay,
+            max_invoices=chosen.max_invoices,
+            log_level=chosen.log_level,
+        )
+    )
+    return 0

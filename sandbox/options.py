@@ -1,0 +1,39 @@
+"""What can be set when the sandbox starts."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class LimitProfile(StrEnum):
+    """Which request limits are enforced. Test and production have been equal since API 2.5."""
+
+    OFF = "off"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class Validation(StrEnum):
+    """How deep a document is checked: `off` leaves out the XSD only, every other rule stays."""
+
+    FULL = "full"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """All settings. Durations are seconds, sizes are bytes."""
+
+    host: str = "127.0.0.1"
+    port: int = 8099
+    limits: LimitProfile = LimitProfile.OFF
+    validation: Validation = Validation.FULL
+    pool_processes: int = 1
+    enforce_identifiers: bool = False
+    """Check NIP checksums on every session, as production does; otherwise only with X-KSeF-Feature."""
+    access_token_seconds: int = 900
+    auth_delay_seconds: float = 0.0
+    """How long a login stays at 100."""
+    processing_delay_seconds: float = 0.0
+    """How long a closed session stays at 150 before the work on it starts."""
+    max_invoices: int = 10_000
+    log_level: str = "warning"

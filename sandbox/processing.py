@@ -1,0 +1,217 @@
+"""A closed session on its way to its final status.
+
+The pool judges the package and its documents; what depends on everything accepted before - duplicates, KSeF
+numbers - is decided here, on the event loop's thread, one document after the other, so that no number is given
+out twice.
+"""
+
+import asyncio
+import logging
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+
+from sandbox.clock import polish_stamp, warsaw_day
+from sandbox.ids import new_ksef_number, new_reference
+from sandbox.options import Validation
+from sandbox.service import Sandbox
+from sandbox.state import Accepted, Invoice, Session, Status, UpoPage
+from sandbox.work.outcome import DocumentRules, PackageJob, PackageVerdict, UpoDocument, UpoJob, Verdict
+from sandbox.work.package import judge_package
+from sandbox.work.upo import make_upo
+
+logger = logging.getLogger("sandbox")
+
+UPO_PAGE_DOCUMENTS = 10_000
+_SLICE = 200
+"""Documents decided before other requests get a turn: about a millisecond of work."""
+
+PROCESSED = Status(200, "Sesja wsadowa przetworzona pomyślnie")
+NOTHING_ACCEPTED = Status(445, "Błąd weryfikacji, brak poprawnych faktur")
+_SESSION_TEXTS = {
+    405: "Błąd weryfikacji poprawności dostarczonych elementów paczki",
+    420: "Przekroczony limit faktur w sesji",
+    430: "Błąd dekompresji pierwotnego archiwum",
+    435: "Błąd odszyfrowania zaszyfrowanych części archiwum",
+    440: "Sesja anulowana",
+}
+_INVOICE_TEXTS = {
+    200: "Sukces",
+    410: "Nieprawidłowy zakres uprawnień",
+    415: "Brak możliwości wysyłania faktury z załącznikiem",
+    430: "Błąd weryfikacji pliku faktury",
+    440: "Duplikat faktury",
+    450: "Błąd weryfikacji semantyki dokumentu faktury",
+}
+
+
+async def process_session(sandbox: Sandbox, session: Session) -> None:
+    """Bring a closed session to its final status, whatever happens."""
+    try:
+        await asyncio.sleep(sandbox.options.processing_delay_seconds)
+        verdict = await sandbox.in_pool(judge_package, _job(sandbox, session))
+        if verdict.code == 200:
+            await _decide(sandbox, session, verdict)
+        else:
+            text = _SESSION_TEXTS[verdict.code]
+            _finish(sandbox, session, Status(verdict.code, text, verdict.details))
+    except Exception:
+        logger.exception("processing of session %s failed", session.reference_number)
+        _finish(sandbox, session, Status(500, "Nieznany błąd (500)"))
+
+
+def _finish(sandbox: Sandbox, session: Session, status: Status) -> None:
+    session.status = status
+    session.updated = sandbox.clock.now()
+
+
+def _job(sandbox: Sandbox, session: Session) -> PackageJob:
+    parts: list[tuple[Path, int, str]] = []
+    for _, part in sorted(session.parts.items()):
+        if part.path is None or session.key is None:
+            raise RuntimeError("a session without all parts and its key cannot have been closed")
+        parts.append((part.path, part.declared_size, part.declared_hash))
+    session.package = sandbox.new_file(session.reference_number)
+    nip = session.context.nip
+    authorizations = sandbox.state.authorizations
+    return PackageJob(
+        parts=tuple(parts),
+        package=session.package,
+        key=session.key or b"",
+        iv=session.iv,
+        file_size=session.file_size,
+        file_hash=session.file_hash,
+        compression=session.compression,
+        max_invoices=sandbox.options.max_invoices,
+        rules=DocumentRules(
+            today=warsaw_day(sandbox.clock.now()),
+            context_nip=nip,
+            self_invoiced_sellers=_sellers(authorizations, nip, "SelfInvoicing"),
+            represented_sellers=_sellers(authorizations, nip, "TaxRepresentative"),
+            enforcement="EnforcementOperations" in session.opened_by.permissions,
+            attachment_sellers=frozenset(sandbox.state.attachments),
+            check_identifiers=session.check_identifiers,
+            check_schema=sandbox.options.validation is Validation.FULL,
+        ),
+    )
+
+
+def _sellers(authorizations: set[tuple[str, str, str]], nip: str | None, kind: str) -> frozenset[str]:
+    return frozenset(seller for seller, authorised, given in authorizations if authorised == nip and given == kind)
+
+
+async def _decide(sandbox: Sandbox, session: Session, verdict: PackageVerdict) -> None:
+    """Give numbers, find duplicates, make the receipt, then publish the result in one go."""
+    invoices: list[Invoice] = []
+    # KSeF's ordinal numbers do not follow the archive; ordering by hash makes sure that nobody relies on it.
+    ordered = sorted(verdict.documents, key=lambda item: item.sha256)
+    for start in range(0, len(ordered), _SLICE):
+        for ordinal, document in enumerate(ordered[start : start + _SLICE], start=start + 1):
+            invoices.append(_decide_one(sandbox, session, ordinal, document))
+        await asyncio.sleep(0)
+    accepted = [invoice for invoice in invoices if invoice.ksef_number is not None]
+    session.upo_pages = await _make_pages(sandbox, session, accepted)
+    session.invoices = invoices
+    session.by_reference = {invoice.reference_number: invoice for invoice in invoices}
+    session.counts = len(invoices), len(accepted), len(invoices) - len(accepted)
+    _finish(sandbox, session, PROCESSED if accepted else NOTHING_ACCEPTED)
+
+
+def _decide_one(sandbox: Sandbox, session: Session, ordinal: int, document: Verdict) -> Invoice:
+    state = sandbox.state
+    now = sandbox.clock.now()
+    invoice = Invoice(
+        ordinal_number=ordinal,
+        reference_number=new_reference("EE", now.date()),
+        verdict=document,
+        status=Status(document.code, _INVOICE_TEXTS[document.code], document.details),
+    )
+    if document.code != 200:
+        return invoice
+    if not (document.seller_nip and document.kind and document.number and document.issue_date):
+        raise RuntimeError("a document without its key fields cannot have passed")
+    key = (document.seller_nip, document.kind, document.number)
+    original = state.by_key.get(key)
+    if original is not None:
+        state.duplicate_attempts += 1
+        number = original.invoice.ksef_number or ""
+        invoice.status = Status(
+            440, _INVOICE_TEXTS[440], (f"Duplikat faktury. Faktura o numerze KSeF: {number} już istnieje.",)
+        )
+        invoice.extensions = {
+            "originalSessionReferenceNumber": original.session.reference_number,
+            "originalKsefNumber": number,
+        }
+        return invoice
+    invoice.ksef_number = _fresh_number(sandbox, document.seller_nip, now)
+    invoice.acquired = now
+    earlier_day = document.issue_date < warsaw_day(session.created)
+    invoice.invoicing_mode = "Offline" if session.offline_mode or earlier_day else "Online"
+    place = Accepted(session, invoice)
+    state.by_key[key] = place
+    state.by_ksef_number[invoice.ksef_number] = place
+    state.accepted_hashes.add(document.sha256)
+    return invoice
+
+
+def _fresh_number(sandbox: Sandbox, nip: str, now: datetime) -> str:
+    while True:
+        number = new_ksef_number(nip, warsaw_day(now))
+        if number not in sandbox.state.by_ksef_number:
+            return number
+
+
+async def _make_pages(sandbox: Sandbox, session: Session, accepted: list[Invoice]) -> list[UpoPage]:
+    pages: list[UpoPage] = []
+    count = -(-len(accepted) // UPO_PAGE_DOCUMENTS)
+    for number in range(1, count + 1):
+        first = (number - 1) * UPO_PAGE_DOCUMENTS
+        chosen = accepted[first : first + UPO_PAGE_DOCUMENTS]
+        position = (number, count, first + 1, first + len(chosen), len(accepted))
+        pages.append(await make_receipt(sandbox, session, chosen, position))
+    return pages
+
+
+async def make_receipt(
+    sandbox: Sandbox, session: Session, invoices: list[Invoice], position: tuple[int, int, int, int, int] | None
+) -> UpoPage:
+    """A signed receipt for some accepted invoices of a session; `position` places a page among its siblings."""
+    seal = sandbox.keys.seal
+    sent = polish_stamp(session.created)
+    job = UpoJob(
+        target=sandbox.new_file("upo"),
+        session_reference_number=session.reference_number,
+        context=(session.context.type, session.context.value),
+        token_reference=session.opened_by.token_reference,
+        document_hash=session.opened_by.document_hash,
+        page=position,
+        documents=tuple(_upo_document(invoice, sent) for invoice in invoices),
+        seal_key_pem=seal.private_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+        seal_certificate_pem=seal.certificate.public_bytes(serialization.Encoding.PEM),
+    )
+    digest = await sandbox.in_pool(make_upo, job)
+    return UpoPage(new_reference("EU", sandbox.clock.now().date()), job.target, digest)
+
+
+def _upo_document(invoice: Invoice, sent: str) -> UpoDocument:
+    document = invoice.verdict
+    if (
+        invoice.ksef_number is None
+        or invoice.acquired is None
+        or document.issue_date is None
+        or invoice.invoicing_mode is None
+    ):
+        raise RuntimeError("only accepted invoices stand on a receipt")
+    return UpoDocument(
+        seller_nip=document.seller_nip or "",
+        ksef_number=invoice.ksef_number,
+        number=document.number or "",
+        issue_date=document.issue_date,
+        sent=sent,
+        acquired=polish_stamp(invoice.acquired),
+        sha256=document.sha256,
+        mode=invoice.invoicing_mode,
+    )

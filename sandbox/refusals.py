@@ -1,0 +1,177 @@
+"""Refusals and the two shapes in which KSeF words them.
+
+400 and 429 come in the old shape unless the request carries `X-Error-Format: problem-details`; 401, 403 and 410
+are always problem documents. Source: KSeF API 2.9, ExceptionResponse and the ...ProblemDetails schemas.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sandbox.clock import stamp
+
+DESCRIPTIONS: dict[int, str] = {
+    9101: "Nieprawidłowy dokument.",
+    9102: "Brak podpisu.",
+    9103: "Przekroczona liczba dozwolonych podpisów.",
+    9105: "Nieprawidłowa treść podpisu.",
+    21001: "Nieczytelna treść.",
+    21111: "Nieprawidłowe wyzwanie autoryzacyjne.",
+    21115: "Nieprawidłowy certyfikat.",
+    21117: "Nieprawidłowy identyfikator podmiotu dla wskazanego typu kontekstu.",
+    21157: "Nieprawidłowy rozmiar części pakietu.",
+    21161: "Przekroczono dozwoloną liczbę części pakietu.",
+    21164: "Faktura o podanym identyfikatorze nie istnieje.",
+    21173: "Brak sesji o wskazanym numerze referencyjnym.",
+    21178: "Nie znaleziono UPO dla podanych kryteriów.",
+    21180: "Status sesji nie pozwala na wykonanie operacji.",
+    21205: "Pakiet nie może być pusty.",
+    21208: "Czas oczekiwania na requesty upload lub finish został przekroczony.",
+    21217: "Nieprawidłowe kodowanie znaków.",
+    21301: "Brak autoryzacji.",
+    21304: "Brak uwierzytelnienia.",
+    21401: "Dokument nie jest zgodny ze schemą (xsd).",
+    21405: "Błąd walidacji danych wejściowych.",
+    21406: "Konflikt podpisu i typu uwierzytelnienia.",
+    21418: "Przekazany token kontynuacji ma nieprawidłowy format.",
+    21470: "Przesłany identyfikator klucza jest nieznany lub wskazuje na wycofany klucz.",
+    26001: "Nie można nadać tokenowi uprawnień których nie posiadasz.",
+    26002: "Nie można wygenerować tokena dla obecnego typu kontekstu.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ApiError:
+    """One fault of a request: a KSeF code and the sentences that explain it."""
+
+    code: int
+    details: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """The fixed wording of the code."""
+        return DESCRIPTIONS[self.code]
+
+
+class Refusal(Exception):
+    """The request gets an error answer."""
+
+
+class BadRequest(Refusal):
+    """400 with one or more coded faults."""
+
+    def __init__(self, *errors: ApiError) -> None:
+        self.errors = errors
+        super().__init__(", ".join(str(error.code) for error in errors))
+
+
+class Unauthorized(Refusal):
+    """401: no token, or one that cannot be trusted."""
+
+
+class Forbidden(Refusal):
+    """403 with a reason code; `security` holds what the contract names for that reason."""
+
+    def __init__(self, reason: str, detail: str, security: dict[str, Any] | None = None) -> None:
+        self.reason = reason
+        self.detail = detail
+        self.security = security
+        super().__init__(reason)
+
+
+class Gone(Refusal):
+    """410: the result of an operation is no longer kept."""
+
+
+class TooManyRequests(Refusal):
+    """429 with the seconds to wait."""
+
+    def __init__(self, limit: int, window: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        self.detail = f"Przekroczono limit {limit} żądań na {window}. Spróbuj ponownie po {retry_after} sekundach."
+        super().__init__(self.detail)
+
+
+class Unprocessable(Refusal):
+    """A bare HTTP status without a body: 404, 411, 413, 415."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(str(status))
+
+
+def bad(code: int, *details: str) -> BadRequest:
+    """400 with a single fault."""
+    return BadRequest(ApiError(code, details))
+
+
+def refusal_response(refusal: Refusal, request: Request, now: datetime) -> Response:
+    """The answer to a refused request, in the shape that the request asked for."""
+    wants_problem = request.headers.get("x-error-format", "").strip().lower() == "problem-details"
+    trace = secrets.token_hex(16)
+    base = {"instance": request.url.path, "timestamp": stamp(now), "traceId": trace}
+    match refusal:
+        case BadRequest():
+            if wants_problem:
+                return _problem(400, "Bad Request", "Żądanie jest nieprawidłowe.", base, _errors(refusal))
+            return JSONResponse(_exception_body(refusal, now, trace), status_code=400)
+        case Unauthorized():
+            return _problem(401, "Unauthorized", str(refusal) or "Wymagane jest uwierzytelnienie.", base)
+        case Forbidden():
+            extra: dict[str, Any] = {"reasonCode": refusal.reason}
+            if refusal.security is not None:
+                extra["security"] = refusal.security
+            return _problem(403, "Forbidden", refusal.detail, base, extra)
+        case Gone():
+            return _problem(410, "Gone", str(refusal), base)
+        case TooManyRequests():
+            headers = {"Retry-After": str(refusal.retry_after)}
+            if wants_problem:
+                response = _problem(429, "Too Many Requests", refusal.detail, base)
+                response.headers.update(headers)
+                return response
+            status = {"code": 429, "description": "Too Many Requests", "details": [refusal.detail]}
+            return JSONResponse({"status": status}, status_code=429, headers=headers)
+        case Unprocessable():
+            return Response(status_code=refusal.status)
+    raise refusal
+
+
+def _errors(refusal: BadRequest) -> dict[str, Any]:
+    return {
+        "errors": [
+            {"code": error.code, "description": error.description, "details": list(error.details)}
+            for error in refusal.errors
+        ]
+    }
+
+
+def _exception_body(refusal: BadRequest, now: datetime, trace: str) -> dict[str, Any]:
+    return {
+        "exception": {
+            "exceptionDetailList": [
+                {
+                    "exceptionCode": error.code,
+                    "exceptionDescription": error.description,
+                    "details": list(error.details),
+                }
+                for error in refusal.errors
+            ],
+            "serviceCode": f"00-{trace}-{secrets.token_hex(8)}-00",
+            "serviceCtx": "srvSANDBOX",
+            "serviceName": "Undefined",
+            # KSeF writes this one time without an offset.
+            "timestamp": stamp(now).removesuffix("+00:00"),
+        }
+    }
+
+
+def _problem(
+    status: int, title: str, detail: str, base: dict[str, Any], extra: dict[str, Any] | None = None
+) -> JSONResponse:
+    body = {"title": title, "status": status, "detail": detail, **base, **(extra or {})}
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")

@@ -1,0 +1,217 @@
+"""Everything that the sandbox remembers, in one class, so that it can be emptied or kept in one place.
+
+Only the event loop's thread touches it; what runs in the pool gets copies and returns results.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TypeAlias
+
+from sandbox.work.outcome import Verdict
+
+InvoiceKey: TypeAlias = tuple[str, str, str]
+"""Seller NIP, `RodzajFaktury`, `P_2`: what may exist only once."""
+
+OWNER_PERMISSIONS = frozenset(
+    {
+        "InvoiceRead",
+        "InvoiceWrite",
+        "CredentialsRead",
+        "CredentialsManage",
+        "SubunitManage",
+        "Introspection",
+        "CollectiveIdentifierManage",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """A typed identifier: of a context (Nip, InternalId, ...) or of a subject (Nip, Pesel, Fingerprint)."""
+
+    type: str
+    value: str
+
+    @property
+    def nip(self) -> str | None:
+        """The taxpayer behind it, if the type carries one."""
+        return self.value[:10] if self.type in {"Nip", "InternalId", "NipVatUe"} else None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A status as the contract words it."""
+
+    code: int
+    description: str
+    details: tuple[str, ...] = ()
+
+    def body(self) -> dict[str, object]:
+        """The JSON form; `details` only when there are any."""
+        body: dict[str, object] = {"code": self.code, "description": self.description}
+        if self.details:
+            body["details"] = list(self.details)
+        return body
+
+
+@dataclass(slots=True)
+class Challenge:
+    """A challenge, good for ten minutes and for one login."""
+
+    value: str
+    made: datetime
+    used: bool = False
+
+
+@dataclass(slots=True)
+class AuthOperation:
+    """One login: from the signed document or token to the revocation of its refresh token."""
+
+    reference_number: str
+    context: Identifier
+    subject: Identifier
+    method: str
+    started: datetime
+    ready: datetime
+    outcome: Status
+    permissions: frozenset[str]
+    document_hash: str | None = None
+    """Base64 SHA-256 of the signed document as received; a receipt quotes it."""
+    token_reference: str | None = None
+    allowed_ips: tuple[str, ...] = ()
+    redeemed: bool = False
+    revoked: bool = False
+    last_refresh: datetime | None = None
+    refresh_until: datetime | None = None
+
+
+@dataclass(slots=True)
+class KsefToken:
+    """A KSeF token; the secret is kept because the sandbox has nothing to protect."""
+
+    reference_number: str
+    secret: str
+    context: Identifier
+    author: Identifier
+    description: str
+    permissions: frozenset[str]
+    created: datetime
+    active_from: datetime
+    revoked: bool = False
+    last_use: datetime | None = None
+
+    def status(self, now: datetime) -> str:
+        """`Pending`, `Active` or `Revoked`."""
+        if self.revoked:
+            return "Revoked"
+        return "Active" if now >= self.active_from else "Pending"
+
+
+@dataclass(slots=True)
+class Part:
+    """A declared part of a package and, once it has arrived, where it lies."""
+
+    ordinal_number: int
+    declared_size: int
+    declared_hash: str
+    path: Path | None = None
+    stored_size: int = 0
+
+
+@dataclass(slots=True)
+class Invoice:
+    """An invoice as KSeF lists it."""
+
+    ordinal_number: int
+    reference_number: str
+    verdict: Verdict
+    status: Status
+    extensions: dict[str, str] = field(default_factory=dict)
+    ksef_number: str | None = None
+    acquired: datetime | None = None
+    invoicing_mode: str | None = None
+    upo: "UpoPage | None" = None
+
+
+@dataclass(slots=True)
+class UpoPage:
+    """A page of a session's receipt on disk."""
+
+    reference_number: str
+    path: Path
+    sha256: str
+
+
+@dataclass(slots=True)
+class Session:
+    """A batch session."""
+
+    reference_number: str
+    context: Identifier
+    subject: Identifier
+    opened_by: AuthOperation
+    offline_mode: bool
+    compression: str
+    file_size: int
+    file_hash: str
+    parts: dict[int, Part]
+    key: bytes | None
+    iv: bytes
+    check_identifiers: bool
+    created: datetime
+    updated: datetime
+    valid_until: datetime
+    status: Status
+    closed: datetime | None = None
+    package: Path | None = None
+    """The decrypted package, kept so that accepted invoices can be read back."""
+    invoices: list[Invoice] = field(default_factory=list)
+    by_reference: dict[str, Invoice] = field(default_factory=dict)
+    upo_pages: list[UpoPage] = field(default_factory=list)
+    counts: tuple[int, int, int] | None = None
+    """All, accepted, rejected; None until known."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the status will not change any more."""
+        return self.status.code >= 200
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Where an accepted invoice is to be found."""
+
+    session: Session
+    invoice: Invoice
+
+
+@dataclass(slots=True)
+class SandboxState:
+    """The memory of one sandbox."""
+
+    challenges: dict[str, Challenge] = field(default_factory=dict)
+    logins: dict[str, AuthOperation] = field(default_factory=dict)
+    tokens: dict[str, KsefToken] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    by_key: dict[InvoiceKey, Accepted] = field(default_factory=dict)
+    by_ksef_number: dict[str, Accepted] = field(default_factory=dict)
+    accepted_hashes: set[str] = field(default_factory=set)
+    duplicate_attempts: int = 0
+    requests: dict[str, Counter[int]] = field(default_factory=dict)
+    grants: dict[tuple[Identifier, Identifier], frozenset[str]] = field(default_factory=dict)
+    """Permissions given by hand: (subject, context) -> permissions."""
+    authorizations: set[tuple[str, str, str]] = field(default_factory=set)
+    """(seller NIP, authorised NIP, kind) with kind SelfInvoicing or TaxRepresentative."""
+    attachments: set[str] = field(default_factory=set)
+    """NIPs that may send invoices with attachments."""
+
+    def count_request(self, group: str, status: int) -> None:
+        """Note one answered request."""
+        self.requests.setdefault(group, Counter())[status] += 1
+
+    def permissions_of(self, subject: Identifier, context: Identifier) -> frozenset[str]:
+        """What a subject may do in a context: everything in its own, elsewhere what was granted."""
+        granted = self.grants.get((subject, context), frozenset())
+        return OWNER_PERMISSIONS | granted if subject == context and subject.type == "Nip" else granted

@@ -1,0 +1,150 @@
+"""From encrypted parts to verdicts: what happens to a package after its session was closed.
+
+The order is KSeF's, as far as its status codes tell: part hashes (405), decryption (435), the whole package's size
+and hash (430), unpacking (430), number of invoices (420), each document (ksef-docs, sesja-wsadowa.md).
+"""
+
+import base64
+import hashlib
+from pathlib import Path
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from sandbox.work.archive import BrokenArchive, EntryReader, TooManyEntries, read_entries
+from sandbox.work.checking import MAX_WITH_ATTACHMENT, KeyFields, Objection, check_document
+from sandbox.work.outcome import PackageJob, PackageVerdict, Verdict
+from sandbox.work.xsd import fa3_schema
+
+MAX_PLAIN_PART = 100_000_000
+_READ = 1 << 20
+
+
+class _Refused(Exception):
+    def __init__(self, code: int, *details: str) -> None:
+        self.verdict = PackageVerdict(code, details)
+        super().__init__(code)
+
+
+def warm_up(check_schema: bool) -> None:
+    """Compile the schema before the first package arrives."""
+    if check_schema:
+        fa3_schema()
+
+
+def judge_package(job: PackageJob) -> PackageVerdict:
+    """Judge one package; writes the decrypted package to `job.package` and deletes the parts when done."""
+    try:
+        _check_parts(job)
+        _decrypt(job)
+        documents = _judge_documents(job)
+    except _Refused as refused:
+        job.package.unlink(missing_ok=True)
+        return refused.verdict
+    except BrokenArchive as broken:
+        return PackageVerdict(430, (str(broken),))
+    except TooManyEntries as many:
+        detail = f"Liczba faktur w sesji: {many.count}, dozwolona liczba faktur: {job.max_invoices}."
+        return PackageVerdict(420, (detail,))
+    finally:
+        for path, _, _ in job.parts:
+            path.unlink(missing_ok=True)
+    if not documents:
+        return PackageVerdict(440, ("Nie przesłano faktur",))
+    return PackageVerdict(200, (), tuple(documents))
+
+
+def _check_parts(job: PackageJob) -> None:
+    for ordinal, (path, size, expected) in enumerate(job.parts, start=1):
+        digest = hashlib.sha256()
+        with path.open("rb") as stream:
+            while chunk := stream.read(_READ):
+                digest.update(chunk)
+        if path.stat().st_size != size or _base64(digest.digest()) != expected:
+            raise _Refused(405, f"Skrót części {ordinal} różni się od zadeklarowanego.")
+
+
+def _decrypt(job: PackageJob) -> None:
+    """Each part on its own from the session's key and vector, joined in order into one file."""
+    digest = hashlib.sha256()
+    total = 0
+    with job.package.open("wb") as target:
+        for ordinal, (path, _, _) in enumerate(job.parts, start=1):
+            decryptor = Cipher(algorithms.AES256(job.key), modes.CBC(job.iv)).decryptor()
+            unpadder = PKCS7(128).unpadder()
+            plain_size = 0
+            try:
+                with path.open("rb") as stream:
+                    while chunk := stream.read(_READ):
+                        plain = unpadder.update(decryptor.update(chunk))
+                        plain_size += len(plain)
+                        digest.update(plain)
+                        target.write(plain)
+                    plain = unpadder.update(decryptor.finalize()) + unpadder.finalize()
+            except ValueError as error:
+                raise _Refused(435, f"Nie można odszyfrować części {ordinal}.") from error
+            plain_size += len(plain)
+            digest.update(plain)
+            target.write(plain)
+            if plain_size > MAX_PLAIN_PART:
+                raise _Refused(405, f"Rozmiar części {ordinal} przekroczył dozwolony rozmiar 100MB.")
+            total += plain_size
+    if total != job.file_size:
+        raise _Refused(430, f"Rozmiar paczki {total} B różni się od zadeklarowanego {job.file_size} B.")
+    if _base64(digest.digest()) != job.file_hash:
+        raise _Refused(430, "Skrót paczki różni się od zadeklarowanego.")
+
+
+def _judge_documents(job: PackageJob) -> list[Verdict]:
+    verdicts = []
+    entries = read_entries(job.package, job.compression, job.max_invoices, MAX_WITH_ATTACHMENT)
+    for name, reader in entries:
+        content, digest, size = _read(reader)
+        fields = KeyFields()
+        code, details = 200, tuple[str, ...]()
+        try:
+            check_document(content, job.rules, fields)
+        except Objection as objection:
+            code, details = objection.code, objection.details
+        verdicts.append(
+            Verdict(
+                name=name,
+                sha256=digest,
+                size=size,
+                code=code,
+                details=details,
+                seller_nip=fields.seller_nip,
+                kind=fields.kind,
+                number=fields.number,
+                issue_date=fields.issue_date,
+            )
+        )
+    return verdicts
+
+
+def _read(reader: EntryReader) -> tuple[bytes, str, int]:
+    """The first bytes (one more than any invoice may have at most), hash and size of the whole entry."""
+    digest = hashlib.sha256()
+    kept: list[bytes] = []
+    size = 0
+    for chunk in reader.chunks():
+        digest.update(chunk)
+        if size <= MAX_WITH_ATTACHMENT:
+            kept.append(chunk)
+        size += len(chunk)
+    return b"".join(kept), _base64(digest.digest()), size
+
+
+def read_document(package: Path, compression: str, name: str) -> bytes | None:
+    """The content of one entry of a decrypted package, None when there is no such entry."""
+    for found, reader in read_entries(package, compression, 1 << 31, MAX_WITH_ATTACHMENT):
+        if found == name:
+            return b"".join(reader.chunks())
+        if compression == "TarGz":
+            for _ in reader.chunks():
+                pass
+    return None
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")

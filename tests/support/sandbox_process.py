@@ -1,0 +1,77 @@
+"""A real sandbox process for tests: started on a free port, stopped with the context."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+_ROOT = Path(__file__).resolve().parents[2]
+_START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxHandle:
+    """Where a running sandbox is to be found."""
+
+    base_url: str
+    """With `/v2`: what a KSeF client is given."""
+    control_url: str
+    """Of `/_sandbox`."""
+    port: int
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def running_sandbox(**options: str | float | bool) -> Iterator[SandboxHandle]:
+    """Start `python -m sandbox` and wait until it answers.
+
+    Options are the command's, with underscores: `limits="production"`, `validate="off"`, `processing_delay=0.5`,
+    `enforce_identifiers=True`. The process is ended on leaving.
+    """
+    port = int(options.pop("port", 0)) or _free_port()
+    arguments = [sys.executable, "-m", "sandbox", "--port", str(port)]
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            arguments.append(flag)
+        elif value is not False:
+            arguments += [flag, str(value)]
+    process = subprocess.Popen(arguments, cwd=_ROOT)
+    origin = f"http://localhost:{port}"
+    handle = SandboxHandle(f"{origin}/v2", f"{origin}/_sandbox", port, process)
+    try:
+        _wait_until_healthy(handle)
+        yield handle
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _wait_until_healthy(handle: SandboxHandle) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        if handle.process.poll() is not None:
+            raise RuntimeError(f"the sandbox ended with code {handle.process.returncode}")
+        try:
+            if httpx.get(f"{handle.control_url}/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
