@@ -23,9 +23,9 @@ _SPLIT_PAYMENT_FROM = 1_500_000
 """Annexed goods need split payment above this gross amount, in grosze (VAT act, art. 106e, section 1, item 18a)."""
 _SIMPLIFIED_UP_TO = 45_000
 """A simplified invoice is for at most 450 zl (VAT act, art. 106e, section 5, item 3)."""
-_MOST_NOTES = 3300
+_MOST_NOTES = 3800
 """Notes about lines on one document: keeps it under 1,000,000 bytes in every way of writing it."""
-_MOST_ROWS = {"mixed": 250, "large": 3800}
+_MOST_ROWS = {"mixed": 250, "large": 4400}
 
 
 class Sales(Workshop):
