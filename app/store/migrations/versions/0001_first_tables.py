@@ -236,9 +236,12 @@ CREATE TABLE events (
     type text NOT NULL,
     created_at timestamptz NOT NULL,
     session_id uuid,
-    data jsonb NOT NULL
+    data jsonb NOT NULL,
+    -- Sequence numbers are given out before the commit, so a reader that goes by them alone would step over an event whose
+    -- transaction ends late. Readers go by (written_by, sequence) and stop before the oldest transaction still running.
+    written_by xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
-CREATE INDEX events_by_tenant ON events (tenant_id, sequence);
+CREATE INDEX events_by_tenant ON events (tenant_id, written_by, sequence);
 
 CREATE TABLE webhook_endpoints (
     id uuid PRIMARY KEY,
@@ -265,9 +268,11 @@ CREATE TABLE deliveries (
     attempts integer NOT NULL DEFAULT 0,
     next_attempt_at timestamptz,
     created_at timestamptz NOT NULL,
-    finished_at timestamptz
+    finished_at timestamptz,
+    -- Why it failed: exhausted, gone, endpoint_disabled, endpoint_deleted.
+    reason text,
+    UNIQUE (endpoint_id, event_sequence)
 );
-CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, id);
 CREATE INDEX deliveries_pending ON deliveries (next_attempt_at) WHERE state = 'pending';
 
 -- Times as users see them: UTC, ISO 8601, milliseconds.
@@ -304,6 +309,7 @@ CREATE TABLE delivery_attempts (
     at timestamptz NOT NULL,
     milliseconds integer NOT NULL,
     status integer,
+    -- 'started' is the intent, written before the request leaves; it stays when the process dies on the way.
     outcome text NOT NULL,
     answer text,
     PRIMARY KEY (delivery_id, attempt)
