@@ -36,6 +36,8 @@ from app.ksef.xades import CONTEXT_PATTERNS, ContextType, SubjectIdentifierType,
 
 AHEAD = timedelta(minutes=2)
 """An access token is renewed this long before its end, so that it does not end under way."""
+LAST_MOMENT = timedelta(seconds=20)
+"""What a token must still have to be used when it could not be renewed."""
 LOGIN_PATIENCE_SECONDS = 120.0
 """Checking a qualified certificate's revocation can take many seconds."""
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.5, 2.0
@@ -180,6 +182,8 @@ class Authenticator:
             try:
                 tokens = await self._renew(tokens)
             except KsefError as error:
+                if tokens is not None and self._is_alive(tokens):
+                    return tokens.access_token  # renewing ahead of time failed; there is still time
                 self._failure = error
                 raise _not_sent(error) from error.__cause__
             finally:
@@ -223,6 +227,9 @@ class Authenticator:
         # A token that lives only minutes is used for two thirds of its life rather than never.
         ahead = min(AHEAD, (tokens.access_valid_until - tokens.obtained_at) / 3)
         return tokens.access_valid_until - self._now() > ahead
+
+    def _is_alive(self, tokens: StoredTokens) -> bool:
+        return tokens.access_token != self._dead_access and tokens.access_valid_until - self._now() > LAST_MOMENT
 
     async def _renew(self, tokens: StoredTokens | None) -> StoredTokens:
         if (

@@ -1,0 +1,235 @@
+"""The login document, verified by signxml, by hand with lxml and cryptography, and by xmlsec where it is installed."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from lxml import etree
+from signxml.xades.xades import XAdESVerifier
+
+from app.ksef.certificates import PrivateKey, SigningIdentity
+from app.ksef.errors import CertificateUnusable
+from app.ksef.xades import AUTH_NAMESPACE, ContextType, SubjectIdentifierType, sign_auth_token_request
+from tests.app.ksef.fake_ksef import CHALLENGE, START
+
+SHARED = Path(__file__).resolve().parents[3] / ".." / "shared"
+AUTH_SCHEMAS = sorted(SHARED.glob("ksef/schemas/schemat_auth_v2-0.xsd"))
+DS = "{http://www.w3.org/2000/09/xmldsig#}"
+XADES = "{http://uri.etsi.org/01903/v1.3.2#}"
+EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
+SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
+SIGNED_AT = datetime(2026, 11, 22, 9, 59, tzinfo=UTC)
+
+
+def identity_of(key: PrivateKey) -> SigningIdentity:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Pieczęć")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(START)
+        .not_valid_after(START + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    return SigningIdentity(certificate, key)
+
+
+KEYS: dict[str, PrivateKey] = {
+    "RSA-2048": rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    "P-256": ec.generate_private_key(ec.SECP256R1()),
+    "P-384": ec.generate_private_key(ec.SECP384R1()),
+    "P-521": ec.generate_private_key(ec.SECP521R1()),
+}
+
+
+def signed(identity: SigningIdentity, context: ContextType = ContextType.NIP, value: str = "5265877635") -> bytes:
+    return sign_auth_token_request(
+        CHALLENGE, context, value, identity.certificate, identity.private_key, signing_time=SIGNED_AT
+    )
+
+
+def verify_by_hand(document: bytes) -> None:
+    """XML signature validation from the specifications, for the shapes we emit. Raises when anything differs."""
+    root = etree.fromstring(document)
+    signature = root.find(f"{DS}Signature")
+    assert signature is not None
+    info = signature.find(f"{DS}SignedInfo")
+    assert info is not None
+    for reference in info.findall(f"{DS}Reference"):
+        algorithms = [t.get("Algorithm") for t in reference.iter(f"{DS}Transform")]
+        assert algorithms[-1] == EXCLUSIVE
+        method = reference.find(f"{DS}DigestMethod")
+        assert method is not None
+        assert method.get("Algorithm") == SHA256
+        uri = reference.get("URI")
+        if uri == "":
+            target = etree.fromstring(document)
+            inner = target.find(f"{DS}Signature")
+            assert inner is not None
+            target.remove(inner)
+        else:
+            found = root.xpath("//*[@Id=$id]", id=(uri or "").removeprefix("#"))
+            assert isinstance(found, list)
+            (only,) = found
+            assert isinstance(only, etree._Element)
+            target = only
+        digest = hashlib.sha256(etree.tostring(target, method="c14n", exclusive=True)).digest()
+        assert base64.b64encode(digest).decode() == reference.findtext(f"{DS}DigestValue"), uri
+    pem_body = signature.findtext(f".//{DS}X509Certificate") or ""
+    certificate = x509.load_der_x509_certificate(base64.b64decode(pem_body))
+    signed_bytes = etree.tostring(info, method="c14n", exclusive=True)
+    value = base64.b64decode(signature.findtext(f"{DS}SignatureValue") or "")
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        key.verify(value, signed_bytes, padding.PKCS1v15(), hashes.SHA256())
+    else:
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        width = (key.curve.key_size + 7) // 8
+        assert len(value) == 2 * width, "R and S are each padded to the curve's width"
+        r, s = int.from_bytes(value[:width], "big"), int.from_bytes(value[width:], "big")
+        key.verify(encode_dss_signature(r, s), signed_bytes, ec.ECDSA(hashes.SHA256()))
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_two_independent_verifiers_accept_the_signature(kind: str) -> None:
+    identity = identity_of(KEYS[kind])
+    document = signed(identity)
+    verify_by_hand(document)
+    results = XAdESVerifier().verify(document, x509_cert=identity.certificate)
+    assert len(results) == 3
+
+
+@pytest.mark.parametrize("kind", ["RSA-2048", "P-256"])
+def test_xmlsec_accepts_the_signature(kind: str) -> None:
+    xmlsec = pytest.importorskip("xmlsec", reason="the C library's binding is optional")
+    identity = identity_of(KEYS[kind])
+    signature = etree.fromstring(signed(identity)).find(f"{DS}Signature")
+    assert signature is not None
+    xmlsec.tree.add_ids(signature, ["Id"])
+    context = xmlsec.SignatureContext()
+    pem = identity.certificate.public_bytes(Encoding.PEM)
+    context.key = xmlsec.Key.from_memory(pem, xmlsec.constants.KeyDataFormatCertPem)
+    context.verify(signature)
+
+
+def test_padding_of_a_short_r_or_s_is_kept() -> None:
+    """A value that happens to begin with a zero byte was once cut short and refused (9105)."""
+    identity = identity_of(KEYS["P-256"])
+    lengths = {
+        len(base64.b64decode(etree.fromstring(signed(identity)).findtext(f".//{DS}SignatureValue") or ""))
+        for _ in range(300)
+    }
+    assert lengths == {64}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"5265877635", b"5213814999"),
+        (b"2026-11-22T09:59:00Z", b"2026-11-22T09:58:00Z"),
+        (b"certificateSubject", b"certificateFingerprint"),
+    ],
+)
+def test_a_changed_document_is_not_accepted(seal: SigningIdentity, old: bytes, new: bytes) -> None:
+    document = signed(seal)
+    assert old in document
+    with pytest.raises((AssertionError, InvalidSignature)):
+        verify_by_hand(document.replace(old, new))
+
+
+def test_the_document_has_what_ksef_asks_for(seal: SigningIdentity) -> None:
+    root = etree.fromstring(signed(seal))
+    assert root.tag == f"{{{AUTH_NAMESPACE}}}AuthTokenRequest"
+    assert [etree.QName(child).localname for child in root] == [
+        "Challenge",
+        "ContextIdentifier",
+        "SubjectIdentifierType",
+        "Signature",
+    ]
+    signature = root[-1]
+    properties = signature.find(f"{DS}Object/{XADES}QualifyingProperties")
+    assert properties is not None
+    assert properties.get("Target") == f"#{signature.get('Id')}"
+    signed_properties = properties.find(f"{XADES}SignedProperties")
+    assert signed_properties is not None
+    types = {r.get("URI"): r.get("Type") for r in signature.iter(f"{DS}Reference")}
+    assert types[f"#{signed_properties.get('Id')}"] == "http://uri.etsi.org/01903#SignedProperties"
+    assert "" in types
+    assert signed_properties.findtext(f".//{XADES}SigningTime") == "2026-11-22T09:59:00Z"
+    digest = signed_properties.findtext(f".//{XADES}SigningCertificateV2//{DS}DigestValue")
+    assert digest == base64.b64encode(seal.certificate.fingerprint(hashes.SHA256())).decode()
+    key_info = signature.find(f"{DS}KeyInfo")
+    assert key_info is not None
+    assert [etree.QName(child).localname for child in key_info] == ["X509Data"]
+
+
+@pytest.mark.parametrize(
+    ("context", "value"),
+    [
+        (ContextType.NIP, "5265877635"),
+        (ContextType.INTERNAL_ID, "5265877635-12345"),
+        (ContextType.NIP_VAT_UE, "5265877635-DE123456789"),
+        (ContextType.PEPPOL_ID, "PPL123456"),
+    ],
+)
+def test_every_kind_of_context_is_named(seal: SigningIdentity, context: ContextType, value: str) -> None:
+    document = signed(seal, context, value)
+    verify_by_hand(document)
+    assert f"<{context.value}>{value}</{context.value}>".encode() in document
+
+
+@pytest.mark.parametrize("schema", AUTH_SCHEMAS, ids=lambda path: path.name)
+def test_the_document_without_its_signature_follows_the_official_schema(seal: SigningIdentity, schema: Path) -> None:
+    tree = etree.parse(schema)
+    # libxml2 cannot compile the patterns of the addresses in an optional element that we do not send.
+    for element in list(tree.iter("{http://www.w3.org/2001/XMLSchema}element")):
+        parent = element.getparent()
+        if element.get("name") == "AuthorizationPolicy" and parent is not None:
+            parent.remove(element)
+    compiled = etree.XMLSchema(tree)
+    for context, value in ((ContextType.NIP, "5265877635"), (ContextType.INTERNAL_ID, "5265877635-12345")):
+        root = etree.fromstring(signed(seal, context, value))
+        root.remove(root[-1])
+        compiled.assertValid(root)
+
+
+def test_a_subject_can_be_named_by_fingerprint(seal: SigningIdentity) -> None:
+    document = sign_auth_token_request(
+        CHALLENGE,
+        ContextType.NIP,
+        "5265877635",
+        seal.certificate,
+        seal.private_key,
+        signing_time=SIGNED_AT,
+        subject_identifier_type=SubjectIdentifierType.CERTIFICATE_FINGERPRINT,
+    )
+    assert b">certificateFingerprint<" in document
+    assert len(seal.fingerprint) == 64
+
+
+@pytest.mark.parametrize(
+    ("challenge", "value"),
+    [("<evil/>", "5265877635"), (CHALLENGE, "526587763"), (CHALLENGE, "5265877635\n")],
+)
+def test_odd_input_is_refused_before_signing(seal: SigningIdentity, challenge: str, value: str) -> None:
+    with pytest.raises(ValueError, match="form"):
+        sign_auth_token_request(
+            challenge, ContextType.NIP, value, seal.certificate, seal.private_key, signing_time=SIGNED_AT
+        )
+
+
+def test_a_weak_key_is_refused() -> None:
+    identity = identity_of(ec.generate_private_key(ec.SECP192R1()))
+    with pytest.raises(CertificateUnusable):
+        signed(identity)
