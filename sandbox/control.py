@@ -142,7 +142,14 @@ async def tokens(request: Request) -> Response:
     """POST tokens: an active KSeF token for a NIP, as if its owner had made one."""
     wanted = await _read(request, _TokenInput)
     owner = Identifier("Nip", wanted.nip)
-    token = make_token(_sandbox(request), owner, owner, frozenset(wanted.permissions), wanted.description, timedelta(0))
+    token = make_token(
+        _sandbox(request),
+        owner,
+        owner,
+        permissions=frozenset(wanted.permissions),
+        description=wanted.description,
+        activation=timedelta(0),
+    )
     return JSONResponse({"reference_number": token.reference_number, "token": token.secret}, status_code=201)
 
 

@@ -40,6 +40,7 @@ def make_token(
     sandbox: Sandbox,
     context: Identifier,
     author: Identifier,
+    *,
     permissions: frozenset[str],
     description: str,
     activation: timedelta = ACTIVATION,
@@ -76,7 +77,13 @@ async def create(call: Call) -> Response:
     missing = set(wanted.permissions) - call.principal.permissions
     if missing:
         raise bad(26001, f"Brakujące uprawnienia: {', '.join(sorted(missing))}.")
-    token = make_token(call.sandbox, login.context, login.subject, frozenset(wanted.permissions), wanted.description)
+    token = make_token(
+        call.sandbox,
+        login.context,
+        login.subject,
+        permissions=frozenset(wanted.permissions),
+        description=wanted.description,
+    )
     body = {"referenceNumber": token.reference_number, "token": token.secret}
     return JSONResponse(body, status_code=202)
 

@@ -96,7 +96,15 @@ async def xades_signature(call: Call) -> Response:
     outcome = _certificate_fault(signed.certificate, sandbox.clock.now(), verify_chain == "true")
     if outcome is None:
         outcome = _SUCCESS if permissions else _NO_PERMISSIONS
-    login = _start(sandbox, wanted.context, subject, method, outcome, permissions, wanted.allowed_ips)
+    login = _start(
+        sandbox,
+        wanted.context,
+        subject,
+        method=method,
+        outcome=outcome,
+        permissions=permissions,
+        allowed_ips=wanted.allowed_ips,
+    )
     login.document_hash = signed.document_hash
     return _accepted(sandbox, login)
 
@@ -159,17 +167,33 @@ async def ksef_token(call: Call) -> Response:
     if wanted.public_key_id is not None and wanted.public_key_id != key.public_key_id:
         raise bad(21470, f"Klucz o identyfikatorze {wanted.public_key_id} nie jest wspierany.")
     item = _use_challenge(sandbox, wanted.challenge)
-    token, fault = await asyncio.to_thread(_decrypt_token, sandbox, wanted.encrypted_token, item)
+    secret, detail = await asyncio.to_thread(_open_envelope, sandbox, wanted.encrypted_token, item)
     now = sandbox.clock.now()
-    if token is not None and fault is None:
-        fault = _token_fault(token, context, now)
-    if token is None or fault is not None:
-        detail = fault or "Nieprawidłowy token"
+    token = next((known for known in sandbox.state.tokens.values() if known.secret == secret), None)
+    if not detail:
+        detail = _token_fault(token, context, now) if token else "Nieprawidłowy token"
+    if token is None or detail:
         description = "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu"
-        login = _start(sandbox, context, context, "Token", Status(450, description, (detail,)), frozenset(), allowed)
+        login = _start(
+            sandbox,
+            context,
+            context,
+            method="Token",
+            outcome=Status(450, description, (detail,)),
+            permissions=frozenset(),
+            allowed_ips=allowed,
+        )
         return _accepted(sandbox, login)
     token.last_use = now
-    login = _start(sandbox, context, token.author, "Token", _SUCCESS, token.permissions, allowed)
+    login = _start(
+        sandbox,
+        context,
+        token.author,
+        method="Token",
+        outcome=_SUCCESS,
+        permissions=token.permissions,
+        allowed_ips=allowed,
+    )
     login.token_reference = token.reference_number
     return _accepted(sandbox, login)
 
@@ -202,36 +226,33 @@ def _addresses(policy: _Policy | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _decrypt_token(sandbox: Sandbox, encrypted: str, item: Challenge) -> tuple[KsefToken | None, str | None]:
-    """The token inside, or what is wrong with the envelope."""
+def _open_envelope(sandbox: Sandbox, encrypted: str, item: Challenge) -> tuple[str, str]:
+    """The token's text, and what is wrong with the envelope ("" for nothing)."""
     try:
         ciphertext = base64.b64decode(encrypted, validate=True)
     except (binascii.Error, ValueError):
-        return None, "Nieprawidłowe kodowanie tokena"
+        return "", "Nieprawidłowe kodowanie tokena"
     try:
         plain = sandbox.keys.token_encryption.decrypt(ciphertext)
     except ValueError:
-        return None, "Nieprawidłowe szyfrowanie tokena"
+        return "", "Nieprawidłowe szyfrowanie tokena"
     try:
         secret, _, moment = plain.decode("utf-8").rpartition("|")
     except UnicodeDecodeError:
-        return None, "Nieprawidłowe kodowanie tokena"
+        return "", "Nieprawidłowe kodowanie tokena"
     if not moment.isascii() or not moment.isdigit() or int(moment) != _milliseconds(item.made):
-        return None, "Nieprawidłowy czas tokena"
-    for token in sandbox.state.tokens.values():
-        if secrets.compare_digest(token.secret.encode(), secret.encode()):
-            return token, None
-    return None, "Nieprawidłowy token"
+        return "", "Nieprawidłowy czas tokena"
+    return secret, ""
 
 
-def _token_fault(token: KsefToken, context: Identifier, now: datetime) -> str | None:
+def _token_fault(token: KsefToken, context: Identifier, now: datetime) -> str:
     if token.status(now) == "Revoked":
         return "Token unieważniony"
     if token.status(now) != "Active":
         return "Token nieaktywny"
     if token.context != context:
         return f"Token nie może być użyty w kontekście {context.type}: {context.value}"
-    return None
+    return ""
 
 
 # Status and tokens
@@ -241,6 +262,7 @@ def _start(
     sandbox: Sandbox,
     context: Identifier,
     subject: Identifier,
+    *,
     method: str,
     outcome: Status,
     permissions: frozenset[str],

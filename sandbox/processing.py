@@ -58,6 +58,7 @@ async def process_session(sandbox: Sandbox, session: Session) -> None:
             _finish(sandbox, session, Status(verdict.code, text, verdict.details))
     except Exception:
         logger.exception("processing of session %s failed", session.reference_number)
+        sandbox.state.forget_session_results(session)
         _finish(sandbox, session, Status(500, "Nieznany błąd (500)"))
 
 
@@ -177,10 +178,24 @@ async def make_receipt(
     sandbox: Sandbox, session: Session, invoices: list[Invoice], position: tuple[int, int, int, int, int] | None
 ) -> UpoPage:
     """A signed receipt for some accepted invoices of a session; `position` places a page among its siblings."""
+    # Thousands of small objects: in a thread, so that other requests get their turns.
+    target = sandbox.new_file("upo")
+    job = await asyncio.to_thread(_upo_job, sandbox, session, invoices, position, target)
+    digest = await sandbox.in_pool(make_upo, job)
+    return UpoPage(new_reference("EU", sandbox.clock.now().date()), target, digest)
+
+
+def _upo_job(
+    sandbox: Sandbox,
+    session: Session,
+    invoices: list[Invoice],
+    position: tuple[int, int, int, int, int] | None,
+    target: Path,
+) -> UpoJob:
     seal = sandbox.keys.seal
     sent = polish_stamp(session.created)
-    job = UpoJob(
-        target=sandbox.new_file("upo"),
+    return UpoJob(
+        target=target,
         session_reference_number=session.reference_number,
         context=(session.context.type, session.context.value),
         token_reference=session.opened_by.token_reference,
@@ -192,8 +207,6 @@ async def make_receipt(
         ),
         seal_certificate_pem=seal.certificate.public_bytes(serialization.Encoding.PEM),
     )
-    digest = await sandbox.in_pool(make_upo, job)
-    return UpoPage(new_reference("EU", sandbox.clock.now().date()), job.target, digest)
 
 
 def _upo_document(invoice: Invoice, sent: str) -> UpoDocument:

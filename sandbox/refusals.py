@@ -114,31 +114,33 @@ def refusal_response(refusal: Refusal, request: Request, now: datetime) -> Respo
     wants_problem = request.headers.get("x-error-format", "").strip().lower() == "problem-details"
     trace = secrets.token_hex(16)
     base = {"instance": request.url.path, "timestamp": stamp(now), "traceId": trace}
+    response: Response
     match refusal:
+        case BadRequest() if wants_problem:
+            response = _problem(400, "Bad Request", "Żądanie jest nieprawidłowe.", base, _errors(refusal))
         case BadRequest():
-            if wants_problem:
-                return _problem(400, "Bad Request", "Żądanie jest nieprawidłowe.", base, _errors(refusal))
-            return JSONResponse(_exception_body(refusal, now, trace), status_code=400)
+            response = JSONResponse(_exception_body(refusal, now, trace), status_code=400)
         case Unauthorized():
-            return _problem(401, "Unauthorized", str(refusal) or "Wymagane jest uwierzytelnienie.", base)
+            response = _problem(401, "Unauthorized", str(refusal) or "Wymagane jest uwierzytelnienie.", base)
         case Forbidden():
             extra: dict[str, Any] = {"reasonCode": refusal.reason}
             if refusal.security is not None:
                 extra["security"] = refusal.security
-            return _problem(403, "Forbidden", refusal.detail, base, extra)
+            response = _problem(403, "Forbidden", refusal.detail, base, extra)
         case Gone():
-            return _problem(410, "Gone", str(refusal), base)
+            response = _problem(410, "Gone", str(refusal), base)
+        case TooManyRequests() if wants_problem:
+            response = _problem(429, "Too Many Requests", refusal.detail, base)
         case TooManyRequests():
-            headers = {"Retry-After": str(refusal.retry_after)}
-            if wants_problem:
-                response = _problem(429, "Too Many Requests", refusal.detail, base)
-                response.headers.update(headers)
-                return response
             status = {"code": 429, "description": "Too Many Requests", "details": [refusal.detail]}
-            return JSONResponse({"status": status}, status_code=429, headers=headers)
+            response = JSONResponse({"status": status}, status_code=429)
         case Unprocessable():
-            return Response(status_code=refusal.status)
-    raise refusal
+            response = Response(status_code=refusal.status)
+        case _:
+            raise refusal
+    if isinstance(refusal, TooManyRequests):
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    return response
 
 
 def _errors(refusal: BadRequest) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sandbox.keys import make_keys
 from sandbox.options import LimitProfile, SandboxOptions, Validation
 from sandbox.ratelimits import DEFAULT_LIMITS, UNLIMITED, RateLimiter
 from sandbox.state import SandboxState
-from sandbox.work.package import warm_up
+from sandbox.work.package import enter_pool, warm_up
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -88,4 +88,4 @@ class Sandbox:
 
     def _make_pool(self) -> ProcessPoolExecutor:
         # Spawned, not forked: the server has threads, and a fork of those may hang.
-        return ProcessPoolExecutor(self.options.pool_processes, mp_context=get_context("spawn"))
+        return ProcessPoolExecutor(self.options.pool_processes, mp_context=get_context("spawn"), initializer=enter_pool)

@@ -12,6 +12,7 @@ import copy
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -105,7 +106,8 @@ def _parse(body: bytes) -> etree._Element:
         root = etree.fromstring(body, parser)
     except etree.XMLSyntaxError as error:
         raise bad(21001, str(error.msg)) from error
-    if root.getroottree().docinfo.doctype:
+    docinfo: Any = root.getroottree().docinfo  # the stubs know only a part of it
+    if docinfo.doctype:
         raise bad(9101, "Deklaracja DOCTYPE jest niedozwolona.")
     return root
 

@@ -214,4 +214,13 @@ class SandboxState:
     def permissions_of(self, subject: Identifier, context: Identifier) -> frozenset[str]:
         """What a subject may do in a context: everything in its own, elsewhere what was granted."""
         granted = self.grants.get((subject, context), frozenset())
-        return OWNER_PERMISSIONS | granted if subject == context and subject.type == "Nip" else granted
+        owner = subject.type == "Nip" and context.type in {"Nip", "InternalId"} and context.nip == subject.value
+        return OWNER_PERMISSIONS | granted if owner else granted
+
+    def forget_session_results(self, session: Session) -> None:
+        """Take back what a session got accepted, when it fails after all: then nothing of it exists."""
+        taken = [number for number, place in self.by_ksef_number.items() if place.session is session]
+        for number in taken:
+            document = self.by_ksef_number.pop(number).invoice.verdict
+            self.accepted_hashes.discard(document.sha256)
+            self.by_key.pop((document.seller_nip or "", document.kind or "", document.number or ""), None)

@@ -32,29 +32,35 @@ def _link_refused(request: Request, sandbox: Sandbox, permission: Permission) ->
     return _refused(403, "AuthenticationFailed", fault) if fault else None
 
 
+def _headers_refused(request: Request) -> Response | None:
+    """Azure takes a block blob in one piece, announced as such and with its length."""
+    if request.headers.get("x-ms-blob-type") != "BlockBlob":
+        return _refused(400, "MissingRequiredHeader", "x-ms-blob-type must be BlockBlob.")
+    if not request.headers.get("content-length", "").isdigit():
+        return _refused(411, "MissingContentLengthHeader", "Content-Length is required.")
+    return None
+
+
 async def put_part(request: Request) -> Response:
     """PUT of an encrypted part. Nothing is stored unless all of it arrived."""
     sandbox: Sandbox = request.app.state.sandbox
-    if refusal := _link_refused(request, sandbox, "w"):
+    if refusal := _link_refused(request, sandbox, "w") or _headers_refused(request):
         return refusal
-    if request.headers.get("x-ms-blob-type") != "BlockBlob":
-        return _refused(400, "MissingRequiredHeader", "x-ms-blob-type must be BlockBlob.")
-    length = request.headers.get("content-length")
-    if length is None or not length.isdigit():
-        return _refused(411, "MissingContentLengthHeader", "Content-Length is required.")
     session = _session(request, sandbox)
     part = session.parts.get(int(request.path_params["ordinal"])) if session else None
     if session is None or part is None:
         return _refused(404, "BlobNotFound", "There is no such container.")
     path = sandbox.new_file(f"{session.reference_number}-{part.ordinal_number}")
     size = await _receive(request, path)
-    if size != int(length):
-        await asyncio.to_thread(path.unlink, missing_ok=True)
-        return _refused(400, "IncompleteBody", "The body ended before its declared length.")
-    if session.closed is not None or session.is_final:
+    fault = None
+    if size != int(request.headers["content-length"]):
+        fault = _refused(400, "IncompleteBody", "The body ended before its declared length.")
+    elif session.closed is not None or session.status.code == 440:
         # What was sent is taken as it was when the session was closed.
+        fault = _refused(409, "BlobImmutableDueToPolicy", "The package has been taken for processing.")
+    if fault is not None:
         await asyncio.to_thread(path.unlink, missing_ok=True)
-        return _refused(409, "BlobImmutableDueToPolicy", "The package has been taken for processing.")
+        return fault
     await _replace(part, path, size)
     return Response(status_code=201, headers={"x-ms-request-server-encrypted": "true"})
 

@@ -7,6 +7,7 @@ Sources: ksef-docs, faktury/weryfikacja-faktury.md; limits as in GET /limits/con
 
 import re
 from datetime import date
+from typing import Any
 
 from lxml import etree
 
@@ -98,7 +99,8 @@ def _parse(content: bytes) -> etree._Element:
         root = etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
         raise Objection(450, f"Dokument nie jest poprawnym XML: {error.msg}") from error
-    if root.getroottree().docinfo.doctype:
+    docinfo: Any = root.getroottree().docinfo  # the stubs know only a part of it
+    if docinfo.doctype:
         raise Objection(450, "Deklaracja DOCTYPE jest niedozwolona.")
     return root
 
@@ -133,7 +135,8 @@ def _check_form(root: etree._Element) -> None:
 def _check_schema(root: etree._Element) -> None:
     schema = fa3_schema()
     if not schema.validate(root):
-        raise Objection(450, *(f"{item.line}: {item.message}" for item in list(schema.error_log)[:_MAX_MESSAGES]))
+        log: Any = schema.error_log  # iterable, which the stubs do not say
+        raise Objection(450, *(f"{item.line}: {item.message}" for item in list(log)[:_MAX_MESSAGES]))
 
 
 def _read_fields(root: etree._Element, fields: KeyFields) -> None:

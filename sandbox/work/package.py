@@ -6,7 +6,12 @@ and hash (430), unpacking (430), number of invoices (420), each document (ksef-d
 
 import base64
 import hashlib
+import os
+import signal
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
@@ -24,6 +29,19 @@ class _Refused(Exception):
     def __init__(self, code: int, *details: str) -> None:
         self.verdict = PackageVerdict(code, details)
         super().__init__(code)
+
+
+def enter_pool() -> None:
+    """Prepare a pool process: it leaves Ctrl-C to its parent and does not outlive it, even a killed one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def warm_up(check_schema: bool) -> None:

@@ -10,13 +10,13 @@ from xml.sax.saxutils import escape
 from lxml import etree
 from signxml import methods
 from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureMethod
-from signxml.util import ds_tag
 from signxml.xades.xades import XAdESSigner
 
 from sandbox.work.outcome import UpoDocument, UpoJob
 from sandbox.work.xsd import FA3_SCHEMA_NAME
 
 NAMESPACE = "http://upo.schematy.mf.gov.pl/KSeF/v4-3"
+_DS = "http://www.w3.org/2000/09/xmldsig#"
 _CONTEXT_ELEMENTS = {
     "Nip": "Nip",
     "InternalId": "IdWewnetrzny",
@@ -36,9 +36,9 @@ class _Sealer(XAdESSigner):
         self, sig_root: etree._Element, node_to_reference: etree._Element, **attrs: str
     ) -> None:
         super()._add_reference_to_signed_info(sig_root, node_to_reference, **attrs)  # type: ignore[no-untyped-call]
-        reference = list(sig_root.iter(ds_tag("Reference")))[-1]
-        transforms = etree.Element(ds_tag("Transforms"))
-        etree.SubElement(transforms, ds_tag("Transform"), Algorithm=self.c14n_alg.value)
+        reference = list(sig_root.iter(f"{{{_DS}}}Reference"))[-1]
+        transforms = etree.Element(f"{{{_DS}}}Transforms")
+        etree.SubElement(transforms, f"{{{_DS}}}Transform", Algorithm=self.c14n_alg.value)
         reference.insert(0, transforms)
 
 
