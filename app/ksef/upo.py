@@ -21,6 +21,8 @@ from app.ksef.models import SHA256_BYTES
 
 _ROOT = "Potwierdzenie"
 _DOCUMENT = "Dokument"
+_WHOLE = frozenset({_DOCUMENT, "Signature"})
+"""Children of the root whose inside is not part of the head: the signature quotes what it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +60,18 @@ class Upo:
 def parse_upo(source: BinaryIO | bytes) -> Upo:
     """Read a receipt's head at once and its documents as they are asked for, in flat memory.
 
-    Takes about 30 ms of CPU for 10,000 documents: call it, and go through the documents, in a thread. Raises
+    Takes about 0.2 s of CPU for 10,000 documents: call it, and go through the documents, in a thread. Raises
     Unreadable when it is not a UPO or breaks off. Entities are not resolved and nothing is fetched.
     """
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     events = _elements(stream)
     head: dict[str, str] = {}
     first: etree._Element | None = None
-    for element in events:
-        name = _local_name(element)
-        if name == _DOCUMENT:
+    for element, is_document in events:
+        if is_document:
             first = element
             break
-        head.setdefault(name, (element.text or "").strip())
+        head.setdefault(_local_name(element), (element.text or "").strip())
     if not head.get("NumerReferencyjnySesji"):
         raise _unreadable("it names no session")
     return Upo(
@@ -89,8 +90,11 @@ def parse_upo(source: BinaryIO | bytes) -> Upo:
 _CONTEXTS = ("Nip", "IdWewnetrzny", "IdZlozonyVatUE", "IdDostawcyUslugPeppol")
 
 
-def _elements(stream: BinaryIO) -> Iterator[etree._Element]:
-    """Ended elements: those of the head, and whole documents. Raises Unreadable for anything but a UPO."""
+def _elements(stream: BinaryIO) -> Iterator[tuple[etree._Element, bool]]:
+    """Ended elements of the head at any depth, and whole documents, with whether it is a document.
+
+    Raises Unreadable for anything but a UPO.
+    """
     try:
         parser = etree.iterparse(
             stream,
@@ -101,19 +105,18 @@ def _elements(stream: BinaryIO) -> Iterator[etree._Element]:
             remove_comments=True,
             remove_pis=True,
         )
-        depth, in_document = 0, False
+        depth, branch = 0, ""
         for event, element in parser:
             if event == "start":
                 if depth == 0 and _local_name(element) != _ROOT:
                     raise _unreadable(f"its root element is not {_ROOT}")
+                if depth == 1:
+                    branch = _local_name(element)
                 depth += 1
-                in_document = in_document or (depth == 2 and _local_name(element) == _DOCUMENT)
                 continue
             depth -= 1
-            if in_document and depth > 1:
-                continue
-            in_document = False
-            yield element
+            if depth > 0 and (depth == 1 or branch not in _WHOLE):
+                yield element, depth == 1 and branch == _DOCUMENT
             if depth == 1:
                 _let_go(element)
     except etree.XMLSyntaxError as error:
@@ -128,13 +131,13 @@ def _let_go(element: etree._Element) -> None:
         del parent[0]
 
 
-def _documents(first: etree._Element | None, rest: Iterator[etree._Element]) -> Iterator[UpoDocument]:
-    number = 0
-    if first is not None:
-        number = 1
-        yield _document(first, number)
-    for element in rest:
-        if _local_name(element) == _DOCUMENT:
+def _documents(first: etree._Element | None, rest: Iterator[tuple[etree._Element, bool]]) -> Iterator[UpoDocument]:
+    if first is None:
+        return
+    number = 1
+    yield _document(first, number)
+    for element, is_document in rest:
+        if is_document:
             number += 1
             yield _document(element, number)
 

@@ -25,7 +25,7 @@ from app.ksef.errors import AuthFailed, KsefError, Outcome, RateLimited, ServerF
 from app.ksef.keys import PublicKeys
 from app.ksef.xades import ContextType
 from tests.app.ksef.fake_ksef import START, FakeKsef, auth_status, json_answer, published_key
-from tests.app.ksef.test_xades import verify_by_hand
+from tests.app.ksef.signatures import verify_by_hand
 
 OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 KEYS = "/security/public-key-certificates"

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from app.ksef.certificates import SigningIdentity, load_certificate, self_signed_seal
 from app.ksef.errors import CertificateUnusable
 from tests.app.ksef.fake_ksef import START
-from tests.app.ksef.test_xades import identity_of
+from tests.app.ksef.signatures import identity_of
 
 
 def pem_pair(identity: SigningIdentity, password: bytes | None = None) -> tuple[bytes, bytes]:
