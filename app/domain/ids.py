@@ -48,9 +48,7 @@ def parse_public_id(prefix: str, text: str) -> UUID:
     """Read an id that a user gave. Raises NotFound when it cannot be one: nothing has such an id."""
     match = _PUBLIC.match(text)
     if match is None or match.group(1) != prefix:
-        raise NotFound(
-            f"there is no {text[:64]!r}: ids of this kind start with '{prefix}_' and have 32 hex digits"
-        )
+        raise NotFound(f"there is no {text[:64]!r}: ids of this kind start with '{prefix}_' and have 32 hex digits")
     return UUID(hex=match.group(2))
 
 

@@ -256,6 +256,11 @@ class ChunkStore:
         rows = await self._database.fetch_all(_SQL["chunk_blob_keys"], {"upload_id": upload_id})
         return {row["blob_key"] for row in rows}
 
+    async def unshared_blob_keys(self, upload_id: UUID) -> set[str]:
+        """Give the blobs of an upload that no unexpired upload refers to as well."""
+        rows = await self._database.fetch_all(_SQL["unshared_blob_keys"], {"upload_id": upload_id})
+        return {row["blob_key"] for row in rows}
+
     async def lanes_with_queue(self) -> list[DictRow]:
         """Give each lane with waiting invoices: lane_id, tenant_id, queued, oldest."""
         return await self._database.fetch_all(_SQL["lanes_with_queue"])

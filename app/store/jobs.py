@@ -80,3 +80,11 @@ class JobQueue:
                 await deferrer.defer_async(**arguments)
         except AlreadyEnqueued:
             return
+
+    async def arguments_of_waiting(self, connection: Connection) -> set[tuple[str, str]]:
+        """Give (task, id) of every job that waits or runs and is about one upload, session or delivery."""
+        cursor = await connection.execute(
+            "SELECT task_name, coalesce(args->>'upload_id', args->>'session_id', args->>'delivery_id') AS subject "
+            "FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
+        )
+        return {(row["task_name"], row["subject"]) for row in await cursor.fetchall() if row["subject"]}

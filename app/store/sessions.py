@@ -72,8 +72,8 @@ class Receipt:
 
     invoice_hash: bytes
     ksef_number: str
-    acquired_at: datetime
-    mode: str
+    acquired_at: datetime | None
+    mode: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +129,10 @@ class SessionStore:
         """Take a lane for sealing; gives its row with `disabled` of its tenant."""
         return await (await connection.execute(_SQL["lock_lane"], {"lane_id": lane_id})).fetchone()
 
-    async def backlog(self, connection: Connection, lane_id: int) -> tuple[int, datetime | None]:
-        """Say how many invoices wait in a lane and since when."""
+    async def backlog(self, connection: Connection, lane_id: int) -> tuple[int, int, datetime | None]:
+        """Say how many invoices wait in a lane, their bytes as ready entries, and since when."""
         row = await (await connection.execute(_SQL["lane_backlog"], {"lane_id": lane_id})).fetchone()
-        return (int(row["invoices"]), row["oldest"]) if row else (0, None)
+        return (int(row["invoices"]), int(row["bytes"]), row["oldest"]) if row else (0, 0, None)
 
     async def seal(
         self,
@@ -514,6 +514,20 @@ class SessionStore:
     async def history(self, session_id: UUID) -> list[DictRow]:
         """Give what happened to a session, oldest first: at, action, outcome, detail."""
         return await self._database.fetch_all(_SQL["session_history"], {"session_id": session_id})
+
+    async def read_for_event(self, connection: Connection, session_id: UUID) -> tuple[Session, int, list[DictRow]]:
+        """Read a session as a transaction sees it: the row, how many parts, and the UPO pages."""
+        row = await (await connection.execute(_SQL["get_session_for_job"], {"id": session_id})).fetchone()
+        if row is None:
+            raise NotFound(f"there is no session {public_id('ses', session_id)}")
+        parts = await (await connection.execute(_SQL["list_parts"], {"session_id": session_id})).fetchall()
+        pages = await (await connection.execute(_SQL["list_upo_pages"], {"session_id": session_id})).fetchall()
+        return _session(row), len(parts), pages
+
+    async def uploads_of(self, connection: Connection, session_id: UUID) -> list[UUID]:
+        """Give the uploads that a session took invoices from."""
+        cursor = await connection.execute(_SQL["uploads_of_session"], {"session_id": session_id})
+        return [row["upload_id"] for row in await cursor.fetchall()]
 
     async def _history(
         self,

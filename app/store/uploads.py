@@ -187,6 +187,18 @@ class UploadStore:
                 now=now,
             )
 
+    async def unread(self) -> list[UUID]:
+        """Give the uploads that are not read to their end."""
+        return [row["id"] for row in await self._database.fetch_all(_SQL["unread_uploads"])]
+
+    async def expired(self, *, before: datetime) -> list[UUID]:
+        """Give uploads that completed before a moment and still have their bytes."""
+        return [row["id"] for row in await self._database.fetch_all(_SQL["expired_uploads"], {"before": before})]
+
+    async def mark_expired(self, upload_id: UUID, *, now: datetime) -> None:
+        """Record that the bytes of an upload's invoices are removed."""
+        await self._database.execute(_SQL["mark_expired"], {"id": upload_id, "now": now})
+
     async def forget_idempotency_keys(self, *, before: datetime) -> int:
         """Let keys of uploads older than `before` be used anew."""
         return await self._database.execute(_SQL["forget_idempotency_keys"], {"before": before})

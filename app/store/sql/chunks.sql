@@ -97,3 +97,11 @@ SELECT DISTINCT blob_key FROM chunks WHERE upload_id = %(upload_id)s
 -- name: lanes_with_queue
 SELECT lane_id, tenant_id, sum(queued)::integer AS queued, min(created_at) AS oldest
 FROM chunks WHERE queued > 0 AND NOT held GROUP BY lane_id, tenant_id
+
+-- name: unshared_blob_keys
+-- Single posts of several groups share a blob: it goes with the last of them.
+SELECT DISTINCT c.blob_key FROM chunks c
+WHERE c.upload_id = %(upload_id)s AND NOT EXISTS (
+    SELECT 1 FROM chunks o JOIN uploads u ON u.id = o.upload_id
+    WHERE o.blob_key = c.blob_key AND o.upload_id <> c.upload_id AND u.expired_at IS NULL
+)

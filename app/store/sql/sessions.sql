@@ -9,7 +9,9 @@ WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT held ORDER BY id LIMIT %(limi
 FOR UPDATE
 
 -- name: lane_backlog
-SELECT coalesce(sum(queued), 0)::bigint AS invoices, min(created_at) AS oldest FROM chunks
+SELECT coalesce(sum(queued), 0)::bigint AS invoices, coalesce(sum(queued_bytes), 0)::bigint AS bytes,
+    min(created_at) AS oldest
+FROM chunks
 WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT held
 
 -- name: add_session
@@ -207,3 +209,7 @@ SELECT at, action, outcome, detail FROM session_history WHERE session_id = %(ses
 
 -- name: session_state_counts
 SELECT state, count(*)::integer AS n FROM sessions GROUP BY state
+
+-- name: uploads_of_session
+SELECT DISTINCT c.upload_id FROM session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
+WHERE sc.session_id = %(session_id)s

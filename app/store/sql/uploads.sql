@@ -72,3 +72,13 @@ RETURNING id, tenant_id, kind
 
 -- name: forget_idempotency_keys
 UPDATE uploads SET idempotency_key = NULL WHERE idempotency_key IS NOT NULL AND created_at < %(before)s
+
+-- name: unread_uploads
+SELECT id FROM uploads WHERE state IN ('received', 'reading') ORDER BY id
+
+-- name: expired_uploads
+-- A few at a time: the rest is for the next run.
+SELECT id FROM uploads WHERE completed_at < %(before)s AND expired_at IS NULL ORDER BY id LIMIT 1000
+
+-- name: mark_expired
+UPDATE uploads SET expired_at = %(now)s WHERE id = %(id)s

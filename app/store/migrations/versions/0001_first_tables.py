@@ -74,6 +74,8 @@ CREATE TABLE uploads (
     created_at timestamptz NOT NULL,
     read_at timestamptz,
     completed_at timestamptz,
+    -- When the bytes of its invoices were removed at the end of their retention.
+    expired_at timestamptz,
     received integer NOT NULL DEFAULT 0 CHECK (received >= 0),
     invalid integer NOT NULL DEFAULT 0 CHECK (invalid >= 0),
     duplicate integer NOT NULL DEFAULT 0 CHECK (duplicate >= 0),
@@ -86,6 +88,7 @@ CREATE TABLE uploads (
 );
 CREATE UNIQUE INDEX uploads_by_idempotency_key ON uploads (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX uploads_by_tenant ON uploads (tenant_id, id);
+CREATE INDEX uploads_unexpired ON uploads (completed_at) WHERE expired_at IS NULL;
 CREATE INDEX uploads_unread ON uploads (id) WHERE state IN ('received', 'reading');
 
 -- A few hundred invoices that were checked and stored together. Its id has 16 zero bits at the end: the id of an invoice is
@@ -109,6 +112,7 @@ CREATE TABLE chunks (
     UNIQUE (upload_id, first_entry)
 );
 CREATE INDEX chunks_queued ON chunks (lane_id, id) WHERE queued > 0 AND NOT held;
+CREATE INDEX chunks_by_blob ON chunks (blob_key);
 CREATE INDEX chunks_unchecked ON chunks (tenant_id, id) WHERE encoding = 'plain';
 
 CREATE TABLE sessions (

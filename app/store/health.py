@@ -1,0 +1,38 @@
+"""Whether the store can do its work: the database answers with the schema of this code, and blobs can be written and read."""
+
+import os
+from typing import Final
+
+from app.errors import DispatchError
+from app.store.database import queries
+from app.store.migrate import newest_revision
+from app.store.store import Store
+
+_SQL: Final = queries("health")
+_PROBE_KEY: Final = "health/probe"
+
+
+async def store_faults(store: Store) -> list[tuple[str, str]]:
+    """Give what does not work as (part, reason), nothing when all does. Writes a blob of a few bytes and reads it."""
+    faults: list[tuple[str, str]] = []
+    try:
+        row = await store.database.fetch_one(_SQL["schema_revision"])
+    except DispatchError as error:
+        faults.append(("database", error.detail))
+    else:
+        found = row["revision"] if row else None
+        if found != newest_revision():
+            faults.append(
+                (
+                    "migrations",
+                    f"the schema is at revision {found}, the code wants {newest_revision()}; run `ksefd migrate`",
+                )
+            )
+    probe = f"{_PROBE_KEY}-{os.getpid()}"
+    try:
+        await store.blobs.put(probe, b"ready")
+        if await store.blobs.read(probe) != b"ready":
+            faults.append(("blobs", "the blob store gave other bytes than it took"))
+    except DispatchError as error:
+        faults.append(("blobs", error.detail))
+    return faults

@@ -1,0 +1,2 @@
+-- name: schema_revision
+SELECT string_agg(version_num, ',' ORDER BY version_num) AS revision FROM alembic_version

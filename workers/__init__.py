@@ -1,0 +1,15 @@
+"""The journey of an invoice, a stage a module. Each stage is a job that carries an id and can be run again.
+
+    intake       an upload's body is read entry by entry; chunks go to the pool     received -> queued, invalid, duplicate
+    singles      the same for invoices that were posted one by one
+    pool         processes that check, hash and compress, a chunk a call (`checking`)
+    sealing      a lane's oldest invoices become a session                          queued -> packed
+    packing      ready entries are spliced, cut into parts and encrypted
+    dispatch     open, store the parts, close                                       packed -> sent
+    tracking     status, receipts, refusals                                         sent -> accepted, rejected, failed
+    webhooks     what happened is told
+    maintenance  what was left lying is taken up again; what is no longer needed goes
+
+Stages do not call each other: they meet in the rows, and `tasks` binds each to its queue. `runtime` is one worker process,
+`supervisor` a whole service on one machine.
+"""

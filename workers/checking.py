@@ -1,0 +1,168 @@
+"""What one pool process does with a chunk: one pass per invoice, results ready for the database and the package.
+
+A chunk comes in as raw entries and goes out as one blob of ready entries and one block of text for COPY, so that the event
+loop never touches a single invoice.
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from app.domain.findings import Finding, Severity
+from app.domain.ids import invoice_id
+from app.domain.states import InvoiceState
+from app.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
+from app.fa3.identity import invoice_identity
+from app.fa3.schema import compile_schema
+from app.package.entries import compress, crc32
+from app.reading.entry import RawEntry, decode_entry
+from app.reading.faults import EntryUnreadable
+
+# What the columns hold; a longer value cannot be valid and would only be in the way of an index.
+_MAX_NUMBER: Final = 256
+_MAX_KIND: Final = 16
+_MAX_NAME: Final = 512
+
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\ufffd"})
+
+POISONED: Final = Finding(
+    "document-crashes-reader",
+    Severity.ERROR,
+    "This document crashes or hangs the XML reader, so it cannot be checked and is not sent.",
+    "Ten dokument powoduje awarię lub zawieszenie czytnika XML; nie można go sprawdzić i nie zostanie wysłany.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTask:
+    """A chunk to check. `ids` are given for invoices that have theirs already; otherwise they follow from `chunk_id`."""
+
+    tenant_id: int
+    upload_ids: tuple[UUID, ...]
+    """One for all entries, or one an entry."""
+    chunk_id: UUID
+    entries: tuple[RawEntry, ...]
+    context: CheckContext
+    now: datetime
+    ids: tuple[UUID, ...] | None = None
+    poisoned: frozenset[int] = frozenset()
+    """Positions that are not to be read: they crashed a process before."""
+
+
+@dataclass(slots=True)
+class ChunkOutcome:
+    """A checked chunk: bytes for the blob store, text for COPY, and what the database has to decide on."""
+
+    blob: bytes = b""
+    rows: bytes = b""
+    claims: list[tuple[UUID, UUID]] = field(default_factory=list)
+    """(identity, invoice id) of valid invoices."""
+    sizes: dict[UUID, int] = field(default_factory=dict)
+    """Bytes of the ready entry of each valid invoice."""
+    invalid: list[UUID] = field(default_factory=list)
+    findings: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
+_KEYS_MISSING: Final = Finding(
+    "key-fields-missing",
+    Severity.ERROR,
+    "Seller NIP, kind, number or issue date cannot be read from this document, so it cannot be sent.",
+    "Z dokumentu nie można odczytać numeru NIP sprzedawcy, rodzaju, numeru lub daty wystawienia; nie zostanie wysłany.",
+)
+
+_checker: InvoiceChecker | None = None
+
+
+def prepare(schema_files: Mapping[str, bytes]) -> None:
+    """Compile the schema, once a process."""
+    global _checker  # noqa: PLW0603 - a process's own state, set once before its first task
+    _checker = InvoiceChecker(compile_schema(schema_files))
+
+
+def check_chunk(task: ChunkTask) -> ChunkOutcome:
+    """Check, hash and compress every entry of a chunk. A fault of an entry is a finding, never an exception."""
+    if _checker is None:
+        raise RuntimeError("the pool process was not prepared")
+    started = time.perf_counter()
+    outcome = ChunkOutcome()
+    blob: list[bytes] = []
+    rows: list[str] = []
+    offset = 0
+    finished = task.now.isoformat()
+    for position, entry in enumerate(task.entries):
+        key = task.ids[position] if task.ids else invoice_id(task.chunk_id, position)
+        upload = task.upload_ids[position if len(task.upload_ids) > 1 else 0]
+        name, document, checked = _look_at(_checker, entry, task, position)
+        ready = compress(document) if document else b""
+        facts = checked.facts
+        identity: UUID | None = None
+        if checked.valid and facts is not None:
+            identity = UUID(bytes=invoice_identity(task.tenant_id, facts.seller_nip, facts.kind, facts.number))
+            outcome.claims.append((identity, key))
+            outcome.sizes[key] = len(ready)
+        else:
+            outcome.invalid.append(key)
+        outcome.findings.update(finding.rule for finding in checked.findings)
+        rows.append(
+            "\t".join(
+                (
+                    key.hex,
+                    str(task.tenant_id),
+                    upload.hex,
+                    (InvoiceState.QUEUED if identity else InvoiceState.INVALID).value,
+                    _text(name, _MAX_NAME),
+                    _text(facts.number, _MAX_NUMBER) if facts else "\\N",
+                    _text(facts.seller_nip, _MAX_KIND) if facts else "\\N",
+                    _text(facts.kind, _MAX_KIND) if facts else "\\N",
+                    facts.issue_date.isoformat() if facts else "\\N",
+                    identity.hex if identity else "\\N",
+                    "\\\\x" + hashlib.sha256(document if document is not None else entry.payload).hexdigest(),
+                    str(len(document) if document is not None else 0),
+                    str(crc32(document) if document else 0),
+                    str(offset),
+                    str(len(ready)),
+                    _findings(checked.findings),
+                    "\\N" if identity else finished,
+                )
+            )
+        )
+        blob.append(ready)
+        offset += len(ready)
+    outcome.blob = b"".join(blob)
+    outcome.rows = ("\n".join(rows) + "\n").encode("utf-8", "replace") if rows else b""
+    outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+def _look_at(
+    checker: InvoiceChecker, entry: RawEntry, task: ChunkTask, position: int
+) -> tuple[str, bytes | None, CheckedInvoice]:
+    if position in task.poisoned:
+        return entry.name, None, CheckedInvoice(facts=None, findings=(POISONED,))
+    try:
+        document = decode_entry(entry, task.context.max_bytes_with_attachment)
+    except EntryUnreadable as unreadable:
+        return entry.name, None, CheckedInvoice(facts=None, findings=(unreadable.finding(),))
+    checked = checker.check(document.content, task.context)
+    if checked.valid and checked.facts is None:
+        checked = CheckedInvoice(facts=None, findings=(*checked.findings, _KEYS_MISSING))
+    return document.name, document.content, checked
+
+
+def _text(value: str, limit: int) -> str:
+    return value[:limit].translate(_ESCAPES)
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "\\N"
+    text = json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False)
+    # A JSON column takes no NUL and no half of a surrogate pair, and a message may quote either.
+    return text.replace("\\u0000", "\ufffd").translate(_ESCAPES)

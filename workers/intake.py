@@ -1,0 +1,221 @@
+"""Intake: an upload's body is read entry by entry, checked chunk by chunk, and committed chunk by chunk.
+
+Each committed chunk is a checkpoint. After a crash reading starts again at the first entry that is in no committed chunk;
+the blob of a chunk that was written but not committed belongs to nobody and is removed at the end.
+"""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Final
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.streams.memory import MemoryObjectSendStream
+
+from app import metrics
+from app.clock import warsaw_day
+from app.domain.ids import chunk_id
+from app.errors import UnreadableUpload
+from app.fa3.checker import CheckContext
+from app.package.limits import MAX_PACKAGE_BYTES
+from app.reading.entry import RawEntry
+from app.reading.kinds import BodyKind
+from app.reading.limits import ReadingLimits
+from app.reading.reader import read_entries
+from app.store.blobs import BlobMissing
+from app.store.chunks import CheckedChunk
+from app.store.tenants import Tenant
+from app.store.uploads import Upload
+from workers.checking import ChunkOutcome, ChunkTask
+from workers.context import WorkerContext
+from workers.sealing import seal_soon
+
+log = structlog.get_logger(__name__)
+
+CHUNK_ENTRIES: Final = 400
+"""Large enough that a commit costs little per invoice, small enough that a crash repeats little."""
+CHUNK_BYTES: Final = 4_000_000
+"""Payload bytes of a chunk at most, unless a single entry is larger."""
+
+assert MAX_PACKAGE_BYTES > CHUNK_BYTES  # noqa: S101 - one chunk always fits into a session
+
+FORM_CODE: Final = "FA (3)"
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A chunk on its way through the pool."""
+
+    first_entry: int
+    entries: tuple[RawEntry, ...]
+    id: UUID
+    done: anyio.Event
+    outcome: ChunkOutcome | None = None
+
+
+def check_context(context: WorkerContext, tenant: Tenant) -> CheckContext:
+    """Say what a tenant's invoices are checked against, today in Warsaw."""
+    return CheckContext(
+        tenant_nip=tenant.nip,
+        today=warsaw_day(context.clock()),
+        check_nip_checksums=context.check_nip_checksums,
+        attachments_allowed=None,
+    )
+
+
+async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
+    """Read an upload to its end, or from where an earlier run stopped. Safe to run again at any time."""
+    upload = await context.store.uploads.start_reading(upload_id)
+    if upload is None or upload.blob_key is None:
+        return
+    tenant = await context.store.tenants.get(upload.tenant_id)
+    lane_id = await context.store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=upload.offline_mode)
+    errors: list[dict[str, Any]] = []
+    started = anyio.current_time()
+    try:
+        source = await anyio.to_thread.run_sync(context.store.blobs.open_blocking, upload.blob_key)
+    except BlobMissing:
+        log.exception("the stored body of an upload is gone", upload=upload.public_id)
+        raise
+    try:
+        await _read(context, upload, tenant, lane_id, source)
+    except* UnreadableUpload as group:
+        error = next(_leaves(group))
+        errors = error.errors or [{"code": error.code, "message": error.detail}]
+    finally:
+        await anyio.to_thread.run_sync(source.close)
+    await _remove_orphans(context, upload)
+    await context.store.chunks.finish_upload(upload, errors=errors, now=context.clock())
+    metrics.STAGE_SECONDS.labels(stage="read").observe(anyio.current_time() - started)
+    if upload.flush:
+        await context.store.tenants.request_flush(upload.tenant_id, now=context.clock())
+    await seal_soon(context, lane_id)
+    log.info("upload read", upload=upload.public_id, errors=len(errors))
+
+
+async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, lane_id: int, source: IO[bytes]) -> None:
+    entries = read_entries(
+        BodyKind(upload.kind),
+        source,
+        size=upload.size,
+        limits=ReadingLimits(),
+        boundary=upload.boundary,
+        start_index=upload.next_entry,
+    )
+    # As many chunks are on the way as keep the pool busy while one is being stored.
+    send, receive = anyio.create_memory_object_stream[_Pending](max_buffer_size=context.pool.workers)
+    unreadable: list[UnreadableUpload] = []
+    async with anyio.create_task_group() as tasks, receive:
+        tasks.start_soon(_feed, context, upload, tenant, entries, send, unreadable)
+        async for pending in receive:
+            await pending.done.wait()
+            await _store(context, upload, lane_id, pending)
+    if unreadable:
+        # Raised only now: what was read before the fault is stored.
+        raise ExceptionGroup("the upload cannot be read to its end", unreadable)
+
+
+async def _feed(
+    context: WorkerContext,
+    upload: Upload,
+    tenant: Tenant,
+    entries: Iterator[RawEntry],
+    send: MemoryObjectSendStream[_Pending],
+    unreadable: list[UnreadableUpload],
+) -> None:
+    chunks = _chunks(entries, unreadable)
+    async with send, anyio.create_task_group() as tasks:
+        while (chunk := await anyio.to_thread.run_sync(next, chunks, None)) is not None:
+            pending = _Pending(
+                first_entry=chunk[0].index,
+                entries=chunk,
+                id=chunk_id(int(context.clock().timestamp() * 1000), secrets.token_bytes(10)),
+                done=anyio.Event(),
+            )
+            tasks.start_soon(_check, context, upload, tenant, pending)
+            await send.send(pending)
+
+
+def _chunks(entries: Iterator[RawEntry], unreadable: list[UnreadableUpload]) -> Iterator[tuple[RawEntry, ...]]:
+    """Group entries; a fault of the whole body ends the groups and is left in `unreadable`."""
+    chunk: list[RawEntry] = []
+    size = 0
+    try:
+        for entry in entries:
+            if chunk and (len(chunk) >= CHUNK_ENTRIES or size + len(entry.payload) > CHUNK_BYTES):
+                yield tuple(chunk)
+                chunk, size = [], 0
+            chunk.append(entry)
+            size += len(entry.payload)
+    except UnreadableUpload as error:
+        unreadable.append(error)
+    if chunk:
+        yield tuple(chunk)
+
+
+async def _check(context: WorkerContext, upload: Upload, tenant: Tenant, pending: _Pending) -> None:
+    pending.outcome = await context.pool.check(
+        ChunkTask(
+            tenant_id=upload.tenant_id,
+            upload_ids=(upload.id,),
+            chunk_id=pending.id,
+            entries=pending.entries,
+            context=check_context(context, tenant),
+            now=context.clock(),
+        )
+    )
+    pending.done.set()
+
+
+async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: _Pending) -> None:
+    outcome = pending.outcome
+    if outcome is None:
+        raise RuntimeError("a chunk was announced as checked without an outcome")
+    # A name of its own for every try: a late double of this job can then never overwrite what is committed.
+    blob_key = f"chunks/{upload.id.hex}/{pending.id.hex}"
+    await context.store.blobs.put(blob_key, outcome.blob)
+    duplicates = await context.store.chunks.commit(
+        upload,
+        CheckedChunk(
+            id=pending.id,
+            first_entry=pending.first_entry,
+            entries=pending.entries[-1].index + 1 - pending.first_entry,
+            rows=outcome.rows,
+            claims=[(identity, key.int - pending.id.int) for identity, key in outcome.claims],
+            sizes={key.int - pending.id.int: size for key, size in outcome.sizes.items()},
+            invalid=len(outcome.invalid),
+        ),
+        lane_id=lane_id,
+        blob_key=blob_key,
+        now=context.clock(),
+    )
+    if duplicates is None:
+        await context.store.blobs.delete([blob_key])
+        return
+    count_findings(outcome)
+    if not upload.atomic:
+        await seal_soon(context, lane_id)
+
+
+def count_findings(outcome: ChunkOutcome) -> None:
+    """Put a checked chunk into the metrics."""
+    metrics.STAGE_SECONDS.labels(stage="check").observe(outcome.seconds)
+    for rule, count in outcome.findings.items():
+        metrics.VALIDATION_FINDINGS.labels(rule=rule).inc(count)
+
+
+async def _remove_orphans(context: WorkerContext, upload: Upload) -> None:
+    known = await context.store.chunks.blob_keys(upload.id)
+    orphans = [key async for key in context.store.blobs.list_keys(f"chunks/{upload.id.hex}") if key not in known]
+    await context.store.blobs.delete(orphans)
+
+
+def _leaves(group: BaseExceptionGroup[UnreadableUpload]) -> Iterator[UnreadableUpload]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,85 @@
+"""Maintenance: what was left lying is taken up again, what is no longer needed goes.
+
+A safety net under the jobs: each row that waits for a stage has a job, and if a crash fell between a commit and the job that
+was to follow it, the sweep notices that nobody is coming and sends somebody.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+from procrastinate import App
+
+from app.domain.states import SessionState
+from app.store.jobs import Task
+from workers.context import WorkerContext
+from workers.sealing import seal_soon
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_SECONDS: Final = 2.0
+STALLED_AFTER_SECONDS: Final = 8.0
+"""A worker that was silent for so long is taken for dead: four heartbeats."""
+
+_IDEMPOTENCY_DAYS: Final = 7
+
+_STAGE_OF: Final[Mapping[SessionState, Task]] = {
+    SessionState.SEALED: Task.PACK_SESSION,
+    SessionState.PACKED: Task.DISPATCH_SESSION,
+    SessionState.OPENING: Task.DISPATCH_SESSION,
+    SessionState.OPEN: Task.DISPATCH_SESSION,
+    SessionState.CLOSING: Task.DISPATCH_SESSION,
+    SessionState.PROCESSING: Task.TRACK_SESSION,
+}
+
+
+async def retry_stalled(app: App) -> int:
+    """Run again the jobs whose worker stopped sending heartbeats; returns how many."""
+    stalled = list(await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS))
+    for job in stalled:
+        log.warning("job taken over from a dead worker", task=job.task_name, job=job.id)
+        await app.job_manager.retry_job(job)
+    return len(stalled)
+
+
+async def sweep(context: WorkerContext) -> None:
+    """Send a job to everything that waits and has none. Safe to run at any time, by any number of workers."""
+    for lane in await context.store.chunks.lanes_with_queue():
+        await seal_soon(context, lane["lane_id"])
+    orphans: list[tuple[Task, dict[str, Any]]] = []
+    jobs = context.store.jobs
+    async with context.store.database.connection() as connection:
+        for tenant_id in await context.store.chunks.tenants_with_unchecked_singles():
+            await context.store.chunks.check_singles_soon(connection, tenant_id)
+        waiting = await jobs.arguments_of_waiting(connection)
+        for upload_id in await context.store.uploads.unread():
+            if (Task.READ_UPLOAD, str(upload_id)) not in waiting:
+                orphans.append((Task.READ_UPLOAD, {"upload_id": str(upload_id)}))
+        for session_id, state in await context.store.sessions.unfinished():
+            task = _STAGE_OF[state]
+            if (task, str(session_id)) not in waiting:
+                orphans.append((task, {"session_id": str(session_id)}))
+        for task, arguments in orphans:
+            log.warning("nobody was coming for it", task=task.value, **arguments)
+            name = f"{task.value}:{next(iter(arguments.values()))}"
+            await jobs.defer(task, connection=connection, once=name, **arguments)
+
+
+async def drop_blobs(context: WorkerContext, keys: Sequence[str]) -> None:
+    """Remove blobs that no row needs any more."""
+    await context.store.blobs.delete(list(keys))
+
+
+async def expire(context: WorkerContext) -> None:
+    """Let go of what is older than the retention: bytes of finished uploads; rows and receipts stay."""
+    now = context.clock()
+    await context.store.uploads.forget_idempotency_keys(before=now - timedelta(days=_IDEMPOTENCY_DAYS))
+    before = now - timedelta(days=context.settings.retention_days)
+    expired: list[UUID] = await context.store.uploads.expired(before=before)
+    for upload_id in expired:
+        await context.store.blobs.delete(sorted(await context.store.chunks.unshared_blob_keys(upload_id)))
+        await context.store.uploads.mark_expired(upload_id, now=now)
+    if expired:
+        log.info("bytes of old uploads removed", uploads=len(expired), before=before.isoformat())

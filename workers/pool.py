@@ -1,0 +1,103 @@
+"""The process pool: chunks to processes that were started clean, with the schema compiled once in each.
+
+A document that kills or hangs a process is found by bisecting its chunk, and is refused alone.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
+from multiprocessing import connection
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+from pebble import ProcessExpired, ProcessPool
+
+from workers.checking import ChunkOutcome, ChunkTask, check_chunk, prepare
+
+log = structlog.get_logger(__name__)
+
+# A healthy chunk takes a fraction of a second; large documents with attachments take tens of milliseconds each.
+_CHUNK_SECONDS: Final = 60.0
+_ALONE_SECONDS: Final = 15.0
+# The API on the same machine must answer while the pool is busy.
+_NICENESS: Final = 10
+
+
+class CheckPool:
+    """Processes that check chunks. A context manager: leaving it ends them."""
+
+    def __init__(self, workers: int, schema_files: Mapping[str, bytes]) -> None:
+        """`schema_files` are handed to each process at its start."""
+        self.workers = workers
+        self._pool = ProcessPool(
+            max_workers=workers,
+            # Started clean: a fork would copy locks and connections of a process with threads and an event loop.
+            context=multiprocessing.get_context("spawn"),
+            initializer=_start_process,
+            initargs=(dict(schema_files),),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes; what they were doing will be done again."""
+        self._pool.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+        self._pool.join(timeout=5)
+
+    async def check(self, task: ChunkTask) -> ChunkOutcome:
+        """Check a chunk. Never fails for what a document contains: a document that cannot be survived gets a finding."""
+        try:
+            return await self._run(task, _CHUNK_SECONDS)
+        except (ProcessExpired, FutureTimeout) as error:
+            log.warning("chunk killed a pool process", reason=type(error).__name__, entries=len(task.entries))
+        poisoned = await self._culprits(task, range(len(task.entries)))
+        log.warning("documents isolated", count=len(poisoned))
+        return await self._run(replace(task, poisoned=frozenset(poisoned)), _CHUNK_SECONDS * 4)
+
+    async def _culprits(self, task: ChunkTask, positions: range) -> list[int]:
+        """Find the positions that no process survives, by halves."""
+        if not positions:
+            return []
+        probe = replace(
+            task,
+            entries=tuple(task.entries[position] for position in positions),
+            ids=None,
+            upload_ids=task.upload_ids[:1],
+            poisoned=frozenset(),
+        )
+        try:
+            await self._run(probe, _ALONE_SECONDS + len(positions) / 10)
+        except (ProcessExpired, FutureTimeout):
+            if len(positions) == 1:
+                return [positions[0]]
+        else:
+            return []
+        half = len(positions) // 2
+        return await self._culprits(task, positions[:half]) + await self._culprits(task, positions[half:])
+
+    async def _run(self, task: ChunkTask, seconds: float) -> ChunkOutcome:
+        future = self._pool.schedule(check_chunk, args=[task], timeout=seconds)
+        outcome: ChunkOutcome = await asyncio.wrap_future(future)
+        return outcome
+
+
+def _start_process(schema_files: Mapping[str, bytes]) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    os.nice(_NICENESS)
+    prepare(schema_files)
+
+
+def _die_with(sentinel: int) -> None:
+    """End this process when its parent is gone: a killed worker must leave no orphans behind."""
+    connection.wait([sentinel])
+    os._exit(1)

@@ -1,0 +1,135 @@
+"""One worker process: the store, the pool and KSeF opened once, the stages bound to their queues, a clean end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+import structlog
+
+from app import metrics
+from app.clock import Clock, utc_now
+from app.ksef.keys import PublicKeys
+from app.ksef.storage import StorageClient
+from app.ksef.transport import KsefTransport, RequestRecord, make_http_client
+from app.logs import configure_logging
+from app.schema_files import load_schema_files
+from app.settings import Settings
+from app.store.store import Store, open_store
+from workers.context import KsefClients, WorkerContext
+from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
+from workers.pool import CheckPool
+from workers.tasks import register
+
+log = structlog.get_logger(__name__)
+
+# Queues that share a number of concurrent jobs. Uploads are few and long; sessions are many and mostly wait for KSeF;
+# webhooks wait for whoever receives them, and one that hangs must not hold up anything else.
+_CREWS: Final = (
+    (("intake",), 3),
+    (("sealing", "packing"), 2),
+    (("dispatch", "tracking"), 8),
+    (("webhooks",), 20),
+    (("maintenance",), 2),
+)
+_CONNECTIONS: Final = 24
+_GRACE_SECONDS: Final = 3.0
+
+
+@asynccontextmanager
+async def worker_context(
+    settings: Settings, store: Store, pool: CheckPool, clock: Clock = utc_now
+) -> AsyncIterator[WorkerContext]:
+    """Open what the stages need besides the store and the pool."""
+    async with make_http_client() as calls, make_http_client() as storage_links:
+        transport = KsefTransport(settings.ksef_base_url, calls, on_request=_count_request)
+        yield WorkerContext(
+            settings=settings,
+            store=store,
+            pool=pool,
+            ksef=KsefClients(
+                store.tenants,
+                transport,
+                StorageClient(storage_links, on_request=_count_request),
+                PublicKeys(transport, now=clock),
+                clock,
+            ),
+            clock=clock,
+            part_uploads=anyio.CapacityLimiter(settings.upload_concurrency),
+            check_nip_checksums=settings.checks_nip_checksums,
+        )
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns the exit code. Whatever it leaves undone, the next one does."""
+    configure_logging(settings)
+    files = load_schema_files(settings.schema_dir)
+    with CheckPool(settings.pool_workers, files) as pool:
+        return asyncio.run(_run(settings, pool))
+
+
+async def _run(settings: Settings, pool: CheckPool) -> int:
+    metrics.start_at_zero()
+    async with (
+        open_store(settings, max_connections=_CONNECTIONS) as store,
+        worker_context(settings, store, pool) as context,
+    ):
+        register(store.jobs.app, context)
+        async with store.jobs.app.open_async():
+            log.info("worker started", pool_workers=settings.pool_workers, ksef=settings.ksef_base_url)
+            return await _work(store)
+
+
+async def _work(store: Store) -> int:
+    crews = [
+        asyncio.ensure_future(
+            store.jobs.app.run_worker_async(
+                queues=list(queues),
+                concurrency=concurrency,
+                name=f"{'-'.join(queues)}@{os.getpid()}",
+                install_signal_handlers=False,
+                delete_jobs="successful",
+                fetch_job_polling_interval=2.0,
+                update_heartbeat_interval=HEARTBEAT_SECONDS,
+                stalled_worker_timeout=STALLED_AFTER_SECONDS,
+                shutdown_graceful_timeout=_GRACE_SECONDS,
+            )
+        )
+        for queues, concurrency in _CREWS
+    ]
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    watcher = asyncio.ensure_future(stop.wait())
+    parent = asyncio.ensure_future(_parent_gone())
+    try:
+        # A crew that ends by itself has lost the database: the process ends and is started again.
+        await asyncio.wait([*crews, watcher, parent], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*crews, watcher, parent):
+            task.cancel()
+        results = await asyncio.gather(*crews, return_exceptions=True)
+    broken = [result for result in results if isinstance(result, Exception)]
+    for error in broken:
+        log.error("worker crew failed", error=repr(error))
+    log.info("worker stopped", asked=stop.is_set())
+    return 0 if stop.is_set() and not broken else 1
+
+
+async def _parent_gone() -> None:
+    """Return when the supervisor that started us is gone; never when nobody supervises us."""
+    if os.environ.get("KSEFD_SUPERVISED") != "1":
+        await asyncio.Event().wait()
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    # The supervisor holds the other end and never writes; the end of the stream is its end.
+    await reader.read()
+
+
+def _count_request(record: RequestRecord) -> None:
+    metrics.KSEF_REQUESTS.labels(group=record.group.value, status=record.status).inc()

@@ -1,0 +1,87 @@
+"""Sealing: a lane's oldest invoices become a session, once they are many, large or old enough, or when a flush was asked for."""
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from app import metrics
+from app.domain.ids import time_ordered_id
+from app.package.limits import DEFAULT_PART_PLAIN_BYTES, MAX_PACKAGE_BYTES, MAX_PARTS, ZIP_MAX_BYTES
+from app.settings import Settings
+from app.store.jobs import Task
+from workers.context import WorkerContext
+
+log = structlog.get_logger(__name__)
+
+# A tar.gz package is compressed anew as a whole; should its invoices not compress at all, it may be a little larger.
+_TARGZ_MARGIN: Final = 0.9
+
+
+def part_plain_bytes(settings: Settings) -> int:
+    """Give the plain bytes of a part. Sixteen bytes are left for the padding, so that a part fits however KSeF measures."""
+    return min(settings.part_bytes, DEFAULT_PART_PLAIN_BYTES)
+
+
+def max_package_bytes(settings: Settings, compression: str) -> int:
+    """Give the bytes of a package at most: KSeF's limit, fifty parts, and what a ZIP without ZIP64 can address."""
+    limit = min(MAX_PACKAGE_BYTES, MAX_PARTS * part_plain_bytes(settings))
+    return int(limit * _TARGZ_MARGIN) if compression == "targz" else min(limit, ZIP_MAX_BYTES) - 22
+
+
+async def seal_soon(context: WorkerContext, lane_id: int, *, at: datetime | None = None) -> None:
+    """Have a lane looked at, now or later. Call it after the commit of what it has to see."""
+    async with context.store.database.connection() as connection:
+        await context.store.jobs.defer(
+            Task.SEAL_LANE,
+            connection=connection,
+            once=f"seal:{lane_id}" if at is None else f"seal-later:{lane_id}",
+            at=at,
+            lane_id=lane_id,
+        )
+
+
+async def seal_lane(context: WorkerContext, lane_id: int) -> None:
+    """Seal as many sessions as are due, and come back when the rest has waited long enough."""
+    while True:
+        due_at = await _seal_one(context, lane_id)
+        if due_at is None:
+            return
+        if due_at > context.clock():
+            await seal_soon(context, lane_id, at=due_at)
+            return
+
+
+async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
+    """Seal one session if one is due. Gives when to look again (a past moment: at once), or None when nothing waits."""
+    settings, now = context.settings, context.clock()
+    async with context.store.database.transaction() as connection:
+        lane = await context.store.sessions.lock_lane(connection, lane_id)
+        if lane is None or lane["disabled"]:
+            return None
+        invoices, size, oldest = await context.store.sessions.backlog(connection, lane_id)
+        if oldest is None:
+            return None
+        max_bytes = max_package_bytes(settings, lane["compression"])
+        flushed = lane["flush_requested_at"] is not None and oldest <= lane["flush_requested_at"]
+        due_at = oldest + timedelta(seconds=settings.linger_seconds)
+        full = invoices >= settings.session_max_invoices or size >= max_bytes
+        if not (full or flushed or due_at <= now):
+            return due_at
+        session_id = time_ordered_id(int(now.timestamp() * 1000), secrets.token_bytes(10))
+        taken = await context.store.sessions.seal(
+            connection,
+            lane,
+            session_id=session_id,
+            max_invoices=settings.session_max_invoices,
+            max_bytes=max_bytes,
+            now=now,
+        )
+        if taken == 0:
+            # Rolled back: the lane's counts and its rows disagree, and an empty session could never end.
+            raise RuntimeError(f"lane {lane_id} counts {invoices} waiting invoices but none can be taken")
+        await context.store.jobs.defer(Task.PACK_SESSION, connection=connection, session_id=str(session_id))
+    metrics.STAGE_SECONDS.labels(stage="seal").observe((context.clock() - now).total_seconds())
+    log.info("session sealed", session=f"ses_{session_id.hex}", invoices=taken)
+    return now

@@ -1,0 +1,140 @@
+"""A whole service on one machine: the embedded database, the API and a worker, each a process, kept alive and ended together.
+
+Children hold the other end of a pipe from here: when this process is killed, they see its end and stop by themselves.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+import structlog
+
+from app.domain.backoff import doubling
+from app.logs import configure_logging
+from app.metrics_folder import process_environment, sweep_dead_processes
+from app.settings import Settings
+from app.store.embedded import EmbeddedPostgres
+from app.store.migrate import migrate
+
+log = structlog.get_logger(__name__)
+
+_STOP_SECONDS: Final = 15.0
+_DATABASE_CHECK_SECONDS: Final = 1.0
+_STEADY_SECONDS: Final = 30.0
+"""A child that lived so long counts as healthy again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    name: str
+    command: Sequence[str]
+
+
+def run_serve(settings: Settings, host: str, port: int) -> int:
+    """Run API and worker until SIGTERM or SIGINT; returns the exit code. A child that dies is started again."""
+    configure_logging(settings)
+    with ExitStack() as stack:
+        server: EmbeddedPostgres | None = None
+        if settings.database_url is None:
+            server = stack.enter_context(EmbeddedPostgres(settings.data_dir))
+            settings = settings.model_copy(update={"database_url": server.url})
+        url = settings.database_url
+        if url is None:
+            raise RuntimeError("no database address")
+        migrate(url)
+        if server is not None:
+            # The embedded database serves this machine only and its last worker is gone, or we would not be starting.
+            _requeue_running(url)
+        sweep_dead_processes(settings)
+        environment = (
+            os.environ
+            | process_environment(settings)
+            | {
+                "KSEFD_DATA_DIR": str(settings.data_dir.expanduser().resolve()),
+                "KSEFD_DATABASE_URL": url,
+                "KSEFD_SUPERVISED": "1",
+            }
+        )
+        command = (sys.executable, "-m", "app.cli.main")
+        children = [
+            _Child("api", (*command, "api", "--host", host, "--port", str(port))),
+            _Child("worker", (*command, "worker")),
+        ]
+        return asyncio.run(_supervise(children, environment, server))
+
+
+async def _supervise(children: Sequence[_Child], environment: dict[str, str], server: EmbeddedPostgres | None) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as tasks:
+        for child in children:
+            tasks.create_task(_keep_alive(child, environment, stop))
+        if server is not None:
+            tasks.create_task(_keep_database(server, stop))
+    return 0
+
+
+async def _keep_alive(child: _Child, environment: dict[str, str], stop: asyncio.Event) -> None:
+    failures = 0
+    while not stop.is_set():
+        started = asyncio.get_running_loop().time()
+        # A session of its own, so that Ctrl-C reaches only this process, which then asks the others to stop.
+        process = await asyncio.create_subprocess_exec(
+            *child.command, env=environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        ended = asyncio.ensure_future(process.wait())
+        asked = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if stop.is_set():
+            await _end(child, process)
+            return
+        lived = asyncio.get_running_loop().time() - started
+        failures = 0 if lived > _STEADY_SECONDS else failures + 1
+        pause = min(5.0, doubling(0.25, failures, 0.5))
+        log.warning("process ended, starting it again", process=child.name, exit_code=process.returncode, pause=pause)
+        try:
+            await asyncio.wait_for(stop.wait(), timeout=pause)
+        except TimeoutError:
+            continue
+
+
+async def _end(child: _Child, process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), timeout=_STOP_SECONDS)
+        except TimeoutError:
+            log.warning("process does not stop, killing it", process=child.name)
+            process.kill()
+            await process.wait()
+    log.info("process stopped", process=child.name, exit_code=process.returncode)
+
+
+async def _keep_database(server: EmbeddedPostgres, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        if not await asyncio.to_thread(server.is_running):
+            log.warning("the embedded database is gone, starting it again")
+            await asyncio.to_thread(server.start)
+        try:
+            await asyncio.wait_for(stop.wait(), timeout=_DATABASE_CHECK_SECONDS)
+        except TimeoutError:
+            continue
+
+
+def _requeue_running(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(
+            "UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL, scheduled_at = now() "
+            "WHERE status = 'doing'"
+        )
+        if cursor.rowcount:
+            log.info("jobs of a killed worker taken up again", jobs=cursor.rowcount)

@@ -1,0 +1,97 @@
+"""Which job runs which stage, in which queue, and when it is tried again."""
+
+import asyncio
+import random
+from typing import Final
+from uuid import UUID
+
+from procrastinate import App, BaseRetryStrategy, RetryDecision
+from procrastinate.jobs import Job
+
+from app.domain.backoff import doubling
+from app.store.jobs import QUEUES, Task
+from workers import dispatch, intake, maintenance, packing, sealing, singles, tracking, webhooks
+from workers.context import RetryLater, WorkerContext
+
+_FIRST_PAUSE_SECONDS: Final = 1.0
+
+# Five fields are minutes and up; a sixth, at the end, is seconds.
+_EVERY_FEW_SECONDS: Final = "* * * * * */4"
+_EVERY_MINUTE: Final = "* * * * *"
+_EVERY_NIGHT: Final = "17 2 * * *"
+
+
+class Patience(BaseRetryStrategy):
+    """Nothing is given up here: a job is tried again until its stage says that it is done.
+
+    The pause is the one that the stage asked for, or doubles with jitter up to five minutes.
+    """
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        """Decide when to run the job again."""
+        # The library counts seconds as whole numbers in some paths; a float is fine for the interval itself.
+        return RetryDecision(retry_in={"seconds": _pause(exception, job.attempts)})  # type: ignore[typeddict-item]
+
+
+def _pause(exception: BaseException, attempts: int) -> float:
+    jitter = random.random()  # noqa: S311 - jitter, not a secret
+    if isinstance(exception, asyncio.CancelledError):
+        # The worker is being stopped: whoever starts next goes on at once.
+        return 0.0
+    if isinstance(exception, RetryLater):
+        return (
+            doubling(exception.seconds, attempts, jitter) if exception.growing else exception.seconds * (1 + jitter / 5)
+        )
+    return doubling(_FIRST_PAUSE_SECONDS, attempts, jitter)
+
+
+def register(app: App, context: WorkerContext) -> None:
+    """Bind every task to its stage."""
+    retry = Patience()
+
+    @app.task(name=Task.READ_UPLOAD.value, queue=QUEUES[Task.READ_UPLOAD], retry=retry)
+    async def read_upload(upload_id: str) -> None:
+        await intake.read_upload(context, UUID(upload_id))
+
+    @app.task(name=Task.CHECK_SINGLES.value, queue=QUEUES[Task.CHECK_SINGLES], retry=retry)
+    async def check_singles(tenant_id: int) -> None:
+        await singles.check_singles(context, tenant_id)
+
+    @app.task(name=Task.SEAL_LANE.value, queue=QUEUES[Task.SEAL_LANE], retry=retry)
+    async def seal_lane(lane_id: int) -> None:
+        await sealing.seal_lane(context, lane_id)
+
+    @app.task(name=Task.PACK_SESSION.value, queue=QUEUES[Task.PACK_SESSION], retry=retry)
+    async def pack_session(session_id: str) -> None:
+        await packing.pack_session(context, UUID(session_id))
+
+    @app.task(name=Task.DISPATCH_SESSION.value, queue=QUEUES[Task.DISPATCH_SESSION], retry=retry)
+    async def dispatch_session(session_id: str) -> None:
+        await dispatch.dispatch_session(context, UUID(session_id))
+
+    @app.task(name=Task.TRACK_SESSION.value, queue=QUEUES[Task.TRACK_SESSION], retry=retry)
+    async def track_session(session_id: str) -> None:
+        await tracking.track_session(context, UUID(session_id))
+
+    @app.task(name=Task.DELIVER_EVENT.value, queue=QUEUES[Task.DELIVER_EVENT], retry=retry)
+    async def deliver_event(delivery_id: str) -> None:
+        await webhooks.deliver_event(context, UUID(delivery_id))
+
+    @app.task(name=Task.DROP_BLOBS.value, queue=QUEUES[Task.DROP_BLOBS], retry=retry)
+    async def drop_blobs(keys: list[str]) -> None:
+        await maintenance.drop_blobs(context, keys)
+
+    @app.periodic(cron=_EVERY_FEW_SECONDS)
+    @app.task(name="maintenance.retry_stalled", queue="maintenance")
+    async def retry_stalled(timestamp: int) -> None:
+        await maintenance.retry_stalled(app)
+
+    @app.periodic(cron=_EVERY_MINUTE)
+    @app.task(name="maintenance.sweep", queue="maintenance")
+    async def sweep(timestamp: int) -> None:
+        await maintenance.sweep(context)
+
+    @app.periodic(cron=_EVERY_NIGHT)
+    @app.task(name="maintenance.expire", queue="maintenance")
+    async def expire(timestamp: int) -> None:
+        await maintenance.expire(context)
