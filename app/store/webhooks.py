@@ -295,14 +295,12 @@ class WebhookStore:
             "tenant": public_id("ten", row["tenant"]),
             "data": row["data"],
         }
-        # A webhook deleted a moment ago has no secrets left; the claim is then settled without a request.
-        sealed = bytes(row["secrets"])
         return Claim(
             delivery_id=row["id"],
             endpoint_id=row["endpoint_id"],
             attempt=row["attempts"],
             url=row["url"],
-            secrets=self._open(row["endpoint_id"], sealed) if sealed else (),
+            secrets=self._open(row["endpoint_id"], row["secrets"]),
             event_at=row["event_at"],
             event=event,
         )

@@ -67,9 +67,7 @@ def sign(secret: SigningSecret, *, message_id: str, timestamp: int, body: bytes)
     return "v1," + base64.b64encode(mac.digest()).decode()
 
 
-def signed_headers(
-    secrets: Sequence[SigningSecret], *, message_id: str, body: bytes, now: datetime
-) -> dict[str, str]:
+def signed_headers(secrets: Sequence[SigningSecret], *, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
     """Give the three Standard Webhooks headers; with several secrets in force, one signature for each, newest first."""
     timestamp = int(now.timestamp())
     signatures = [

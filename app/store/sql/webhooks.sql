@@ -81,11 +81,14 @@ WHERE d.id = %(id)s
 
 -- name: claim_delivery
 -- Take the next attempt: the intent is in the history before the request leaves, and until `lease_until` no other job takes
--- one. Locks the delivery's row for a moment; no row comes back when it is finished, not due, or another job was faster.
+-- one. Locks the delivery's row for a moment; no row comes back when it is finished, not due, its
+-- endpoint is closed, or another job was faster.
 WITH claimed AS (
-    UPDATE deliveries SET attempts = attempts + 1, next_attempt_at = %(lease_until)s
-    WHERE id = %(id)s AND state = 'pending' AND next_attempt_at <= %(due)s
-    RETURNING id, attempts, event_sequence, endpoint_id, tenant_id
+    UPDATE deliveries d SET attempts = d.attempts + 1, next_attempt_at = %(lease_until)s
+    FROM webhook_endpoints w
+    WHERE d.id = %(id)s AND d.state = 'pending' AND d.next_attempt_at <= %(due)s
+        AND w.id = d.endpoint_id AND w.deleted_at IS NULL AND w.disabled_at IS NULL
+    RETURNING d.id, d.attempts, d.event_sequence, d.endpoint_id, d.tenant_id
 ), written AS (
     INSERT INTO delivery_attempts (delivery_id, attempt, at, milliseconds, outcome)
     SELECT id, attempts, %(now)s, 0, 'started' FROM claimed

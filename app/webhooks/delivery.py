@@ -1,0 +1,209 @@
+"""One attempt to deliver: the request, its deadline, and what the receiver's answer means."""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from time import perf_counter
+from typing import Any, Final
+
+import anyio
+import httpcore
+import httpx
+
+from app.webhooks.addresses import AddressRules, InvalidWebhookUrl, checked_url
+from app.webhooks.network import CONNECT_SECONDS, AddressRefused
+from app.webhooks.signing import SigningSecret, signed_headers
+
+DEADLINE_SECONDS: Final = 20.0
+"""For one attempt, from the name to the end of the answer. A receiver should store the event and answer, then work on it."""
+
+MAX_ANSWER_BYTES: Final = 2_048
+"""What is read and kept of an answer: enough for an error message, not for a page."""
+
+USER_AGENT: Final = "ksef-dispatch"
+
+
+class Outcome(StrEnum):
+    """What became of an attempt."""
+
+    STARTED = "started"
+    """The request may have left; the process ended before the answer was recorded."""
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    """An answer other than 2xx; redirects too, which are not followed."""
+    GONE = "gone"
+    """410: the receiver wants nothing more; its endpoint is disabled."""
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    """No connection, or one that broke."""
+    INSECURE = "insecure"
+    """TLS failed: an unknown, expired or wrong certificate."""
+    FORBIDDEN = "forbidden"
+    """The address is not one that this installation sends to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The result of one attempt. `answer` is the beginning of the receiver's answer, or our words when there was none."""
+
+    outcome: Outcome
+    milliseconds: int
+    status: int | None = None
+    answer: str | None = None
+    retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is delivered: the event's id, which all attempts share, and its body, byte for byte the same each time."""
+
+    event_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sends messages over a guarded pool."""
+
+    pool: httpcore.AsyncConnectionPool
+    rules: AddressRules
+    deadline_seconds: float = DEADLINE_SECONDS
+
+    async def send(self, url: str, message: Message, secrets: Sequence[SigningSecret], *, now: datetime) -> Attempt:
+        """Make one attempt. Whatever the receiver does becomes an Attempt; nothing it does is raised."""
+        start = perf_counter()
+        answer = _Answer()
+        try:
+            with anyio.fail_after(self.deadline_seconds):
+                await self._exchange(checked_url(url, self.rules), message, secrets, answer, now=now)
+        except InvalidWebhookUrl as error:
+            return Attempt(Outcome.FORBIDDEN, _since(start), answer=error.detail)
+        except (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+            # With the head of an answer in hand the status decides; how its body ended does not matter.
+            if answer.status is None:
+                outcome, words = _classify_failure(error)
+                return Attempt(outcome, _since(start), answer=words)
+        assert answer.status is not None  # noqa: S101 - either the exchange ended or a failure before its head returned
+        return Attempt(
+            outcome_of_status(answer.status),
+            _since(start),
+            status=answer.status,
+            answer=readable(bytes(answer.body)),
+            retry_after=retry_after(answer.headers.get(b"retry-after"), now=now),
+        )
+
+    async def _exchange(
+        self,
+        url: httpx.URL,
+        message: Message,
+        secrets: Sequence[SigningSecret],
+        answer: "_Answer",
+        *,
+        now: datetime,
+    ) -> None:
+        # The parts of the address as they were checked: no second parser gets to read the text differently.
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        headers = {
+            "host": url.netloc.decode("ascii"),
+            "content-type": "application/json",
+            "content-length": str(len(message.body)),
+            "user-agent": USER_AGENT,
+            "accept": "*/*",
+            "accept-encoding": "identity",
+            "connection": "close",
+        } | signed_headers(secrets, message_id=message.event_id, body=message.body, now=now)
+        timeouts = {
+            "connect": CONNECT_SECONDS,
+            "read": self.deadline_seconds,
+            "write": self.deadline_seconds,
+            "pool": self.deadline_seconds,
+        }
+        async with self.pool.stream(
+            "POST", target, headers=list(headers.items()), content=message.body, extensions={"timeout": timeouts}
+        ) as response:
+            answer.headers = {name.lower(): value for name, value in response.headers}
+            answer.status = response.status
+            await _read_beginning(response.aiter_stream(), answer.body)
+
+
+class _Answer:
+    """What has been seen of an answer so far; it outlives a failure in its middle."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.headers: Mapping[bytes, bytes] = {}
+        self.body = bytearray()
+
+
+async def _read_beginning(pieces: AsyncIterator[bytes], into: bytearray) -> None:
+    async for piece in pieces:
+        into += piece[: MAX_ANSWER_BYTES - len(into)]
+        if len(into) >= MAX_ANSWER_BYTES:
+            return
+
+
+def outcome_of_status(status: int) -> Outcome:
+    """Say what a receiver's status means."""
+    if 200 <= status <= 299:
+        return Outcome.DELIVERED
+    return Outcome.GONE if status == 410 else Outcome.REFUSED
+
+
+def _classify_failure(error: Exception) -> tuple[Outcome, str]:
+    if isinstance(error, AddressRefused):
+        return Outcome.FORBIDDEN, str(error)
+    if isinstance(error, (TimeoutError, httpcore.TimeoutException)):
+        return Outcome.TIMEOUT, "no answer in time"
+    if _is_tls(error):
+        return Outcome.INSECURE, "the TLS handshake failed; check the certificate and its chain"
+    if isinstance(error, httpcore.ConnectError):
+        return Outcome.UNREACHABLE, "no connection"
+    if isinstance(error, httpcore.ProtocolError):
+        return Outcome.UNREACHABLE, "the answer was not HTTP, or ended early"
+    return Outcome.UNREACHABLE, "the connection broke before an answer"
+
+
+def _is_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def readable(raw: bytes) -> str:
+    """Make text of a receiver's bytes that a database takes: what is not UTF-8, and NUL, becomes a replacement mark."""
+    return raw.decode("utf-8", errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def retry_after(value: bytes | None, *, now: datetime) -> timedelta | None:
+    """Read a Retry-After header, seconds or a date (RFC 9110, 10.2.3); None when it is absent, past or unreadable."""
+    if value is None:
+        return None
+    text = value.decode("latin-1").strip()
+    if text.isascii() and text.isdigit():
+        # Ten digits are three centuries: more is no wish but a mistake, and would overflow.
+        return timedelta(seconds=int(text)) if len(text) <= 9 else None
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        return None
+    return moment - now if moment > now else None
+
+
+def event_body(event: Mapping[str, Any]) -> bytes:
+    """Give the body of an event: its envelope around the stored JSON text, which is not parsed again.
+
+    `event` has `id`, `type`, `timestamp`, `tenant` as users see them (none needs escaping) and `data` as JSON text.
+    """
+    head = f'{{"id":"{event["id"]}","type":"{event["type"]}","timestamp":"{event["timestamp"]}","tenant":"{event["tenant"]}"'
+    return f'{head},"data":{event["data"]}}}'.encode()
+
+
+def _since(start: float) -> int:
+    return round((perf_counter() - start) * 1_000)
