@@ -1,0 +1,50 @@
+"""One sandbox process for all of these tests, and clients of it whose every answer is held against the contract."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.ksef_by_hand import HandClient
+from tests.support.ksef_contract import KsefContract, load_contract
+from tests.support.sandbox_process import SandboxHandle, running_sandbox
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[SandboxHandle]:
+    """A sandbox that tests share; each uses a NIP of its own and none resets it or moves its clock."""
+    with running_sandbox(max_invoices=50) as handle:
+        yield handle
+
+
+@pytest.fixture(scope="session")
+def contract() -> KsefContract | None:
+    """The official contract, if it is at hand."""
+    return load_contract()
+
+
+@pytest.fixture
+def another(shared_sandbox: SandboxHandle, contract: KsefContract | None) -> Iterator[Callable[[], HandClient]]:
+    """Makes clients that have not logged in, each with a NIP of its own."""
+    made: list[HandClient] = []
+
+    def make() -> HandClient:
+        made.append(HandClient(shared_sandbox.base_url))
+        if contract is not None:
+            made[-1].http.event_hooks = {"response": [contract.check]}
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def stranger(another: Callable[[], HandClient]) -> HandClient:
+    """A client that has not logged in."""
+    return another()
+
+
+@pytest.fixture
+def client(another: Callable[[], HandClient]) -> HandClient:
+    """A client logged in as the owner of its NIP."""
+    return another().login()
