@@ -1,0 +1,168 @@
+"""Upload bodies from what the command line names: archives as they are, loose files as one tar made on the fly."""
+
+import os
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.cli.exit_codes import UsageProblem
+from app.reading.kinds import BodyKind, sniff
+
+BLOCK_BYTES: Final = 1 << 18
+_HEAD_BYTES: Final = 512
+_KNOWN: Final = "a folder, .xml, .zip, .tar.gz, .tar or .ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One upload to make. `pieces` gives the same bytes each time it is called, unless the files change."""
+
+    label: str
+    content_type: str
+    size: int
+    """Bytes in all."""
+    pieces: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class LooseFile:
+    """An XML file outside an archive, and the name under which it travels."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the paths of a command line hold."""
+
+    loose: tuple[Path, ...]
+    """XML files and folders of them, in the order given."""
+    archives: tuple[tuple[Path, BodyKind], ...]
+
+
+def look_at(paths: Sequence[Path]) -> Found:
+    """Sort the paths into loose XML and archives. Raises UsageProblem for one that is neither, or not there."""
+    loose: list[Path] = []
+    archives: list[tuple[Path, BodyKind]] = []
+    for path in paths:
+        if path.is_dir():
+            loose.append(path)
+            continue
+        try:
+            with path.open("rb") as file:
+                head = file.read(_HEAD_BYTES)
+        except OSError as error:
+            raise UsageProblem(f"cannot read {path}: {error.strerror}") from error
+        # What calls itself .xml is somebody's invoice, however broken: the verdict on it comes from the check.
+        kind = BodyKind.XML if path.suffix.lower() == ".xml" else sniff(path.name, head)
+        if kind is None:
+            raise UsageProblem(f"cannot tell what {path} is: give {_KNOWN}")
+        if kind is BodyKind.XML:
+            loose.append(path)
+        else:
+            archives.append((path, kind))
+    return Found(tuple(loose), tuple(archives))
+
+
+def loose_files(roots: Iterable[Path]) -> Iterator[LooseFile]:
+    """Walk files and folders in sorted order, holding the names of one folder at a time. Hidden ones are left out."""
+    for root in roots:
+        if root.is_dir():
+            yield from _below(root, "")
+        else:
+            yield LooseFile(root, root.name)
+
+
+def plan_bodies(found: Found) -> list[Body]:
+    """Give the uploads to make: one for all loose files together, one for each archive. Raises UsageProblem for none."""
+    bodies = [_archive_body(path, kind) for path, kind in found.archives]
+    count = size = 0
+    for file in loose_files(found.loose):
+        length = _size_of(file.path)
+        size += len(tar_header(file.name, length)) + length + -length % tarfile.BLOCKSIZE
+        count += 1
+    if count:
+        label = found.loose[0].name or str(found.loose[0]) if len(found.loose) == 1 else f"{count:,} files"
+        body = Body(
+            label,
+            BodyKind.TAR.content_type,
+            size + len(TAR_END),
+            lambda: tar_pieces(_opened(loose_files(found.loose))),
+        )
+        bodies.insert(0, body)
+    if not bodies:
+        raise UsageProblem("there is no .xml file in what was given")
+    return bodies
+
+
+TAR_END: Final = bytes(2 * tarfile.BLOCKSIZE)
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """Give the header of one regular file. The same name and size give the same bytes, whenever."""
+    header = tarfile.TarInfo(name)
+    header.size = size
+    return header.tobuf(tarfile.PAX_FORMAT, "utf-8", "replace")
+
+
+def tar_pieces(documents: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterator[bytes]:
+    """Give a tar of documents (name, size, bytes in pieces) in blocks of about 256 KiB, whatever its length.
+
+    Raises UsageProblem when a document has fewer bytes than announced: the body is then cut, and the service
+    takes nothing of it.
+    """
+    block = bytearray()
+    for name, size, pieces in documents:
+        block += tar_header(name, size)
+        missing = size
+        for piece in pieces:
+            block += piece[:missing]
+            missing -= min(len(piece), missing)
+            if len(block) >= BLOCK_BYTES:
+                yield bytes(block)
+                block.clear()
+        if missing:
+            raise UsageProblem(f"{name} became shorter while it was being sent; nothing of this upload was taken")
+        block += bytes(-size % tarfile.BLOCKSIZE)
+    yield bytes(block) + TAR_END
+
+
+def _archive_body(path: Path, kind: BodyKind) -> Body:
+    return Body(path.name, kind.content_type, _size_of(path), lambda: _blocks(path))
+
+
+def _opened(files: Iterable[LooseFile]) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+    for file in files:
+        yield file.name, _size_of(file.path), _blocks(file.path)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise UsageProblem(f"cannot read {path}: {error.strerror}") from error
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise UsageProblem(f"cannot read {path}: {error.strerror}") from error
+
+
+def _below(folder: Path, prefix: str) -> Iterator[LooseFile]:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda one: one.name)
+    except OSError as error:
+        raise UsageProblem(f"cannot read {folder}: {error.strerror}") from error
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(Path(entry.path), f"{prefix}{entry.name}/")
+        elif entry.name.lower().endswith(".xml") and entry.is_file():
+            yield LooseFile(Path(entry.path), prefix + entry.name)

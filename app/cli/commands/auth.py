@@ -1,0 +1,27 @@
+"""`ksefd auth`: logging in to KSeF."""
+
+# Imports stand inside the commands: `ksefd --help` must not load the KSeF client.
+# ruff: noqa: PLC0415
+
+import typer
+
+from app.cli.commands.tenants import AsJson, Nip
+
+app = typer.Typer(no_args_is_help=True, help="Logging in to KSeF.")
+
+
+# With one command only, typer would leave its name out; the callback keeps `auth check` in two words.
+@app.callback()
+def root() -> None:
+    """Logging in to KSeF."""
+
+
+@app.command("check")
+def check(nip: Nip, as_json: AsJson = False) -> None:
+    """Log in to KSeF with the tenant's credential and say as whom, until when, and with which permissions.
+
+    Exits 1 with KSeF's reason when it refuses the login, and 3 when KSeF cannot be reached.
+    """
+    from app.cli.login import check_login
+
+    check_login(nip, as_json=as_json)

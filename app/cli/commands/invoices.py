@@ -1,0 +1,142 @@
+"""Commands about invoices. `validate` needs nothing but the files; the others talk to the service only."""
+
+# Imports stand inside the commands: `ksefd --help` must not load the HTTP client or the checker.
+# ruff: noqa: PLC0415
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of tables.")]
+Url = Annotated[str | None, typer.Option(help="Address of the service, instead of KSEFD_URL.")]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(help="File that holds the API key, instead of KSEFD_API_KEY.", exists=True, dir_okay=False),
+]
+Paths = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH", help="XML files, folders of them, .zip, .tar.gz, .tar or .ndjson.", exists=True),
+]
+
+
+class Lang(StrEnum):
+    """The language of messages about invoices."""
+
+    EN = "en"
+    PL = "pl"
+
+
+LangOption = Annotated[Lang, typer.Option(help="Language of the messages about invoices.")]
+
+
+def submit(
+    paths: Paths,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="End when every invoice has its verdict; exit 1 if any was refused.")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="The invoices were issued in offline mode (offline24, system down).")
+    ] = False,
+    flush: Annotated[
+        bool, typer.Option("--flush", help="Seal a session as soon as these are read, without waiting for more.")
+    ] = False,
+    reference: Annotated[
+        str | None, typer.Option(help="Your own name for the upload, shown beside it from then on.")
+    ] = None,
+    lang: LangOption = Lang.EN,
+    url: Url = None,
+    api_key_file: ApiKeyFile = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help='End with one line of JSON: {"uploads": [{"id", "counts"}]}.')
+    ] = False,
+) -> None:
+    """Send invoices: files, folders, archives, of any size with little memory.
+
+    An archive is one upload as it is; all loose XML files together become one. A connection that breaks is tried
+    again under the same Idempotency-Key, so nothing comes in twice. Reads KSEFD_URL and KSEFD_API_KEY.
+    """
+    from app.cli.submit import submit as run
+    from app.cli.verdicts import Language
+
+    parameters: dict[str, str | int] = {}
+    if offline:
+        parameters["offline"] = "true"
+    if flush:
+        parameters["flush"] = "true"
+    if reference is not None:
+        parameters["reference"] = reference
+    run(
+        paths,
+        wait=wait,
+        parameters=parameters,
+        language=Language(lang.value),
+        as_json=as_json,
+        url=url,
+        api_key_file=api_key_file,
+    )
+
+
+def validate(
+    paths: Paths,
+    nip: Annotated[
+        str | None, typer.Option(help="Check as this tenant; without it, who the seller is does not matter.")
+    ] = None,
+    lang: LangOption = Lang.EN,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help='Print {"checked", "valid", "invalid", "warnings", "documents": [...]}.'),
+    ] = False,
+) -> None:
+    """Check invoices on this machine, by all rules and the official XSD; nothing is sent anywhere.
+
+    Exits 1 if any is invalid. With --json, `documents` lists those about which there is something to say.
+    """
+    from app.cli.validate import validate as run
+    from app.cli.verdicts import Language
+
+    run(paths, nip=nip, language=Language(lang.value), as_json=as_json)
+
+
+def status(
+    upload: Annotated[
+        str | None, typer.Argument(metavar="[UPLOAD]", help="An upload's id (`upl_...`); without it the recent ones.")
+    ] = None,
+    lang: LangOption = Lang.EN,
+    url: Url = None,
+    api_key_file: ApiKeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one upload with its verdicts so far, or the recent uploads and sessions. Reads KSEFD_URL, KSEFD_API_KEY."""
+    from app.cli.status import show_recent, show_upload
+    from app.cli.verdicts import Language
+
+    if upload is None:
+        show_recent(as_json=as_json, url=url, api_key_file=api_key_file)
+    else:
+        show_upload(upload, language=Language(lang.value), as_json=as_json, url=url, api_key_file=api_key_file)
+
+
+def upo(
+    what: Annotated[
+        str, typer.Argument(metavar="SESSION|INVOICE", help="Id of a session (`ses_...`) or an invoice (`inv_...`).")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write; of several pages, FILE-1.xml, FILE-2.xml and so on.")
+    ],
+    url: Url = None,
+    api_key_file: ApiKeyFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help='Print {"files": [...]} as one line of JSON.')] = False,
+) -> None:
+    """Save the official receipt (UPO) of a session, or the page of it that names an invoice.
+
+    Reads KSEFD_URL and KSEFD_API_KEY. Exits 4 when there is no UPO yet.
+    """
+    from app.cli.status import save_upo
+
+    save_upo(what, output, as_json=as_json, url=url, api_key_file=api_key_file)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"submit": submit, "validate": validate, "status": status, "upo": upo}

@@ -1,0 +1,95 @@
+"""Commands that run a process of the service, and the one that prepares its database."""
+
+# Imports stand inside the commands: `ksefd --help` must not load the service.
+# ruff: noqa: PLC0415
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+_HOST = typer.Option(help="Address to listen on.")
+_PORT = typer.Option(help="Port to listen on.", min=1, max=65_535)
+
+
+class Limits(StrEnum):
+    """Which request limits the stand-in enforces."""
+
+    OFF = "off"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class Checks(StrEnum):
+    """Whether the stand-in validates documents against the XSD."""
+
+    FULL = "full"
+    OFF = "off"
+
+
+def serve(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] = 8080) -> None:
+    """Run the API and the workers in one process tree.
+
+    Without KSEFD_DATABASE_URL it starts a PostgreSQL of its own under KSEFD_DATA_DIR and brings its schema up to
+    date. Ctrl-C or SIGTERM ends it in order; nothing that was acknowledged is lost either way.
+    """
+    from app.settings import load_settings
+    from workers.supervisor import run_serve
+
+    raise typer.Exit(run_serve(load_settings(), host, port))
+
+
+def api(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] = 8080) -> None:
+    """Run the HTTP API only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
+    from app.api.serve import run_api
+    from app.cli.local import settings_with_database
+
+    run_api(settings_with_database(), host, port)
+
+
+def worker() -> None:
+    """Run a worker only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
+    from app.cli.local import settings_with_database
+    from workers.runtime import run_worker
+
+    run_worker(settings_with_database())
+
+
+def sandbox(
+    host: Annotated[str, _HOST] = "127.0.0.1",
+    port: Annotated[int, _PORT] = 8099,
+    limits: Annotated[Limits, typer.Option(help="Request limits to enforce.")] = Limits.OFF,
+    validate: Annotated[Checks, typer.Option(help="'off' leaves out the XSD; every other rule stays.")] = Checks.FULL,
+) -> None:
+    """Run a stand-in for KSeF to develop and test against: set KSEFD_KSEF_URL=http://127.0.0.1:8099/v2."""
+    from sandbox.main import run_sandbox
+    from sandbox.options import LimitProfile, SandboxOptions, Validation
+
+    run_sandbox(
+        SandboxOptions(host=host, port=port, limits=LimitProfile(limits.value), validation=Validation(validate.value))
+    )
+
+
+def migrate(
+    as_json: Annotated[bool, typer.Option("--json", help='Print {"revision": ...} as one line of JSON.')] = False,
+) -> None:
+    """Bring the database schema up to date. A second call changes nothing; `serve` does it by itself."""
+    from app.cli.local import migrate_database
+    from app.cli.output import print_json, stdout_console
+    from app.settings import load_settings
+
+    revision = migrate_database(load_settings())
+    if as_json:
+        print_json({"revision": revision})
+    else:
+        stdout_console().print(f"The database schema is at revision {revision}.")
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "serve": serve,
+    "api": api,
+    "worker": worker,
+    "sandbox": sandbox,
+    "migrate": migrate,
+}

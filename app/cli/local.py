@@ -1,0 +1,80 @@
+"""The database, opened for one command: the configured one, or the embedded one of the data folder."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio.to_thread
+
+from app.errors import ConfigurationError
+from app.settings import Settings, load_settings
+from app.store.database import DatabaseUnavailable
+from app.store.embedded import EmbeddedPostgres
+from app.store.migrate import migrate, newest_revision
+from app.store.store import Store, open_store
+
+
+@contextmanager
+def database_of(settings: Settings) -> Iterator[Settings]:
+    """Give settings whose `database_url` answers while inside.
+
+    Without one, the embedded server of the data folder is used: the running one of `ksefd serve`, or one that is
+    started for the moment.
+    """
+    if settings.database_url is not None:
+        yield settings
+        return
+    with EmbeddedPostgres(settings.data_dir) as server:
+        yield settings.model_copy(update={"database_url": server.url})
+
+
+@asynccontextmanager
+async def local_store(settings: Settings) -> AsyncIterator[Store]:
+    """Open the store for one command. The embedded database is brought up to date; a configured one is only asked.
+
+    Raises DatabaseUnavailable, or ConfigurationError when the schema of a configured database is not ours yet.
+    """
+    database = database_of(settings)
+    # Starting and stopping a server, and migrating, block; the loop has nothing else to do, but must stay responsive.
+    ready = await anyio.to_thread.run_sync(database.__enter__)
+    try:
+        if settings.database_url is None:
+            await anyio.to_thread.run_sync(migrate, ready.database_url or "")
+        async with open_store(ready, max_connections=2) as store:
+            if settings.database_url is not None:
+                await _refuse_other_revision(store)
+            yield store
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(lambda: database.__exit__(None, None, None))
+
+
+def migrate_database(settings: Settings) -> str:
+    """Bring the schema up to date and give its revision. Raises DatabaseUnavailable."""
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415 - a tenth of a second that only this command needs
+
+    try:
+        with database_of(settings) as ready:
+            return migrate(ready.database_url or "")
+    except OperationalError as error:
+        raise DatabaseUnavailable("the database does not answer") from error
+
+
+def settings_with_database() -> Settings:
+    """Read the settings for a process that shares its database with others. Raises ConfigurationError without one."""
+    settings = load_settings()
+    if settings.database_url is None:
+        raise ConfigurationError(
+            "KSEFD_DATABASE_URL: not set; `ksefd serve` is the command that brings its own database"
+        )
+    return settings
+
+
+async def _refuse_other_revision(store: Store) -> None:
+    wanted = newest_revision()
+    made = await store.database.fetch_one("SELECT to_regclass('alembic_version') IS NOT NULL AS is_there")
+    row = (
+        await store.database.fetch_one("SELECT version_num FROM alembic_version") if made and made["is_there"] else None
+    )
+    found = row["version_num"] if row else "none"
+    if found != wanted:
+        raise ConfigurationError(f"the database schema is at revision {found}, needed is {wanted}: run `ksefd migrate`")

@@ -1,0 +1,81 @@
+"""The entry of `ksefd`: the tree of commands, and what becomes of a failure."""
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from app import __version__
+from app.cli import exit_codes
+from app.cli.commands import auth, demo, invoices, keys, processes, tenants
+from app.cli.output import print_error
+from app.errors import DispatchError
+
+app = typer.Typer(
+    name="ksefd",
+    help="Send FA(3) invoices to KSeF in bulk, and know what became of each.",
+    epilog=exit_codes.EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SERVICE, ACCOUNTS, INVOICES = "Running the service", "Tenants and access", "Invoices"
+
+for _name, _run in processes.COMMANDS.items():
+    app.command(_name, rich_help_panel=SERVICE)(_run)
+app.command("demo", rich_help_panel=SERVICE)(demo.demo)
+app.add_typer(tenants.app, name="tenant", rich_help_panel=ACCOUNTS)
+app.add_typer(keys.app, name="key", rich_help_panel=ACCOUNTS)
+app.add_typer(auth.app, name="auth", rich_help_panel=ACCOUNTS)
+for _name, _run in invoices.COMMANDS.items():
+    app.command(_name, rich_help_panel=INVOICES)(_run)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"ksefd {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Send FA(3) invoices to KSeF in bulk, and know what became of each."""
+
+
+def main() -> None:
+    """Run the command line and exit. A failure is one red line and a documented exit code, never a traceback.
+
+    KSEFD_LOG_LEVEL=DEBUG adds the traceback.
+    """
+    try:
+        app(prog_name="ksefd")
+    except DispatchError as error:
+        _show_traceback_if_wanted()
+        print_error(error.detail)
+        sys.exit(exit_codes.exit_code_of(error))
+    except KeyboardInterrupt:
+        sys.exit(exit_codes.INTERRUPTED)
+    except Exception as error:
+        _show_traceback_if_wanted()
+        print_error(
+            f"unexpected failure: {type(error).__name__}: {error}; KSEFD_LOG_LEVEL=DEBUG shows where it comes from"
+        )
+        sys.exit(exit_codes.UNEXPECTED)
+
+
+def _show_traceback_if_wanted() -> None:
+    # Asked of the environment itself: what failed may be the reading of the settings.
+    if os.environ.get("KSEFD_LOG_LEVEL", "").upper() == "DEBUG":
+        traceback.print_exc()
+
+
+if __name__ == "__main__":
+    main()
