@@ -106,7 +106,7 @@ def reply(status: int, body: bytes = b"", content_type: str = "application/xml")
         (503, HTML, ServerFailed, Outcome.UNKNOWN),
     ],
 )
-async def test_only_201_stores_a_part(  # noqa: PLR0917 - a table's columns
+async def test_only_201_stores_a_part(
     server: RawServer, http: httpx.AsyncClient, status: int, body: bytes, kind: type[KsefError], outcome: Outcome
 ) -> None:
     server.reply = reply(status, body)
