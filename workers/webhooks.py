@@ -8,7 +8,6 @@ Receivers get each event at least once and must expect repetitions: if this proc
 nobody knows whether the request arrived. The event's id is the same in every attempt.
 """
 
-import logging
 import secrets as randomness
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +17,7 @@ from typing import Final
 from uuid import UUID
 
 import anyio
+import structlog
 
 from app.clock import Clock
 from app.domain.ids import public_id
@@ -30,7 +30,7 @@ from app.webhooks.backoff import DISABLE_AFTER, next_delay
 from app.webhooks.delivery import DEADLINE_SECONDS, Attempt, Message, Outcome, Sender, event_body
 from app.webhooks.network import open_pool
 
-_LOG: Final = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 LEASE: Final = timedelta(seconds=6 * DEADLINE_SECONDS)
 """How long a claimed attempt keeps others away. Far above an attempt's deadline, so that it ends only for a dead worker's."""
@@ -132,7 +132,7 @@ async def rescue_deliveries(context: DeliveryContext) -> int:
     now = context.clock()
     rescued = await context.store.webhooks.rescue_overdue(before=now - RESCUE_AFTER, now=now)
     if rescued:
-        _LOG.warning("deliveries had lost their jobs and got new ones: %d", rescued)
+        log.warning("deliveries_rescued", count=rescued)
     return rescued
 
 
@@ -166,7 +166,7 @@ async def _record(context: DeliveryContext, claim: Claim, attempt: Attempt) -> N
     if settled.succeeded:
         WEBHOOK_LAG_SECONDS.observe(max(0.0, (now - claim.event_at).total_seconds()))
     if disabled is not None:
-        _LOG.warning("webhook %s is disabled: %s", public_id("whk", claim.endpoint_id), disabled)
+        log.warning("webhook_disabled", webhook=public_id("whk", claim.endpoint_id), reason=disabled)
 
 
 def _metric(settled: Settled) -> str:
