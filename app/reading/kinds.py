@@ -92,7 +92,7 @@ def boundary_of(content_type: str) -> str:
     Raises UnsupportedContentType when there is none or it is not 1 to 70 printable ASCII characters
     (RFC 2046, section 5.1.1).
     """
-    _, options = parse_options_header(content_type)
+    options = parse_options_header(content_type)[1] if content_type.isascii() else {}
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70 or not all(0x20 <= byte < 0x7F for byte in boundary) or boundary[-1] == 0x20:
         raise UnsupportedContentType("A multipart body needs a boundary of 1 to 70 characters in its content type")

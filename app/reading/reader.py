@@ -48,7 +48,7 @@ def _read(ledger: Ledger, boundary: str | None, kind: BodyKind, source: Source) 
         case BodyKind.ZIP:
             return read_zip(source, ledger)
         case BodyKind.TARGZ:
-            return read_tar(GzipStream(source, ledger.limits), ledger)
+            return _read_targz(source, ledger)
         case BodyKind.TAR:
             return read_tar(PlainStream(source), ledger)
         case BodyKind.NDJSON:
@@ -58,6 +58,11 @@ def _read(ledger: Ledger, boundary: str | None, kind: BodyKind, source: Source) 
             return read_multipart(source, ledger, boundary or "", partial(_read, ledger, None))
         case BodyKind.XML:
             return _read_document(source, ledger)
+
+
+def _read_targz(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
+    """Yield the entries of a tar.gz; a generator, so that its faults show when it is read, like all others."""
+    yield from read_tar(GzipStream(source, ledger.limits), ledger)
 
 
 def _read_document(source: Source, ledger: Ledger) -> Iterator[RawEntry]:

@@ -55,11 +55,15 @@ class PlainStream:
 class GzipStream:
     """A gzip stream of any number of members, inflated in blocks; checksums are checked at each member's end.
 
-    Raises UnreadableUpload from `take` and `skip` when the stream is cut or damaged, or inflates to more than
-    the limits allow.
+    Raises UnreadableUpload: at once when the data do not begin like gzip, from `take` and `skip` when the stream
+    is cut or damaged, or inflates to more than the limits allow.
     """
 
     def __init__(self, source: Source, limits: ReadingLimits) -> None:
+        if source.read_at(0, 2) != b"\x1f\x8b"[: source.size]:
+            raise unreadable(
+                "not-a-gzip", "The data are not a gzip stream", "Dane nie są strumieniem gzip", source.start
+            )
         self._start = source.start
         self._raw = SourceFile(source)
         # isal has types for its C modules only.
@@ -109,11 +113,12 @@ class GzipStream:
                 "Strumień gzip kończy się za wcześnie; przesyłka została prawdopodobnie ucięta",
                 self.offset,
             ) from error
-        except (gzip.BadGzipFile, _DEFLATE_ERROR) as error:
+        except (gzip.BadGzipFile, _DEFLATE_ERROR, OverflowError) as error:
+            # isal answers a header of half a megabyte with OverflowError.
             raise unreadable(
                 "gzip-damaged",
-                "The gzip stream is damaged, or this is not gzip at all",
-                "Strumień gzip jest uszkodzony albo nie jest to gzip",
+                "The gzip stream is damaged",
+                "Strumień gzip jest uszkodzony",
                 self.offset,
             ) from error
         self._total += len(self._block)
