@@ -1,0 +1,53 @@
+# Every target works on a fresh machine with Python 3.11 or newer and make; nothing else is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+# The environment is made anew when what it is made from changes.
+INPUTS := requirements-dev.lock pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve sandbox test lint format types bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Make the virtual environment in .venv
+
+$(STAMP): $(INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## 10,000 invoices the whole way against a KSeF stand-in, on this machine
+	$(BIN)/ksefd demo
+
+serve: $(STAMP) ## The service with its embedded database on port 8080
+	$(BIN)/ksefd serve
+
+sandbox: $(STAMP) ## The KSeF stand-in on port 8099
+	$(BIN)/ksefd sandbox
+
+test: $(STAMP) ## All tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## Put the code into its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## Measure, each figure beside its yardstick from the same run
+	$(BIN)/python -m benchmarks.run
+
+lock: ## Renew the lock files (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra build --extra dev pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove the environment and what runs left behind
+	rm -rf $(VENV) var demo-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

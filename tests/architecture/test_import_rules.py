@@ -1,0 +1,28 @@
+"""The rules of who may import whom stand in pyproject.toml; here they are a test."""
+
+from pathlib import Path
+
+import pytest
+from importlinter import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_imports_point_one_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    result = cli.lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert result == 0, capsys.readouterr().out
+
+
+def test_workers_and_store_say_the_way_of_an_invoice_in_their_listing() -> None:
+    import workers
+
+    assert workers.__doc__ is not None
+    for stage in ("intake", "singles", "sealing", "packing", "dispatch", "tracking", "webhooks", "maintenance"):
+        assert stage in workers.__doc__
+        assert (ROOT / "workers" / f"{stage}.py").is_file(), f"workers/{stage}.py is announced but missing"
+
+
+def test_no_official_schema_is_copied_into_the_tree() -> None:
+    copies = [path for path in ROOT.rglob("*.xsd") if ".venv" not in path.parts]
+    assert copies == []
