@@ -12,7 +12,14 @@ from app.fa3.form import check_attachment, check_header, explain_other_form, is_
 from app.fa3.parties import check_nips, check_seller
 from app.fa3.reading import InvoiceFacts, facts_of, read_elements
 from app.fa3.rules import finding
-from app.fa3.schema_check import LARGE_DOCUMENT_BYTES, check_schema, validate_large
+from app.fa3.schema_check import (
+    FEW_ROUNDS,
+    LARGE_DOCUMENT_BYTES,
+    MANY_ROUNDS,
+    check_beginning,
+    check_schema,
+    find_where_to_give_up,
+)
 from app.fa3.size import check_attributes, check_hard_limit, check_size, may_have_too_many_attributes
 from app.fa3.totals import check_total
 from app.fa3.wellformed import explain_syntax_error, make_parser
@@ -75,41 +82,38 @@ class InvoiceChecker:
     def _check_parsable(
         self, document: bytes, size: int, context: CheckContext
     ) -> tuple[InvoiceFacts | None, list[Finding]]:
-        root, messages, bombs = None, 0, []
         is_large = len(document) > LARGE_DOCUMENT_BYTES
-        if is_large:
-            if may_have_too_many_attributes(document):
-                bombs = check_attributes(document)
-            if not bombs:
-                root, messages = validate_large(document, self._schema)
-        known_valid = root is not None
-        if root is None:
-            try:
-                root = etree.fromstring(document, self._parser)
-            except etree.XMLSyntaxError as error:
-                return None, [*bombs, explain_syntax_error(error)]
+        bombs = check_attributes(document) if is_large and may_have_too_many_attributes(document) else []
+        try:
+            root = etree.fromstring(document, self._parser)
+        except etree.XMLSyntaxError as error:
+            return None, [*bombs, explain_syntax_error(error)]
 
         elements = read_elements(root)
         facts = facts_of(elements)
         if not is_fa3(root):
-            return facts, [*bombs, explain_other_form(root, elements, document)]
+            return facts, [*bombs, explain_other_form(root, elements)]
         findings = [
             *bombs,
             *check_size(size, elements, context.max_bytes),
-            *check_header(elements, document),
-            *check_attachment(elements, context.attachments_allowed, document),
-            *(check_nips(elements, document) if context.check_nip_checksums else ()),
-            *check_seller(elements, context.tenant_nip, document),
-            *check_dates(elements, context.today, document),
+            *check_header(elements),
+            *check_attachment(elements, context.attachments_allowed),
+            *(check_nips(elements) if context.check_nip_checksums else ()),
+            *check_seller(elements, context.tenant_nip),
+            *check_dates(elements, context.today),
         ]
-        if not bombs and not known_valid:
-            # Last, because it changes the tree of an invalid document.
-            of_schema = check_schema(root, self._schema, document, messages)
-            known_valid = not of_schema
-            told = {(one.path, one.rule) for one in findings}
-            findings += [one for one in of_schema if (one.path, "form-header-mismatch") not in told]
-        if known_valid:
-            findings += check_total(elements, document)
+        if bombs:
+            return facts, findings
+        # Last, because it changes the tree of an invalid document.
+        given_up_at = find_where_to_give_up(document, self._schema) if is_large else None
+        if given_up_at is None:
+            of_schema = check_schema(root, self._schema, rounds=MANY_ROUNDS if not is_large else FEW_ROUNDS)
+        else:
+            of_schema = check_beginning(self._schema, document, given_up_at)
+        told = {one.path for one in findings if one.rule == "form-header-mismatch"}
+        findings += [one for one in of_schema if one.path not in told]
+        if not of_schema:
+            findings += check_total(elements)
         return facts, findings
 
 

@@ -8,6 +8,7 @@ a handful of searches for single bytes.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from app.domain.findings import Finding
 from app.fa3.rules import finding, quoted
@@ -29,6 +30,7 @@ _FORBIDDEN_LEADS = (b"\x7f", b"\xc2", b"\xef", b"\xf0", b"\xf1", b"\xf2", b"\xf3
 _REFERENCE = re.compile(rb"&#(?:x0*([0-9A-Fa-f]{1,6})|0*([0-9]{1,7}));")
 _MAX_LISTED_CHARACTERS = 20
 _MAX_LISTED_INSTRUCTIONS = 20
+_MAX_COUNTED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ def look_at_bytes(document: bytes) -> BytesSeen:
     after_prolog = _look_at_prolog(document, findings)
 
     literal_spans: list[tuple[int, int]] = []
-    if document.find(b"<!", after_prolog) >= 0 or document.find(b"<?", after_prolog) >= 0:
+    # "!" and "?" are rare and a single byte is found ten times faster than "<!".
+    if b"!" in document or document.find(b"?", after_prolog) >= 0:
         instructions = 0
         for token, start, end in _marked_sections(document, after_prolog):
             if token == b"<?":
@@ -115,8 +118,13 @@ def _marked_sections(document: bytes, position: int) -> Iterator[tuple[bytes, in
     Outside of these, well-formed XML has no `<!` and no `<?`. One that never ends ends the walk: the
     parser will say so, and the walk stays linear.
     """
+    bang, question = document.find(b"<!", position), document.find(b"<?", position)
     while True:
-        bang, question = document.find(b"<!", position), document.find(b"<?", position)
+        # Searched anew only when passed: the walk reads every byte a bounded number of times.
+        if 0 <= bang < position:
+            bang = document.find(b"<!", position)
+        if 0 <= question < position:
+            question = document.find(b"<?", position)
         if bang < 0 and question < 0:
             return
         if bang < 0 or 0 <= question < bang:
@@ -143,11 +151,12 @@ def _instruction(document: bytes, start: int) -> Finding:
 def _look_at_characters(document: bytes, literal_spans: list[tuple[int, int]], findings: list[Finding]) -> None:
     seen: dict[tuple[int, bool], list[int]] = {}
     if any(lead in document for lead in _FORBIDDEN_LEADS):
-        for match in _FORBIDDEN.finditer(document):
+        for match in islice(_FORBIDDEN.finditer(document), _MAX_COUNTED):
             _note(seen, ord(match[0].decode("utf-8")), False, match.start())
-    if b"&#" in document:
+    if b"&" in document and b"&#" in document:
         spans = iter(literal_spans)
         span = next(spans, None)
+        references = 0
         for match in _REFERENCE.finditer(document):
             while span is not None and span[1] <= match.start():
                 span = next(spans, None)
@@ -156,6 +165,9 @@ def _look_at_characters(document: bytes, literal_spans: list[tuple[int, int]], f
             point = int(match[1], 16) if match[1] else int(match[2])
             if _is_forbidden(point):
                 _note(seen, point, True, match.start())
+                references += 1
+                if references >= _MAX_COUNTED:
+                    break
     for (point, as_reference), (count, offset) in list(seen.items())[:_MAX_LISTED_CHARACTERS]:
         findings.append(
             finding(

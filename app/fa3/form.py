@@ -28,7 +28,7 @@ def is_fa3(root: etree._Element) -> bool:
     return root.tag == _ROOT
 
 
-def explain_other_form(root: etree._Element, found: InvoiceElements, document: bytes) -> Finding:
+def explain_other_form(root: etree._Element, found: InvoiceElements) -> Finding:
     """Return the one finding for a document of another form."""
     namespace = root.tag.rpartition("}")[0][1:]
     announced = found.form_code.get("kodSystemowy", "") if found.form_code is not None else ""
@@ -41,14 +41,14 @@ def explain_other_form(root: etree._Element, found: InvoiceElements, document: b
         shown = f"<{local_name(root)[:60]}> (-)"
     return finding(
         "form-not-supported",
-        line=line_of_element(root, document),
+        line=line_of_element(root),
         path=f"/{local_name(root)[:60]}",
         found=shown,
         namespace=FA3_NAMESPACE,
     )
 
 
-def check_header(found: InvoiceElements, document: bytes) -> list[Finding]:
+def check_header(found: InvoiceElements) -> list[Finding]:
     """Return a finding for each part of the header that is there and does not announce FA(3) 1-0E.
 
     A missing part is left to the XSD.
@@ -59,26 +59,26 @@ def check_header(found: InvoiceElements, document: bytes) -> list[Finding]:
         for name, expected in (("kodSystemowy", FORM_CODE), ("wersjaSchemy", SCHEMA_VERSION)):
             value = code.get(name)
             if value is not None and value != expected:
-                findings.append(_mismatch(code, f"KodFormularza/@{name}", value, expected, document))
+                findings.append(_mismatch(code, f"KodFormularza/@{name}", value, expected))
         if (text := text_of(code)) != FORM:
-            findings.append(_mismatch(code, "KodFormularza", text, FORM, document))
+            findings.append(_mismatch(code, "KodFormularza", text, FORM))
     if variant is not None and (text := text_of(variant)) != VARIANT:
-        findings.append(_mismatch(variant, "WariantFormularza", text, VARIANT, document))
+        findings.append(_mismatch(variant, "WariantFormularza", text, VARIANT))
     return findings
 
 
-def check_attachment(found: InvoiceElements, attachments_allowed: bool | None, document: bytes) -> list[Finding]:
+def check_attachment(found: InvoiceElements, attachments_allowed: bool | None) -> list[Finding]:
     """Return a finding for an attachment that the tenant is known not to be allowed to send."""
     if found.attachment is None or attachments_allowed is not False:
         return []
-    line = line_of_element(found.attachment, document)
+    line = line_of_element(found.attachment)
     return [finding("attachment-not-allowed", line=line, path=path_of(found.attachment))]
 
 
-def _mismatch(element: etree._Element, name: str, value: str, expected: str, document: bytes) -> Finding:
+def _mismatch(element: etree._Element, name: str, value: str, expected: str) -> Finding:
     return finding(
         "form-header-mismatch",
-        line=line_of_element(element, document),
+        line=line_of_element(element),
         path=path_of(element),
         element=name,
         value=quoted(value),

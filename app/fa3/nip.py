@@ -1,5 +1,8 @@
 """The checksum of a NIP, Poland's tax identification number."""
 
+from operator import mul
+
+_ZERO = ord("0")
 _WEIGHTS = (6, 5, 7, 2, 3, 4, 5, 6, 7)
 
 
@@ -11,5 +14,6 @@ def is_nip(value: str) -> bool:
     """
     if len(value) != 10 or not (value.isascii() and value.isdigit()):
         return False
-    total = sum(weight * int(digit) for weight, digit in zip(_WEIGHTS, value, strict=False))
-    return total % 11 == int(value[9])
+    digits = [byte - _ZERO for byte in value.encode("ascii")]
+    remainder: int = sum(map(mul, _WEIGHTS, digits)) % 11
+    return remainder == digits[9]

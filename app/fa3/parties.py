@@ -12,7 +12,7 @@ _NIP_DIGITS = 10
 _ISSUING_ROLES = frozenset(("5", "7", "9"))
 
 
-def check_nips(found: InvoiceElements, document: bytes) -> list[Finding]:
+def check_nips(found: InvoiceElements) -> list[Finding]:
     """Return a finding for each NIP, bare or inside an internal identifier, whose check digit is wrong.
 
     Looks at Podmiot1, Podmiot2, every Podmiot3 and PodmiotUpowazniony. Values that are not ten digits are left to
@@ -24,15 +24,15 @@ def check_nips(found: InvoiceElements, document: bytes) -> list[Finding]:
             continue
         nip = text_of(party.nip)
         if _has_digits(nip) and not is_nip(nip):
-            findings.append(_wrong(party, "nip-checksum", nip, document))
+            findings.append(_wrong(party, "nip-checksum", nip))
         internal_id = text_of(party.internal_id)
         prefix = internal_id.partition("-")[0]
         if _has_digits(prefix) and not is_nip(prefix):
-            findings.append(_wrong(party, "internal-id-checksum", internal_id, document))
+            findings.append(_wrong(party, "internal-id-checksum", internal_id))
     return findings
 
 
-def check_seller(found: InvoiceElements, tenant_nip: str, document: bytes) -> list[Finding]:
+def check_seller(found: InvoiceElements, tenant_nip: str) -> list[Finding]:
     """Return a finding when the seller is not the tenant and nothing in the invoice shows a lawful reason.
 
     Lawful reasons that a document can show: self-billing (P_17 is 1) with the tenant as buyer or as another entity;
@@ -50,7 +50,7 @@ def check_seller(found: InvoiceElements, tenant_nip: str, document: bytes) -> li
         if (found.self_billing or party.role in _ISSUING_ROLES) and _is(party, tenant_nip):
             return []
     nip = found.seller.nip
-    line, path = (None, None) if nip is None else (line_of_element(nip, document), path_of(nip))
+    line, path = (None, None) if nip is None else (line_of_element(nip), path_of(nip))
     return [finding("seller-not-tenant", line=line, path=path, value=seller, tenant=tenant_nip)]
 
 
@@ -64,7 +64,7 @@ def _is(party: Party | None, nip: str) -> bool:
     return text_of(party.nip) == nip or text_of(party.internal_id).partition("-")[0] == nip
 
 
-def _wrong(party: Party, rule: str, value: str, document: bytes) -> Finding:
+def _wrong(party: Party, rule: str, value: str) -> Finding:
     element = party.nip if rule == "nip-checksum" else party.internal_id
-    line, path = (None, None) if element is None else (line_of_element(element, document), path_of(element))
+    line, path = (None, None) if element is None else (line_of_element(element), path_of(element))
     return finding(rule, line=line, path=path, value=quoted(value), party=local_name(party.element))

@@ -1,15 +1,16 @@
 """Where an element stands: its line and its path."""
 
 import re
-from xml.parsers import expat
 
 from lxml import etree
 
-# libxml2 keeps the line of an element in 16 bits.
-LAST_KNOWN_LINE = 65_535
+# libxml2 keeps the line of an element in 16 bits; this stands for "that or more".
+_UNKNOWN_LINE = 65_535
 # Put in the place of an element that was taken out of the tree, so that paths of its siblings stay right.
 REMOVED = "taken out: "
 
+# A name of the schema has at most 26 characters; a strange document's may have thousands.
+_MAX_STEP = 60
 _STEP = re.compile(r"([^\[/]+)(?:\[(\d+)\])?")
 
 
@@ -26,12 +27,10 @@ def path_of(element: etree._Element) -> str:
     while current is not None:
         tag = current.tag
         parent = current.getparent()
-        step = local_name(current)
+        step = local_name(current)[:_MAX_STEP]
         if parent is not None:
-            # An element that was taken out (see schema_check) still counts: the reader's document has it.
-            marker = f"{REMOVED}{tag}"
-            before = sum(1 for _ in current.itersiblings(tag, preceding=True)) + _count_removed(current, marker, True)
-            if before or next(current.itersiblings(tag), None) is not None or _count_removed(current, marker, False):
+            before = _count_same(current, tag, preceding=True)
+            if before or _count_same(current, tag, preceding=False):
                 step = f"{step}[{before + 1}]"
         steps.append(step)
         current = parent
@@ -56,17 +55,13 @@ def find_by_node_path(root: etree._Element, node_path: str | None) -> etree._Ele
     return current
 
 
-def line_of_element(element: etree._Element, document: bytes) -> int | None:
-    """Return the line, from 1, where the element's start tag ends, also in documents of more than 65,535 lines."""
+def line_of_element(element: etree._Element) -> int | None:
+    """Return the line, from 1, where the element's start tag ends; None where libxml2 does not know it.
+
+    Beyond line 65,535 libxml2 infers the line from texts nearby: it can be off by one, or unknown.
+    """
     line: object = element.sourceline  # the stubs have the type wrong
-    if not isinstance(line, int):
-        return None
-    if line < LAST_KNOWN_LINE:
-        return line
-    for order, other in enumerate(element.getroottree().iter(etree.Element)):
-        if other is element:
-            return _line_of_nth_element(document, order)
-    return None
+    return line if isinstance(line, int) and line != _UNKNOWN_LINE else None
 
 
 def _tag_of_step(parent: etree._Element, name: str) -> str:
@@ -81,25 +76,11 @@ def _tag_of_step(parent: etree._Element, name: str) -> str:
     return name
 
 
-def _count_removed(element: etree._Element, marker: str, preceding: bool) -> int:
-    return sum(1 for other in element.itersiblings(etree.Comment, preceding=preceding) if other.text == marker)
-
-
-def _line_of_nth_element(document: bytes, order: int) -> int | None:
-    """Count start tags with expat, which knows long documents' lines. The document has no DTD by now."""
-    found: list[int] = []
-    parser = expat.ParserCreate("UTF-8")
-    seen = 0
-
-    def on_start(_name: str, _attributes: dict[str, str]) -> None:
-        nonlocal seen
-        if seen == order:
-            found.append(parser.CurrentLineNumber)
-        seen += 1
-
-    parser.StartElementHandler = on_start
-    try:
-        parser.Parse(document, True)
-    except expat.ExpatError:
-        return None
-    return found[0] if found else None
+def _count_same(element: etree._Element, tag: str, *, preceding: bool) -> int:
+    # An element that was taken out (see schema_check) still counts: the reader's document has it.
+    count = 0
+    for other in element.itersiblings(tag, etree.Comment, preceding=preceding):
+        count += other.tag == tag or other.text == f"{REMOVED}{tag}"
+        if not preceding and count:
+            break
+    return count

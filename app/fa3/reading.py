@@ -65,6 +65,9 @@ class InvoiceElements:
     number: _Element | None = None
     kind: _Element | None = None
     self_billing: bool = False
+    # Net values and taxes by rate, without the restatements in zloty, and the total.
+    amounts: list[_Element] = field(default_factory=list)
+    total: _Element | None = None
     attachment: _Element | None = None
 
 
@@ -72,6 +75,7 @@ class InvoiceElements:
 class _Names:
     """Full names of the elements in one namespace."""
 
+    amounts: frozenset[str]
     header: str
     form_code: str
     form_variant: str
@@ -92,14 +96,20 @@ class _Names:
     annotations: str
     self_billing: str
     kind: str
+    total: str
 
 
 _LOCAL_NAMES = (
     *("Naglowek", "KodFormularza", "WariantFormularza", "DataWytworzeniaFa"),
     *("Podmiot1", "Podmiot2", "Podmiot3", "PodmiotUpowazniony", "Fa", "Zalacznik"),
     *("DaneIdentyfikacyjne", "NIP", "IDWew", "Rola"),
-    *("KodWaluty", "P_1", "P_2", "Adnotacje", "P_17", "RodzajFaktury"),
+    *("KodWaluty", "P_1", "P_2", "Adnotacje", "P_17", "RodzajFaktury", "P_15"),
 )
+
+
+_NET = ("1", "2", "3", "4", "5", "6_1", "6_2", "6_3", "7", "8", "9", "10", "11")
+_TAX = ("1", "2", "3", "4", "5")
+_AMOUNTS = (*(f"P_13_{number}" for number in _NET), *(f"P_14_{number}" for number in _TAX))
 
 
 @lru_cache(maxsize=8)
@@ -107,7 +117,7 @@ def _names(namespace: str) -> _Names:
     def name(local: str) -> str:
         return f"{{{namespace}}}{local}" if namespace else local
 
-    return _Names(*map(name, _LOCAL_NAMES))
+    return _Names(frozenset(map(name, _AMOUNTS)), *map(name, _LOCAL_NAMES))
 
 
 def read_elements(root: _Element) -> InvoiceElements:
@@ -117,15 +127,7 @@ def read_elements(root: _Element) -> InvoiceElements:
     if len(namespace) > _MAX_NAMESPACE:
         return found
     names = _names(namespace)
-    for child in root.iterchildren(
-        names.header,
-        names.seller,
-        names.buyer,
-        names.third_party,
-        names.authorised,
-        names.body,
-        names.attachment,
-    ):
+    for child in root:
         tag = child.tag
         if tag == names.third_party:
             if len(found.third_parties) < _MAX_THIRD_PARTIES:
@@ -143,7 +145,7 @@ def read_elements(root: _Element) -> InvoiceElements:
         elif tag == names.body:
             if found.body is None:
                 _read_body(child, names, found)
-        else:
+        elif tag == names.attachment:
             found.attachment = child
     return found
 
@@ -210,17 +212,21 @@ def _party(element: _Element, names: _Names, *, with_role: bool = False) -> Part
 
 def _read_body(body: _Element, names: _Names, found: InvoiceElements) -> None:
     found.body = body
-    for child in body.iterchildren(names.currency, names.issue_date, names.number, names.annotations, names.kind):
+    for child in body:
         tag = child.tag
-        if tag == names.currency:
+        if tag in names.amounts:
+            found.amounts.append(child)
+        elif tag == names.currency:
             found.currency = child
         elif tag == names.issue_date:
             found.issue_date = child
         elif tag == names.number:
             found.number = child
+        elif tag == names.total:
+            found.total = child
         elif tag == names.annotations:
             found.self_billing = text_of(_first(child, names.self_billing)) == "1"
-        else:
+        elif tag == names.kind:
             # Nothing that is wanted comes after it, but up to ten thousand lines do.
             found.kind = child
             return

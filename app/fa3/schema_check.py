@@ -18,12 +18,11 @@ from app.fa3.wellformed import make_parser
 # Above this, a document is validated while it is parsed and given up after a number of faults: libxml2
 # takes about a second for 25,000 messages, and half of that for the path in each.
 LARGE_DOCUMENT_BYTES = 256 * 1024
-_FEED_BYTES = 64 * 1024
+_FEED_BYTES = 32 * 1024
 _MAX_MESSAGES = 400
-_MAX_ROUNDS = 20
-_MAX_ROUNDS_LARGE = 3
+MANY_ROUNDS = 20
+FEW_ROUNDS = 3
 _MAX_FINDINGS = 150
-_KEPT_SIBLINGS = 40
 _KEY_LENGTH = 2_000
 _DIGITS = frozenset(("SCHEMAV_CVC_FRACTIONDIGITS_VALID", "SCHEMAV_CVC_TOTALDIGITS_VALID"))
 _CHILD = frozenset(("SCHEMAV_CVC_TYPE_3_1_2",))
@@ -39,35 +38,27 @@ _SAME_FAULT: dict[str, frozenset[str]] = {
 }
 
 
-def validate_large(document: bytes, schema: etree.XMLSchema) -> tuple[etree._Element | None, int]:
-    """Parse and validate a large document in one pass; return its root if it is valid, else None and messages seen.
+def find_where_to_give_up(document: bytes, schema: etree.XMLSchema) -> int | None:
+    """Return how many bytes of a large, well-formed document already hold more faults than anybody reads.
 
-    The pass ends early when there are more messages than anybody reads. Raises nothing: a document that is not
-    well-formed is reported by the ordinary parser afterwards.
+    None when the whole document does not. This parser reports faults without their places, and cheaply.
+    Its verdict is not used for anything else: it takes some documents that end too early for complete.
     """
     parser = make_parser(schema)
     try:
         for start in range(0, len(document), _FEED_BYTES):
             parser.feed(document[start : start + _FEED_BYTES])
             if len(parser.feed_error_log) > _MAX_MESSAGES:
-                break
-        else:
-            return parser.close(), 0
+                return start + _FEED_BYTES
+        parser.close()
     except etree.XMLSyntaxError:
-        # Nothing is lost: the caller parses again, without the schema, and explains what is wrong.
-        return None, len(parser.feed_error_log)
-    return None, len(parser.feed_error_log)
+        return len(document) if len(parser.feed_error_log) > _MAX_MESSAGES else None
+    return None
 
 
-def check_schema(root: etree._Element, schema: etree.XMLSchema, document: bytes, messages: int = 0) -> list[Finding]:
-    """Return the findings of the XSD; empty for a valid document. The tree is changed when there are any.
-
-    `messages` is what `validate_large` counted: with very many, all but the first of equal siblings are left out.
-    """
-    if messages > _MAX_MESSAGES:
-        _thin_out(root)
-    check = _Check(document)
-    rounds = _MAX_ROUNDS if len(document) <= LARGE_DOCUMENT_BYTES else _MAX_ROUNDS_LARGE
+def check_schema(root: etree._Element, schema: etree.XMLSchema, *, rounds: int = MANY_ROUNDS) -> list[Finding]:
+    """Return the findings of the XSD; empty for a valid document. The tree is changed when there are any."""
+    check = _Check()
     for _ in range(rounds):
         if schema.validate(root):
             break
@@ -76,11 +67,24 @@ def check_schema(root: etree._Element, schema: etree.XMLSchema, document: bytes,
     return check.findings
 
 
+def check_beginning(schema: etree.XMLSchema, document: bytes, end: int) -> list[Finding]:
+    """Return the findings of the XSD in the first `end` bytes of a document that has very many; never empty."""
+    root = etree.fromstring(document[:end], make_parser(recover=True))
+    check = _Check()
+    # What is cut off is missing from the elements that are still open; that is no fault of theirs.
+    current: etree._Element | None = root
+    while current is not None:
+        check.put_in.add(current)
+        current = next(current.iterchildren(etree.Element, reversed=True), None)
+    if not schema.validate(root):
+        check.take(root, schema)
+    return check.findings or [explain("", "", root, 1, path_of(root))]
+
+
 @dataclass(slots=True)
 class _Check:
     """What is known after some rounds. Elements are kept alive, so that each is recognised in the next round."""
 
-    document: bytes
     findings: list[Finding] = field(default_factory=list)
     put_in: set[etree._Element] = field(default_factory=set)
     displaced: set[etree._Element] = field(default_factory=set)
@@ -116,7 +120,7 @@ class _Check:
         return True
 
     def _explain(self, kind: str, message: str, element: etree._Element, expected: list[str]) -> Finding:
-        line = line_of_element(element, self.document)
+        line = line_of_element(element)
         parent = element.getparent()
         is_ours = element.tag.startswith(f"{{{FA3_NAMESPACE}}}")
         if len(expected) == 1 and parent is not None and is_ours and next(parent.iterchildren(*expected), None) is None:
@@ -142,13 +146,3 @@ class _Check:
         mark.tail = element.tail
         # Keep the element itself alive and where it was in `seen`; only its place is taken.
         parent.replace(element, mark)
-
-
-def _thin_out(root: etree._Element) -> None:
-    """Leave only the first of many siblings of one name, everywhere."""
-    for parent in list(root.iter(etree.Element)):
-        counts: dict[str, int] = {}
-        for child in list(parent.iterchildren(etree.Element)):
-            counts[child.tag] = counts.get(child.tag, 0) + 1
-            if counts[child.tag] > _KEPT_SIBLINGS:
-                parent.remove(child)

@@ -41,12 +41,14 @@ _BY_TYPE = {
 }
 
 
-def make_parser(schema: etree.XMLSchema | None = None) -> etree.XMLParser:
+def make_parser(schema: etree.XMLSchema | None = None, *, recover: bool = False) -> etree.XMLParser:
     """Return a parser that reads UTF-8 whatever the prolog says, expands nothing and asks nobody.
 
-    With a schema, the document is validated while it is parsed.
+    With a schema, the document is validated while it is parsed. With `recover`, a document cut off
+    in the middle is read as far as it goes.
     """
     return etree.XMLParser(
+        recover=recover,
         encoding="utf-8",
         schema=schema,
         resolve_entities=False,
