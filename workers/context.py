@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.store.store import Store
 from app.store.tenants import TenantStore
 from workers.pool import CheckPool
+from workers.webhooks import DeliveryContext
 
 
 class RetryLater(DispatchError):
@@ -107,6 +108,7 @@ class WorkerContext:
     store: Store
     pool: CheckPool
     ksef: KsefClients
+    deliveries: DeliveryContext
     clock: Clock
     part_uploads: anyio.CapacityLimiter
     """Parts on their way to KSeF at the same time, of all sessions of this worker."""

@@ -16,6 +16,7 @@ from app.domain.states import SessionState
 from app.store.jobs import Task
 from workers.context import WorkerContext
 from workers.sealing import seal_soon
+from workers.webhooks import rescue_deliveries
 
 log = structlog.get_logger(__name__)
 
@@ -48,15 +49,18 @@ async def sweep(context: WorkerContext) -> None:
     """Send a job to everything that waits and has none. Safe to run at any time, by any number of workers."""
     for lane in await context.store.chunks.lanes_with_queue():
         await seal_soon(context, lane["lane_id"])
+    await rescue_deliveries(context.deliveries)
     orphans: list[tuple[Task, dict[str, Any]]] = []
     jobs = context.store.jobs
     async with context.store.database.connection() as connection:
         for tenant_id in await context.store.chunks.tenants_with_unchecked_singles():
             await context.store.chunks.check_singles_soon(connection, tenant_id)
         waiting = await jobs.arguments_of_waiting(connection)
-        for upload_id in await context.store.uploads.unread():
-            if (Task.READ_UPLOAD, str(upload_id)) not in waiting:
-                orphans.append((Task.READ_UPLOAD, {"upload_id": str(upload_id)}))
+        orphans += [
+            (Task.READ_UPLOAD, {"upload_id": str(upload_id)})
+            for upload_id in await context.store.uploads.unread()
+            if (Task.READ_UPLOAD, str(upload_id)) not in waiting
+        ]
         for session_id, state in await context.store.sessions.unfinished():
             task = _STAGE_OF[state]
             if (task, str(session_id)) not in waiting:

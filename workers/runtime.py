@@ -24,6 +24,7 @@ from workers.context import KsefClients, WorkerContext
 from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
 from workers.pool import CheckPool
 from workers.tasks import register
+from workers.webhooks import open_deliveries
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,11 @@ async def worker_context(
     settings: Settings, store: Store, pool: CheckPool, clock: Clock = utc_now
 ) -> AsyncIterator[WorkerContext]:
     """Open what the stages need besides the store and the pool."""
-    async with make_http_client() as calls, make_http_client() as storage_links:
+    async with (
+        make_http_client() as calls,
+        make_http_client() as storage_links,
+        open_deliveries(store, settings, clock) as deliveries,
+    ):
         transport = KsefTransport(settings.ksef_base_url, calls, on_request=_count_request)
         yield WorkerContext(
             settings=settings,
@@ -58,6 +63,7 @@ async def worker_context(
                 PublicKeys(transport, now=clock),
                 clock,
             ),
+            deliveries=deliveries,
             clock=clock,
             part_uploads=anyio.CapacityLimiter(settings.upload_concurrency),
             check_nip_checksums=settings.checks_nip_checksums,

@@ -29,8 +29,7 @@ class Patience(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         """Decide when to run the job again."""
-        # The library counts seconds as whole numbers in some paths; a float is fine for the interval itself.
-        return RetryDecision(retry_in={"seconds": _pause(exception, job.attempts)})  # type: ignore[typeddict-item]
+        return RetryDecision(retry_in={"milliseconds": int(1000 * _pause(exception, job.attempts))})
 
 
 def _pause(exception: BaseException, attempts: int) -> float:
@@ -75,7 +74,7 @@ def register(app: App, context: WorkerContext) -> None:
 
     @app.task(name=Task.DELIVER_EVENT.value, queue=QUEUES[Task.DELIVER_EVENT], retry=retry)
     async def deliver_event(delivery_id: str) -> None:
-        await webhooks.deliver_event(context, UUID(delivery_id))
+        await webhooks.deliver_event(context.deliveries, UUID(delivery_id))
 
     @app.task(name=Task.DROP_BLOBS.value, queue=QUEUES[Task.DROP_BLOBS], retry=retry)
     async def drop_blobs(keys: list[str]) -> None:
