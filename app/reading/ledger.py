@@ -12,6 +12,7 @@ class Ledger:
         self._start_index = start_index
         self._next_index = 0
         self._total_bytes = 0
+        self._passed_over = 0
 
     def admit(self, size: int, offset: int) -> int:
         """Count one entry with `size` bytes of document, at `offset` of the body, and return its index.
@@ -37,6 +38,20 @@ class Ledger:
             )
         self._next_index = index + 1
         return index
+
+    def pass_over(self, offset: int) -> None:
+        """Count something that is no entry (a folder, a form field, a header of headers).
+
+        Raises UnreadableUpload when there is far more of it than entries may be: passing over costs time as well.
+        """
+        self._passed_over += 1
+        if self._passed_over > self.limits.max_passed_over:
+            raise unreadable(
+                "too-much-else",
+                f"The upload has more than {self.limits.max_passed_over:,} folders, form fields and the like",
+                f"Przesyłka ma ponad {self.limits.max_passed_over:,} folderów, pól formularza itp.",
+                offset,
+            )
 
     def wanted(self, index: int) -> bool:
         """Tell whether the entry is to be yielded, not only counted."""

@@ -25,6 +25,11 @@ class ReadingLimits:
     max_total_bytes: int = 50_000_000_000
 
     @property
+    def max_passed_over(self) -> int:
+        """Return how much that is no entry may lie between the entries: two of it for each, and some."""
+        return 2 * self.max_entries + 1_000
+
+    @property
     def max_line_bytes(self) -> int:
         """Return the longest NDJSON line worth holding: Base64 takes 4/3; escaped XML rarely more than twice."""
         return 2 * self.max_document_bytes + 65_536

@@ -53,6 +53,7 @@ def read_multipart(
         content = source.window(part.start, part.size)
         kind = _kind_of(part, source.read_at(part.start, min(_SNIFF_BYTES, part.size)))
         if kind is None or (part.size == 0 and not part.filename):
+            ledger.pass_over(source.start + part.start)
             continue
         plain = part.transfer_encoding in _PLAIN_ENCODINGS
         if plain and kind is not BodyKind.XML:

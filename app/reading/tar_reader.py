@@ -67,6 +67,7 @@ def _entry(header: bytes, pending: _Pending, stream: Stream, ledger: Ledger) -> 
     if kind == _SPARSE:
         _skip_sparse_map(header, stream)
     if kind == _DIRECTORY or (kind in _REGULAR and name.endswith("/")) or is_junk(name):
+        ledger.pass_over(stream.offset)
         _skip(stream, size)
         return
     fault = _fault_of(kind, size, pending, ledger)
@@ -74,8 +75,9 @@ def _entry(header: bytes, pending: _Pending, stream: Stream, ledger: Ledger) -> 
         size = 0  # links and devices have no data, whatever their size field says
     if fault is None and name.rpartition("/")[2].startswith("._"):
         payload = _take(stream, size)
-        if payload.startswith(_APPLE_DOUBLE):
-            return  # what macOS keeps beside each file
+        if payload.startswith(_APPLE_DOUBLE):  # what macOS keeps beside each file
+            ledger.pass_over(stream.offset)
+            return
         index = ledger.admit(size, stream.offset)
     else:
         index = ledger.admit(0 if fault else size, stream.offset)
@@ -109,6 +111,7 @@ def _fault_of(kind: bytes, size: int, pending: _Pending, ledger: Ledger) -> Entr
 
 def _extend(pending: _Pending, header: bytes, stream: Stream, ledger: Ledger) -> None:
     """Take in a header that only says something about the next entry."""
+    ledger.pass_over(stream.offset)
     kind = header[156:157]
     size = _number(header[124:136], stream)
     if kind in {_LONG_LINK, _PAX_GLOBAL}:

@@ -64,7 +64,7 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
     if offset + size > end or entries * _SMALLEST_RECORD > size or (entries == 0) != (size == 0):
         raise _contradiction(source.start + end)
     # Folders and system files have lines as well but are no entries, hence some room; the exact count follows.
-    if entries > 2 * limits.max_entries + 1_000:
+    if entries > limits.max_entries + limits.max_passed_over:
         raise unreadable(
             "too-many-entries",
             f"The ZIP has {entries:,} entries, more than the {limits.max_entries:,} allowed",

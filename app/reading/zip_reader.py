@@ -69,6 +69,7 @@ def read_zip(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
     for record in _records(source, directory):
         end = record.offset + _LOCAL.size + len(record.raw_name) + record.stored
         if record.is_folder:
+            ledger.pass_over(source.start + record.offset)
             continue
         fault = _fault_of(record, ledger.limits)
         if end > directory.offset:
@@ -76,6 +77,7 @@ def read_zip(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
         elif not spans.claim(record.offset, end):
             fault = faults.OVERLAPS
         if is_junk(record.name):
+            ledger.pass_over(source.start + record.offset)
             continue
         index = ledger.admit(0 if fault else record.size, source.start + record.offset)
         if not ledger.wanted(index):

@@ -39,6 +39,12 @@ def test_a_line_of_the_largest_document_is_taken(verdicts_of: Verdicts, limits: 
     assert verdicts_of(BodyKind.NDJSON, body) == [("line-1", content)]
 
 
+def test_many_blank_lines_cost_little_and_are_counted(entries_of: Entries) -> None:
+    body = b'{"xml": "<a/>"}\n' + b" \r\n" * 1_000_000 + b'  {"xml": "<b/>"}'
+    read = entries_of(BodyKind.NDJSON, body)
+    assert [(entry.index, entry.name) for entry in read] == [(0, "line-1"), (1, "line-1000002")]
+
+
 def test_no_lines_are_no_entries(entries_of: Entries) -> None:
     assert entries_of(BodyKind.NDJSON, b"") == []
     assert entries_of(BodyKind.NDJSON, b"\n" * 100_000) == []

@@ -124,6 +124,11 @@ def test_one_zero_block_is_end_enough(verdicts_of: Verdicts) -> None:
     assert verdicts_of(BodyKind.TAR, member("a.xml") + bytes(512)) == [("a.xml", b"<a/>")]
 
 
+def test_more_folders_than_entries_may_be_end_the_upload(reason_of: Reason) -> None:
+    body = member("folder/", b"", tarfile.DIRTYPE) * 1_010 + END
+    assert reason_of(BodyKind.TAR, body, limits=ReadingLimits(max_entries=4)) == "too-much-else"
+
+
 DAMAGED = bytearray(member("a.xml"))
 DAMAGED[0] ^= 1
 NO_SIZE = bytearray(member("a.xml"))
