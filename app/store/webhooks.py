@@ -29,8 +29,8 @@ _SQL: Final = queries("webhooks")
 MAX_ENDPOINTS: Final = 50
 """Live endpoints of one tenant: each multiplies what an event costs."""
 
-MAX_PAGE_BYTES: Final = 1_000_000
-"""Stored bytes of events on one page. They are compressed five to ten times, so an answer stays around 10 MB."""
+MAX_PAGE_BYTES: Final = 400_000
+"""Stored bytes of events on one page. They are compressed five to ten times, so an answer has a few MB."""
 
 
 @dataclass(frozen=True, slots=True)
