@@ -61,6 +61,7 @@ def check_schema(root: etree._Element, schema: etree.XMLSchema, *, rounds: int =
     check = _Check()
     for _ in range(rounds):
         if schema.validate(root):
+            check.settle_missing(set())
             break
         if not check.take(root, schema) or len(check.findings) >= _MAX_FINDINGS:
             break
@@ -88,6 +89,8 @@ class _Check:
     findings: list[Finding] = field(default_factory=list)
     put_in: set[etree._Element] = field(default_factory=set)
     displaced: set[etree._Element] = field(default_factory=set)
+    # Where in the findings an element out of place was reported, and libxml2's words.
+    reported: dict[etree._Element, tuple[int | None, str]] = field(default_factory=dict)
     told: dict[etree._Element, set[str]] = field(default_factory=dict)
 
     def take(self, root: etree._Element, schema: etree.XMLSchema) -> bool:
@@ -105,10 +108,22 @@ class _Check:
             if out_of_place:
                 to_mend.append((element, expected))
             if self._is_new(element, kind, message) and len(self.findings) < _MAX_FINDINGS:
+                if out_of_place:
+                    self.reported[element] = (len(self.findings), message)
                 self.findings.append(self._explain(kind, message, element, expected))
+        self.settle_missing({element for element, _ in to_mend})
         for element, expected in to_mend:
             self._mend(element, expected)
         return bool(to_mend)
+
+    def settle_missing(self, still_out_of_place: set[etree._Element]) -> None:
+        """Reword what was said about an element that is in place once something was put in before it."""
+        for element in self.displaced - still_out_of_place:
+            parent = element.getparent()
+            index, message = self.reported.pop(element, (None, ""))
+            if index is not None and parent is not None:
+                line = line_of_element(element)
+                self.findings[index] = explain_missing(message, parent, line, path_of(parent))
 
     def _is_new(self, element: etree._Element, kind: str, message: str) -> bool:
         told = self.told.setdefault(element, set())
