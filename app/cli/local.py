@@ -1,5 +1,6 @@
 """The database, opened for one command: the configured one, or the embedded one of the data folder."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -34,6 +35,8 @@ async def local_store(settings: Settings) -> AsyncIterator[Store]:
     Raises DatabaseUnavailable, or ConfigurationError when the schema of a configured database is not ours yet.
     """
     database = database_of(settings)
+    # The pool reports every failed try in its log; one line at the end is enough for a command.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     # Starting and stopping a server, and migrating, block; the loop has nothing else to do, but must stay responsive.
     ready = await anyio.to_thread.run_sync(database.__enter__)
     try:

@@ -53,7 +53,7 @@ def worker() -> None:
     from app.cli.local import settings_with_database
     from workers.runtime import run_worker
 
-    run_worker(settings_with_database())
+    raise typer.Exit(run_worker(settings_with_database()))
 
 
 def sandbox(

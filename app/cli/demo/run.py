@@ -1,0 +1,210 @@
+"""The demo from start to end."""
+
+import json
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import httpx
+import typer
+
+from app.cli.bodies import Body
+from app.cli.demo.cargo import Cargo, make_cargo
+from app.cli.demo.checks import (
+    Check,
+    Verdicts,
+    check_forgery,
+    check_ledger,
+    check_upos,
+    check_webhooks,
+)
+from app.cli.demo.processes import clean_environment, drop_data, free_port, run_once, running
+from app.cli.demo.receiver import Receiver, listening
+from app.cli.demo.view import ProgressView, print_checks, print_results, print_story
+from app.cli.demo.watching import watch
+from app.cli.exit_codes import REFUSED, UsageProblem
+from app.cli.output import print_json, stdout_console
+from app.cli.service_client import ServiceClient
+from app.cli.status import page_numbers
+from app.cli.submit import send_body
+from app.clock import utc_now, warsaw_day
+
+_OUT: Final = Path("demo-out")
+_LINGER_SECONDS: Final = "1.5"
+_TENANT_NAME: Final = "Demo sp. z o.o."
+_BASE_DEADLINE_SECONDS: Final = 170.0
+_SLOWEST_A_SECOND: Final = 100
+"""With more than the default count the deadline grows at this rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the demo keeps what it makes."""
+
+    out: Path
+    data: Path
+
+
+def run_demo(*, count: int, bad: int, keep: Path | None, as_json: bool) -> None:
+    """Run everything, print the results, and exit with REFUSED when a check fails. Ends its processes in any case."""
+    with _place(keep) as place, _term_as_interrupt():
+        cargo = make_cargo(count, bad, warsaw_day(utc_now()), seed=secrets.randbelow(1 << 30))
+        report, checks, verdicts, story = _run(cargo, place)
+    failed = [check for check in checks if not check.ok]
+    if as_json:
+        print_json(report | {"ok": not failed, "checks": [asdict(check) for check in checks]})
+    else:
+        console = stdout_console()
+        print_results(console, report, checks, verdicts.refusals)
+        print_story(console, story)
+        print_checks(console, checks)
+        console.print(f"UPOs and logs are in {place.out}/", style="dim", markup=False)
+    if failed:
+        raise typer.Exit(REFUSED)
+
+
+def _run(cargo: Cargo, place: _Place) -> tuple[dict[str, Any], list[Check], Verdicts, dict[str, Any]]:
+    receiver = Receiver()
+    sandbox_url, service_url = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    environment = clean_environment(
+        {
+            "KSEFD_DATA_DIR": str(place.data),
+            "KSEFD_KSEF_URL": f"{sandbox_url}/v2",
+            "KSEFD_LINGER_SECONDS": _LINGER_SECONDS,
+            "KSEFD_WEBHOOK_ALLOW_HTTP": "true",
+            "KSEFD_WEBHOOK_ALLOW_PRIVATE": "true",
+            "KSEFD_LOG_FORMAT": "json",
+        }
+    )
+    with ExitStack() as stack:
+        view = stack.enter_context(ProgressView())
+        # Left last: by then the service is gone, and a thread that was sending to it has ended.
+        threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sending"))
+        hook = stack.enter_context(listening(receiver, free_port()))
+        view.say("Starting a KSeF stand-in and the service with its own PostgreSQL ...")
+        sandbox = stack.enter_context(
+            running("the sandbox", ["sandbox", "--port", _port(sandbox_url)], environment, place.out / "sandbox.log")
+        )
+        serve = ["app.cli.main", "serve", "--port", _port(service_url)]
+        server = stack.enter_context(running("the service", serve, environment, place.out / "service.log"))
+        sandbox.wait_until_ready(f"{sandbox_url}/_sandbox/health")
+        server.wait_until_ready(f"{service_url}/readyz")
+        api_key = _add_tenant(cargo.seller_nip, environment)
+        service = stack.enter_context(ServiceClient(service_url, api_key))
+        receiver.expect(service.post("/v1/webhooks", {"url": hook, "description": "demo"})["secret"])
+        view.say(f"Sending {cargo.count:,} valid invoices of NIP {cargo.seller_nip} and {len(cargo.bad)} bad ones ...")
+        sending = threads.submit(_send, service_url, api_key, cargo)
+        upload, times = watch(
+            service,
+            cargo,
+            receiver,
+            sending,
+            (sandbox, server),
+            show=view.show,
+            deadline_seconds=_BASE_DEADLINE_SECONDS + max(0, cargo.count - 10_000) / _SLOWEST_A_SECOND,
+        )
+        view.say("Comparing what every side says ...")
+        verdicts = Verdicts(cargo, service.lines(f"/v1/uploads/{upload['id']}/results"))
+        sessions = list(service.items("/v1/sessions"))
+        upos = _save_upos(service, sessions, place.out / "upo")
+        checks = [
+            verdicts.check_valid(),
+            verdicts.check_bad(),
+            check_upos(upos, cargo, verdicts),
+            check_ledger(_ledger(sandbox_url), _ledger_rows(sandbox_url), cargo, verdicts),
+            check_webhooks(receiver, verdicts, len(sessions)),
+            check_forgery(receiver),
+        ]
+        story = service.get(f"/v1/invoices/{verdicts.sample}") if verdicts.sample else {}
+    report = {
+        "invoices": cargo.total,
+        "counts": upload["counts"],
+        "seconds": times.seconds(),
+        "sessions": len(sessions),
+        "upo": [str(path) for path in upos],
+        "webhooks": {
+            "verified": receiver.verified,
+            "refused": len(receiver.refused),
+            "events": dict(receiver.types),
+        },
+    }
+    return report, checks, verdicts, story
+
+
+def _send(service_url: str, api_key: str, cargo: Cargo) -> dict[str, Any]:
+    with ServiceClient(service_url, api_key) as service:
+        return send_body(service, Body("demo", "application/x-tar", 0, cargo.pieces), {"reference": "demo"})
+
+
+def _add_tenant(nip: str, environment: dict[str, str]) -> str:
+    command = ["app.cli.main", "tenant", "add", nip, "--name", _TENANT_NAME, "--self-signed", "--json"]
+    return str(json.loads(run_once(command, environment))["api_key"])
+
+
+def _save_upos(service: ServiceClient, sessions: list[dict[str, Any]], folder: Path) -> list[Path]:
+    saved: list[Path] = []
+    for session in sessions:
+        for page in page_numbers(session):
+            path = folder / f"{session['reference_number']}-{page}.xml"
+            with path.open("wb") as file:
+                service.download(f"/v1/sessions/{session['id']}/upo/{page}", file)
+            saved.append(path)
+    return saved
+
+
+def _ledger(sandbox_url: str) -> dict[str, Any]:
+    answer = httpx.get(f"{sandbox_url}/_sandbox/ledger", timeout=30, trust_env=False)
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _ledger_rows(sandbox_url: str) -> Iterator[dict[str, Any]]:
+    with httpx.stream(
+        "GET", f"{sandbox_url}/_sandbox/ledger", params={"full": "1"}, timeout=30, trust_env=False
+    ) as answer:
+        answer.raise_for_status()
+        for line in answer.iter_lines():
+            yield json.loads(line)
+
+
+def _port(url: str) -> str:
+    return url.rpartition(":")[2]
+
+
+@contextmanager
+def _place(keep: Path | None) -> Iterator[_Place]:
+    """Make the folders; without `keep` the service's data live in a temporary one that goes at the end."""
+    out = keep or _OUT
+    data = out / "var" if keep else Path(tempfile.mkdtemp(prefix="ksefd-demo-"))
+    try:
+        if keep and data.exists():
+            raise UsageProblem(f"{data} is there already: --keep wants a folder without an earlier demo's data")
+        shutil.rmtree(out / "upo", ignore_errors=True)
+        (out / "upo").mkdir(parents=True)
+        yield _Place(out, data.resolve())
+    finally:
+        if not keep:
+            drop_data(data)
+
+
+@contextmanager
+def _term_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that the children are ended too."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,120 @@
+"""What the demo shows: progress while it runs, tables at its end."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from app.cli.demo.checks import Check, Refusal
+from app.cli.demo.watching import Look
+from app.cli.output import fields, stderr_console, table
+
+_LINE_EVERY_SECONDS: Final = 2.0
+
+
+class ProgressView:
+    """Bars on a terminal; elsewhere a line every two seconds when something moved."""
+
+    def __init__(self) -> None:
+        self._console = stderr_console()
+        self._progress = Progress(
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._told = ""
+        self._told_at = 0.0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, sentence: str) -> None:
+        """Tell what begins now."""
+        self._console.print(Text(sentence), soft_wrap=True)
+
+    def show(self, look: Look) -> None:
+        """Show how far everything is."""
+        sessions = f"{look.sessions_done} of {look.sessions} sessions done, {look.upo_pages} UPO pages"
+        self._bar("sent to the service", look.sent, look.total)
+        self._bar("checked", look.checked, look.total, f"{look.refused} refused")
+        self._bar("sealed into sessions", look.sealed, look.valid, sessions)
+        self._bar("accepted by KSeF", look.accepted, look.valid)
+        self._bar("announced by webhooks", look.announced, look.valid, f"{look.deliveries} deliveries")
+        line = (
+            f"sent {look.sent:,}  checked {look.checked:,}  sealed {look.sealed:,}  accepted {look.accepted:,}  "
+            f"refused {look.refused:,}  announced {look.announced:,}  ({sessions})"
+        )
+        now = time.monotonic()
+        if not self._console.is_terminal and line != self._told and now - self._told_at >= _LINE_EVERY_SECONDS:
+            self._console.print(Text(line), soft_wrap=True)
+            self._told, self._told_at = line, now
+
+    def _bar(self, name: str, done: int, total: int, note: str = "") -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total, note=note)
+        self._progress.update(self._tasks[name], completed=done, note=note)
+
+
+def print_results(
+    console: Console, report: dict[str, Any], checks: Sequence[Check], refusals: Sequence[Refusal]
+) -> None:
+    """Print verdicts, timings, the refused invoices and the checks."""
+    counts: dict[str, int] = report["counts"]
+    console.print(table(("Verdict", "Invoices"), [(state, f"{n:,}") for state, n in counts.items()], title="Verdicts"))
+    seconds: dict[str, float | None] = report["seconds"]
+    rate = report["invoices"]
+    rows = [
+        (name, f"{taken:.1f} s", f"{rate / taken:,.0f} invoices a second") for name, taken in seconds.items() if taken
+    ]
+    console.print(table(("From the first byte until", "Taken", "Which is"), rows, title="Timings"))
+    if refusals:
+        rows_refused = [(one.name, one.why, one.expected, one.message) for one in refusals]
+        console.print(table(("Bad invoice", "It", "Rule", "What the service says"), rows_refused, title="Refused"))
+
+
+def print_checks(console: Console, checks: Sequence[Check]) -> None:
+    """Print what was checked and how it came out."""
+    rows = [
+        (Text("✓", style="bold green") if one.ok else Text("✗", style="bold red"), one.name, one.detail)
+        for one in checks
+    ]
+    console.print(table(("", "Checked", "Found"), rows, title="Checks"))
+
+
+def print_story(console: Console, invoice: dict[str, Any]) -> None:
+    """Tell one invoice's way."""
+    told = {
+        "Invoice": invoice.get("number"),
+        "File": invoice.get("name"),
+        "SHA-256": invoice.get("sha256"),
+        "KSeF number": invoice.get("ksef_number"),
+        "Session": invoice.get("session"),
+        "Acquired": invoice.get("acquired_at"),
+        "Mode": invoice.get("invoicing_mode"),
+    }
+    console.print(Text("One invoice's way", style="italic"))
+    console.print(fields(told))
+    rows = [_step(step) for step in invoice.get("history") or []]
+    if rows:
+        console.print(table(("When", "What"), rows))
+
+
+def _step(step: dict[str, Any]) -> tuple[object, object]:
+    when = step.get("at") or step.get("time") or step.get("timestamp")
+    rest = (str(value) for name, value in step.items() if name not in {"at", "time", "timestamp"} and value is not None)
+    return when, ", ".join(rest)
