@@ -91,7 +91,5 @@ def check_name(name: str) -> str:
     KSeF documents nothing about other names, so we send none. Raises MalformedEntry.
     """
     if len(name) > MAX_ENTRY_NAME_BYTES or _NAME.fullmatch(name) is None:
-        raise MalformedEntry(
-            f"Entry name {name[:120]!r} is not made of 1 to 100 of A-Z a-z 0-9 . _ - ending in .xml"
-        )
+        raise MalformedEntry(f"Entry name {name[:120]!r} is not made of 1 to 100 of A-Z a-z 0-9 . _ - ending in .xml")
     return name
