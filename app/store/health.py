@@ -1,7 +1,11 @@
 """Whether the store can do its work: the database answers with the schema of this code, and blobs can be written and read."""
 
 import os
+from functools import cache
 from typing import Final
+
+import anyio.to_thread
+from psycopg.errors import UndefinedTable
 
 from app.errors import DispatchError
 from app.store.database import queries
@@ -17,16 +21,15 @@ async def store_faults(store: Store) -> list[tuple[str, str]]:
     faults: list[tuple[str, str]] = []
     try:
         row = await store.database.fetch_one(_SQL["schema_revision"])
+    except UndefinedTable:
+        faults.append(("migrations", "the database has no schema yet; run `ksefd migrate`"))
     except DispatchError as error:
         faults.append(("database", error.detail))
     else:
-        found = row["revision"] if row else None
-        if found != newest_revision():
+        found, wanted = row["revision"] if row else None, await anyio.to_thread.run_sync(_wanted_revision)
+        if found != wanted:
             faults.append(
-                (
-                    "migrations",
-                    f"the schema is at revision {found}, the code wants {newest_revision()}; run `ksefd migrate`",
-                )
+                ("migrations", f"the schema is at revision {found}, the code wants {wanted}; run `ksefd migrate`")
             )
     probe = f"{_PROBE_KEY}-{os.getpid()}"
     try:
@@ -36,3 +39,8 @@ async def store_faults(store: Store) -> list[tuple[str, str]]:
     except DispatchError as error:
         faults.append(("blobs", error.detail))
     return faults
+
+
+@cache
+def _wanted_revision() -> str:
+    return newest_revision()

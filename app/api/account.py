@@ -1,0 +1,48 @@
+"""`/v1/me` and `/v1/flush`: who asks, and sealing what waits."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, Now
+from app.api.documents import FlushDocument, MeDocument
+from app.api.invoices import MAX_INVOICE_BYTES
+from app.api.problems import declare
+from app.errors import Unauthorized
+from app.store.uploads import iso_utc
+
+router = APIRouter(prefix="/v1", tags=["account"])
+
+
+@router.get("/me", response_model=MeDocument, responses=declare(Unauthorized))
+async def me(state: CurrentState, settings: CurrentSettings, tenant: CurrentTenant) -> dict[str, Any]:
+    """Show the tenant of the API key and what this installation takes."""
+    return {
+        "tenant": {
+            "id": tenant.public_id,
+            "nip": tenant.nip,
+            "name": tenant.name,
+            "credential": tenant.credential_kind,
+            "compression": tenant.compression,
+            "created_at": iso_utc(tenant.created_at),
+        },
+        "environment": settings.ksef_env.value,
+        "ksef_url": settings.ksef_base_url,
+        "limits": {
+            "max_upload_bytes": settings.max_upload_bytes,
+            "max_invoice_bytes": MAX_INVOICE_BYTES,
+            "session_max_invoices": settings.session_max_invoices,
+            "part_bytes": settings.part_bytes,
+            "linger_seconds": settings.linger_seconds,
+            "retention_days": settings.retention_days,
+        },
+        "accepts_uploads": await state.receiver.accepts_more(),
+    }
+
+
+@router.post("/flush", status_code=202, response_model=FlushDocument, responses=declare(Unauthorized))
+async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
+    """Seal what is queued now without waiting for more. What arrives later lingers again."""
+    lanes = await store.tenants.request_flush(tenant.id, now=now)
+    waiting = await store.chunks.lanes_with_queue()
+    return {"lanes": len(lanes), "queued": sum(lane["queued"] for lane in waiting if lane["tenant_id"] == tenant.id)}

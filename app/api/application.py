@@ -1,0 +1,134 @@
+"""The ASGI application: its parts, its start and its end."""
+
+import importlib
+import importlib.util
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+
+from app import __version__, metrics
+from app.api import account, health, invoices, sessions, uploads
+from app.api.authentication import Authenticator
+from app.api.checking import CheckingProcess
+from app.api.gauges import DatabaseGauges
+from app.api.middleware import RequestContext
+from app.api.problems import ProblemDocument, answer_error, answer_http, answer_invalid
+from app.api.receiving import Receiver
+from app.api.singles import SinglesGrouping
+from app.api.state import ApiState
+from app.clock import Clock, utc_now
+from app.errors import DispatchError
+from app.settings import Settings
+from app.store.store import open_store
+
+_DESCRIPTION: Final = """\
+Takes FA(3) invoices for KSeF, Poland's national e-invoice system, and reports the verdict on each.
+
+Send an API key as `Authorization: Bearer <key>`. Errors are problem documents (RFC 9457) with a stable `code`.
+Lists have `items` and `next`; give `next` as `cursor` for the page after. Times are UTC, ISO 8601.
+"""
+
+# FastAPI describes its own 422 for wrong parameters; here those are 400 with a problem document.
+_NOT_OURS: Final = ("HTTPValidationError", "ValidationError")
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
+    """Make the application. It opens the store when it starts and gives everything back when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        metrics.start_at_zero()
+        checking = CheckingProcess(settings)
+        async with open_store(settings, max_connections=16) as store, anyio.create_task_group() as tasks:
+            try:
+                yield {
+                    "api": ApiState(
+                        store=store,
+                        settings=settings,
+                        clock=clock,
+                        authenticator=Authenticator(store.tenants, clock),
+                        receiver=Receiver(store, settings),
+                        singles=SinglesGrouping(store, clock, tasks),
+                        checking=checking,
+                        gauges=DatabaseGauges(store, clock),
+                    )
+                }
+            finally:
+                with anyio.move_on_after(10, shield=True):
+                    await checking.close()
+
+    app = FastAPI(
+        title="ksef-dispatch",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_middleware(RequestContext)
+    app.add_exception_handler(DispatchError, answer_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_http)
+    for router in (
+        uploads.router,
+        invoices.router,
+        sessions.router,
+        account.router,
+        *_webhook_routers(),
+        health.router,
+    ):
+        app.include_router(router)
+    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # the way that FastAPI documents
+    return app
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """Describe the API in OpenAPI 3.1, truthfully: problems instead of FastAPI's own errors. Made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for path in document["paths"].values():
+            for operation in path.values():
+                _replace_validation_error(operation)
+        for name in _NOT_OURS:
+            schemas.pop(name, None)
+        schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _replace_validation_error(operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    own = responses.get("422", {}).get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+    if not own.endswith(_NOT_OURS[0]):
+        if operation.get("parameters") or operation.get("requestBody"):
+            _add_invalid_request(responses)
+        return
+    del responses["422"]
+    _add_invalid_request(responses)
+
+
+def _add_invalid_request(responses: dict[str, Any]) -> None:
+    text = "`invalid-request`: A parameter or the body does not have the form that the endpoint takes."
+    known = responses.get("400")
+    if known is None:
+        schema = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+        responses["400"] = {"description": text, "content": {"application/problem+json": schema}}
+    elif "`invalid-request`" not in known["description"]:
+        known["description"] = f"{known['description']}; {text}"
+
+
+def _webhook_routers() -> list[APIRouter]:
+    return [
+        importlib.import_module(name).router
+        for name in ("app.api.webhooks", "app.api.events")
+        if importlib.util.find_spec(name) is not None
+    ]

@@ -1,0 +1,58 @@
+"""What endpoints are given: the store, the settings, the time, and the tenant whose API key the request carries."""
+
+from datetime import datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.api.state import ApiState
+from app.errors import Unauthorized
+from app.settings import Settings
+from app.store.store import Store
+from app.store.tenants import Tenant
+
+_BEARER = HTTPBearer(auto_error=False, scheme_name="apiKey", description="An API key: `ksefd key create`.")
+
+
+def api_state(request: Request) -> ApiState:
+    """Give what the application's lifespan opened."""
+    return cast("ApiState", request.state.api)
+
+
+async def current_state(request: Request) -> ApiState:
+    """Give what the application's lifespan opened, to an endpoint."""
+    return api_state(request)
+
+
+async def current_store(request: Request) -> Store:
+    """Give the store."""
+    return api_state(request).store
+
+
+async def current_settings(request: Request) -> Settings:
+    """Give the settings of this process."""
+    return api_state(request).settings
+
+
+async def current_moment(request: Request) -> datetime:
+    """Give the present moment by the application's clock."""
+    return api_state(request).clock()
+
+
+async def current_tenant(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+) -> Tenant:
+    """Give the tenant of the request's API key. Raises Unauthorized."""
+    if credentials is None:
+        raise Unauthorized
+    tenant = await api_state(request).authenticator.authenticate(credentials.credentials)
+    request.scope.setdefault("ksefd", {})["tenant"] = tenant.public_id
+    return tenant
+
+
+CurrentState = Annotated[ApiState, Depends(current_state)]
+CurrentStore = Annotated[Store, Depends(current_store)]
+CurrentSettings = Annotated[Settings, Depends(current_settings)]
+CurrentTenant = Annotated[Tenant, Depends(current_tenant)]
+Now = Annotated[datetime, Depends(current_moment)]

@@ -1,0 +1,188 @@
+"""The shapes of the answers, as OpenAPI describes them. The store makes most documents; these say what is in them."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.domain.states import InvoiceState, SessionState, UploadState
+
+
+class FindingDocument(BaseModel):
+    """One fault (or oddity) of one invoice."""
+
+    rule: str
+    severity: str
+    message: str
+    message_pl: str
+    line: int | None = None
+    path: str | None = None
+    raw: str | None = None
+
+
+class HistoryEntry(BaseModel):
+    """One thing that happened."""
+
+    at: str | None
+    action: str
+    outcome: str
+    detail: dict[str, Any] = {}
+
+
+class UploadDocument(BaseModel):
+    """One request body and what became of its invoices."""
+
+    id: str
+    state: UploadState
+    bytes: int
+    sha256: str
+    reference: str | None
+    counts: dict[str, int] = Field(description="Invoices by state; states without invoices are left out.")
+    errors: list[dict[str, Any]]
+    created_at: str
+    completed_at: str | None
+    links: dict[str, str]
+
+
+class UploadPage(BaseModel):
+    """A page of uploads, newest first."""
+
+    items: list[UploadDocument]
+    next: str | None
+
+
+class SingleReceipt(BaseModel):
+    """An acknowledged single invoice: durable and committed, not checked yet unless that was asked for."""
+
+    id: str
+    sha256: str
+    links: dict[str, str]
+
+
+class InvoiceDocument(BaseModel):
+    """One invoice and all that is known of it."""
+
+    id: str
+    state: InvoiceState
+    name: str
+    number: str | None
+    seller_nip: str | None
+    kind: str | None
+    issue_date: str | None
+    sha256: str
+    size: int
+    upload: str
+    session: str | None
+    ksef_number: str | None
+    acquired_at: str | None
+    invoicing_mode: str | None
+    findings: list[dict[str, Any]]
+    duplicate_of: str | None
+
+
+class InvoiceDetail(InvoiceDocument):
+    """One invoice with its history and the addresses of what belongs to it."""
+
+    history: list[HistoryEntry]
+    links: dict[str, str]
+
+
+class InvoicePage(BaseModel):
+    """A page of invoices, oldest first."""
+
+    items: list[InvoiceDocument]
+    next: str | None
+
+
+class CheckDocument(BaseModel):
+    """The outcome of a dry run."""
+
+    valid: bool
+    findings: list[FindingDocument]
+
+
+class SessionDocument(BaseModel):
+    """One batch session with KSeF."""
+
+    id: str
+    state: SessionState
+    reference_number: str | None
+    form_code: str
+    offline_mode: bool
+    compression: str
+    invoices: int
+    parts: int
+    bytes: int | None
+    ksef_status: int | None
+    sealed_at: str
+    opened_at: str | None
+    closed_at: str | None
+    completed_at: str | None
+    counts: dict[str, int]
+    upo: list[dict[str, Any]]
+
+
+class SessionDetail(SessionDocument):
+    """One session with its history."""
+
+    history: list[HistoryEntry]
+    links: dict[str, str]
+
+
+class SessionPage(BaseModel):
+    """A page of sessions, newest first."""
+
+    items: list[SessionDocument]
+    next: str | None
+
+
+class UpoPages(BaseModel):
+    """The pages of a UPO that has more than one."""
+
+    items: list[dict[str, Any]]
+
+
+class FlushDocument(BaseModel):
+    """What a flush concerns: lanes of the tenant, and how many invoices wait in them."""
+
+    lanes: int
+    queued: int
+
+
+class TenantDocument(BaseModel):
+    """The tenant whose API key was used."""
+
+    id: str
+    nip: str
+    name: str
+    credential: str = Field(description="How the service logs in to KSeF for this tenant.")
+    compression: str
+    created_at: str
+
+
+class LimitsDocument(BaseModel):
+    """What this installation takes."""
+
+    max_upload_bytes: int
+    max_invoice_bytes: int
+    session_max_invoices: int
+    part_bytes: int
+    linger_seconds: float
+    retention_days: int
+
+
+class MeDocument(BaseModel):
+    """Who asks, and what they may do."""
+
+    tenant: TenantDocument
+    environment: str
+    ksef_url: str
+    limits: LimitsDocument
+    accepts_uploads: bool = Field(description="False while the spool is full: uploads get 503.")
+    quota: dict[str, Any] | None = Field(None, description="What is left of KSeF's limits, once it is known.")
+
+
+class Liveness(BaseModel):
+    """The process answers."""
+
+    status: str
+    version: str

@@ -1,0 +1,54 @@
+"""`/livez`, `/readyz`, `/metrics` and the page of problems: for machines that watch, without an API key."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, Response
+
+from app import __version__, metrics
+from app.api.dependencies import CurrentState
+from app.api.documents import Liveness
+from app.api.errors import NotReady
+from app.api.problems import declare, gives, problems_page
+from app.errors import TryLater
+from app.store.health import store_faults
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", response_model=Liveness)
+async def livez() -> dict[str, Any]:
+    """Tell that the process answers; asks nobody else."""
+    return {"status": "alive", "version": __version__}
+
+
+@router.get("/readyz", response_model=Liveness, responses=declare(NotReady))
+async def readyz(state: CurrentState) -> dict[str, Any]:
+    """Tell whether requests can be served: the database answers with the right schema, blobs can be written and read."""
+    faults = await store_faults(state.store)
+    if faults:
+        raise NotReady(
+            ", ".join(part for part, _ in faults) + " cannot be used",
+            errors=[{"part": part, "message": reason} for part, reason in faults],
+        )
+    return {"status": "ready", "version": __version__}
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses=gives("Prometheus's text format.", "text/plain"),
+)
+async def show_metrics(state: CurrentState) -> Response:
+    """Give the metrics of all processes of this machine. Without the database, the gauges that come from it are missing."""
+    try:
+        more = (await state.gauges.collect(),)
+    except TryLater:
+        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+    return Response(metrics.exposition(*more), media_type=metrics.CONTENT_TYPE)
+
+
+@router.get("/docs/problems", response_class=HTMLResponse, include_in_schema=False)
+async def problems() -> str:
+    """Give the page that the `type` of every problem points to."""
+    return problems_page("html")

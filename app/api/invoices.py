@@ -1,0 +1,291 @@
+"""`/v1/invoices` and `/v1/validate`: single invoices, in and out."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import anyio.to_thread
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, Now
+from app.api.documents import CheckDocument, InvoiceDetail, InvoicePage, SingleReceipt
+from app.api.errors import (
+    BadCursor,
+    BodyTooSlow,
+    Busy,
+    EmptyBody,
+    InvalidRequest,
+    NotAcceptable,
+    QrNotAvailable,
+    UpoNotAvailable,
+    XmlNotKept,
+)
+from app.api.history import invoice_history
+from app.api.negotiation import choose
+from app.api.paging import Cursor, Limit, one_page, read_cursor
+from app.api.problems import declare, gives
+from app.api.qr import QR_MEDIA_TYPES, qr_image, verification_link
+from app.api.receiving import small_body
+from app.api.state import ApiState
+from app.clock import warsaw_day
+from app.domain.findings import Finding, has_errors
+from app.domain.ids import parse_public_id, public_id
+from app.domain.states import InvoiceState
+from app.errors import (
+    BodyTooLarge,
+    DigestMismatch,
+    DispatchError,
+    InvalidInvoice,
+    NotFound,
+    RequestError,
+    TryLater,
+    Unauthorized,
+    UnsupportedContentType,
+)
+from app.fa3.checker import CheckContext
+from app.metrics import STAGE_SECONDS, UPLOAD_BYTES
+from app.package.entries import decompress
+from app.package.errors import MalformedEntry
+from app.reading.kinds import BodyKind, body_kind
+from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.invoices import FIRST, InvoiceFilter
+from app.store.tenants import Tenant
+
+router = APIRouter(prefix="/v1", tags=["invoices"])
+
+MAX_INVOICE_BYTES: Final = 3_000_000
+"""What KSeF takes for an invoice with an attachment (ksef-docs, limity/limity.md); without one it is 1,000,000."""
+
+# Above this size inflating and hashing are handed to a thread.
+_INLINE_BYTES: Final = 200_000
+
+Text = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/xml": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+_BODY_PROBLEMS: Final = (
+    RequestError, DigestMismatch, EmptyBody, Unauthorized, BodyTooSlow, BodyTooLarge, UnsupportedContentType, TryLater, Busy,
+)  # fmt: skip
+
+
+@router.post(
+    "/invoices",
+    status_code=202,
+    response_model=SingleReceipt,
+    openapi_extra=_BODY,
+    responses=declare(*_BODY_PROBLEMS, InvalidInvoice, BlobStoreUnavailable),
+)
+async def create_invoice(
+    request: Request,
+    state: CurrentState,
+    tenant: CurrentTenant,
+    offline: bool = False,
+    name: Text = "invoice.xml",
+    prefer: Annotated[
+        list[str] | None, Header(description="`handling=strict`: check at once, refuse with 422.")
+    ] = None,
+    content_digest: Annotated[str | None, Header(description="sha-256=:<Base64>: of the body (RFC 9530).")] = None,
+) -> Response:
+    """Take one invoice. 202 means that it is durable; its check follows, unless `Prefer: handling=strict` had it done."""
+    started = time.perf_counter()
+    _require_xml(request)
+    strict = _wants_strict(prefer)
+    with state.singles.room_for(_expected_size(request)):
+        document = await small_body(request, MAX_INVOICE_BYTES)
+        if strict:
+            findings = await _check(state, tenant, document)
+            if has_errors(findings):
+                raise InvalidInvoice(
+                    "the invoice breaks at least one rule; it was not stored",
+                    errors=[finding.as_dict() for finding in findings],
+                )
+        invoice, digest = await state.singles.add(tenant, document, name=name or "invoice.xml", offline_mode=offline)
+    UPLOAD_BYTES.inc(len(document))
+    STAGE_SECONDS.labels(stage="single").observe(time.perf_counter() - started)
+    written = public_id("inv", invoice)
+    links = _links(written)
+    headers = {"Location": links["self"]} | ({"Preference-Applied": "handling=strict"} if strict else {})
+    return JSONResponse({"id": written, "sha256": digest.hex(), "links": links}, status_code=202, headers=headers)
+
+
+@router.post(
+    "/validate",
+    response_model=CheckDocument,
+    openapi_extra=_BODY,
+    responses=declare(*_BODY_PROBLEMS),
+    tags=["validation"],
+)
+async def validate(request: Request, state: CurrentState, tenant: CurrentTenant) -> dict[str, Any]:
+    """Check one document without storing it. A duplicate is not found here: that is known when it is queued."""
+    _require_xml(request)
+    with state.singles.room_for(_expected_size(request)):
+        findings = await _check(state, tenant, await small_body(request, MAX_INVOICE_BYTES))
+    return {"valid": not has_errors(findings), "findings": [finding.as_dict() for finding in findings]}
+
+
+@router.get("/invoices", response_model=InvoicePage, responses=declare(InvalidRequest, BadCursor, Unauthorized))
+async def list_invoices(
+    store: CurrentStore,
+    tenant: CurrentTenant,
+    number: Text | None = None,
+    ksef_number: Text | None = None,
+    sha256: Annotated[str | None, Query(pattern="^[0-9a-fA-F]{64}$", description="Of the XML, in hex.")] = None,
+    upload: Annotated[str | None, Query(pattern="^upl_[0-9a-f]{32}$")] = None,
+    session: Annotated[str | None, Query(pattern="^ses_[0-9a-f]{32}$")] = None,
+    state: Annotated[list[InvoiceState] | None, Query()] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """List invoices, oldest first. Every filter that is given must hold; `state` may be given several times."""
+    wanted = InvoiceFilter(
+        number=number,
+        ksef_number=ksef_number,
+        sha256=bytes.fromhex(sha256) if sha256 else None,
+        upload_id=parse_public_id("upl", upload) if upload else None,
+        session_id=parse_public_id("ses", session) if session else None,
+        states=[item.value for item in state] if state else None,
+    )
+    rows = await store.invoices.page(tenant.id, wanted, after=read_cursor(cursor) or FIRST, limit=limit + 1)
+    kept, following = one_page(rows, limit, lambda row: row[0])
+    return JSONResponse({"items": [document for _, document in kept], "next": following})
+
+
+@router.get("/invoices/{invoice_id}", response_model=InvoiceDetail, responses=declare(Unauthorized, NotFound))
+async def get_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
+    """Show all that is known of one invoice, with findings and history."""
+    row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
+    steps = await store.sessions.history(row["session_id"]) if row["session_id"] is not None else []
+    document = row["document"] | {"history": invoice_history(row, steps), "links": _links(row["document"]["id"])}
+    return JSONResponse(document)
+
+
+@router.get(
+    "/invoices/{invoice_id}/xml",
+    response_class=Response,
+    responses=gives("The document, byte for byte.", "application/xml")
+    | declare(Unauthorized, NotFound, XmlNotKept, BlobStoreUnavailable, BlobMissing),
+)
+async def get_xml(
+    invoice_id: str, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant, now: Now
+) -> Response:
+    """Give the invoice's document, byte for byte as it came."""
+    row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
+    if row["blob_bytes"] == 0:
+        raise XmlNotKept("the bytes of this invoice were not kept, since it could not be sent")
+    try:
+        stored = await store.blobs.read(row["blob_key"], start=row["blob_offset"], length=row["blob_bytes"])
+    except BlobMissing as error:
+        finished = row["finished_at"]
+        if finished is not None and finished < now - timedelta(days=settings.retention_days):
+            raise XmlNotKept(f"the bytes of finished invoices are kept for {settings.retention_days} days") from error
+        raise
+    if row["size"] > _INLINE_BYTES:
+        document = await anyio.to_thread.run_sync(_original, stored, row)
+    else:
+        document = _original(stored, row)
+    return Response(
+        document,
+        media_type="application/xml",
+        headers={"Content-Disposition": f'attachment; filename="{row["document"]["id"]}.xml"'},
+    )
+
+
+@router.get(
+    "/invoices/{invoice_id}/upo",
+    response_class=StreamingResponse,
+    responses=gives("The UPO page that has this invoice.", "application/xml")
+    | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
+)
+async def get_upo_of_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
+    """Give the page of the session's UPO that contains this invoice, as KSeF signed it."""
+    row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
+    if row["session_id"] is None or row["upo_page"] is None:
+        raise UpoNotAvailable(f"the invoice is {row['state']}; a UPO exists once KSeF has accepted it")
+    for page in await store.sessions.upo_pages(row["session_id"]):
+        if page["page"] == row["upo_page"]:
+            return upo_answer(store.blobs.stream(page["blob_key"]), page)
+    raise UpoNotAvailable("the page of the UPO with this invoice has not been fetched yet")
+
+
+@router.get(
+    "/invoices/{invoice_id}/qr",
+    response_class=Response,
+    responses=gives("KOD I.", *QR_MEDIA_TYPES) | declare(Unauthorized, NotFound, QrNotAvailable, NotAcceptable),
+)
+async def get_qr(
+    invoice_id: str, request: Request, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
+) -> Response:
+    """Give KOD I of an invoice as SVG, as PNG, or its link as JSON, by Accept. Below it stands the `label`."""
+    form = choose(request.headers.get("accept"), QR_MEDIA_TYPES)
+    row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
+    if row["seller_nip"] is None or row["issue_date"] is None:
+        raise QrNotAvailable(f"the invoice is {row['state']}; its seller and issue date are not known (yet)")
+    link = verification_link(settings.ksef_env, row["seller_nip"], row["issue_date"], bytes(row["sha256"]))
+    label = row["ksef_number"] or "OFFLINE"
+    if form == "application/json":
+        return JSONResponse({"link": link, "label": label}, headers={"Vary": "Accept"})
+    image = await anyio.to_thread.run_sync(qr_image, link, form)
+    return Response(image, media_type=form, headers={"Vary": "Accept", "X-QR-Label": label})
+
+
+def upo_answer(content: Any, page: Mapping[str, Any]) -> Response:
+    """Answer with the stored bytes of a UPO page."""
+    name = f"upo_{page['upo_reference_number']}.xml"
+    return StreamingResponse(
+        content,
+        media_type="application/xml",
+        headers={"Content-Length": str(page["bytes"]), "Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+async def _check(state: ApiState, tenant: Tenant, document: bytes) -> list[Finding]:
+    context = CheckContext(
+        tenant_nip=tenant.nip,
+        today=warsaw_day(state.clock()),
+        check_nip_checksums=state.settings.checks_nip_checksums,
+        attachments_allowed=None,
+    )
+    return await state.checking.check(document, context)
+
+
+def _original(stored: bytes, row: Mapping[str, Any]) -> bytes:
+    if row["encoding"] == "plain":
+        document = stored
+    else:
+        try:
+            document = decompress(stored, row["size"])
+        except MalformedEntry as error:
+            raise DispatchError(f"the stored bytes of invoice {UUID(str(row['id'])).hex} are damaged") from error
+    # Whatever else happens, nobody is given other bytes than those that were acknowledged.
+    if hashlib.sha256(document).digest() != bytes(row["sha256"]):
+        raise DispatchError(f"the stored bytes of invoice {UUID(str(row['id'])).hex} are not those that came")
+    return document
+
+
+def _require_xml(request: Request) -> None:
+    content_type = request.headers.get("content-type", "")
+    if body_kind(content_type) is not BodyKind.XML:
+        raise UnsupportedContentType("one invoice is sent as application/xml; archives go to POST /v1/uploads")
+
+
+def _expected_size(request: Request) -> int:
+    text = request.headers.get("content-length", "")
+    return min(int(text[:20]), MAX_INVOICE_BYTES) if text.isascii() and text.isdigit() else MAX_INVOICE_BYTES
+
+
+def _wants_strict(prefer: list[str] | None) -> bool:
+    wishes = ",".join(prefer or []).lower().replace(" ", "").replace('"', "").split(",")
+    return "handling=strict" in {wish.partition(";")[0] for wish in wishes}
+
+
+def _links(invoice: str) -> dict[str, str]:
+    address = f"/v1/invoices/{invoice}"
+    return {"self": address, "xml": f"{address}/xml", "upo": f"{address}/upo", "qr": f"{address}/qr"}

@@ -1,0 +1,107 @@
+"""Running the API with uvicorn until somebody says stop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import uvicorn
+
+from app.api.application import create_app
+from app.api.protocol import BoundedHttpProtocol
+from app.clock import Clock, utc_now
+from app.errors import ConfigurationError
+from app.logs import configure_logging, get_logger
+from app.settings import Settings
+
+GRACE_SECONDS: Final = 20
+"""How long requests under way may take to finish after a stop was asked for; then they are cancelled."""
+
+_CONNECTIONS: Final = 1024
+
+_log = get_logger("app.api.serve")
+
+
+class ApiServer(uvicorn.Server):
+    """uvicorn's server that tells its address when it listens and returns, rather than dies, when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None] | None) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, then tell where."""
+        await super().startup(sockets)
+        if self.started:
+            url = self.url
+            _log.info("api-listens", url=url)
+            if self._ready is not None:
+                self._ready(url)
+
+    @property
+    def url(self) -> str:
+        """The address at which the server listens, with the port that it was given for port 0."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGTERM and SIGINT; a second SIGINT stops at once. Unlike uvicorn's, do not raise the signal again."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handled = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self.handle_exit) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def make_server(
+    settings: Settings, host: str, port: int, *, ready: Callable[[str], None] | None = None, clock: Clock = utc_now
+) -> ApiServer:
+    """Make a server that has not started; `await server.serve()` runs it, `server.should_exit = True` stops it."""
+    options: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "loop": "uvloop",
+        "http": BoundedHttpProtocol,
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "limit_concurrency": _CONNECTIONS,
+        "timeout_keep_alive": 75,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
+    }
+    return ApiServer(uvicorn.Config(create_app(settings, clock=clock), **options), ready)
+
+
+def run_api(
+    settings: Settings,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    ready: Callable[[str], None] | None = None,
+    clock: Clock = utc_now,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is under way and return.
+
+    `ready` is called with the address once requests are taken; port 0 lets the system choose one. Raises
+    ConfigurationError when the address is taken or the application does not start; the log says why.
+    """
+    configure_logging(settings)
+    server = make_server(settings, host, port, ready=ready, clock=clock)
+    try:
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(server.serve())
+    except SystemExit as error:
+        # uvicorn leaves this way when the lifespan or the socket fails; it has logged the cause.
+        raise ConfigurationError(f"the API did not start on {host}:{port}; the line above says why") from error

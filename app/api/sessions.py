@@ -1,0 +1,88 @@
+"""`/v1/sessions`: batch sessions with KSeF, how they went, and their receipts."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+
+from app.api.dependencies import CurrentStore, CurrentTenant
+from app.api.documents import SessionDetail, SessionPage, UpoPages
+from app.api.errors import BadCursor, UpoNotAvailable
+from app.api.history import session_history
+from app.api.invoices import upo_answer
+from app.api.paging import Cursor, Limit, one_page, read_cursor
+from app.api.problems import declare, gives
+from app.domain.ids import parse_public_id
+from app.domain.states import SessionState
+from app.errors import NotFound, Unauthorized
+from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.sessions import Session, session_document
+from app.store.store import Store
+
+router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+
+
+@router.get("", response_model=SessionPage, responses=declare(BadCursor, Unauthorized))
+async def list_sessions(
+    store: CurrentStore,
+    tenant: CurrentTenant,
+    state: SessionState | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """List sessions, newest first."""
+    rows = await store.sessions.page(
+        tenant.id, before=read_cursor(cursor), state=state.value if state else None, limit=limit + 1
+    )
+    kept, following = one_page(rows, limit, lambda session: session.id)
+    return {"items": [await _document(store, session) for session in kept], "next": following}
+
+
+@router.get("/{session_id}", response_model=SessionDetail, responses=declare(Unauthorized, NotFound))
+async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
+    """Show one session with its history."""
+    session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
+    address = f"/v1/sessions/{session.public_id}"
+    return await _document(store, session) | {
+        "history": session_history(await store.sessions.history(session.id)),
+        "links": {"self": address, "upo": f"{address}/upo", "invoices": f"/v1/invoices?session={session.public_id}"},
+    }
+
+
+@router.get(
+    "/{session_id}/upo",
+    response_model=UpoPages,
+    responses=gives("The UPO, or the list of its pages.", "application/xml")
+    | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
+)
+async def get_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -> Any:
+    """Give the session's UPO: the XML itself when it has one page, the list of its pages as JSON when it has more."""
+    session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
+    pages = await store.sessions.upo_pages(session.id)
+    if not pages:
+        raise UpoNotAvailable(f"the session is {session.state.value}; its UPO exists once KSeF has processed it")
+    if len(pages) == 1:
+        return upo_answer(store.blobs.stream(pages[0]["blob_key"]), pages[0])
+    return {"items": session_document(session, parts=0, upo_pages=pages)["upo"]}
+
+
+@router.get(
+    "/{session_id}/upo/{page}",
+    response_class=Response,
+    responses=gives("The page, as KSeF signed it.", "application/xml")
+    | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
+)
+async def get_upo_page(
+    session_id: str, page: Annotated[int, Path(ge=1, le=10_000)], store: CurrentStore, tenant: CurrentTenant
+) -> Response:
+    """Give one page of the session's UPO, pages counted from 1."""
+    session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
+    for found in await store.sessions.upo_pages(session.id):
+        if found["page"] == page:
+            return upo_answer(store.blobs.stream(found["blob_key"]), found)
+    raise UpoNotAvailable(f"the session is {session.state.value} and its UPO has no page {page}")
+
+
+async def _document(store: Store, session: Session) -> dict[str, Any]:
+    parts = await store.sessions.parts(session.id)
+    return session_document(session, parts=len(parts), upo_pages=await store.sessions.upo_pages(session.id))
