@@ -38,7 +38,10 @@ class FaultRule(BaseModel):
     @field_validator("path")
     @classmethod
     def _compiles(cls, value: str) -> str:
-        re.compile(value)
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
         return value
 
 
