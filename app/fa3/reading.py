@@ -133,9 +133,7 @@ def read_elements(root: _Element) -> InvoiceElements:
             if len(found.third_parties) < _MAX_THIRD_PARTIES:
                 found.third_parties.append(_party(child, names, with_role=True))
         elif tag == names.header:
-            found.form_code = _first(child, names.form_code)
-            found.form_variant = _first(child, names.form_variant)
-            found.created_at = _first(child, names.created_at)
+            _read_header(child, names, found)
         elif tag == names.seller:
             found.seller = found.seller or _party(child, names)
         elif tag == names.buyer:
@@ -195,19 +193,39 @@ def facts_of(found: InvoiceElements) -> InvoiceFacts | None:
 
 
 def _first(parent: _Element, tag: str) -> _Element | None:
-    return next(parent.iterchildren(tag), None)
+    # For the first few children a plain loop is several times faster than iterchildren(tag).
+    for child in parent:
+        if child.tag == tag:
+            return child
+    return None
 
 
 def _party(element: _Element, names: _Names, *, with_role: bool = False) -> Party:
     party = Party(element)
-    identification = _first(element, names.identification)
-    if identification is not None:
-        party.nip = _first(identification, names.nip)
-        if with_role:
-            party.internal_id = _first(identification, names.internal_id)
-    if with_role:
-        party.role = text_of(_first(element, names.role))
+    for child in element:
+        tag = child.tag
+        if tag == names.identification:
+            party.nip = _first(child, names.nip)
+            if not with_role:
+                break
+            if party.nip is None:
+                party.internal_id = _first(child, names.internal_id)
+        elif with_role and tag == names.role:
+            party.role = text_of(child)
+            break
     return party
+
+
+def _read_header(header: _Element, names: _Names, found: InvoiceElements) -> None:
+    for child in header:
+        tag = child.tag
+        if tag == names.form_code:
+            found.form_code = child
+        elif tag == names.form_variant:
+            found.form_variant = child
+        elif tag == names.created_at:
+            found.created_at = child
+            return
 
 
 def _read_body(body: _Element, names: _Names, found: InvoiceElements) -> None:
