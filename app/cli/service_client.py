@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from app.cli.exit_codes import UsageProblem
-from app.errors import ConfigurationError, DispatchError
+from app.errors import ConfigurationError, DispatchError, RequestError
 from app.settings import load_settings
 
 _CONNECT_SECONDS: Final = 10.0
@@ -34,10 +34,9 @@ class ServiceUnreachable(DispatchError):
     """False when nothing listened: then nothing was sent either."""
 
 
-class ServiceRefused(DispatchError):
+class ServiceRefused(RequestError):
     """The service understood the request and said no."""
 
-    status = 400
     code = "service-refused"
     title = "Refused by the service"
     http_status: int = 0

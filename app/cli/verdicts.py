@@ -51,7 +51,7 @@ def print_report(
     counts = total_counts(uploads)
     total = sum(counts.values())
     if 0 < total <= _MOST_ROWS:
-        _print_verdicts(console, _all_invoices(service, uploads))
+        _print_verdicts(console, list(_all_invoices(service, uploads)))
     refused = list(islice(_refused_invoices(service, uploads), _MOST_REFUSED))
     if refused:
         _print_findings(console, refused, sum(counts[state] for state in _REFUSALS), language)
@@ -66,9 +66,18 @@ def print_report(
     console.print(table(("Upload", "State", "Invoices", "Of which"), rows))
 
 
-def _print_verdicts(console: Console, invoices: Iterator[dict[str, Any]]) -> None:
+def _print_verdicts(console: Console, invoices: list[dict[str, Any]]) -> None:
+    names = {one["id"]: one.get("name") for one in invoices}
     rows = [
-        (one.get("name"), one.get("number"), one["state"], one.get("ksef_number"), _same_as(one)) for one in invoices
+        (
+            one.get("name"),
+            one.get("number"),
+            one["state"],
+            one.get("ksef_number"),
+            # A name says more than an id, where the other one stands in the same table.
+            names.get(one.get("duplicate_of")) or one.get("duplicate_of"),
+        )
+        for one in invoices
     ]
     console.print(table(("Invoice", "Number", "Verdict", "KSeF number", "Same as"), rows, title="Verdicts"))
 
@@ -80,7 +89,7 @@ def _print_findings(console: Console, refused: list[dict[str, Any]], of_all: int
     more = f", the first {len(refused)}" if of_all > len(refused) else ""
     shown = rows[:_MOST_REFUSED]
     columns = ("Invoice", "Verdict", "Rule", "Line", "Path", "Message")
-    console.print(table(columns, shown, title=f"Refused: {of_all:,}{more}"))
+    console.print(table(columns, shown, title=f"Not accepted: {of_all:,}{more}"))
     if len(rows) > len(shown):
         console.print(f"{len(rows) - len(shown)} more findings; GET /v1/uploads/UPLOAD/results has all", style="dim")
 
@@ -114,11 +123,6 @@ def _refused_invoices(service: ServiceClient, uploads: Sequence[dict[str, Any]])
             if (upload.get("counts") or {}).get(state):
                 page: Parameters = {"state": state.value, "limit": _MOST_REFUSED}
                 yield from service.items(f"/v1/uploads/{upload['id']}/invoices", page)
-
-
-def _same_as(invoice: dict[str, Any]) -> str | None:
-    found = invoice.get("duplicate_of")
-    return str(found) if found else None
 
 
 def _by_state(upload: dict[str, Any]) -> str:

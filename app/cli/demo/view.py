@@ -81,7 +81,7 @@ def print_results(
     rows = [
         (name, f"{taken:.1f} s", f"{rate / taken:,.0f} invoices a second") for name, taken in seconds.items() if taken
     ]
-    console.print(table(("From the first byte until", "Taken", "Which is"), rows, title="Timings"))
+    console.print(table(("From the first byte until", "Taken", "Rate"), rows, title="Timings"))
     if refusals:
         rows_refused = [(one.name, one.why, one.expected, one.message) for one in refusals]
         console.print(table(("Bad invoice", "It", "Rule", "What the service says"), rows_refused, title="Refused"))
@@ -115,6 +115,7 @@ def print_story(console: Console, invoice: dict[str, Any]) -> None:
 
 
 def _step(step: dict[str, Any]) -> tuple[object, object]:
-    when = step.get("at") or step.get("time") or step.get("timestamp")
-    rest = (str(value) for name, value in step.items() if name not in {"at", "time", "timestamp"} and value is not None)
-    return when, ", ".join(rest)
+    told = [str(value) for name, value in step.items() if name not in {"at", "detail"} and value is not None]
+    detail: dict[str, Any] = step.get("detail") or {}
+    told += [f"{name} {value}" for name, value in detail.items() if value and name != "status"]
+    return step.get("at"), ", ".join(told)
