@@ -88,7 +88,8 @@ def test_rotating_again_does_not_lengthen_the_life_of_an_old_secret() -> None:
 
 
 def test_however_often_a_secret_is_rotated_the_header_stays_short() -> None:
-    now, secrets = _now(), (OLD,)
+    now = _now()
+    secrets: tuple[SigningSecret, ...] = (OLD,)
     for n in range(20):
         secrets = rotated(secrets, SigningSecret(bytes([n]) * 32), now=now)
     assert len(secrets) == MAX_SECRETS
