@@ -24,7 +24,7 @@ from sandbox.gate import Body, Call, Endpoint, read_body, read_json
 from sandbox.ids import new_reference
 from sandbox.jwt import encode_token
 from sandbox.paging import page_of, page_size
-from sandbox.refusals import BadRequest, Gone, bad
+from sandbox.refusals import BadRequest, bad
 from sandbox.service import Sandbox
 from sandbox.signature import SignedRequest, verify_signed_request
 from sandbox.state import AuthOperation, Challenge, Identifier, KsefToken, Status
@@ -32,7 +32,6 @@ from sandbox.state import AuthOperation, Challenge, Identifier, KsefToken, Statu
 CHALLENGE_LIFE = timedelta(minutes=10)
 AUTHENTICATION_TOKEN_LIFE = timedelta(minutes=45)
 REFRESH_TOKEN_LIFE = timedelta(days=7)
-STATUS_RETENTION = timedelta(days=7)
 
 _IN_PROGRESS = Status(100, "Uwierzytelnianie w toku")
 _SUCCESS = Status(200, "Uwierzytelnianie zakończone sukcesem")
@@ -338,8 +337,6 @@ async def login_status(call: Call) -> Response:
     if call.path("reference") != login.reference_number:
         detail = f"Operacja uwierzytelniania o numerze referencyjnym {call.path('reference')} nie została znaleziona."
         raise bad(21304, detail)
-    if call.sandbox.clock.now() - login.started > STATUS_RETENTION:
-        raise Gone("Status operacji nie jest już dostępny.")
     return JSONResponse(_login_body(call.sandbox, login))
 
 

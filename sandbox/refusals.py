@@ -1,6 +1,6 @@
 """Refusals and the two shapes in which KSeF words them.
 
-400 and 429 come in the old shape unless the request carries `X-Error-Format: problem-details`; 401, 403 and 410
+400 and 429 come in the old shape unless the request carries `X-Error-Format: problem-details`; 401 and 403
 are always problem documents. Source: KSeF API 2.9, ExceptionResponse and the ...ProblemDetails schemas.
 """
 
@@ -83,10 +83,6 @@ class Forbidden(Refusal):
         super().__init__(reason)
 
 
-class Gone(Refusal):
-    """410: the result of an operation is no longer kept."""
-
-
 class TooManyRequests(Refusal):
     """429 with the seconds to wait."""
 
@@ -127,8 +123,6 @@ def refusal_response(refusal: Refusal, request: Request, now: datetime) -> Respo
             if refusal.security is not None:
                 extra["security"] = refusal.security
             response = _problem(403, "Forbidden", refusal.detail, base, extra)
-        case Gone():
-            response = _problem(410, "Gone", str(refusal), base)
         case TooManyRequests() if wants_problem:
             response = _problem(429, "Too Many Requests", refusal.detail, base)
         case TooManyRequests():

@@ -187,18 +187,23 @@ class _Inflated:
         self._raw = raw
         self._inflate = zlib.decompressobj(wbits=31)
         self._ready = b""
+        self._at = 0
+        """How much of `_ready` has been given out; cutting it off each time would copy it for every header."""
 
     def read(self, count: int) -> bytes:
         """Exactly `count` bytes, fewer only at the end."""
-        while len(self._ready) < count and not self._inflate.eof:
+        while len(self._ready) - self._at < count and not self._inflate.eof:
             packed = self._inflate.unconsumed_tail or self._raw.read(_READ)
             if not packed:
                 raise BrokenArchive("Strumień gzip jest ucięty.")
             try:
-                self._ready += self._inflate.decompress(packed, max(_READ, count))
+                more = self._inflate.decompress(packed, max(_READ, count))
             except zlib.error as error:
                 raise BrokenArchive(f"To nie jest strumień gzip: {error}.") from error
-        taken, self._ready = self._ready[:count], self._ready[count:]
+            self._ready = self._ready[self._at :] + more
+            self._at = 0
+        taken = self._ready[self._at : self._at + count]
+        self._at += len(taken)
         return taken
 
     def check_nothing_follows(self) -> None:
