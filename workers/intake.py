@@ -176,6 +176,7 @@ async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: 
         raise RuntimeError("a chunk was announced as checked without an outcome")
     # A name of its own for every try: a late double of this job can then never overwrite what is committed.
     blob_key = f"chunks/{upload.id.hex}/{pending.id.hex}"
+    started = anyio.current_time()
     await context.store.blobs.put(blob_key, outcome.blob)
     duplicates = await context.store.chunks.commit(
         upload,
@@ -195,6 +196,7 @@ async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: 
     if duplicates is None:
         await context.store.blobs.delete([blob_key])
         return
+    metrics.STAGE_SECONDS.labels(stage="commit").observe(anyio.current_time() - started)
     count_findings(outcome)
     if not upload.atomic:
         await seal_soon(context, lane_id)

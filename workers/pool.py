@@ -7,7 +7,7 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from multiprocessing import connection
@@ -31,9 +31,18 @@ _NICENESS: Final = 10
 class CheckPool:
     """Processes that check chunks. A context manager: leaving it ends them."""
 
-    def __init__(self, workers: int, schema_files: Mapping[str, bytes]) -> None:
-        """`schema_files` are handed to each process at its start."""
+    def __init__(
+        self,
+        workers: int,
+        schema_files: Mapping[str, bytes],
+        *,
+        check: Callable[[ChunkTask], ChunkOutcome] = check_chunk,
+        chunk_seconds: float = _CHUNK_SECONDS,
+    ) -> None:
+        """`schema_files` are handed to each process at its start; `check` is what the processes do with a chunk."""
         self.workers = workers
+        self._check = check
+        self._chunk_seconds = chunk_seconds
         self._pool = ProcessPool(
             max_workers=workers,
             # Started clean: a fork would copy locks and connections of a process with threads and an event loop.
@@ -55,12 +64,12 @@ class CheckPool:
     async def check(self, task: ChunkTask) -> ChunkOutcome:
         """Check a chunk. Never fails for what a document contains: a document that cannot be survived gets a finding."""
         try:
-            return await self._run(task, _CHUNK_SECONDS)
+            return await self._run(task, self._chunk_seconds)
         except (ProcessExpired, FutureTimeout) as error:
             log.warning("chunk killed a pool process", reason=type(error).__name__, entries=len(task.entries))
         poisoned = await self._culprits(task, range(len(task.entries)))
         log.warning("documents isolated", count=len(poisoned))
-        return await self._run(replace(task, poisoned=frozenset(poisoned)), _CHUNK_SECONDS * 4)
+        return await self._run(replace(task, poisoned=frozenset(poisoned)), self._chunk_seconds * 4)
 
     async def _culprits(self, task: ChunkTask, positions: range) -> list[int]:
         """Find the positions that no process survives, by halves."""
@@ -74,7 +83,7 @@ class CheckPool:
             poisoned=frozenset(),
         )
         try:
-            await self._run(probe, _ALONE_SECONDS + len(positions) / 10)
+            await self._run(probe, min(self._chunk_seconds, _ALONE_SECONDS + len(positions) / 10))
         except (ProcessExpired, FutureTimeout):
             if len(positions) == 1:
                 return [positions[0]]
@@ -84,7 +93,7 @@ class CheckPool:
         return await self._culprits(task, positions[:half]) + await self._culprits(task, positions[half:])
 
     async def _run(self, task: ChunkTask, seconds: float) -> ChunkOutcome:
-        future = self._pool.schedule(check_chunk, args=[task], timeout=seconds)
+        future = self._pool.schedule(self._check, args=[task], timeout=seconds)
         outcome: ChunkOutcome = await asyncio.wrap_future(future)
         return outcome
 

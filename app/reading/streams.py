@@ -1,9 +1,8 @@
 """Bytes read once from start to end, for forms that have no directory: plain, or inflated from gzip."""
 
-import gzip
 from typing import Final, Protocol, cast
 
-from isal import igzip, isal_zlib
+from isal import isal_zlib
 
 from app.reading.faults import unreadable
 from app.reading.limits import ReadingLimits
@@ -11,6 +10,7 @@ from app.reading.source import BLOCK_BYTES, Source, SourceFile
 
 _DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
 _TAR_OVERHEAD: Final = 2_048
+_GZIP: Final = 31
 
 
 class Stream(Protocol):
@@ -66,8 +66,10 @@ class GzipStream:
             )
         self._start = source.start
         self._raw = SourceFile(source)
-        # isal has types for its C modules only.
-        self._inflated: gzip.GzipFile = igzip.IGzipFile(fileobj=self._raw, mode="rb")  # type: ignore[no-untyped-call]
+        self._member = isal_zlib.decompressobj(wbits=_GZIP)
+        self._input = b""
+        self._between = True
+        self._ended = False
         self._limits = limits
         self._total = 0
         self._block = b""
@@ -104,23 +106,40 @@ class GzipStream:
 
     def _fill(self) -> bool:
         self._block, self._at = b"", 0
-        try:
-            self._block = self._inflated.read(BLOCK_BYTES)
-        except EOFError as error:
-            raise unreadable(
-                "gzip-truncated",
-                "The gzip stream ends too early; the upload was probably cut",
-                "Strumień gzip kończy się za wcześnie; przesyłka została prawdopodobnie ucięta",
-                self.offset,
-            ) from error
-        except (gzip.BadGzipFile, _DEFLATE_ERROR, OverflowError) as error:
-            # isal answers a header of half a megabyte with OverflowError.
-            raise unreadable(
-                "gzip-damaged",
-                "The gzip stream is damaged",
-                "Strumień gzip jest uszkodzony",
-                self.offset,
-            ) from error
+        while not self._block:
+            if not self._input and not self._ended:
+                self._input = self._raw.read(BLOCK_BYTES) or b""
+                self._ended = not self._input
+            if self._between:
+                # Zeros after a member are padding, as gzip itself has it; anything else must be another member.
+                self._input = self._input.lstrip(b"\0")
+                if not self._input:
+                    if self._ended:
+                        return False
+                    continue
+                self._member = isal_zlib.decompressobj(wbits=_GZIP)
+                self._between = False
+            try:
+                self._block = self._member.decompress(self._input, BLOCK_BYTES)
+            except (_DEFLATE_ERROR, OverflowError) as error:
+                raise unreadable(
+                    "gzip-damaged",
+                    "The gzip stream is damaged",
+                    "Strumień gzip jest uszkodzony",
+                    self.offset,
+                ) from error
+            if self._ended and not self._block and not self._member.eof:
+                # Only now: what could be inflated before the cut has been given out.
+                raise unreadable(
+                    "gzip-truncated",
+                    "The gzip stream ends too early; the upload was probably cut",
+                    "Strumień gzip kończy się za wcześnie; przesyłka została prawdopodobnie ucięta",
+                    self.offset,
+                )
+            self._input = self._member.unconsumed_tail
+            if self._member.eof:
+                self._input = self._member.unused_data
+                self._between = True
         self._total += len(self._block)
         limits = self._limits
         allowed = max(limits.ratio_grace_bytes, limits.max_ratio * self._raw.position)
