@@ -1,7 +1,7 @@
 """A running API: the real application under uvicorn on a real socket, on a real database, with a client that sends bytes."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -100,8 +100,17 @@ async def blobs_of(store: Store, prefix: str) -> set[str]:
     return {key async for key in store.blobs.list_keys(prefix)}
 
 
-async def eventually_no_blobs(store: Store, prefix: str) -> None:
-    """Wait for a clean-up that runs on the server's side, with a deadline."""
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what another process or thread does, with a deadline."""
     with anyio.fail_after(10):
-        while await blobs_of(store, prefix):
+        while not await condition():  # noqa: ASYNC110 - the other side cannot set an event of ours
             await anyio.sleep(0.02)
+
+
+async def eventually_no_blobs(store: Store, prefix: str) -> None:
+    """Wait for a clean-up that runs on the server's side."""
+
+    async def none() -> bool:
+        return not await blobs_of(store, prefix)
+
+    await eventually(none)

@@ -12,7 +12,7 @@ import pytest
 
 from app.settings import Settings
 from app.store.store import Store
-from tests.app.api.conftest import Caller, MovableClock, blobs_of, eventually_no_blobs
+from tests.app.api.conftest import Caller, MovableClock, blobs_of, eventually, eventually_no_blobs
 
 BODY = b"PK\x03\x04 not read before the acknowledgement"
 ZIP = {"Content-Type": "application/zip"}
@@ -199,13 +199,16 @@ async def test_a_disconnect_in_the_middle_leaves_no_row_and_no_blob(
         b"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\nContent-Length: 5000000\r\n"
         b"Authorization: Bearer " + alpha.key.encode() + b"\r\n\r\n" + b"x" * 2_500_000
     )
-    with anyio.fail_after(10):
-        while not _any_file(store):
-            await anyio.sleep(0.02)
+
+    async def some() -> bool:
+        return _any_file(store)
+
+    async def none() -> bool:
+        return not _any_file(store)
+
+    await eventually(some)
     await stream.aclose()
-    with anyio.fail_after(10):
-        while _any_file(store):
-            await anyio.sleep(0.02)
+    await eventually(none)
     assert await store.database.fetch_all("SELECT id FROM uploads") == []
 
 
