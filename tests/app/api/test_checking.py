@@ -1,0 +1,120 @@
+"""The process that checks one document at once: bounded in time and number, and never left behind."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from typing import Any
+
+import anyio
+import psutil
+import pytest
+
+from app.api import checking
+from app.api.checking import WAITING_DOCUMENTS, CheckingProcess
+from app.api.errors import Busy
+from app.fa3.checker import CheckContext
+from app.settings import Settings
+
+CONTEXT = CheckContext(
+    tenant_nip="5260250274", today=date(2026, 11, 22), check_nip_checksums=False, attachments_allowed=None
+)
+
+
+async def test_a_document_that_kills_its_process_is_a_finding_and_the_next_is_checked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = CheckingProcess(settings)
+    try:
+        first = await process.check(b"<a/>", CONTEXT)
+        assert first
+        (child,) = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+        monkeypatch.setattr(checking, "_check", _die)
+        (finding,) = await process.check(b"<a/>", CONTEXT)
+        assert finding.rule == "not-checkable"
+        monkeypatch.undo()
+        assert await process.check(b"<a/>", CONTEXT) == first
+        assert not child.is_running()
+    finally:
+        await process.close()
+
+
+async def test_a_document_that_takes_too_long_is_a_finding_and_the_next_is_checked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = CheckingProcess(settings)
+    try:
+        first = await process.check(b"<a/>", CONTEXT)
+        monkeypatch.setattr(checking, "_check", _hang)
+        monkeypatch.setattr(checking, "DOCUMENT_SECONDS", 0.3)
+        (finding,) = await process.check(b"<a/>", CONTEXT)
+        assert finding.rule == "not-checkable"
+        monkeypatch.undo()
+        assert await process.check(b"<a/>", CONTEXT) == first
+    finally:
+        await process.close()
+
+
+async def test_no_more_documents_wait_than_there_is_room_for(settings: Settings) -> None:
+    process = CheckingProcess(settings)
+    outcomes: list[str] = []
+
+    async def one() -> None:
+        try:
+            await process.check(b"<a/>", CONTEXT)
+            outcomes.append("checked")
+        except Busy:
+            outcomes.append("busy")
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(WAITING_DOCUMENTS + 5):
+                tasks.start_soon(one)
+    finally:
+        await process.close()
+    assert sorted(outcomes) == ["busy"] * 5 + ["checked"] * WAITING_DOCUMENTS
+
+
+_PARENT = """
+import asyncio, sys
+from datetime import date
+from app.api.checking import CheckingProcess
+from app.fa3.checker import CheckContext
+from app.settings import Settings
+import psutil
+
+async def main():
+    context = CheckContext(tenant_nip="5260250274", today=date(2026, 11, 22), check_nip_checksums=False, attachments_allowed=None)
+    await CheckingProcess(Settings()).check(b"<a/>", context)
+    print(" ".join(str(child.pid) for child in psutil.Process().children(recursive=True)), flush=True)
+    await asyncio.sleep(60)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_a_killed_parent_leaves_no_process_behind(tmp_path: Any) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT)
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert children
+        parent.send_signal(signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+
+
+def _die(*_: Any) -> None:
+    assert multiprocessing.parent_process() is not None
+    os._exit(13)
+
+
+def _hang(*_: Any) -> None:
+    assert multiprocessing.parent_process() is not None
+    time.sleep(30)
