@@ -1,7 +1,5 @@
 """What every request passes before its endpoint: token, address, limits, permissions; and how a refusal looks."""
 
-import json
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -25,8 +23,6 @@ from sandbox.refusals import (
 )
 from sandbox.service import Sandbox
 from sandbox.state import AuthOperation
-
-logger = logging.getLogger("sandbox")
 
 _MAX_BODY = 1_000_000
 _ECHOED_WARNING = "x-test-system-warning"
@@ -178,15 +174,12 @@ async def read_json(request: Request, model: type[_B]) -> _B:
     """The body as a model: 21001 when it is not JSON, 21405 with one detail a fault when it breaks the contract."""
     body = await read_body(request, "application/json")
     try:
-        value = json.loads(body)
-    except ValueError as error:
-        raise bad(21001, str(error)) from error
-    try:
-        # Strict about types, but in the JSON sense: enumerations come as strings.
-        return model.model_validate_json(json.dumps(value))
+        return model.model_validate_json(body)
     except ValidationError as error:
-        details = tuple(_sentence(item) for item in error.errors(include_url=False, include_input=False))
-        raise BadRequest(ApiError(21405, details)) from error
+        faults = error.errors(include_url=False, include_input=False)
+        details = tuple(_sentence(fault) for fault in faults)
+        unreadable = any(fault["type"] == "json_invalid" for fault in faults)
+        raise BadRequest(ApiError(21001 if unreadable else 21405, details)) from error
 
 
 def _sentence(item: Any) -> str:

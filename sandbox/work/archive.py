@@ -38,28 +38,15 @@ class TooManyEntries(Exception):
         super().__init__(str(count))
 
 
-def read_entries(path: Path, compression: str, max_entries: int, max_bytes: int) -> Iterator[tuple[str, "EntryReader"]]:
-    """Name and reader of every entry, in archive order; each reader must be used before the next is asked for.
+def read_entries(path: Path, compression: str, max_entries: int) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Name and content, in pieces, of every entry in archive order; use each content up before the next entry.
 
-    `max_bytes` is a hint for how much a reader keeps. Raises BrokenArchive or TooManyEntries, a ZIP's before
-    the first entry, a tar's possibly later.
+    Raises BrokenArchive or TooManyEntries: a ZIP's layout is looked at before the first entry, a tar's on the way,
+    and contents that end early, late or with a wrong checksum while they are read.
     """
     if compression == "TarGz":
-        return _read_tar(path, max_entries, max_bytes)
-    return _read_zip(path, max_entries, max_bytes)
-
-
-class EntryReader:
-    """The content of one entry: `chunks` once, in pieces."""
-
-    def __init__(self, chunks: Iterator[bytes], size: int) -> None:
-        self.size = size
-        """As declared by the archive; the pieces are checked against it."""
-        self._chunks = chunks
-
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes; raises BrokenArchive when they end early, late, or fail their checksum."""
-        return self._chunks
+        return _read_tar(path, max_entries)
+    return _read_zip(path, max_entries)
 
 
 def _check_name(name: str, seen: set[str]) -> None:
@@ -77,7 +64,7 @@ def _check_name(name: str, seen: set[str]) -> None:
 # ZIP
 
 
-def _read_zip(path: Path, max_entries: int, max_bytes: int) -> Iterator[tuple[str, EntryReader]]:
+def _read_zip(path: Path, max_entries: int) -> Iterator[tuple[str, Iterator[bytes]]]:
     size = path.stat().st_size
     try:
         archive = zipfile.ZipFile(path)
@@ -92,7 +79,7 @@ def _read_zip(path: Path, max_entries: int, max_bytes: int) -> Iterator[tuple[st
             _check_zip_entry(entry, seen, size)
         _check_zip_layout(archive, entries, raw, size)
         for entry in entries:
-            yield entry.filename, EntryReader(_zip_chunks(archive, entry), entry.file_size)
+            yield entry.filename, _zip_chunks(archive, entry)
 
 
 def _check_zip_entry(entry: zipfile.ZipInfo, seen: set[str], archive_size: int) -> None:
@@ -215,7 +202,7 @@ class _Inflated:
             raise BrokenArchive("Archiwum gzip ma więcej niż jeden element.")
 
 
-def _read_tar(path: Path, max_entries: int, max_bytes: int) -> Iterator[tuple[str, EntryReader]]:
+def _read_tar(path: Path, max_entries: int) -> Iterator[tuple[str, Iterator[bytes]]]:
     seen: set[str] = set()
     count = 0
     with path.open("rb") as raw:
@@ -236,7 +223,7 @@ def _read_tar(path: Path, max_entries: int, max_bytes: int) -> Iterator[tuple[st
                 # The rest is only counted: the refusal names the real number.
                 _skip(stream, size)
                 continue
-            yield name, EntryReader(_tar_chunks(stream, size), size)
+            yield name, _tar_chunks(stream, size)
     if count > max_entries:
         raise TooManyEntries(count)
 

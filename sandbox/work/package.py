@@ -8,6 +8,7 @@ import base64
 import hashlib
 import os
 import signal
+from collections.abc import Iterator
 from multiprocessing import parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,7 +17,7 @@ from threading import Thread
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from sandbox.work.archive import BrokenArchive, EntryReader, TooManyEntries, read_entries
+from sandbox.work.archive import BrokenArchive, TooManyEntries, read_entries
 from sandbox.work.checking import MAX_WITH_ATTACHMENT, KeyFields, Objection, check_document
 from sandbox.work.outcome import PackageJob, PackageVerdict, Verdict
 from sandbox.work.xsd import fa3_schema
@@ -51,22 +52,29 @@ def warm_up(check_schema: bool) -> None:
 
 
 def judge_package(job: PackageJob) -> PackageVerdict:
-    """Judge one package; writes the decrypted package to `job.package` and deletes the parts when done."""
+    """Judge one package. Its parts are deleted; the decrypted package stays only if it could be unpacked."""
+    try:
+        verdict = _judge(job)
+    finally:
+        for path, _, _ in job.parts:
+            path.unlink(missing_ok=True)
+    if verdict.code != 200:
+        job.package.unlink(missing_ok=True)
+    return verdict
+
+
+def _judge(job: PackageJob) -> PackageVerdict:
     try:
         _check_parts(job)
         _decrypt(job)
         documents = _judge_documents(job)
     except _Refused as refused:
-        job.package.unlink(missing_ok=True)
         return refused.verdict
     except BrokenArchive as broken:
         return PackageVerdict(430, (str(broken),))
     except TooManyEntries as many:
         detail = f"Liczba faktur w sesji: {many.count}, dozwolona liczba faktur: {job.max_invoices}."
         return PackageVerdict(420, (detail,))
-    finally:
-        for path, _, _ in job.parts:
-            path.unlink(missing_ok=True)
     if not documents:
         return PackageVerdict(440, ("Nie przesłano faktur",))
     return PackageVerdict(200, (), tuple(documents))
@@ -115,9 +123,9 @@ def _decrypt(job: PackageJob) -> None:
 
 def _judge_documents(job: PackageJob) -> list[Verdict]:
     verdicts = []
-    entries = read_entries(job.package, job.compression, job.max_invoices, MAX_WITH_ATTACHMENT)
-    for name, reader in entries:
-        content, digest, size = _read(reader)
+    entries = read_entries(job.package, job.compression, job.max_invoices)
+    for name, chunks in entries:
+        content, digest, size = _read(chunks)
         fields = KeyFields()
         code, details = 200, tuple[str, ...]()
         try:
@@ -140,12 +148,12 @@ def _judge_documents(job: PackageJob) -> list[Verdict]:
     return verdicts
 
 
-def _read(reader: EntryReader) -> tuple[bytes, str, int]:
-    """The first bytes (one more than any invoice may have at most), hash and size of the whole entry."""
+def _read(chunks: Iterator[bytes]) -> tuple[bytes, str, int]:
+    """The content (of an entry above every limit only its beginning), hash and size of the whole entry."""
     digest = hashlib.sha256()
     kept: list[bytes] = []
     size = 0
-    for chunk in reader.chunks():
+    for chunk in chunks:
         digest.update(chunk)
         if size <= MAX_WITH_ATTACHMENT:
             kept.append(chunk)
@@ -155,11 +163,11 @@ def _read(reader: EntryReader) -> tuple[bytes, str, int]:
 
 def read_document(package: Path, compression: str, name: str) -> bytes | None:
     """The content of one entry of a decrypted package, None when there is no such entry."""
-    for found, reader in read_entries(package, compression, 1 << 31, MAX_WITH_ATTACHMENT):
+    for found, chunks in read_entries(package, compression, 1 << 31):
         if found == name:
-            return b"".join(reader.chunks())
+            return b"".join(chunks)
         if compression == "TarGz":
-            for _ in reader.chunks():
+            for _ in chunks:
                 pass
     return None
 
