@@ -8,7 +8,8 @@ The way of a package through the sandbox:
     options, main        what can be set; the server
     app                  the table of endpoints and the ASGI application
     gate                 what happens before any endpoint: token, limits, permission; and how refusals look
-    login, signature     challenge, signed document or KSeF token -> access token
+    login, signature     challenge, then a signed document or a KSeF token (auth_request reads the former)
+    auth_sessions        status of a login, access and refresh tokens
     batch                open -> parts expected; close -> processing
     storage              PUT of encrypted parts and download of receipts by signed link
     processing           closed session -> work in the pool -> verdicts, receipt

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox import batch, control, ksef_tokens, login, reference_data, results, storage
+from sandbox import auth_sessions, batch, control, ksef_tokens, login, reference_data, results, storage
 from sandbox.clock import MovableClock
 from sandbox.gate import Endpoint, guarded
 from sandbox.options import SandboxOptions
@@ -18,6 +18,7 @@ from sandbox.wire import FaultyWire
 PREFIX = "/v2"
 ENDPOINTS: tuple[Endpoint, ...] = (
     *login.ENDPOINTS,
+    *auth_sessions.ENDPOINTS,
     *reference_data.ENDPOINTS,
     *ksef_tokens.ENDPOINTS,
     *batch.ENDPOINTS,

@@ -1,11 +1,9 @@
-"""Logging in: challenge, signed document or KSeF token, status, access and refresh tokens, sessions of login."""
+"""Logging in: the challenge, and the two ways to answer it, a signed document or a KSeF token."""
 
 import asyncio
 import base64
 import binascii
-import secrets
 from datetime import datetime, timedelta
-from typing import Any
 
 from cryptography import x509
 from pydantic import Field
@@ -19,33 +17,19 @@ from sandbox.auth_request import (
     check_address,
     read_auth_request,
 )
+from sandbox.auth_sessions import login_accepted, start_login
 from sandbox.clock import stamp
 from sandbox.gate import Body, Call, Endpoint, read_body, read_json
 from sandbox.ids import new_reference
-from sandbox.jwt import encode_token
-from sandbox.paging import page_of, page_size
-from sandbox.refusals import BadRequest, bad
+from sandbox.refusals import bad
 from sandbox.service import Sandbox
 from sandbox.signature import SignedRequest, verify_signed_request
-from sandbox.state import AuthOperation, Challenge, Identifier, KsefToken, Status
+from sandbox.state import Challenge, Identifier, KsefToken, Status
 
 CHALLENGE_LIFE = timedelta(minutes=10)
-AUTHENTICATION_TOKEN_LIFE = timedelta(minutes=45)
-REFRESH_TOKEN_LIFE = timedelta(days=7)
 
-_IN_PROGRESS = Status(100, "Uwierzytelnianie w toku")
 _SUCCESS = Status(200, "Uwierzytelnianie zakończone sukcesem")
 _NO_PERMISSIONS = Status(415, "Uwierzytelnianie zakończone niepowodzeniem", ("Brak przypisanych uprawnień",))
-_REVOKED = Status(
-    425,
-    "Uwierzytelnienie unieważnione",
-    ("Uwierzytelnienie i powiązane refresh tokeny zostały unieważnione przez użytkownika",),
-)
-_METHODS = {
-    "Token": ("Token", "token.ksef", "Token KSeF"),
-    "QualifiedSeal": ("XadesSignature", "xades.qualified-seal", "Pieczęć kwalifikowana"),
-    "QualifiedSignature": ("XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"),
-}
 
 
 # Challenge
@@ -95,7 +79,7 @@ async def xades_signature(call: Call) -> Response:
     outcome = _certificate_fault(signed.certificate, sandbox.clock.now(), verify_chain == "true")
     if outcome is None:
         outcome = _SUCCESS if permissions else _NO_PERMISSIONS
-    login = _start(
+    login = start_login(
         sandbox,
         wanted.context,
         subject,
@@ -105,7 +89,7 @@ async def xades_signature(call: Call) -> Response:
         allowed_ips=wanted.allowed_ips,
     )
     login.document_hash = signed.document_hash
-    return _accepted(sandbox, login)
+    return login_accepted(sandbox, login)
 
 
 def _verify(body: bytes, now: datetime) -> tuple[SignedRequest, AuthTokenRequest]:
@@ -173,7 +157,7 @@ async def ksef_token(call: Call) -> Response:
         detail = _token_fault(token, context, now) if token else "Nieprawidłowy token"
     if token is None or detail:
         description = "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu"
-        login = _start(
+        login = start_login(
             sandbox,
             context,
             context,
@@ -182,9 +166,9 @@ async def ksef_token(call: Call) -> Response:
             permissions=frozenset(),
             allowed_ips=allowed,
         )
-        return _accepted(sandbox, login)
+        return login_accepted(sandbox, login)
     token.last_use = now
-    login = _start(
+    login = start_login(
         sandbox,
         context,
         token.author,
@@ -194,7 +178,7 @@ async def ksef_token(call: Call) -> Response:
         allowed_ips=allowed,
     )
     login.token_reference = token.reference_number
-    return _accepted(sandbox, login)
+    return login_accepted(sandbox, login)
 
 
 def _context(wanted: _Context) -> Identifier:
@@ -254,193 +238,8 @@ def _token_fault(token: KsefToken, context: Identifier, now: datetime) -> str:
     return ""
 
 
-# Status and tokens
-
-
-def _start(
-    sandbox: Sandbox,
-    context: Identifier,
-    subject: Identifier,
-    *,
-    method: str,
-    outcome: Status,
-    permissions: frozenset[str],
-    allowed_ips: tuple[str, ...],
-) -> AuthOperation:
-    now = sandbox.clock.now()
-    login = AuthOperation(
-        reference_number=new_reference("AU", now.date()),
-        context=context,
-        subject=subject,
-        method=method,
-        started=now,
-        ready=now + timedelta(seconds=sandbox.options.auth_delay_seconds),
-        outcome=outcome,
-        permissions=permissions,
-        allowed_ips=allowed_ips,
-    )
-    sandbox.state.logins[login.reference_number] = login
-    return login
-
-
-def _accepted(sandbox: Sandbox, login: AuthOperation) -> Response:
-    token = _token(sandbox, login, "AuthenticationToken", login.started + AUTHENTICATION_TOKEN_LIFE)
-    body = {"referenceNumber": login.reference_number, "authenticationToken": token}
-    return JSONResponse(body, status_code=202)
-
-
-def _token(
-    sandbox: Sandbox, login: AuthOperation, kind: str, until: datetime, permissions: frozenset[str] | None = None
-) -> dict[str, str]:
-    now = sandbox.clock.now()
-    claims: dict[str, Any] = {
-        "typ": kind,
-        "jti": secrets.token_hex(8),
-        "arn": login.reference_number,
-        "cit": login.context.type,
-        "civ": login.context.value,
-        "aum": login.method,
-        "iat": int(now.timestamp()),
-        "exp": int(until.timestamp()),
-        "iss": "ksef-sandbox",
-    }
-    if permissions is not None:
-        claims["per"] = sorted(permissions)
-    return {"token": encode_token(claims, sandbox.keys.token_secret), "validUntil": stamp(until)}
-
-
-def _status(sandbox: Sandbox, login: AuthOperation) -> Status:
-    if login.revoked:
-        return _REVOKED
-    return login.outcome if sandbox.clock.now() >= login.ready else _IN_PROGRESS
-
-
-def _login_body(sandbox: Sandbox, login: AuthOperation) -> dict[str, Any]:
-    category, code, name = _METHODS[login.method]
-    body: dict[str, Any] = {
-        "startDate": stamp(login.started),
-        "authenticationMethod": login.method,
-        "authenticationMethodInfo": {"category": category, "code": code, "displayName": name},
-        "status": _status(sandbox, login).body(),
-        "isTokenRedeemed": login.redeemed,
-    }
-    if login.last_refresh is not None:
-        body["lastTokenRefreshDate"] = stamp(login.last_refresh)
-    if login.refresh_until is not None:
-        body["refreshTokenValidUntil"] = stamp(login.refresh_until)
-    return body
-
-
-async def login_status(call: Call) -> Response:
-    """GET /auth/{referenceNumber}."""
-    login = call.principal.login
-    if call.path("reference") != login.reference_number:
-        detail = f"Operacja uwierzytelniania o numerze referencyjnym {call.path('reference')} nie została znaleziona."
-        raise bad(21304, detail)
-    return JSONResponse(_login_body(call.sandbox, login))
-
-
-async def redeem(call: Call) -> Response:
-    """POST /auth/token/redeem: once."""
-    sandbox, login = call.sandbox, call.principal.login
-    _check_token_not_revoked(sandbox, login)
-    status = _status(sandbox, login)
-    if status.code != 200:
-        raise bad(21301, f"Status uwierzytelniania ({status.code}) nie pozwala na pobranie tokenów.")
-    if login.redeemed:
-        detail = f"Tokeny dla operacji uwierzytelniania {login.reference_number} zostały już pobrane."
-        raise bad(21301, detail)
-    login.redeemed = True
-    login.refresh_until = sandbox.clock.now() + REFRESH_TOKEN_LIFE
-    return JSONResponse(
-        {
-            "accessToken": _access_token(sandbox, login),
-            "refreshToken": _token(sandbox, login, "RefreshToken", login.refresh_until),
-        }
-    )
-
-
-async def refresh(call: Call) -> Response:
-    """POST /auth/token/refresh: as often as wanted, with the permissions of now."""
-    sandbox, login = call.sandbox, call.principal.login
-    _check_token_not_revoked(sandbox, login)
-    status = _status(sandbox, login)
-    if status.code != 200:
-        raise bad(21301, f"Status uwierzytelniania ({status.code}) nie pozwala na odświeżenie tokenu dostępowego.")
-    login.last_refresh = sandbox.clock.now()
-    return JSONResponse({"accessToken": _access_token(sandbox, login)})
-
-
-def _access_token(sandbox: Sandbox, login: AuthOperation) -> dict[str, str]:
-    if login.method != "Token":
-        login.permissions = sandbox.state.permissions_of(login.subject, login.context)
-    until = sandbox.clock.now() + timedelta(seconds=sandbox.options.access_token_seconds)
-    return _token(sandbox, login, "ContextToken", until, login.permissions)
-
-
-def _check_token_not_revoked(sandbox: Sandbox, login: AuthOperation) -> None:
-    token = sandbox.state.tokens.get(login.token_reference or "")
-    if token is not None and token.revoked:
-        raise bad(21301, "Token KSeF został unieważniony.")
-
-
-# Sessions of login
-
-
-async def list_logins(call: Call) -> Response:
-    """GET /auth/sessions: those whose refresh token still works, newest first."""
-    sandbox, mine = call.sandbox, call.principal.login
-    now = sandbox.clock.now()
-    active = [
-        login
-        for login in sandbox.state.logins.values()
-        if login.context == mine.context
-        and login.subject == mine.subject
-        and not login.revoked
-        and login.refresh_until is not None
-        and login.refresh_until > now
-    ]
-    active.sort(key=lambda login: login.started, reverse=True)
-    page, token = page_of(call, active, page_size(call, maximum=100), "logins")
-    items = [
-        {
-            **_login_body(sandbox, login),
-            "referenceNumber": login.reference_number,
-            "isCurrent": login is mine,
-        }
-        for login in page
-    ]
-    return JSONResponse({"continuationToken": token, "items": items} if token else {"items": items})
-
-
-async def revoke_current(call: Call) -> Response:
-    """DELETE /auth/sessions/current: the refresh token dies, access tokens live on."""
-    call.principal.login.revoked = True
-    return Response(status_code=204)
-
-
-async def revoke_login(call: Call) -> Response:
-    """DELETE /auth/sessions/{referenceNumber}."""
-    mine = call.principal.login
-    login = call.sandbox.state.logins.get(call.path("reference"))
-    if login is None or login.context != mine.context or login.subject != mine.subject:
-        raise _unknown_login(call)
-    login.revoked = True
-    return Response(status_code=204)
-
-
-def _unknown_login(call: Call) -> BadRequest:
-    return bad(21405, f"Sesja uwierzytelnienia {call.path('reference')} nie istnieje.")
-
-
 ENDPOINTS = (
     Endpoint("POST", "/auth/challenge", challenge, "anonymous", ()),
     Endpoint("POST", "/auth/xades-signature", xades_signature, "anonymous", ()),
     Endpoint("POST", "/auth/ksef-token", ksef_token, "anonymous", ()),
-    Endpoint("POST", "/auth/token/redeem", redeem, "anonymous", ("AuthenticationToken",)),
-    Endpoint("POST", "/auth/token/refresh", refresh, "anonymous", ("RefreshToken",)),
-    Endpoint("GET", "/auth/sessions", list_logins, "other"),
-    Endpoint("DELETE", "/auth/sessions/current", revoke_current, "other", ("ContextToken", "RefreshToken")),
-    Endpoint("DELETE", "/auth/sessions/{reference}", revoke_login, "other", ("ContextToken", "RefreshToken")),
-    Endpoint("GET", "/auth/{reference}", login_status, "anonymous", ("AuthenticationToken",)),
 )
