@@ -11,6 +11,7 @@ from app.cli.output import fields, megabytes, print_json, stdout_console, table
 from app.cli.service_client import ServiceClient, connect
 from app.cli.verdicts import Language, print_report
 from app.cli.waiting import counts_line
+from app.errors import NotFound
 
 _RECENT: Final = 10
 
@@ -72,7 +73,7 @@ def save_upo(what: str, output: Path, *, as_json: bool, url: str | None, api_key
             session = service.get(f"/v1/sessions/{_safe(what)}")
             pages = page_numbers(session)
             if not pages:
-                raise UsageProblem(f"{what} is {session['state']} and has no UPO yet")
+                raise NotFound(f"{what} is {session['state']} and has no UPO yet")
             written = [
                 _save(service, f"/v1/sessions/{what}/upo/{page}", page_path(output, page, of=len(pages)))
                 for page in pages

@@ -53,12 +53,8 @@ class Child:
         with httpx.Client(timeout=5, trust_env=False) as http:
             while time.monotonic() < deadline:
                 self.check()
-                try:
-                    if http.get(url).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    # Not listening yet.
-                    pass
+                if _answers(http, url):
+                    return
                 time.sleep(0.1)
         raise ChildFailed(f"{self.name} was not ready within {_READY_SECONDS:.0f} seconds: {self.last_words()}")
 
@@ -136,6 +132,13 @@ def drop_data(folder: Path) -> None:
         # Whoever leaves last stops the server.
         EmbeddedPostgres(folder).__enter__().close()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(http: httpx.Client, url: str) -> bool:
+    try:
+        return http.get(url).status_code == 200
+    except httpx.TransportError:
+        return False  # not listening yet
 
 
 def _is_kept(name: str) -> bool:

@@ -1,0 +1,79 @@
+"""The check on this machine."""
+
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from app.cli.exit_codes import OK, REFUSED, USAGE
+from app.clock import warsaw_day
+from benchmarks.bad_invoices import bad_invoices
+from benchmarks.invoices import generate_invoices, write_folder, write_ndjson, write_targz, write_zip
+from tests.app.cli.conftest import Ksefd
+
+NIP = "5265877635"
+TODAY = warsaw_day(datetime.now(UTC))
+
+
+def test_valid_invoices_are_valid_and_nothing_is_said_about_them(ksefd: Ksefd, tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", generate_invoices(5, seller_nip=NIP, issue_date=TODAY))
+    ran = ksefd("validate", str(tmp_path / "in"), "--nip", NIP, "--json")
+    assert ran.code == OK
+    assert (ran.json["checked"], ran.json["valid"], ran.json["invalid"]) == (5, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("a.zip", write_zip), ("a.tar.gz", write_targz), ("a.ndjson", write_ndjson)]
+)
+def test_archives_are_read_as_the_service_reads_them(ksefd: Ksefd, tmp_path: Path, name: str, write: object) -> None:
+    assert callable(write)
+    write(tmp_path / name, generate_invoices(4, seller_nip=NIP, issue_date=TODAY))
+    assert ksefd("validate", str(tmp_path / name), "--json").json["valid"] == 4
+
+
+def test_many_documents_go_through_several_processes_and_keep_their_order(ksefd: Ksefd, tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", generate_invoices(200, seller_nip=NIP, issue_date=TODAY, profile="small"))
+    bad = bad_invoices(NIP, TODAY)[:10]
+    write_folder(tmp_path / "in" / "zz", bad)
+    ran = ksefd("validate", str(tmp_path / "in"), "--nip", NIP, "--json", pool_workers="2")
+    assert ran.code == REFUSED
+    assert (ran.json["valid"], ran.json["invalid"]) == (200, 10)
+    assert [one["name"] for one in ran.json["documents"]] == [f"zz/{one.name}" for one in bad]
+
+
+def test_each_bad_invoice_is_named_with_its_rule(ksefd: Ksefd, tmp_path: Path) -> None:
+    bad = [one for one in bad_invoices(NIP, TODAY) if not one.name.startswith(("17", "18"))]
+    write_folder(tmp_path / "in", bad)
+    ran = ksefd("validate", str(tmp_path / "in"), "--nip", NIP, "--json")
+    found = {one["name"]: {finding["rule"] for finding in one["findings"]} for one in ran.json["documents"]}
+    assert [one.name for one in bad if one.rule not in found.get(one.name, set())] == []
+
+
+def test_without_a_nip_the_seller_may_be_anybody(ksefd: Ksefd, tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", generate_invoices(1, seller_nip=NIP, issue_date=TODAY, profile="small"))
+    assert ksefd("validate", str(tmp_path / "in")).code == OK
+    other = ksefd("validate", str(tmp_path / "in"), "--nip", "1111111111")
+    assert other.code == REFUSED
+    assert "seller-not-tenant" in other.out
+
+
+def test_messages_come_in_polish_when_asked_for(ksefd: Ksefd, tmp_path: Path) -> None:
+    (tmp_path / "empty.xml").write_bytes(b"")
+    assert "Dokument" in ksefd("validate", str(tmp_path / "empty.xml"), "--lang", "pl").out
+    assert "empty" in ksefd("validate", str(tmp_path / "empty.xml")).out
+
+
+def test_a_cut_archive_is_a_failed_check(ksefd: Ksefd, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.writestr("a.xml", "<a/>")
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:-30])
+    ran = ksefd("validate", str(tmp_path / "cut.zip"), "--json")
+    assert ran.code == REFUSED
+    assert len(ran.json["errors"]) == 1
+
+
+def test_a_wrong_nip_or_a_missing_file_is_wrong_usage(ksefd: Ksefd, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<a/>")
+    assert ksefd("validate", str(tmp_path / "a.xml"), "--nip", "12").code == USAGE
+    assert ksefd("validate", str(tmp_path / "none.xml")).code == USAGE
