@@ -19,7 +19,7 @@ from app.store.store import Store
 from app.store.webhooks import Endpoint
 from app.webhooks.addresses import AddressRules
 from app.webhooks.backoff import DISABLE_AFTER, MAX_ATTEMPTS, SCHEDULE
-from app.webhooks.delivery import Sender
+from app.webhooks.delivery import Attempt, Outcome, Sender
 from app.webhooks.network import open_pool
 from app.webhooks.signing import SigningSecret
 from tests.app.webhooks.receiver import Receiver, answer, running_receiver
@@ -31,6 +31,7 @@ from workers.webhooks import (
     DeliveryContext,
     deliver_event,
     rescue_deliveries,
+    settle_attempt,
 )
 
 RULES = AddressRules(allow_http=True, allow_private=True)
@@ -290,6 +291,32 @@ async def test_a_worker_that_dies_between_the_request_and_its_record_costs_a_lea
     assert row["state"] == "succeeded"
     assert [attempt["outcome"] for attempt in row["tries"]] == ["started", "delivered"]
     assert receiver.requests[0].headers["webhook-id"] == receiver.requests[1].headers["webhook-id"]
+
+
+async def test_an_attempt_that_is_recorded_after_its_lease_does_not_undo_the_next_one(
+    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
+) -> None:
+    await _endpoint(store, tenant, receiver.url(), clock)
+    (delivery,) = await _event(store, tenant, clock)
+    late = await store.webhooks.claim(delivery, due=clock(), lease=LEASE, now=clock())
+    assert late is not None
+    clock.move(LEASE)
+    await deliver_event(context, delivery)
+    jobs = await _jobs(store, delivery)
+    failed = settle_attempt(Attempt(Outcome.TIMEOUT, 130_000), late.attempt, jitter=0.5, now=clock())
+    await store.webhooks.settle(late, failed, given_up_before=clock() - DISABLE_AFTER, now=clock())
+    row = await _delivery(store, tenant, delivery)
+    assert row["state"] == "succeeded"
+    assert [attempt["outcome"] for attempt in row["tries"]] == ["timeout", "delivered"]
+    assert await _jobs(store, delivery) == jobs
+    # And while the next attempt is still under way:
+    (other,) = await _event(store, tenant, clock)
+    late = await store.webhooks.claim(other, due=clock(), lease=LEASE, now=clock())
+    clock.move(LEASE)
+    assert await store.webhooks.claim(other, due=clock(), lease=LEASE, now=clock()) is not None
+    assert late is not None
+    await store.webhooks.settle(late, failed, given_up_before=clock() - DISABLE_AFTER, now=clock())
+    assert (await _delivery(store, tenant, other))["next_attempt_at"] == clock() + LEASE
 
 
 async def test_a_delivery_that_lost_its_job_gets_a_new_one_once(
