@@ -1,23 +1,21 @@
 """The ASGI application: its parts, its start and its end."""
 
-import importlib
-import importlib.util
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from app import __version__, metrics
-from app.api import account, health, invoices, sessions, uploads
+from app.api import account, events, health, invoices, sessions, uploads, webhooks
 from app.api.authentication import Authenticator
 from app.api.checking import CheckingProcess
 from app.api.gauges import DatabaseGauges
-from app.api.middleware import RequestContext
+from app.api.middleware import RequestContext, SmallBodies
 from app.api.problems import ProblemDocument, answer_error, answer_http, answer_invalid
 from app.api.receiving import Receiver
 from app.api.singles import SinglesGrouping
@@ -71,6 +69,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    # The last one added is the outermost.
+    app.add_middleware(SmallBodies, except_paths=frozenset({"/v1/uploads", "/v1/invoices", "/v1/validate"}))
     app.add_middleware(RequestContext)
     app.add_exception_handler(DispatchError, answer_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
@@ -80,7 +80,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         invoices.router,
         sessions.router,
         account.router,
-        *_webhook_routers(),
+        webhooks.router,
+        events.router,
         health.router,
     ):
         app.include_router(router)
@@ -124,11 +125,3 @@ def _add_invalid_request(responses: dict[str, Any]) -> None:
         responses["400"] = {"description": text, "content": {"application/problem+json": schema}}
     elif "`invalid-request`" not in known["description"]:
         known["description"] = f"{known['description']}; {text}"
-
-
-def _webhook_routers() -> list[APIRouter]:
-    return [
-        importlib.import_module(name).router
-        for name in ("app.api.webhooks", "app.api.events")
-        if importlib.util.find_spec(name) is not None
-    ]

@@ -6,11 +6,15 @@ from typing import Any, Final
 from uuid import uuid4
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import answer_unexpected
 from app.logs import get_logger
+
+MAX_SMALL_BODY_BYTES: Final = 65_536
+"""A webhook with all its fields takes a few hundred bytes."""
 
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:/+=-]{1,100}$")
 # Somebody asks these every few seconds; they are worth a line only when they fail.
@@ -66,6 +70,32 @@ class RequestContext:
                         tenant=known.get("tenant"),
                         code=known.get("code"),
                     )
+
+
+class SmallBodies:
+    """Ends requests whose body is larger than any that is read whole; endpoints that stream have bounds of their own."""
+
+    def __init__(self, app: ASGIApp, *, except_paths: frozenset[str]) -> None:
+        self._app = app
+        self._except_paths = except_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"] in self._except_paths:
+            await self._app(scope, receive, send)
+            return
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_SMALL_BODY_BYTES:
+                # FastAPI lets this kind of error through while it reads a body; `problems` words it.
+                raise HTTPException(413, f"the body is larger than {MAX_SMALL_BODY_BYTES} bytes")
+            return message
+
+        await self._app(scope, counted, send)
 
 
 def _request_id(scope: Scope) -> str:

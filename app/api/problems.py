@@ -24,6 +24,7 @@ from app.errors import DispatchError, NotFound, RequestError, TryLater
 from app.logs import get_logger
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
 from app.store.database import DatabaseUnavailable
+from app.webhooks.addresses import InvalidWebhookUrl
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -48,6 +49,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     errors.IdempotencyKeyReused,
     errors.InvalidInvoice,
     errors.UnreadableUpload,
+    InvalidWebhookUrl,
     errors.TryLater,
     api_errors.Busy,
     api_errors.SpoolFull,

@@ -26,7 +26,7 @@ from app.store.tenants import Tenant
 
 FORM_CODE: Final = "FA (3)"
 
-LINGER_SECONDS: Final = 0.004
+LINGER_SECONDS: Final = 0.008
 """How long the first post of a group waits for others. A sync of a disk takes about as long."""
 
 GROUP_INVOICES: Final = 500
@@ -36,7 +36,7 @@ GROUP_BYTES: Final = 8_000_000
 WAITING_BYTES: Final = 64_000_000
 """Bytes of single posts that this process holds in memory at most; beyond, posts are asked to come later."""
 
-CONCURRENT_GROUPS: Final = 4
+CONCURRENT_GROUPS: Final = 2
 DEADLINE_SECONDS: Final = 20.0
 COMMIT_SECONDS: Final = 15.0
 

@@ -103,7 +103,7 @@ async def blobs_of(store: Store, prefix: str) -> set[str]:
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what another process or thread does, with a deadline."""
     with anyio.fail_after(10):
-        while not await condition():  # noqa: ASYNC110 - the other side cannot set an event of ours
+        while not await condition():
             await anyio.sleep(0.02)
 
 

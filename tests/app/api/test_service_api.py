@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 import re
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -174,6 +175,17 @@ async def test_a_request_head_without_end_is_cut_off(running_api: str) -> None:
     await stream.aclose()
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_that_would_be_read_whole_is_small(alpha: Caller, chunked: bool) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 65_536
+
+    content = pieces() if chunked else b" " * 2_000_000
+    answer = await alpha.http.post("/v1/webhooks", content=content, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "body-too-large")
+
+
 async def test_no_log_line_carries_a_key(alpha: Caller, capfd: pytest.CaptureFixture[str]) -> None:
     await alpha.http.get("/v1/me?key=visible")
     await alpha.http.get("/v1/nothing")
@@ -187,13 +199,13 @@ def test_a_cursor_is_read_back() -> None:
 
 
 def test_every_error_class_that_a_client_can_meet_is_listed_once() -> None:
-    for package in ("app.api", "app.store"):
+    for package in ("app.api", "app.store", "app.webhooks"):
         for module in pkgutil.iter_modules(import_module(package).__path__, f"{package}."):
             import_module(module.name)
     known = {
         kind
         for kind in _descendants(DispatchError)
-        if kind.__module__.startswith(("app.errors", "app.api", "app.store"))
+        if kind.__module__.startswith(("app.errors", "app.api", "app.store", "app.webhooks"))
     }
     told = {kind for kind in known if issubclass(kind, RequestError | TryLater)}
     assert told <= set(PROBLEMS), told - set(PROBLEMS)
@@ -213,7 +225,7 @@ def test_codes_of_problems_never_change() -> None:
         ("unauthorized", 401), ("forbidden", 403), ("not-found", 404), ("xml-not-kept", 404), ("upo-not-available", 404),
         ("qr-not-available", 404), ("method-not-allowed", 405), ("not-acceptable", 406), ("body-too-slow", 408),
         ("conflict", 409), ("body-too-large", 413), ("unsupported-content-type", 415), ("idempotency-key-reused", 422),
-        ("invalid-invoice", 422), ("unreadable-upload", 422), ("internal", 500), ("blob-missing", 500), ("try-later", 503),
+        ("invalid-invoice", 422), ("unreadable-upload", 422), ("invalid-webhook-url", 422), ("internal", 500), ("blob-missing", 500), ("try-later", 503),
         ("busy", 503), ("spool-full", 503), ("not-ready", 503), ("database-unavailable", 503),
         ("blob-store-unavailable", 503),
     }  # fmt: skip
