@@ -63,10 +63,16 @@ def run_demo(*, count: int, bad: int, keep: Path | None, as_json: bool) -> None:
         print_json(report | {"ok": not failed, "checks": [asdict(check) for check in checks]})
     else:
         console = stdout_console()
-        print_results(console, report, checks, verdicts.refusals)
+        print_results(console, report, verdicts.refusals)
         print_story(console, story)
         print_checks(console, checks)
-        console.print(f"UPOs and logs are in {place.out}/", style="dim", markup=False)
+        for path in report["upo"]:
+            console.print(f"UPO: {path}", markup=False, soft_wrap=True)
+        console.print(f"The logs of service and stand-in are in {place.out}/", style="dim", markup=False)
+        if keep:
+            console.print(
+                f"Look around: KSEFD_DATA_DIR={place.data} ksefd serve", style="dim", markup=False, soft_wrap=True
+            )
     if failed:
         raise typer.Exit(REFUSED)
 

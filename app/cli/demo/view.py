@@ -70,10 +70,8 @@ class ProgressView:
         self._progress.update(self._tasks[name], completed=done, note=note)
 
 
-def print_results(
-    console: Console, report: dict[str, Any], checks: Sequence[Check], refusals: Sequence[Refusal]
-) -> None:
-    """Print verdicts, timings, the refused invoices and the checks."""
+def print_results(console: Console, report: dict[str, Any], refusals: Sequence[Refusal]) -> None:
+    """Print verdicts, timings, the webhooks seen and the refused invoices."""
     counts: dict[str, int] = report["counts"]
     console.print(table(("Verdict", "Invoices"), [(state, f"{n:,}") for state, n in counts.items()], title="Verdicts"))
     seconds: dict[str, float | None] = report["seconds"]
@@ -82,6 +80,10 @@ def print_results(
         (name, f"{taken:.1f} s", f"{rate / taken:,.0f} invoices a second") for name, taken in seconds.items() if taken
     ]
     console.print(table(("From the first byte until", "Taken", "Rate"), rows, title="Timings"))
+    webhooks: dict[str, Any] = report["webhooks"]
+    events = [(name, f"{n:,}") for name, n in sorted(webhooks["events"].items())]
+    title = f"Webhooks: {webhooks['verified']} deliveries verified, {webhooks['refused']} refused"
+    console.print(table(("Event", "Seen"), events, title=title))
     if refusals:
         rows_refused = [(one.name, one.why, one.expected, one.message) for one in refusals]
         console.print(table(("Bad invoice", "It", "Rule", "What the service says"), rows_refused, title="Refused"))
