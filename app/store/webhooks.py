@@ -336,7 +336,10 @@ class WebhookStore:
                     "reason": settled.reason,
                 },
             )
-            if await cursor.fetchone() is not None and settled.next_attempt_at is not None:
+            if await cursor.fetchone() is None:
+                # The lease ran out and another attempt was claimed: that one speaks for the delivery and the endpoint.
+                return None
+            if settled.next_attempt_at is not None:
                 await self._defer(connection, claim.delivery_id, at=settled.next_attempt_at)
             if settled.succeeded:
                 await connection.execute(_SQL["endpoint_recovered"], {"id": claim.endpoint_id})

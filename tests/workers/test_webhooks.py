@@ -309,6 +309,8 @@ async def test_an_attempt_that_is_recorded_after_its_lease_does_not_undo_the_nex
     assert row["state"] == "succeeded"
     assert [attempt["outcome"] for attempt in row["tries"]] == ["timeout", "delivered"]
     assert await _jobs(store, delivery) == jobs
+    (endpoint,) = await store.webhooks.endpoints(tenant)
+    assert endpoint.failing_since is None
     # And while the next attempt is still under way:
     (other,) = await _event(store, tenant, clock)
     late = await store.webhooks.claim(other, due=clock(), lease=LEASE, now=clock())
