@@ -13,7 +13,7 @@ from app.errors import NotFound
 CHUNK_CAPACITY: Final = 1 << 16
 """Invoices that one chunk id leaves room for: its lowest 16 bits are zero."""
 
-_PUBLIC = re.compile(r"^([a-z]{2,4})_([0-9a-f]{32})$")
+_PUBLIC = re.compile(r"([a-z]{2,4})_([0-9a-f]{32})")
 
 
 def time_ordered_id(now_ms: int, randomness: bytes) -> UUID:
@@ -46,7 +46,7 @@ def public_id(prefix: str, value: UUID) -> str:
 
 def parse_public_id(prefix: str, text: str) -> UUID:
     """Read an id that a user gave. Raises NotFound when it cannot be one: nothing has such an id."""
-    match = _PUBLIC.match(text)
+    match = _PUBLIC.fullmatch(text)
     if match is None or match.group(1) != prefix:
         raise NotFound(f"there is no {text[:64]!r}: ids of this kind start with '{prefix}_' and have 32 hex digits")
     return UUID(hex=match.group(2))
@@ -59,5 +59,5 @@ def entry_name(value: UUID) -> str:
 
 def invoice_of_entry(name: str) -> UUID | None:
     """Read the invoice id back from an entry name, None when the name is not one of ours."""
-    match = _PUBLIC.match(name.removesuffix(".xml"))
+    match = _PUBLIC.fullmatch(name.removesuffix(".xml"))
     return UUID(hex=match.group(2)) if match and match.group(1) == "inv" else None
