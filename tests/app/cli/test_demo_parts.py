@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,6 +14,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from hypothesis import given
@@ -27,6 +27,7 @@ from app.cli.demo.processes import ChildFailed, clean_environment, free_port, ru
 from app.cli.demo.receiver import Receiver, listening
 from app.domain.ksef_number import make_ksef_number
 from app.fa3.nip import is_nip
+from tests.support.waiting import poll
 
 TODAY = date(2026, 11, 22)
 SECRET = "whsec_" + b64encode(b"0" * 32).decode()
@@ -232,11 +233,12 @@ def test_a_demo_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> No
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("ksefd-demo-*/postgres/postmaster.pid")):
-        assert time.monotonic() < deadline
+
+    async def has_a_database() -> bool:
         assert process.poll() is None
-        time.sleep(0.05)
+        return bool(list(tmp_path.glob("ksefd-demo-*/postgres/postmaster.pid")))
+
+    anyio.run(poll, has_a_database)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 130
     assert not list(tmp_path.glob("ksefd-demo-*"))
