@@ -10,7 +10,8 @@ from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
 from app.store.database import DatabaseUnavailable
 from app.store.embedded import EmbeddedPostgres
-from app.store.migrate import migrate, newest_revision
+from app.store.health import store_faults
+from app.store.migrate import migrate
 from app.store.store import Store, open_store
 
 
@@ -73,11 +74,6 @@ def settings_with_database() -> Settings:
 
 
 async def _refuse_other_revision(store: Store) -> None:
-    wanted = newest_revision()
-    made = await store.database.fetch_one("SELECT to_regclass('alembic_version') IS NOT NULL AS is_there")
-    row = (
-        await store.database.fetch_one("SELECT version_num FROM alembic_version") if made and made["is_there"] else None
-    )
-    found = row["version_num"] if row else "none"
-    if found != wanted:
-        raise ConfigurationError(f"the database schema is at revision {found}, needed is {wanted}: run `ksefd migrate`")
+    for part, reason in await store_faults(store):
+        if part == "migrations":
+            raise ConfigurationError(f"KSEFD_DATABASE_URL: {reason}")

@@ -234,9 +234,12 @@ def test_a_demo_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> No
         stderr=subprocess.DEVNULL,
     )
 
+    def pid_files() -> list[Path]:
+        return list(tmp_path.glob("ksefd-demo-*/postgres/postmaster.pid"))
+
     async def has_a_database() -> bool:
         assert process.poll() is None
-        return bool(list(tmp_path.glob("ksefd-demo-*/postgres/postmaster.pid")))
+        return bool(pid_files())
 
     anyio.run(poll, has_a_database)
     process.send_signal(signal.SIGTERM)
