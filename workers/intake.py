@@ -127,12 +127,15 @@ async def _feed(
     unreadable: list[UnreadableUpload],
 ) -> None:
     chunks = _chunks(entries, unreadable)
+    made_at = 0
     async with send, anyio.create_task_group() as tasks:
         while (chunk := await anyio.to_thread.run_sync(next, chunks, None)) is not None:
+            # Never two in the same millisecond: the order of the ids is the order of the upload.
+            made_at = max(made_at + 1, int(context.clock().timestamp() * 1000))
             pending = _Pending(
                 first_entry=chunk[0].index,
                 entries=chunk,
-                id=chunk_id(int(context.clock().timestamp() * 1000), secrets.token_bytes(10)),
+                id=chunk_id(made_at, secrets.token_bytes(10)),
                 done=anyio.Event(),
             )
             tasks.start_soon(_check, context, upload, tenant, pending)

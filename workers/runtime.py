@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -20,6 +19,7 @@ from app.logs import configure_logging
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.store import Store, open_store
+from app.supervised import supervisor_gone
 from workers.context import KsefClients, WorkerContext
 from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
 from workers.pool import CheckPool
@@ -112,7 +112,7 @@ async def _work(store: Store) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     watcher = asyncio.ensure_future(stop.wait())
-    parent = asyncio.ensure_future(_parent_gone())
+    parent = asyncio.ensure_future(supervisor_gone())
     try:
         # A crew that ends by itself has lost the database: the process ends and is started again.
         await asyncio.wait([*crews, watcher, parent], return_when=asyncio.FIRST_COMPLETED)
@@ -125,16 +125,6 @@ async def _work(store: Store) -> int:
         log.error("worker crew failed", error=repr(error))
     log.info("worker stopped", asked=stop.is_set())
     return 0 if stop.is_set() and not broken else 1
-
-
-async def _parent_gone() -> None:
-    """Return when the supervisor that started us is gone; never when nobody supervises us."""
-    if os.environ.get("KSEFD_SUPERVISED") != "1":
-        await asyncio.Event().wait()
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    # The supervisor holds the other end and never writes; the end of the stream is its end.
-    await reader.read()
 
 
 def _count_request(record: RequestRecord) -> None:

@@ -7,12 +7,15 @@ the server running for ever.
 
 import fcntl
 import os
+import shutil
 import subprocess
 import time
 import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+import psutil
 
 from app.errors import ConfigurationError
 
@@ -60,7 +63,6 @@ class EmbeddedPostgres:
     def __enter__(self) -> Self:
         """Start the server, or find the running one."""
         self._root.mkdir(parents=True, exist_ok=True)
-        self._pgdata.mkdir(mode=0o700, exist_ok=True)
         self._lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
         # Waits while another process decides whether to stop the server.
         fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
@@ -96,8 +98,11 @@ class EmbeddedPostgres:
 
     def is_running(self) -> bool:
         """Tell whether the server's process is there."""
-        info = PostmasterInfo.read_from_pgdata(self._pgdata)
-        return info is not None and bool(info.is_running())
+        try:
+            info = PostmasterInfo.read_from_pgdata(self._pgdata)
+        except (AssertionError, ValueError):
+            return False
+        return info is not None and info.process is not None and _is_postgres(info.process)
 
     def start(self) -> None:
         """Start the server unless it runs; after a crash it recovers first. Raises ConfigurationError after two minutes."""
@@ -108,8 +113,9 @@ class EmbeddedPostgres:
         while True:
             try:
                 with server._lock:
+                    self._make_cluster()
+                    self._forget_dead_server()
                     server.ensure_pgdata_inited()
-                    self._write_config()
                     server.ensure_postgres_running()
             except (subprocess.SubprocessError, AssertionError, ValueError) as error:
                 # Still replaying its log, or its pid file is half written: ask again.
@@ -123,6 +129,26 @@ class EmbeddedPostgres:
                 self._server = server
                 return
 
+    def _make_cluster(self) -> None:
+        """Make the server's files beside their place and move them there whole: a kill leaves no half-made cluster."""
+        if not (self._pgdata / "PG_VERSION").exists():
+            making = self._root / "postgres.making"
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir(mode=0o700)
+            PostgresServer(making, cleanup_mode=None).ensure_pgdata_inited()
+            making.rename(self._pgdata)
+        self._write_config()
+
+    def _forget_dead_server(self) -> None:
+        """Remove the pid file of a server that is gone: its number may belong to another program by now."""
+        pid_file = self._pgdata / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split(maxsplit=1)[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return
+        if pid < 0 or not psutil.pid_exists(pid) or not _is_postgres(psutil.Process(pid)):
+            pid_file.unlink(missing_ok=True)
+
     def _write_config(self) -> None:
         (self._pgdata / _CONFIG_NAME).write_text(_CONFIG)
         (self._pgdata / _CONFIG_NAME).chmod(0o644)
@@ -131,3 +157,10 @@ class EmbeddedPostgres:
         text = main.read_text()
         if include not in text:
             main.write_text(f"{text.rstrip()}\n{include}\n")
+
+
+def _is_postgres(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+    except psutil.NoSuchProcess:
+        return False

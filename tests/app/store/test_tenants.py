@@ -36,7 +36,9 @@ async def test_a_revoked_key_is_refused_like_an_unknown_one(store: Store) -> Non
     assert revoked.value.detail == unknown.value.detail
 
 
-@pytest.mark.parametrize("key", ["", "x", "ksefd_", "ksefd_zz_y", "other_" + "0" * 32 + "_x", "ksefd_" + "z" * 32 + "_x"])
+@pytest.mark.parametrize(
+    "key", ["", "x", "ksefd_", "ksefd_zz_y", "other_" + "0" * 32 + "_x", "ksefd_" + "z" * 32 + "_x"]
+)
 async def test_a_malformed_key_is_refused(store: Store, key: str) -> None:
     with pytest.raises(Unauthorized):
         await store.tenants.authenticate(key, now=NOW)
