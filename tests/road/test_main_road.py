@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,10 +96,12 @@ def test_the_form_of_the_body_does_not_change_a_verdict(calm_service: ServiceHan
         assert done["state"] == "completed", done
         rows = client.results(upload["id"])
         assert len(accepted_by_ksef(sandbox, client.nip)) == len(documents)
-        seen.append(
-            sorted(
-                (row["name"], row["state"], tuple(finding["rule"] for finding in row["findings"])) for row in rows
-            )
-        )
+        seen.append([_verdict(row) for row in rows])
         assert sum(row["state"] == "duplicate" for row in rows) == 1
     assert seen[0] == seen[1] == seen[2] == seen[3]
+
+
+def _verdict(row: dict[str, Any]) -> tuple[str, str, list[str]]:
+    rules = [finding["rule"] for finding in row["findings"]]
+    # A line too long to be held is known by its place only.
+    return "" if "entry-too-large" in rules else row["name"], row["state"], rules

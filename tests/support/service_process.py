@@ -24,7 +24,7 @@ from tests.support.sandbox_process import SandboxHandle
 _ROOT = Path(__file__).resolve().parents[2]
 _READY_SECONDS = 90.0
 _STOP_SECONDS = 40.0
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.1
 
 Name = Literal["supervisor", "api", "worker", "pool", "postgres"]
 
