@@ -32,7 +32,7 @@ def explain_other_form(root: etree._Element, found: InvoiceElements) -> Finding:
     """Return the one finding for a document of another form."""
     namespace = root.tag.rpartition("}")[0][1:]
     announced = found.form_code.get("kodSystemowy", "") if found.form_code is not None else ""
-    name = _OTHER_FORMS.get(namespace) or announced
+    name = _OTHER_FORMS.get(namespace) or ("" if announced == FORM_CODE else announced)
     if name and namespace != FA3_NAMESPACE:
         shown = f"{name[:40]}"
     elif namespace:

@@ -7,9 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from psycopg.rows import DictRow
-
-from app.store.database import Connection, Database, queries
+from app.store.database import Connection, queries
 from app.store.jobs import JobQueue, Task
 
 _SQL: Final = queries("events")
@@ -89,16 +87,3 @@ class Outbox:
         cursor = await connection.execute(_SQL["add_deliveries"], {"sequences": sequences, "now": now})
         for row in await cursor.fetchall():
             await self._jobs.defer(Task.DELIVER_EVENT, connection=connection, delivery_id=str(row["id"]))
-
-
-class EventStore:
-    """Reads events for whoever pulls them."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def page(self, tenant_id: int, *, after: int, limit: int) -> list[DictRow]:
-        """Give a tenant's events after a sequence number, oldest first: sequence, id, type, created_at, data."""
-        return await self._database.fetch_all(
-            _SQL["list_events"], {"tenant_id": tenant_id, "after": after, "limit": limit}
-        )

@@ -9,7 +9,7 @@ from app.settings import Settings
 from app.store.blobs import BlobStore
 from app.store.chunks import ChunkStore
 from app.store.database import Database
-from app.store.events import EventStore, Outbox
+from app.store.events import Outbox
 from app.store.invoices import InvoiceStore
 from app.store.jobs import JobQueue
 from app.store.secrets import SecretBox, load_or_make_master_key
@@ -33,7 +33,6 @@ class Store:
     chunks: ChunkStore
     invoices: InvoiceStore
     sessions: SessionStore
-    events: EventStore
     webhooks: WebhookStore
 
 
@@ -64,7 +63,6 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             chunks=ChunkStore(database, jobs, uploads),
             invoices=InvoiceStore(database),
             sessions=SessionStore(database, uploads, box),
-            events=EventStore(database),
             webhooks=WebhookStore(database, jobs, box),
         )
     finally:

@@ -30,9 +30,3 @@ JOIN webhook_endpoints w ON w.tenant_id = e.tenant_id AND w.deleted_at IS NULL A
 WHERE e.sequence = ANY(%(sequences)s)
 ORDER BY e.sequence
 RETURNING id
-
--- name: list_events
--- Oldest first, from a cursor, for whoever missed some; leans on events_by_tenant.
-SELECT sequence, id, type, created_at, data FROM events
-WHERE tenant_id = %(tenant_id)s AND sequence > %(after)s
-ORDER BY sequence LIMIT %(limit)s
