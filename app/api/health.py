@@ -1,9 +1,12 @@
 """`/livez`, `/readyz`, `/metrics` and the page of problems: for machines that watch, without an API key."""
 
+import contextlib
 from typing import Any
 
+import anyio.to_thread
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
+from prometheus_client.registry import Collector
 
 from app import __version__, metrics
 from app.api.dependencies import CurrentState
@@ -41,11 +44,12 @@ async def readyz(state: CurrentState) -> dict[str, Any]:
 )
 async def show_metrics(state: CurrentState) -> Response:
     """Give the metrics of all processes of this machine. Without the database, the gauges that come from it are missing."""
-    try:
+    more: tuple[Collector, ...] = ()
+    with contextlib.suppress(TryLater):
         more = (await state.gauges.collect(),)
-    except TryLater:
-        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
-    return Response(metrics.exposition(*more), media_type=metrics.CONTENT_TYPE)
+    # Reads the files of all processes, so it is not for the event loop.
+    page = await anyio.to_thread.run_sync(metrics.exposition, *more)
+    return Response(page, media_type=metrics.CONTENT_TYPE)
 
 
 @router.get("/docs/problems", response_class=HTMLResponse, include_in_schema=False)

@@ -31,6 +31,7 @@ from app.api.problems import declare, gives
 from app.api.qr import QR_MEDIA_TYPES, qr_image, verification_link
 from app.api.receiving import small_body
 from app.api.state import ApiState
+from app.api.streaming import stream_answer
 from app.clock import warsaw_day
 from app.domain.findings import Finding, has_errors
 from app.domain.ids import parse_public_id, public_id
@@ -47,12 +48,13 @@ from app.errors import (
     UnsupportedContentType,
 )
 from app.fa3.checker import CheckContext
-from app.metrics import STAGE_SECONDS, UPLOAD_BYTES
+from app.metrics import STAGE_SECONDS, UPLOAD_BYTES, VALIDATION_FINDINGS
 from app.package.entries import decompress
 from app.package.errors import MalformedEntry
 from app.reading.kinds import BodyKind, body_kind
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
 from app.store.invoices import FIRST, InvoiceFilter
+from app.store.store import Store
 from app.store.tenants import Tenant
 
 router = APIRouter(prefix="/v1", tags=["invoices"])
@@ -103,6 +105,8 @@ async def create_invoice(
         if strict:
             findings = await _check(state, tenant, document)
             if has_errors(findings):
+                for finding in findings:
+                    VALIDATION_FINDINGS.labels(rule=finding.rule).inc()
                 raise InvalidInvoice(
                     "the invoice breaks at least one rule; it was not stored",
                     errors=[finding.as_dict() for finding in findings],
@@ -211,7 +215,7 @@ async def get_upo_of_invoice(invoice_id: str, store: CurrentStore, tenant: Curre
         raise UpoNotAvailable(f"the invoice is {row['state']}; a UPO exists once KSeF has accepted it")
     for page in await store.sessions.upo_pages(row["session_id"]):
         if page["page"] == row["upo_page"]:
-            return upo_answer(store.blobs.stream(page["blob_key"]), page)
+            return await upo_answer(store, page)
     raise UpoNotAvailable("the page of the UPO with this invoice has not been fetched yet")
 
 
@@ -236,11 +240,11 @@ async def get_qr(
     return Response(image, media_type=form, headers={"Vary": "Accept", "X-QR-Label": label})
 
 
-def upo_answer(content: Any, page: Mapping[str, Any]) -> Response:
+async def upo_answer(store: Store, page: Mapping[str, Any]) -> Response:
     """Answer with the stored bytes of a UPO page."""
     name = f"upo_{page['upo_reference_number']}.xml"
-    return StreamingResponse(
-        content,
+    return await stream_answer(
+        store.blobs.stream(page["blob_key"]),
         media_type="application/xml",
         headers={"Content-Length": str(page["bytes"]), "Content-Disposition": f'attachment; filename="{name}"'},
     )

@@ -62,7 +62,7 @@ async def get_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -
     if not pages:
         raise UpoNotAvailable(f"the session is {session.state.value}; its UPO exists once KSeF has processed it")
     if len(pages) == 1:
-        return upo_answer(store.blobs.stream(pages[0]["blob_key"]), pages[0])
+        return await upo_answer(store, pages[0])
     return {"items": session_document(session, parts=0, upo_pages=pages)["upo"]}
 
 
@@ -79,7 +79,7 @@ async def get_upo_page(
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
     for found in await store.sessions.upo_pages(session.id):
         if found["page"] == page:
-            return upo_answer(store.blobs.stream(found["blob_key"]), found)
+            return await upo_answer(store, found)
     raise UpoNotAvailable(f"the session is {session.state.value} and its UPO has no page {page}")
 
 

@@ -18,6 +18,7 @@ from app.api.errors import BadCursor, BodyTooSlow, Busy, EmptyBody, NotAcceptabl
 from app.api.negotiation import choose
 from app.api.paging import Cursor, Limit, one_page, read_cursor
 from app.api.problems import declare, gives
+from app.api.streaming import stream_answer
 from app.domain.ids import parse_public_id, time_ordered_id
 from app.domain.states import InvoiceState
 from app.errors import (
@@ -168,7 +169,7 @@ async def stream_results(
     wanted = InvoiceFilter(upload_id=upload.id, states=[item.value for item in state] if state else None)
     pages = store.invoices.stream(tenant.id, wanted)
     suffix = "csv" if form == CSV else "ndjson"
-    return StreamingResponse(
+    return await stream_answer(
         _csv_lines(pages) if form == CSV else _json_lines(pages),
         media_type=f"{CSV}; charset=utf-8; header=present" if form == CSV else NDJSON,
         headers={"Content-Disposition": f'attachment; filename="{upload.public_id}.{suffix}"', "Vary": "Accept"},
@@ -189,9 +190,12 @@ async def _json_lines(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterat
 
 async def _csv_lines(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
     # RFC 4180: CRLF ends, quotes where needed, columns named in the first line.
-    yield _csv([CSV_COLUMNS])
+    head = [CSV_COLUMNS]
     async for rows in _slices(pages):
-        yield _csv([_csv_row(row) for row in rows])
+        yield _csv([*head, *(_csv_row(row) for row in rows)])
+        head = []
+    if head:
+        yield _csv(head)
 
 
 async def _slices(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[list[dict[str, Any]]]:
