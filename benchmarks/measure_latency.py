@@ -1,0 +1,138 @@
+"""How long a single post waits for its 202, at a steady rate: alone, and while a large upload is being read."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Final
+
+import anyio
+import httpx
+
+from benchmarks.invoices import GeneratedInvoice
+from benchmarks.measure import Figure, Goal, MeasurementFailed, Say, Scale, Yardstick, percentile
+from benchmarks.measure_cargo import TarBody, many_invoices, up_to_bytes
+from benchmarks.measure_service import Service, counts_of, nobody_at_ksef, running_service, send, wait_for
+
+_GOAL_MS: Final = 50
+_CONNECTIONS: Final = 64
+"""Requests under way at the same time at most. A request that finds none free waits, and that wait counts."""
+_LIVEZ_RATE: Final = 20
+_WARM_POSTS: Final = 20
+_SYNCS: Final = 100
+
+
+def measure_latency(scale: Scale, say: Say) -> list[Figure]:
+    """Measure from the moment at which a request was due, so that a service that stalls is charged for all who wait."""
+    posts = int(scale.rate * scale.seconds)
+    say("latency: making invoices")
+    source = many_invoices(seed=21)
+    singles = [one.xml for one in islice(source, 2 * posts + _WARM_POSTS)]
+    with running_service(nobody_at_ksef()) as service:
+        sync = _sync_p99(service.data)
+        anyio.run(_paced, service, singles[: _WARM_POSTS], scale.rate, 0)
+        say(f"latency: {scale.rate} posts a second for {scale.seconds:g} s")
+        alone, _ = anyio.run(_paced, service, singles[_WARM_POSTS : _WARM_POSTS + posts], scale.rate, 0)
+        _wait_until_idle(service)
+        say(f"latency: the same while {scale.upload_bytes / 1e6:.0f} MB are being read")
+        busy, livez, still_read = _while_reading(service, source, singles[_WARM_POSTS + posts :], scale)
+    of_disk = Yardstick("write + fsync of 4 KB there, p99", 1000 * sync, "ms")
+    note = "" if still_read else "the upload was read before the last post"
+    return [
+        _figure(f"POST /v1/invoices, {scale.rate}/s for {scale.seconds:g} s, p99", alone, of_disk, ""),
+        _figure("the same while a large upload is read, p99", busy, _p99_of("alone", alone), note),
+        _figure("GET /livez meanwhile, p99", livez, _p99_of("POST meanwhile", busy), note),
+    ]
+
+
+def _figure(what: str, latencies: Sequence[float], yardstick: Yardstick, note: str) -> Figure:
+    milliseconds = [1000 * one for one in latencies]
+    shares = {name: percentile(milliseconds, share) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+    shown = f"p50 {shares['p50']:.1f} ms, max {shares['max']:.0f} ms"
+    return Figure(
+        "latency",
+        what,
+        shares["p99"],
+        "ms",
+        yardstick,
+        Goal(_GOAL_MS),
+        note=f"{shown}; {note}" if note else shown,
+        detail={**shares, "requests": len(milliseconds)},
+    )
+
+
+def _p99_of(what: str, latencies: Sequence[float]) -> Yardstick:
+    return Yardstick(f"{what}, p99", 1000 * percentile(latencies, 0.99), "ms")
+
+
+def _while_reading(
+    service: Service, source: Iterator[GeneratedInvoice], singles: Sequence[bytes], scale: Scale
+) -> tuple[list[float], list[float], bool]:
+    body = TarBody(up_to_bytes(source, scale.upload_bytes))
+    with service.client() as http:
+        upload = send(http, body, body.content_type)
+        wait_for(lambda: bool(counts_of(http, upload)), "the reading of the upload", seconds=60)
+        busy, livez = anyio.run(_paced, service, singles, scale.rate, _LIVEZ_RATE)
+        still_read = sum(counts_of(http, upload).values()) < body.count
+    return busy, livez, still_read
+
+
+async def _paced(
+    service: Service, documents: Sequence[bytes], rate: int, livez_rate: int
+) -> tuple[list[float], list[float]]:
+    """Post each document at its moment, and ask /livez at its own rate meanwhile; give both lists of seconds."""
+    posts: list[float] = []
+    looks: list[float] = []
+    free = anyio.CapacityLimiter(_CONNECTIONS)
+    headers = {"Authorization": f"Bearer {service.api_key}", "Content-Type": "application/xml"}
+    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+    async with httpx.AsyncClient(base_url=service.url, limits=limits, trust_env=False, timeout=30) as http:
+
+        async def post(due: float, document: bytes) -> None:
+            async with free:
+                answer = await http.post("/v1/invoices", content=document, headers=headers)
+            posts.append(time.perf_counter() - due)
+            if answer.status_code != 202:
+                raise MeasurementFailed(f"a post was answered with {answer.status_code}: {answer.text[:300]}")
+
+        async def look(due: float) -> None:
+            async with free:
+                (await http.get("/livez")).raise_for_status()
+            looks.append(time.perf_counter() - due)
+
+        started = time.perf_counter() + 0.05
+        calls = [(started + number / rate, document) for number, document in enumerate(documents)]
+        asks = [(started + number / livez_rate, None) for number in range(len(documents) * livez_rate // rate)]
+        async with anyio.create_task_group() as tasks:
+            for due, document in sorted([*calls, *asks], key=lambda call: call[0]):
+                await anyio.sleep(max(0.0, due - time.perf_counter()))
+                if document is None:
+                    tasks.start_soon(look, due)
+                else:
+                    tasks.start_soon(post, due, document)
+    return posts, looks
+
+
+def _wait_until_idle(service: Service) -> None:
+    """Wait until the single posts are checked: the next part starts with the service at rest."""
+    with service.client() as http:
+
+        def is_checked() -> bool:
+            page = http.get("/v1/invoices", params={"state": "received", "limit": 1}).raise_for_status().json()
+            return not page["items"]
+
+        wait_for(is_checked, "the check of the single posts", seconds=60, pause=0.3)
+
+
+def _sync_p99(folder: Path) -> float:
+    """Give the p99 of what a durable answer costs at the very least: one small write and one sync of this disk."""
+    seconds = []
+    with NamedTemporaryFile(dir=folder) as file:
+        for _ in range(_SYNCS):
+            started = time.perf_counter()
+            os.write(file.fileno(), bytes(4096))
+            os.fsync(file.fileno())
+            seconds.append(time.perf_counter() - started)
+    return percentile(seconds, 0.99)

@@ -1,0 +1,125 @@
+"""Memory of all our processes together while a large upload goes the whole way into KSeF's storage, and one twice as large."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from app.cli.demo.processes import free_port
+from benchmarks.invoices import GeneratedInvoice
+from benchmarks.measure import Figure, Goal, MeasurementFailed, Say, Scale, Yardstick
+from benchmarks.measure_cargo import TarBody, many_invoices, up_to_bytes
+from benchmarks.measure_sandbox import running_sandbox
+from benchmarks.measure_service import Service, counts_of, memory_of, running_service, send, sessions_of, wait_for
+
+_LOOK_SECONDS = 0.2
+_GOAL_MB = 600
+_GROWTH = 1.1
+_SLOWEST_A_SECOND = 100
+_PARTS = 12
+_PACKED_BYTES_AN_INVOICE = 1_600
+"""Of a mixed invoice in a package, names and directory included; only decides how many parts there are."""
+_TRAVELLED = {"sent", "accepted", "rejected"}
+
+
+class _Watch:
+    """Samples the memory of the service until told to stop."""
+
+    def __init__(self, service: Service) -> None:
+        self.peak = 0
+        self.samples = 0
+        self._service = service
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Watch while inside."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.peak = max(self.peak, memory_of(self._service.processes()))
+            self.samples += 1
+            self._stop.wait(_LOOK_SECONDS)
+
+
+def measure_memory(scale: Scale, say: Say) -> list[Figure]:
+    """Measure the peak of an upload and of one twice as large, until all their parts are in KSeF's storage.
+
+    KSeF is the sandbox without its XSD check: the parts' way out is part of the figure, the sandbox's memory is not.
+    """
+    say("memory: making invoices")
+    source = many_invoices(seed=11)
+    part_bytes = max(10_000, scale.session_invoices * _PACKED_BYTES_AN_INVOICE // _PARTS)
+    with running_sandbox(free_port()) as sandbox_url:
+        settings = {
+            "KSEFD_KSEF_URL": f"{sandbox_url}/v2",
+            "KSEFD_PART_BYTES": str(part_bytes),
+            "KSEFD_SESSION_MAX_INVOICES": str(scale.session_invoices),
+        }
+        with running_service(settings) as service, service.client() as http:
+            idle = memory_of(service.processes())
+            say(f"memory: an upload of {scale.upload_bytes / 1e6:.0f} MB")
+            once = _peak_of(service, http, up_to_bytes(source, scale.upload_bytes))
+            say(f"memory: an upload of {2 * scale.upload_bytes / 1e6:.0f} MB")
+            twice = _peak_of(service, http, up_to_bytes(source, 2 * scale.upload_bytes))
+            parts = max((one["parts"] for one in sessions_of(http)), default=0)
+    sizes = [f"{factor * scale.upload_bytes / 1e6:.0f} MB" for factor in (1, 2)]
+    # Two pool processes and an API that load the schema are most of it, whatever is sent.
+    detail = {"idle_bytes": idle, "peak_bytes": once, "peak_bytes_of_twice": twice, "parts": parts}
+    return [
+        Figure(
+            "memory",
+            f"all our processes, upload of {sizes[0]}, packages of {parts} parts",
+            once / 1e6,
+            "MB",
+            Yardstick("the same processes before any upload", idle / 1e6, "MB"),
+            Goal(_GOAL_MB),
+            note="PSS, PostgreSQL aside",
+            detail=detail,
+        ),
+        Figure(
+            "memory",
+            f"the same, upload of {sizes[1]}",
+            twice / 1e6,
+            "MB",
+            Yardstick(f"upload of {sizes[0]}", once / 1e6, "MB"),
+            Goal(_GROWTH, of_ratio=True),
+            note=f"goal {_GOAL_MB} MB {'met' if twice < _GOAL_MB * 1e6 else 'missed'} here too",
+            detail=detail,
+        ),
+    ]
+
+
+def _peak_of(service: Service, http: httpx.Client, invoices: Iterator[GeneratedInvoice]) -> int:
+    body = TarBody(invoices)
+    watch = _Watch(service)
+    with watch.on():
+        upload = send(http, body, body.content_type)
+        wait_for(
+            lambda: _travelled(http, upload, body.count),
+            f"{body.count} invoices in KSeF's storage",
+            seconds=60 + body.count / _SLOWEST_A_SECOND,
+            pause=0.5,
+        )
+        # The receipts of the last sessions are still to come; a moment of quiet shows whether memory goes on growing.
+        time.sleep(1.0)
+    if not watch.samples:
+        raise MeasurementFailed("memory was never looked at")
+    return watch.peak
+
+
+def _travelled(http: httpx.Client, upload: str, count: int) -> bool:
+    counts = counts_of(http, upload)
+    refused = {state: number for state, number in counts.items() if state in {"invalid", "duplicate", "failed"}}
+    if refused:
+        raise MeasurementFailed(f"valid invoices were refused: {refused}")
+    return sum(counts.get(state, 0) for state in _TRAVELLED) >= count

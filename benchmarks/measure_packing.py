@@ -1,0 +1,273 @@
+"""Packing: queued invoices to encrypted parts with hashes, on a real store and a single core, beside ksef-client's own way."""
+
+import asyncio
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import psutil
+
+from app.clock import utc_now
+from app.domain.ids import time_ordered_id
+from app.ksef.certificates import self_signed_seal
+from app.reading.kinds import BodyKind
+from app.schema_files import load_schema_files
+from app.settings import Settings
+from app.store.embedded import EmbeddedPostgres
+from app.store.migrate import migrate
+from app.store.store import Store, open_store
+from app.store.tenants import Tenant
+from app.store.uploads import NewUpload, Upload
+from benchmarks.archives import write_zip
+from benchmarks.invoices import GeneratedInvoice
+from benchmarks.measure import Figure, Goal, MeasurementFailed, Say, Scale, Yardstick
+from benchmarks.measure_cargo import NIP, fresh_invoices, renumbered
+from workers.context import WorkerContext
+from workers.intake import FORM_CODE, read_upload
+from workers.packing import pack_session
+from workers.pool import CheckPool
+from workers.runtime import worker_context
+from workers.sealing import seal_lane
+
+_CHILD_SECONDS: Final = 180
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What one way of packing took."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    """Memory at its highest, above what the process held before."""
+
+
+def measure_packing(scale: Scale, say: Say) -> list[Figure]:
+    """Measure the packing stage as the worker runs it, and its memory; everything, PostgreSQL too, on one core."""
+    count = scale.session_invoices
+    say(f"packing: making {count:,} invoices")
+    made = fresh_invoices(count)
+    files = {one.name: one.xml for one in made}
+    xml_bytes = sum(map(len, files.values()))
+    say("packing: ksef-client")
+    theirs = [_in_a_process(_pack_with_ksef_client, files) for _ in range(scale.rounds)]
+    with TemporaryDirectory(prefix="ksefd-bench-", ignore_cleanup_errors=True) as folder:
+        data = Path(folder) / "var"
+        with EmbeddedPostgres(data) as server:
+            migrate(server.url)
+            settings = Settings(
+                data_dir=data,
+                database_url=server.url,
+                linger_seconds=0,
+                pool_workers=2,
+                session_max_invoices=count,
+                ksef_url="http://127.0.0.1:9/v2",
+            )
+            say(f"packing: queueing {scale.rounds} sessions")
+            sessions = asyncio.run(_seal_sessions(settings, made, scale.rounds))
+            say("packing: ours")
+            with _postgres_on_one_core(data):
+                ours = [_in_a_process(_pack_with_ours, (settings, session)) for session in sessions]
+    size = f"{count:,} queued invoices, {xml_bytes / 1e6:.0f} MB of XML"
+    return [
+        Figure(
+            "packing",
+            f"packing {size}, on one core",
+            median(one.seconds for one in ours),
+            "s",
+            Yardstick("ksef-client: build_zip + encrypt_batch_parts", median(one.seconds for one in theirs), "s"),
+            Goal(0.5, full_size=count >= 10_000),
+            note="ksef-client compresses in this step, we did so at intake",
+            detail={
+                "seconds": [one.seconds for one in ours],
+                "cpu_seconds": [one.cpu_seconds for one in ours],
+                "ksef_client_seconds": [one.seconds for one in theirs],
+            },
+        ),
+        Figure(
+            "packing",
+            f"memory that packing {size} adds",
+            median(one.peak_bytes for one in ours) / 1e6,
+            "MB",
+            Yardstick("ksef-client, its input not counted", median(one.peak_bytes for one in theirs) / 1e6, "MB"),
+            detail={
+                "peak_bytes": [one.peak_bytes for one in ours],
+                "ksef_client_peak_bytes": [one.peak_bytes for one in theirs],
+            },
+        ),
+    ]
+
+
+async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], rounds: int) -> list[UUID]:
+    """Take uploads through intake and sealing, and give the sealed sessions."""
+    with CheckPool(settings.pool_workers, load_schema_files(None)) as pool:
+        async with open_store(settings) as store, worker_context(settings, store, pool) as context:
+            now = utc_now()
+            certificate, key = self_signed_seal(NIP, "Bench", now=now)
+            tenant = await store.tenants.add(
+                nip=NIP,
+                name="Bench",
+                credential_kind="self_signed",
+                credential={"certificate": certificate.decode(), "key": key.decode()},
+                compression="zip",
+                now=now,
+            )
+            for number in range(rounds):
+                invoices = [renumbered(one, number) for one in made] if number else made
+                upload = await _add_upload(store, tenant, invoices, settings.data_dir / "body.zip")
+                await read_upload(context, upload.id)
+                lane = await store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=False)
+                await seal_lane(context, lane)
+            sessions = await store.sessions.page(tenant.id, before=None, state=None, limit=100)
+    if [one.invoices for one in sessions] != [len(made)] * rounds:
+        raise MeasurementFailed(f"sealed sessions of {[one.invoices for one in sessions]} invoices")
+    return [one.id for one in sessions]
+
+
+async def _add_upload(store: Store, tenant: Tenant, invoices: list[GeneratedInvoice], path: Path) -> Upload:
+    write_zip(path, invoices)
+    body = path.read_bytes()
+    now = utc_now()
+    blob_key = f"uploads/{uuid4().hex}"
+    await store.blobs.put(blob_key, body)
+    upload, _ = await store.uploads.add(
+        NewUpload(
+            id=time_ordered_id(int(now.timestamp() * 1000), os.urandom(10)),
+            tenant_id=tenant.id,
+            kind=BodyKind.ZIP.value,
+            boundary=None,
+            blob_key=blob_key,
+            size=len(body),
+            sha256=bytes(32),
+            reference=None,
+            idempotency_key=None,
+            offline_mode=False,
+            flush=False,
+            atomic=False,
+        ),
+        now=now,
+    )
+    return upload
+
+
+def _pack_with_ours(task: tuple[Settings, UUID]) -> _Cost:
+    settings, session_id = task
+
+    async def pack() -> _Cost:
+        with CheckPool(1, {}) as pool:
+            async with open_store(settings) as store, worker_context(settings, store, pool) as context:
+                return await _timed_packing(context, session_id)
+
+    return asyncio.run(pack())
+
+
+async def _timed_packing(context: WorkerContext, session_id: UUID) -> _Cost:
+    # One question first: connections and thread pools are there in a worker that has run for a while.
+    await context.store.sessions.get_for_job(session_id)
+    before = _reset_peak()
+    started, cpu = time.perf_counter(), time.process_time()
+    await pack_session(context, session_id)
+    cost = _Cost(time.perf_counter() - started, time.process_time() - cpu, _peak() - before)
+    if not await context.store.sessions.parts(session_id):
+        raise MeasurementFailed("the session has no parts")
+    return cost
+
+
+def _pack_with_ksef_client(files: dict[str, bytes]) -> _Cost:
+    from ksef_client.services.batch import encrypt_batch_parts  # noqa: PLC0415 - the yardstick's process only
+    from ksef_client.services.crypto import generate_iv, generate_symmetric_key  # noqa: PLC0415
+    from ksef_client.utils.zip_utils import build_zip  # noqa: PLC0415
+
+    before = _reset_peak()
+    started, cpu = time.perf_counter(), time.process_time()
+    parts, info = encrypt_batch_parts(build_zip(files), generate_symmetric_key(), generate_iv())
+    cost = _Cost(time.perf_counter() - started, time.process_time() - cpu, _peak() - before)
+    if len(parts) != len(info.file_parts):
+        raise MeasurementFailed("ksef-client's parts and their descriptions differ in number")
+    return cost
+
+
+def _in_a_process(work: Callable[[Any], _Cost], task: Any) -> _Cost:
+    """Run in a fresh process on a single core, so that neither way profits from what this one holds."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_child, args=(theirs, work), daemon=False)
+    child.start()
+    theirs.close()
+    try:
+        ours.send(task)
+        if not ours.poll(_CHILD_SECONDS):
+            raise MeasurementFailed("packing does not end")
+        found = ours.recv()
+    except EOFError as error:
+        raise MeasurementFailed("the packing process ended early") from error
+    finally:
+        ours.close()
+        child.join(timeout=10)
+        if child.is_alive():
+            child.kill()
+            child.join()
+    if isinstance(found, str):
+        raise MeasurementFailed(found)
+    cost: _Cost = found
+    return cost
+
+
+def _child(line: Connection, work: Callable[[Any], _Cost]) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {_core()})
+    try:
+        line.send(work(line.recv()))
+    except Exception as error:
+        line.send(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _core() -> int:
+    return min(os.sched_getaffinity(0))
+
+
+class _postgres_on_one_core:  # noqa: N801 - used like a function
+    """Bind the postmaster to the core that packing runs on: backends started inside inherit that."""
+
+    def __init__(self, data: Path) -> None:
+        pid = int((data / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+        self._process = psutil.Process(pid)
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        if hasattr(self._process, "cpu_affinity"):
+            self._before = self._process.cpu_affinity() or []
+            self._process.cpu_affinity([_core()])
+
+    def __exit__(self, *_: object) -> None:
+        if self._before:
+            self._process.cpu_affinity(self._before)
+
+
+def _reset_peak() -> int:
+    """Forget the peak so far, where the system can do that, and give the bytes held now."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        # The peak since the start is then an upper bound.
+        return psutil.Process().memory_info().rss
+    return psutil.Process().memory_info().rss
+
+
+def _peak() -> int:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(peak * 1024)
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
