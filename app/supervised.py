@@ -1,15 +1,31 @@
-"""How a process that `ksefd serve` started learns that nobody supervises it any more."""
+"""How a process that `ksefd serve` started ends when nobody supervises it any more."""
 
-import asyncio
 import os
+import select
+import signal
 import sys
+import threading
+import time
+from typing import Final
+
+_GRACE_SECONDS: Final = 5.0
 
 
-async def supervisor_gone() -> None:
-    """Return when the supervisor that started this process is gone; never when nobody supervises it."""
-    if os.environ.get("KSEFD_SUPERVISED") != "1":
-        await asyncio.Event().wait()
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    # The supervisor holds the other end and never writes; the end of the stream is its end.
-    await reader.read()
+def end_with_supervisor() -> None:
+    """From now on, end within seconds of the supervisor's end, however it ended. Does nothing without a supervisor.
+
+    Call it first thing: a process that hangs while it starts, waiting for a database that died as well, must not be found
+    by the next start. It is asked to stop as by anybody else, and after five seconds it is gone in any case.
+    """
+    if os.environ.get("KSEFD_SUPERVISED") == "1":
+        threading.Thread(target=_watch, args=(sys.stdin.fileno(),), name="supervisor-watch", daemon=True).start()
+
+
+def _watch(stdin: int) -> None:
+    # The supervisor holds the other end and never writes, so whatever there is to read is the end.
+    poller = select.poll()
+    poller.register(stdin, select.POLLIN)
+    poller.poll()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_SECONDS)
+    os._exit(1)

@@ -19,7 +19,7 @@ from app.logs import configure_logging
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.store import Store, open_store
-from app.supervised import supervisor_gone
+from app.supervised import end_with_supervisor
 from workers.context import KsefClients, WorkerContext
 from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
 from workers.pool import CheckPool
@@ -72,6 +72,7 @@ async def worker_context(
 
 def run_worker(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code. Whatever it leaves undone, the next one does."""
+    end_with_supervisor()
     configure_logging(settings)
     files = load_schema_files(settings.schema_dir)
     with CheckPool(settings.pool_workers, files) as pool:
@@ -112,12 +113,11 @@ async def _work(store: Store) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     watcher = asyncio.ensure_future(stop.wait())
-    parent = asyncio.ensure_future(supervisor_gone())
     try:
         # A crew that ends by itself has lost the database: the process ends and is started again.
-        await asyncio.wait([*crews, watcher, parent], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*crews, watcher], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (*crews, watcher, parent):
+        for task in (*crews, watcher):
             task.cancel()
         results = await asyncio.gather(*crews, return_exceptions=True)
     broken = [result for result in results if isinstance(result, Exception)]

@@ -16,7 +16,7 @@ from app.clock import Clock, utc_now
 from app.errors import ConfigurationError
 from app.logs import configure_logging, get_logger
 from app.settings import Settings
-from app.supervised import supervisor_gone
+from app.supervised import end_with_supervisor
 
 GRACE_SECONDS: Final = 20
 """How long requests under way may take to finish after a stop was asked for; then they are cancelled."""
@@ -98,28 +98,12 @@ def run_api(
     `ready` is called with the address once requests are taken; port 0 lets the system choose one. Raises
     ConfigurationError when the address is taken or the application does not start; the log says why.
     """
+    end_with_supervisor()
     configure_logging(settings)
     server = make_server(settings, host, port, ready=ready, clock=clock)
     try:
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(_serve(server))
+            runner.run(server.serve())
     except SystemExit as error:
         # uvicorn leaves this way when the lifespan or the socket fails; it has logged the cause.
         raise ConfigurationError(f"the API did not start on {host}:{port}; the line above says why") from error
-
-
-async def _serve(server: ApiServer) -> None:
-    """Serve until told to stop, or until the supervisor was killed: its successor will want the address."""
-    watcher = asyncio.ensure_future(_stop_when_orphaned(server))
-    try:
-        await server.serve()
-    finally:
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
-
-
-async def _stop_when_orphaned(server: ApiServer) -> None:
-    await supervisor_gone()
-    _log.warning("supervisor-gone")
-    server.should_exit = True
