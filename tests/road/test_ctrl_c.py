@@ -16,7 +16,7 @@ def _at_once(client: ApiClient, upload: str) -> bool:
 
 def _while_reading(client: ApiClient, upload: str) -> bool:
     counts = client.get(f"/v1/uploads/{upload}")["counts"]
-    return 0 < sum(counts.values())
+    return sum(counts.values()) > 0
 
 
 def _once_sealed(client: ApiClient, upload: str) -> bool:

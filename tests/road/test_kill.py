@@ -43,7 +43,7 @@ class Killer(threading.Thread):
                 self.killed.append(name)
                 if name == "supervisor":
                     self._service.start()
-        except BaseException as error:  # noqa: BLE001 - handed to the test, which raises it
+        except BaseException as error:
             self.error = error
 
 

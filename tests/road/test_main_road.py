@@ -8,7 +8,9 @@ import pytest
 
 from app.cli.demo.processes import free_port
 from app.cli.demo.receiver import Receiver, listening
+from app.clock import utc_now, warsaw_day
 from app.ksef.upo import parse_upo
+from benchmarks.bad_invoices import bad_invoices
 from tests.road.proofs import (
     MULTIPART,
     NDJSON,
@@ -23,8 +25,6 @@ from tests.road.proofs import (
     tarred,
     zipped,
 )
-from benchmarks.bad_invoices import bad_invoices
-from app.clock import utc_now, warsaw_day
 from tests.support.sandbox_process import SandboxHandle
 from tests.support.service_process import ServiceHandle, wait_for
 
