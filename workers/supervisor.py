@@ -131,7 +131,13 @@ async def _keep_database(server: EmbeddedPostgres, stop: asyncio.Event) -> None:
 
 
 def _requeue_running(url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True) as connection, connection.transaction():
+        # Of jobs with the same name only one may wait; it does the work of all of them.
+        connection.execute(
+            "DELETE FROM procrastinate_jobs AS job USING procrastinate_jobs AS twin "
+            "WHERE job.status = 'doing' AND job.queueing_lock = twin.queueing_lock "
+            "AND (twin.status = 'todo' OR (twin.status = 'doing' AND twin.id > job.id))"
+        )
         cursor = connection.execute(
             "UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL, scheduled_at = now() "
             "WHERE status = 'doing'"

@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, UniqueViolation
+from procrastinate.jobs import Status
+from procrastinate.manager import JobManager
 
 from app.store.database import Connection
 
@@ -39,6 +41,28 @@ QUEUES: Final[dict[Task, str]] = {
 }
 
 
+class TwinAwareJobManager(JobManager):
+    """Gives up a job that is to be run again while another one of its name (`once`) waits: that one does its work.
+
+    Only one job of a name may wait, so Procrastinate itself would fail here and leave the job marked as running for ever,
+    with everything behind its lock.
+    """
+
+    async def retry_job_by_id_async(
+        self,
+        job_id: int,
+        retry_at: datetime,
+        priority: int | None = None,
+        queue: str | None = None,
+        lock: str | None = None,
+    ) -> None:
+        """Let a job wait for another run, unless its twin waits already."""
+        try:
+            await super().retry_job_by_id_async(job_id, retry_at, priority, queue, lock)
+        except UniqueViolation:
+            await self.finish_job_by_id_async(job_id, Status.FAILED, delete_job=True)
+
+
 class JobQueue:
     """Defers jobs by name; knows nothing of what they do."""
 
@@ -47,6 +71,7 @@ class JobQueue:
             connector=PsycopgConnector(conninfo=database_url, min_size=1, max_size=max_connections),
             worker_defaults={},
         )
+        self.app.job_manager = TwinAwareJobManager(self.app.connector)
 
     async def defer(
         self,
