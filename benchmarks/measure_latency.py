@@ -32,7 +32,7 @@ def measure_latency(scale: Scale, say: Say) -> list[Figure]:
     singles = [one.xml for one in islice(source, 2 * posts + _WARM_POSTS)]
     with running_service(nobody_at_ksef()) as service:
         sync = _sync_p99(service.data)
-        anyio.run(_paced, service, singles[: _WARM_POSTS], scale.rate, 0)
+        anyio.run(_paced, service, singles[:_WARM_POSTS], scale.rate, 0)
         say(f"latency: {scale.rate} posts a second for {scale.seconds:g} s")
         alone, _ = anyio.run(_paced, service, singles[_WARM_POSTS : _WARM_POSTS + posts], scale.rate, 0)
         _wait_until_idle(service)

@@ -1,11 +1,13 @@
 """Packing: queued invoices to encrypted parts with hashes, on a real store and a single core, beside ksef-client's own way."""
 
 import asyncio
+import logging
 import os
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import psutil
+import structlog
 
 from app.clock import utc_now
 from app.domain.ids import time_ordered_id
@@ -123,7 +126,7 @@ async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], round
             )
             for number in range(rounds):
                 invoices = [renumbered(one, number) for one in made] if number else made
-                upload = await _add_upload(store, tenant, invoices, settings.data_dir / "body.zip")
+                upload = await _add_upload(store, tenant, invoices)
                 await read_upload(context, upload.id)
                 lane = await store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=False)
                 await seal_lane(context, lane)
@@ -133,9 +136,10 @@ async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], round
     return [one.id for one in sessions]
 
 
-async def _add_upload(store: Store, tenant: Tenant, invoices: list[GeneratedInvoice], path: Path) -> Upload:
-    write_zip(path, invoices)
-    body = path.read_bytes()
+async def _add_upload(store: Store, tenant: Tenant, invoices: list[GeneratedInvoice]) -> Upload:
+    buffer = BytesIO()
+    write_zip(buffer, invoices)
+    body = buffer.getvalue()
     now = utc_now()
     blob_key = f"uploads/{uuid4().hex}"
     await store.blobs.put(blob_key, body)
@@ -225,6 +229,7 @@ def _in_a_process(work: Callable[[Any], _Cost], task: Any) -> _Cost:
 def _child(line: Connection, work: Callable[[Any], _Cost]) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {_core()})
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         line.send(work(line.recv()))
     except Exception as error:

@@ -90,7 +90,9 @@ def _round(
     per_invoice = 1e6 / len(invoices)
     return len(invoices) / seconds, {
         "acknowledged_seconds": acknowledged,
-        "cpu_us_an_invoice": {role: round((used - cpu_before.get(role, 0)) * per_invoice, 1) for role, used in cpu.items()},
+        "cpu_us_an_invoice": {
+            role: round((used - cpu_before.get(role, 0)) * per_invoice, 1) for role, used in cpu.items()
+        },
         "stage_wall_us_an_invoice": {
             stage: round((used - stages_before.get(stage, (0, 0))[1]) * per_invoice, 1)
             for stage, (_, used) in stages.items()

@@ -27,7 +27,7 @@ def measure_restart(scale: Scale, say: Say) -> list[Figure]:
         clean = 0.0
         for with_database in (False, True):
             with service.client() as http:
-                wait_for(lambda: bool(counts_of(http, upload)), "the reading of the upload", seconds=60)  # noqa: B023
+                wait_for(lambda: bool(counts_of(http, upload)), "the reading of the upload", seconds=60)
                 left = body.count - sum(counts_of(http, upload).values())
             say(f"restart: kill -9 of everything{', PostgreSQL too' if with_database else ''}")
             seconds, ready = _kill_and_wait(service, upload, body.count, with_database=with_database)

@@ -1,0 +1,104 @@
+"""Where the CPU time of an invoice goes inside a pool process, step by step, on one core. No goal: a map for whoever speeds it up."""
+
+import pickle
+import time
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from io import BytesIO
+from statistics import median
+from typing import Any, Final
+from uuid import uuid4
+
+from lxml import etree
+
+from app.clock import utc_now, warsaw_day
+from app.fa3.checker import CheckContext, InvoiceChecker
+from app.fa3.encoding import look_at_bytes
+from app.fa3.reading import facts_of, read_elements
+from app.fa3.schema import compile_schema
+from app.fa3.totals import check_total
+from app.fa3.wellformed import make_parser
+from app.package.entries import compress, crc32
+from app.reading.entry import RawEntry, decode_entry
+from app.reading.kinds import BodyKind
+from app.reading.limits import ReadingLimits
+from app.reading.reader import read_entries
+from app.schema_files import load_schema_files
+from benchmarks.archives import write_zip
+from benchmarks.measure import Figure, Say, Scale, Yardstick
+from benchmarks.measure_cargo import NIP, fresh_invoices
+from workers.checking import ChunkTask, check_chunk, prepare
+from workers.intake import CHUNK_ENTRIES
+
+_ROUNDS: Final = 7
+
+
+def measure_stages(scale: Scale, say: Say) -> list[Figure]:
+    """Measure CPU microseconds an invoice of one chunk: the whole check, and its steps by themselves.
+
+    Steps are timed alone and warm, so their sum is not exactly the whole.
+    """
+    count = min(CHUNK_ENTRIES, scale.count)
+    say(f"stages: one chunk of {count} invoices, step by step")
+    invoices = fresh_invoices(count, seed=51)
+    body = BytesIO()
+    write_zip(body, invoices)
+    files = load_schema_files()
+    schema = compile_schema(files)
+    prepare(files)
+    context = CheckContext(NIP, warsaw_day(utc_now()), check_nip_checksums=False, attachments_allowed=None)
+    entries = _read(body)
+    task = ChunkTask(1, (uuid4(),), uuid4(), entries, context, utc_now())
+    outcome = check_chunk(task)
+    documents = [one.xml for one in invoices]
+    parser, checker = make_parser(), InvoiceChecker(schema)
+    roots = [etree.fromstring(document, parser) for document in documents]
+    elements = [read_elements(root) for root in roots]
+    steps: dict[str, Callable[[], Any]] = {
+        "worker: read the entry from the ZIP": lambda: _read(body),
+        "worker: pickle the chunk": lambda: pickle.dumps(task, pickle.HIGHEST_PROTOCOL),
+        "pool: unpickle it": partial(pickle.loads, pickle.dumps(task, pickle.HIGHEST_PROTOCOL)),
+        "pool: inflate, CRC-32": lambda: [decode_entry(entry, 3_000_000) for entry in entries],
+        "pool: encoding and character rules": lambda: [look_at_bytes(document) for document in documents],
+        "pool: parse": lambda: [etree.fromstring(document, parser) for document in documents],
+        "pool: XSD": lambda: [schema.validate(root) for root in roots],
+        "pool: read elements, key fields": lambda: [facts_of(read_elements(root)) for root in roots],
+        "pool: totals": lambda: [check_total(one) for one in elements],
+        "pool: all rules together (check)": lambda: [checker.check(document, context) for document in documents],
+        "pool: SHA-256": lambda: [sha256(document).hexdigest() for document in documents],
+        "pool: deflate": lambda: [compress(document) for document in documents],
+        "pool: CRC-32": lambda: [crc32(document) for document in documents],
+        "pool: pickle the outcome": lambda: pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL),
+        "worker: unpickle it": partial(pickle.loads, pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)),
+    }
+    costs = {name: _cpu_us(step) / count for name, step in steps.items()}
+    whole = _cpu_us(lambda: check_chunk(task)) / count
+    return [
+        Figure(
+            "stages",
+            "CPU of one invoice in the pool (check, hash, deflate, rows)",
+            whole,
+            "µs",
+            Yardstick("parse + XSD alone", costs["pool: parse"] + costs["pool: XSD"], "µs"),
+            note=f"mean XML {sum(map(len, documents)) / count:,.0f} bytes",
+            detail={"us_an_invoice": {name: round(cost, 1) for name, cost in costs.items()}},
+        )
+    ]
+
+
+def _read(body: BytesIO) -> tuple[RawEntry, ...]:
+    body.seek(0)
+    size = body.getbuffer().nbytes
+    return tuple(read_entries(BodyKind.ZIP, body, size=size, limits=ReadingLimits()))
+
+
+def _cpu_us(step: Callable[[], Any]) -> float:
+    """Give the median CPU microseconds of a step; other processes on the core do not count."""
+    step()
+    taken = []
+    for _ in range(_ROUNDS):
+        started = time.process_time_ns()
+        step()
+        taken.append((time.process_time_ns() - started) / 1000)
+    return median(taken)
