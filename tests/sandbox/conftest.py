@@ -7,6 +7,7 @@ import pytest
 from tests.support.ksef_by_hand import HandClient
 from tests.support.ksef_contract import KsefContract, load_contract
 from tests.support.sandbox_process import SandboxHandle, running_sandbox
+from tests.support.third_party_sdk import Sdk, third_party_sdk
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,10 @@ def stranger(another: Callable[[], HandClient]) -> HandClient:
 def client(another: Callable[[], HandClient]) -> HandClient:
     """A client logged in as the owner of its NIP."""
     return another().login()
+
+
+@pytest.fixture
+def sdk(shared_sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sdk]:
+    """A client that others wrote and others use."""
+    with third_party_sdk(shared_sandbox, monkeypatch) as made:
+        yield made

@@ -113,9 +113,9 @@ def make_certificate(
     return builder.not_valid_after(start + timedelta(days=days)).sign(key, hashes.SHA256()), key
 
 
-def seal_certificate(nip: str) -> tuple[x509.Certificate, PrivateKey]:
-    """A company seal of a NIP."""
-    return make_certificate({**SEAL, _ORGANIZATION_IDENTIFIER: f"VATPL-{nip}"})
+def seal_certificate(nip: str, key: PrivateKey | None = None) -> tuple[x509.Certificate, PrivateKey]:
+    """A company seal of a NIP, by default with an elliptic key."""
+    return make_certificate({**SEAL, _ORGANIZATION_IDENTIFIER: f"VATPL-{nip}"}, key)
 
 
 def auth_request(challenge: str, nip: str, *, version: str = "2.0", policy: str = "") -> str:
