@@ -53,6 +53,8 @@ class SandboxKeys:
     token_encryption: PublishedKey
     symmetric_encryption: PublishedKey
     seal: PublishedKey
+    authority: PublishedKey
+    """Issues KSeF certificates."""
     token_secret: bytes
     link_secret: bytes
 
@@ -63,6 +65,7 @@ def make_keys(now: datetime) -> SandboxKeys:
         token_encryption=_published("KsefTokenEncryption", now),
         symmetric_encryption=_published("SymmetricKeyEncryption", now),
         seal=_published("Seal", now),
+        authority=_published("Authority", now),
         token_secret=secrets.token_bytes(32),
         link_secret=secrets.token_bytes(32),
     )

@@ -16,7 +16,7 @@ from sandbox.clock import polish_stamp, warsaw_day
 from sandbox.ids import new_ksef_number, new_reference
 from sandbox.options import Validation
 from sandbox.service import Sandbox
-from sandbox.state import Accepted, Invoice, Session, Status, UpoPage
+from sandbox.state import Accepted, AuthOperation, Invoice, Session, SessionLimits, Status, UpoPage
 from sandbox.work.outcome import DocumentRules, PackageJob, PackageVerdict, UpoDocument, UpoJob, Verdict
 from sandbox.work.package import judge_package
 from sandbox.work.upo import make_upo
@@ -36,11 +36,14 @@ _SESSION_TEXTS = {
     435: "Błąd odszyfrowania zaszyfrowanych części archiwum",
     440: "Sesja anulowana",
 }
-_INVOICE_TEXTS = {
+INVOICE_TEXTS = {
+    100: "Faktura przyjęta do dalszego przetwarzania",
+    150: "Trwa przetwarzanie",
     200: "Sukces",
     410: "Nieprawidłowy zakres uprawnień",
     415: "Brak możliwości wysyłania faktury z załącznikiem",
     430: "Błąd weryfikacji pliku faktury",
+    435: "Błąd odszyfrowania pliku",
     440: "Duplikat faktury",
     450: "Błąd weryfikacji semantyki dokumentu faktury",
 }
@@ -74,8 +77,6 @@ def _job(sandbox: Sandbox, session: Session) -> PackageJob:
             raise RuntimeError("a session without all parts and its key cannot have been closed")
         parts.append((part.path, part.declared_size, part.declared_hash))
     session.package = sandbox.new_file(session.reference_number)
-    nip = session.context.nip
-    authorizations = sandbox.state.authorizations
     return PackageJob(
         parts=tuple(parts),
         package=session.package,
@@ -84,18 +85,40 @@ def _job(sandbox: Sandbox, session: Session) -> PackageJob:
         file_size=session.file_size,
         file_hash=session.file_hash,
         compression=session.compression,
-        max_invoices=sandbox.options.max_invoices,
-        rules=DocumentRules(
-            today=warsaw_day(sandbox.clock.now()),
-            context_nip=nip,
-            self_invoiced_sellers=_sellers(authorizations, nip, "SelfInvoicing"),
-            represented_sellers=_sellers(authorizations, nip, "TaxRepresentative"),
-            enforcement="EnforcementOperations" in session.opened_by.permissions,
-            attachment_sellers=frozenset(sandbox.state.attachments),
-            check_identifiers=session.check_identifiers,
-            check_schema=sandbox.options.validation is Validation.FULL,
-        ),
+        max_invoices=session_limits(sandbox, session).max_invoices,
+        rules=document_rules(sandbox, session, session.opened_by),
     )
+
+
+def document_rules(
+    sandbox: Sandbox, session: Session, sender: AuthOperation, *, may_have_attachment: bool = True
+) -> DocumentRules:
+    """What a document of this session is judged by now. `sender` is the login that sent it."""
+    nip = session.context.nip
+    authorizations = sandbox.state.authorizations
+    limits = session_limits(sandbox, session)
+    today = warsaw_day(sandbox.clock.now())
+    return DocumentRules(
+        today=today,
+        context_nip=nip,
+        self_invoiced_sellers=_sellers(authorizations, nip, "SelfInvoicing"),
+        represented_sellers=_sellers(authorizations, nip, "TaxRepresentative"),
+        enforcement="EnforcementOperations" in sender.permissions,
+        attachment_sellers=sandbox.state.may_attach(today),
+        may_have_attachment=may_have_attachment,
+        max_bytes=limits.max_invoice_mb * 1_000_000,
+        max_bytes_with_attachment=limits.max_invoice_with_attachment_mb * 1_000_000,
+        check_identifiers=session.check_identifiers,
+        check_schema=sandbox.options.validation is Validation.FULL,
+    )
+
+
+def session_limits(sandbox: Sandbox, session: Session) -> SessionLimits:
+    """What the session may hold: the context's own limits if it was given some."""
+    own = sandbox.state.context_limits.get(session.context)
+    if own is None:
+        return SessionLimits(sandbox.options.max_invoices)
+    return own.online if session.kind == "Online" else own.batch
 
 
 def _sellers(authorizations: set[tuple[str, str, str]], nip: str | None, kind: str) -> frozenset[str]:
@@ -109,7 +132,8 @@ async def _decide(sandbox: Sandbox, session: Session, verdict: PackageVerdict) -
     ordered = sorted(verdict.documents, key=lambda item: item.sha256)
     for start in range(0, len(ordered), _SLICE):
         for ordinal, document in enumerate(ordered[start : start + _SLICE], start=start + 1):
-            invoices.append(_decide_one(sandbox, session, ordinal, document))
+            invoices.append(_new_invoice(sandbox, ordinal, document))
+            decide_invoice(sandbox, session, invoices[-1])
         await asyncio.sleep(0)
     accepted = [invoice for invoice in invoices if invoice.ksef_number is not None]
     session.upo_pages = await _make_pages(sandbox, session, accepted)
@@ -119,17 +143,18 @@ async def _decide(sandbox: Sandbox, session: Session, verdict: PackageVerdict) -
     _finish(sandbox, session, PROCESSED if accepted else NOTHING_ACCEPTED)
 
 
-def _decide_one(sandbox: Sandbox, session: Session, ordinal: int, document: Verdict) -> Invoice:
+def _new_invoice(sandbox: Sandbox, ordinal: int, document: Verdict) -> Invoice:
+    reference = new_reference("EE", sandbox.clock.now().date())
+    return Invoice(ordinal, reference, document, Status(document.code, INVOICE_TEXTS[document.code]))
+
+
+def decide_invoice(sandbox: Sandbox, session: Session, invoice: Invoice) -> None:
+    """Give a checked invoice its final status: refused, duplicate, or accepted with a number."""
     state = sandbox.state
-    now = sandbox.clock.now()
-    invoice = Invoice(
-        ordinal_number=ordinal,
-        reference_number=new_reference("EE", now.date()),
-        verdict=document,
-        status=Status(document.code, _INVOICE_TEXTS[document.code], document.details),
-    )
+    document = invoice.verdict
+    invoice.status = Status(document.code, INVOICE_TEXTS[document.code], document.details)
     if document.code != 200:
-        return invoice
+        return
     if not (document.seller_nip and document.kind and document.number and document.issue_date):
         raise RuntimeError("a document without its key fields cannot have passed")
     key = (document.seller_nip, document.kind, document.number)
@@ -138,22 +163,25 @@ def _decide_one(sandbox: Sandbox, session: Session, ordinal: int, document: Verd
         state.duplicate_attempts += 1
         number = original.invoice.ksef_number or ""
         invoice.status = Status(
-            440, _INVOICE_TEXTS[440], (f"Duplikat faktury. Faktura o numerze KSeF: {number} już istnieje.",)
+            440, INVOICE_TEXTS[440], (f"Duplikat faktury. Faktura o numerze KSeF: {number} już istnieje.",)
         )
         invoice.extensions = {
             "originalSessionReferenceNumber": original.session.reference_number,
             "originalKsefNumber": number,
         }
-        return invoice
+        return
+    now = sandbox.clock.now()
     invoice.ksef_number = _fresh_number(sandbox, document.seller_nip, now)
     invoice.acquired = now
-    earlier_day = document.issue_date < warsaw_day(session.created)
-    invoice.invoicing_mode = "Offline" if session.offline_mode or earlier_day else "Online"
+    earlier_day = document.issue_date < warsaw_day(invoice.sent or session.created)
+    offline = session.offline_mode or invoice.offline_mode or earlier_day
+    invoice.invoicing_mode = "Offline" if offline else "Online"
     place = Accepted(session, invoice)
     state.by_key[key] = place
     state.by_ksef_number[invoice.ksef_number] = place
     state.accepted_hashes.add(document.sha256)
-    return invoice
+    if invoice.corrected_hash is not None:
+        state.corrected[session.context, invoice.corrected_hash] = invoice.ksef_number
 
 
 def _fresh_number(sandbox: Sandbox, nip: str, now: datetime) -> str:
@@ -193,7 +221,6 @@ def _upo_job(
     target: Path,
 ) -> UpoJob:
     seal = sandbox.keys.seal
-    sent = polish_stamp(session.created)
     return UpoJob(
         target=target,
         session_reference_number=session.reference_number,
@@ -201,7 +228,7 @@ def _upo_job(
         token_reference=session.opened_by.token_reference,
         document_hash=session.opened_by.document_hash,
         page=position,
-        documents=tuple(_upo_document(invoice, sent) for invoice in invoices),
+        documents=tuple(_upo_document(invoice, polish_stamp(invoice.sent or session.created)) for invoice in invoices),
         seal_key_pem=seal.private_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),

@@ -5,9 +5,9 @@ Only the event loop's thread touches it; what runs in the pool gets copies and r
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from sandbox.work.outcome import Verdict
 
@@ -79,6 +79,9 @@ class AuthOperation:
     permissions: frozenset[str]
     document_hash: str | None = None
     """Base64 SHA-256 of the signed document as received; a receipt quotes it."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Subject of the signing certificate by the contract's names (`commonName`, ...); a certificate request must
+    repeat it. Empty after a login with a token."""
     token_reference: str | None = None
     allowed_ips: tuple[str, ...] = ()
     redeemed: bool = False
@@ -127,12 +130,31 @@ class Invoice:
     ordinal_number: int
     reference_number: str
     verdict: Verdict
+    """What the checks said; of an online invoice that has not been checked yet only what its sender declared."""
     status: Status
     extensions: dict[str, str] = field(default_factory=dict)
     ksef_number: str | None = None
     acquired: datetime | None = None
     invoicing_mode: str | None = None
     upo: "UpoPage | None" = None
+    sent: datetime | None = None
+    """When an online invoice was sent; those of a package count as sent when their session was opened."""
+    offline_mode: bool = False
+    """Declared for this online invoice; a package declares it for its whole session."""
+    document: Path | None = None
+    """An online invoice on disk: encrypted until it has been judged, plain afterwards."""
+    corrected_hash: str | None = None
+    """Of the refused invoice that this one corrects technically."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the status will not change any more."""
+        return self.status.code >= 200
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether KSeF has said no."""
+        return self.status.code >= 400
 
 
 @dataclass(slots=True)
@@ -146,7 +168,7 @@ class UpoPage:
 
 @dataclass(slots=True)
 class Session:
-    """A batch session."""
+    """A batch session, or an online one (which has no package and no parts)."""
 
     reference_number: str
     context: Identifier
@@ -172,11 +194,89 @@ class Session:
     upo_pages: list[UpoPage] = field(default_factory=list)
     counts: tuple[int, int, int] | None = None
     """All, accepted, rejected; None until known."""
+    kind: Literal["Batch", "Online"] = "Batch"
 
     @property
     def is_final(self) -> bool:
         """Whether the status will not change any more."""
         return self.status.code >= 200
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one session of a context may hold; megabytes are 1,000,000 bytes."""
+
+    max_invoices: int
+    max_invoice_mb: int = 1
+    max_invoice_with_attachment_mb: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLimits:
+    """The limits that `/testdata/limits/context/session` sets for a context."""
+
+    online: SessionLimits
+    batch: SessionLimits
+    collective: int
+
+
+@dataclass(slots=True)
+class Enrollment:
+    """A request for a certificate. The outcome is known at once, but told only from `ready` on."""
+
+    reference_number: str
+    owner: Identifier
+    requested: datetime
+    ready: datetime
+    outcome: Status
+    serial_number: str | None = None
+
+
+@dataclass(slots=True)
+class KsefCertificate:
+    """A certificate that the sandbox issued; it belongs to a subject, not to a context."""
+
+    serial_number: str
+    name: str
+    type: str
+    """Authentication or Offline."""
+    owner: Identifier
+    common_name: str
+    der: bytes
+    public_key_hash: str
+    requested: datetime
+    available: datetime
+    """When the request for it is answered; nobody sees it before."""
+    valid_from: datetime
+    valid_to: datetime
+    """May be earlier than the certificate itself says: test data shorten it."""
+    revoked: bool = False
+    last_use: datetime | None = None
+
+    def status(self, now: datetime) -> str:
+        """`Active`, `Revoked` or `Expired`; the passing `Blocked` lasts no time here."""
+        if self.revoked:
+            return "Revoked"
+        return "Expired" if now >= self.valid_to else "Active"
+
+
+@dataclass(frozen=True, slots=True)
+class MadeSubject:
+    """A subject or person made by `/testdata`."""
+
+    created: datetime
+    nips: tuple[str, ...]
+    """Its own NIP, then those of its subunits."""
+    pesel: str | None = None
+
+
+@dataclass(slots=True)
+class PlannedOutcome:
+    """An outcome that the control API ordered for the next operations of a kind."""
+
+    operation: Literal["login", "enrollment"]
+    status: Status
+    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +306,35 @@ class SandboxState:
     """(seller NIP, authorised NIP, kind) with kind SelfInvoicing or TaxRepresentative."""
     attachments: set[str] = field(default_factory=set)
     """NIPs that may send invoices with attachments."""
+    attachment_ends: dict[str, date] = field(default_factory=dict)
+    """NIP -> the first day on which it may not any more."""
+    corrected: dict[tuple[Identifier, str], str] = field(default_factory=dict)
+    """(context, hash of a refused invoice) -> KSeF number of its accepted technical correction."""
+    certificates: dict[str, KsefCertificate] = field(default_factory=dict)
+    enrollments: dict[str, Enrollment] = field(default_factory=dict)
+    context_limits: dict[Identifier, ContextLimits] = field(default_factory=dict)
+    subject_limits: dict[Identifier, tuple[int | None, int | None]] = field(default_factory=dict)
+    """Requests and certificates that a subject may have, None for the default."""
+    subjects: dict[str, MadeSubject] = field(default_factory=dict)
+    persons: dict[str, MadeSubject] = field(default_factory=dict)
+    removed: dict[str, datetime] = field(default_factory=dict)
+    """When what was removed had been created: made again, it must be younger."""
+    deceased: set[Identifier] = field(default_factory=set)
+    blocked_contexts: set[Identifier] = field(default_factory=set)
+    planned: list[PlannedOutcome] = field(default_factory=list)
+
+    def may_attach(self, today: date) -> frozenset[str]:
+        """NIPs that may send invoices with attachments on a day."""
+        ends = self.attachment_ends
+        return frozenset(nip for nip in self.attachments if nip not in ends or today < ends[nip])
+
+    def take_planned(self, operation: Literal["login", "enrollment"]) -> Status | None:
+        """The outcome ordered for the next operation of a kind, if any; used up by asking."""
+        for item in self.planned:
+            if item.operation == operation and item.times > 0:
+                item.times -= 1
+                return item.status
+        return None
 
     def count_request(self, group: str, status: int) -> None:
         """Note one answered request."""

@@ -15,8 +15,8 @@ from sandbox.ids import nip_checksum_is_right
 from sandbox.work.outcome import DocumentRules
 from sandbox.work.xsd import FA3_NAMESPACE, fa3_schema
 
-MAX_PLAIN = 1_000_000
-MAX_WITH_ATTACHMENT = 3_000_000
+MAX_KEPT = 10_000_000
+"""The largest size that a context can be allowed (POST /testdata/limits/context/session); more is never read."""
 _MAX_MESSAGES = 5
 _BOM = b"\xef\xbb\xbf"
 _NS = {"fa": FA3_NAMESPACE}
@@ -56,13 +56,13 @@ class KeyFields:
 
 def check_document(content: bytes, rules: DocumentRules, fields: KeyFields) -> None:
     """Raise an Objection with the first reason to refuse the document; fill `fields` on the way."""
-    if len(content) > MAX_WITH_ATTACHMENT:
-        raise Objection(430, f"Rozmiar faktury {len(content)} B przekracza {MAX_WITH_ATTACHMENT} B.")
+    if len(content) > max(rules.max_bytes, rules.max_bytes_with_attachment):
+        raise Objection(430, f"Rozmiar faktury {len(content)} B przekracza {rules.max_bytes_with_attachment} B.")
     _check_bytes(content)
     root = _parse(content)
     has_attachment = root.find("fa:Zalacznik", _NS) is not None
-    if len(content) > MAX_PLAIN and not has_attachment:
-        raise Objection(430, f"Rozmiar faktury bez załącznika {len(content)} B przekracza {MAX_PLAIN} B.")
+    if len(content) > rules.max_bytes and not has_attachment:
+        raise Objection(430, f"Rozmiar faktury bez załącznika {len(content)} B przekracza {rules.max_bytes} B.")
     _check_tree(content, root)
     _check_form(root)
     if rules.check_schema:
@@ -73,6 +73,8 @@ def check_document(content: bytes, rules: DocumentRules, fields: KeyFields) -> N
     if rules.check_identifiers:
         _check_identifiers(root)
     _check_seller(root, rules, fields.seller_nip or "")
+    if has_attachment and not rules.may_have_attachment:
+        raise Objection(415, "W sesji interaktywnej załącznik może mieć tylko korekta techniczna.")
     if has_attachment and fields.seller_nip not in rules.attachment_sellers:
         raise Objection(415, "Sprzedawca nie ma zgody na wystawianie faktur z załącznikiem.")
 

@@ -34,6 +34,10 @@ class DocumentRules:
     enforcement: bool
     """Whether the sender holds EnforcementOperations."""
     attachment_sellers: frozenset[str]
+    may_have_attachment: bool
+    """Online only technical corrections may."""
+    max_bytes: int
+    max_bytes_with_attachment: int
     check_identifiers: bool
     check_schema: bool
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from sandbox.work.archive import BrokenArchive, TooManyEntries, read_entries
-from sandbox.work.checking import MAX_WITH_ATTACHMENT, KeyFields, Objection, check_document
+from sandbox.work.checking import MAX_KEPT, KeyFields, Objection, check_document
 from sandbox.work.outcome import PackageJob, PackageVerdict, Verdict
 from sandbox.work.xsd import fa3_schema
 
@@ -155,7 +155,7 @@ def _read(chunks: Iterator[bytes]) -> tuple[bytes, str, int]:
     size = 0
     for chunk in chunks:
         digest.update(chunk)
-        if size <= MAX_WITH_ATTACHMENT:
+        if size <= MAX_KEPT:
             kept.append(chunk)
         size += len(chunk)
     return b"".join(kept), _base64(digest.digest()), size
