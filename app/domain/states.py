@@ -9,7 +9,11 @@
 
     session   sealed -> packed -> opening -> open -> closing -> processing -> completed | failed
               opening -> opening                 (no answer: an empty session may exist that nobody can fill)
-              any state before processing -> failed
+              open -> opening                    (KSeF could not read the key: wrapped again)
+              processing -> closing              (KSeF does not believe that it is closed)
+              any state -> failed                (KSeF's own answer says that nothing of it was accepted)
+
+    `session_machine` has the whole table, event by event.
 
 The database repeats the lists as constraints; `tests/app/domain/test_states.py` holds them together.
 """
@@ -92,9 +96,11 @@ SESSION_MOVES: Final[dict[SessionState, frozenset[SessionState]]] = {
     SessionState.SEALED: frozenset({SessionState.PACKED, SessionState.FAILED}),
     SessionState.PACKED: frozenset({SessionState.OPENING, SessionState.FAILED}),
     SessionState.OPENING: frozenset({SessionState.OPENING, SessionState.OPEN, SessionState.FAILED}),
-    SessionState.OPEN: frozenset({SessionState.CLOSING, SessionState.FAILED}),
+    SessionState.OPEN: frozenset(
+        {SessionState.OPENING, SessionState.CLOSING, SessionState.PROCESSING, SessionState.FAILED}
+    ),
     SessionState.CLOSING: frozenset({SessionState.CLOSING, SessionState.PROCESSING, SessionState.FAILED}),
-    SessionState.PROCESSING: frozenset({SessionState.COMPLETED, SessionState.FAILED}),
+    SessionState.PROCESSING: frozenset({SessionState.CLOSING, SessionState.COMPLETED, SessionState.FAILED}),
     SessionState.COMPLETED: frozenset(),
     SessionState.FAILED: frozenset(),
 }
