@@ -1,0 +1,173 @@
+"""What documents and deployment files name is there: metrics, settings, commands, paths, files, paragraphs."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from app import __version__
+from app.api.application import create_app
+from app.cli.main import app as command_line
+from app.docs_reference import metric_facts
+from app.domain.states import InvoiceState, SessionState
+from app.metrics import DELIVERY_OUTCOMES
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+WRITTEN = [*DOCUMENTS, ROOT / "Dockerfile", *(path for path in sorted(ROOT.glob("deploy/**/*")) if path.is_file())]
+NOT_SETTINGS = {"KSEFD_CONFIG"}
+LABEL_VALUES = {
+    "ksefd_sessions": {state.value for state in SessionState},
+    "ksefd_invoices_total": {state.value for state in InvoiceState},
+    "ksefd_webhook_deliveries_total": set(DELIVERY_OUTCOMES),
+}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _series() -> set[str]:
+    names: set[str] = set()
+    for name, kind, _, _ in metric_facts():
+        names |= {f"{name}_{end}" for end in ("bucket", "sum", "count")} if kind == "histogram" else {name}
+    return names
+
+
+def _expressions() -> list[str]:
+    dashboard: dict[str, Any] = json.loads((ROOT / "deploy/grafana/ksef-dispatch.json").read_text(encoding="utf-8"))
+    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    alerts = (ROOT / "deploy/alerts.yml").read_text(encoding="utf-8")
+    return [*found, *re.findall(r"expr: ((?:>-\n(?:          .*\n)+)|.*)", alerts)]
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+
+
+def _anchors(text: str) -> set[str]:
+    return {_anchor(heading) for heading in re.findall(r"^#+ (.+)$", text, re.M)} | set(
+        re.findall(r'id="([^"]+)"', text)
+    )
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_exist() -> None:
+    expressions = _expressions()
+    assert len(expressions) > 20
+    named = {name for expression in expressions for name in re.findall(r"\bksefd_[a-z_]+", expression)}
+    assert named <= _series()
+
+
+def test_alerts_and_dashboard_ask_for_label_values_that_exist() -> None:
+    asked = 0
+    for expression in _expressions():
+        for metric, _, values in re.findall(r'(ksefd_[a-z_]+)\{(state|outcome)[=!]~?"([^"]+)"', expression):
+            assert set(values.split("|")) <= LABEL_VALUES[metric], expression
+            asked += 1
+    assert asked >= 8
+
+
+def test_every_alert_leads_to_a_paragraph_of_the_operations_page() -> None:
+    alerts = (ROOT / "deploy/alerts.yml").read_text(encoding="utf-8")
+    runbooks = re.findall(r"runbook: docs/operations\.md#(\S+)", alerts)
+    assert len(runbooks) == alerts.count("- alert:")
+    assert set(runbooks) <= _anchors((ROOT / "docs/operations.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=_name)
+def test_settings_that_are_named_exist(path: Path) -> None:
+    known = {f"KSEFD_{name.upper()}" for name in Settings.model_fields} | NOT_SETTINGS
+    named = set(re.findall(r"\bKSEFD_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
+    assert named <= known
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        if anchor:
+            assert anchor in _anchors(there.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=_name)
+def test_commands_that_are_named_exist(path: Path) -> None:
+    root = typer.main.get_command(command_line)
+    assert isinstance(root, TyperGroup)
+    for name, following in re.findall(r"\bksefd ([a-z]+)(?: ([a-z]+))?", _commands(path)):
+        assert name in root.commands, f"ksefd {name}"
+        command = root.commands[name]
+        if isinstance(command, TyperGroup) and following:
+            assert following in command.commands, f"ksefd {name} {following}"
+
+
+def _commands(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".md":
+        return "\n".join(re.findall(r"(?:exec service |bin/)ksefd .*", text))
+    fenced = re.findall(r"```sh\n(.*?)```", text, re.S)
+    return "\n".join([*fenced, *re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S))])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+def test_targets_of_make_that_are_named_exist(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    for line in re.findall(r"^make ([a-z ]+)", _commands(path), re.M):
+        assert set(line.split()) <= targets, line
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs/api.md", ROOT / "docs/operations.md"], ids=_name)
+def test_addresses_of_the_api_that_are_named_exist(path: Path) -> None:
+    known = create_app(Settings()).openapi()["paths"]
+    patterns = [re.compile(re.sub(r"\{[^}]+\}", "[^/]+", address)) for address in known]
+    named = {found.rstrip("/") for found in re.findall(r"/v1/[a-zA-Z0-9_${}/-]+", path.read_text(encoding="utf-8"))}
+    assert named
+    for address in named:
+        assert any(pattern.fullmatch(address) for pattern in patterns), address
+
+
+def test_the_container_copies_what_is_there_and_is_let_in() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    let_in = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.M))
+    sources = {word for line in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.M) for word in line.split()}
+    assert {"requirements.lock", "pyproject.toml", "app", "schemas"} <= sources
+    assert sources == let_in
+    assert all((ROOT / source).exists() for source in sources)
+    assert "--require-hashes" in text
+    assert re.search(r"^USER ksefd$", text, re.M)
+
+
+def test_the_files_that_compose_mounts_are_there() -> None:
+    mounted = re.findall(r"- \./(\S+?):", (ROOT / "deploy/compose.yaml").read_text(encoding="utf-8"))
+    assert mounted
+    assert all((ROOT / "deploy" / name).is_file() for name in mounted)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1] == __version__  # type: ignore[index]  # a missing heading fails as well
+    assert f"ksef-dispatch:{__version__}" in (ROOT / "deploy/compose.yaml").read_text(encoding="utf-8")
+    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_no_document_names_a_place_of_one_machine() -> None:
+    for path in WRITTEN:
+        assert not re.search(r"/(?:home|root|work|tmp)/", path.read_text(encoding="utf-8")), _name(path)
+
+
+def test_decisions_have_their_four_parts() -> None:
+    records = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert [record.name[:4] for record in records] == [f"{number:04d}" for number in range(1, len(records) + 1)]
+    for record in records:
+        text = record.read_text(encoding="utf-8")
+        assert re.findall(r"^## (.+)$", text, re.M)[:4] == ["Context", "Decision", "Consequences", "Refused"], (
+            record.name
+        )
+        assert text.startswith(f"# {record.name[:4]}. ")
