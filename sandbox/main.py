@@ -2,22 +2,31 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from sandbox.app import create_app
 from sandbox.options import LimitProfile, SandboxOptions, Validation
+from sandbox.recorder import Recorder, record_path
 
 _KEEP_ALIVE_SECONDS = 65
 _DEFAULTS = SandboxOptions()
+RECORD_VARIABLE = "KSEF_SANDBOX_RECORD"
+"""Stands in for `--record` where the sandbox is started by something that has no such option."""
 
 
 def run_sandbox(options: SandboxOptions) -> None:
     """Serve until the process is told to stop (SIGINT or SIGTERM)."""
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    app: ASGIApp = create_app(options)
+    record = options.record or os.environ.get(RECORD_VARIABLE, "")
+    if record:
+        app = Recorder(app, record_path(record))
     uvicorn.run(
-        create_app(options),
+        app,
         host=options.host,
         port=options.port,
         log_level=options.log_level,
@@ -45,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--auth-delay", type=float, default=_DEFAULTS.auth_delay_seconds)
     parser.add_argument("--processing-delay", type=float, default=_DEFAULTS.processing_delay_seconds)
     parser.add_argument("--max-invoices", type=int, default=_DEFAULTS.max_invoices)
+    parser.add_argument("--record", default=_DEFAULTS.record, help="write every request and answer here")
     parser.add_argument("--log-level", default=_DEFAULTS.log_level)
     chosen = parser.parse_args(arguments)
     run_sandbox(
@@ -59,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             auth_delay_seconds=chosen.auth_delay,
             processing_delay_seconds=chosen.processing_delay,
             max_invoices=chosen.max_invoices,
+            record=chosen.record,
             log_level=chosen.log_level,
         )
     )

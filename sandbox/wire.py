@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.gate import Endpoint
+from sandbox.recorder import FAULT_KEY
 from sandbox.service import Sandbox
 
 CUT = 0
@@ -36,6 +37,7 @@ class FaultyWire:
         if rule is None:
             await self._app(scope, receive, self._counting(send, group))
             return
+        scope[FAULT_KEY] = True
         if rule.delay:
             await asyncio.sleep(rule.delay)
         if rule.cut == "before":
