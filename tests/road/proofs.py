@@ -84,15 +84,29 @@ def prove_all_accepted_once(
     sandbox: SandboxHandle, client: ApiClient, uploads: Sequence[str], documents: Sequence[GeneratedInvoice]
 ) -> None:
     """Every document has one KSeF number, KSeF and we agree on it, and no document was ever sent twice."""
+    prove_verdicts(sandbox, client, uploads, accepted=documents, rejected=())
+
+
+def prove_verdicts(
+    sandbox: SandboxHandle,
+    client: ApiClient,
+    uploads: Sequence[str],
+    *,
+    accepted: Sequence[GeneratedInvoice],
+    rejected: Sequence[GeneratedInvoice],
+) -> None:
+    """The same, when KSeF has to refuse some documents."""
     results = [result for upload in uploads for result in client.results(upload)]
-    states = Counter(result["state"] for result in results)
-    assert states == {"accepted": len(documents)}
-    assert sorted(result["number"] for result in results) == sorted(one.number for one in documents)
+    wanted = {"accepted": len(accepted), "rejected": len(rejected)}
+    assert Counter(result["state"] for result in results) == {state: count for state, count in wanted.items() if count}
+    for state, documents in (("accepted", accepted), ("rejected", rejected)):
+        numbers = [result["number"] for result in results if result["state"] == state]
+        assert sorted(numbers) == sorted(one.number for one in documents)
     theirs = accepted_by_ksef(sandbox, client.nip)
-    assert len(theirs) == len(documents)
+    assert len(theirs) == len(accepted)
     hashes = {base64.b64decode(row["invoice_hash"]).hex(): row["ksef_number"] for row in theirs}
-    assert hashes == {result["sha256"]: result["ksef_number"] for result in results}
-    assert len(set(hashes.values())) == len(documents)
+    assert hashes == {result["sha256"]: result["ksef_number"] for result in results if result["state"] == "accepted"}
+    assert len(set(hashes.values())) == len(accepted)
     assert ledger(sandbox)["duplicate_attempts"] == 0
 
 
@@ -109,6 +123,7 @@ __all__ = [
     "ledger",
     "lines_of",
     "prove_all_accepted_once",
+    "prove_verdicts",
     "seller_nip",
     "tarred",
     "zipped",

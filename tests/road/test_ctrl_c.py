@@ -1,6 +1,7 @@
 """Ctrl-C at every stage, and the service started again: nothing is lost, nothing is sent twice."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.road.proofs import ZIP, add_fault, invoices, prove_all_accepted_once, seller_nip, zipped
@@ -15,8 +16,8 @@ def _at_once(client: ApiClient, upload: str) -> bool:
 
 
 def _while_reading(client: ApiClient, upload: str) -> bool:
-    counts = client.get(f"/v1/uploads/{upload}")["counts"]
-    return sum(counts.values()) > 0
+    counts: dict[str, int] = client.get(f"/v1/uploads/{upload}")["counts"]
+    return any(counts.values())
 
 
 def _once_sealed(client: ApiClient, upload: str) -> bool:
@@ -35,7 +36,7 @@ def test_ctrl_c_at_any_moment_and_a_new_start_lose_and_repeat_nothing(sandbox: S
             client = service.add_tenant(seller_nip())
             documents = invoices(COUNT, nip=client.nip)
             upload = client.upload(zipped(documents), ZIP)["id"]
-            wait_for(lambda: moment(client, upload), what=moment.__name__)
+            wait_for(partial(moment, client, upload), what=moment.__name__)
             assert service.interrupt() == 0
             service.start()
             done = client.wait_until_done(upload)

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -39,7 +40,7 @@ class Killer(threading.Thread):
             for name in order:
                 time.sleep(self._chance.uniform(0.1, 1.2))
                 # One that was killed a moment ago may not be back yet, and the pool starts with its first work.
-                wait_for(lambda name=name: self._service.kill(name), what=f"a {name} to kill")  # type: ignore[misc]  # bound early on purpose
+                wait_for(partial(self._service.kill, name), what=f"a {name} to kill")
                 self.killed.append(name)
                 if name == "supervisor":
                     self._service.start()
