@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox import auth_sessions, batch, control, ksef_tokens, login, reference_data, results, storage
+from sandbox import auth_sessions, batch, control, ksef_tokens, login, online, reference_data, results, storage
 from sandbox.clock import MovableClock
 from sandbox.gate import Endpoint, guarded
 from sandbox.options import SandboxOptions
@@ -22,6 +22,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *reference_data.ENDPOINTS,
     *ksef_tokens.ENDPOINTS,
     *batch.ENDPOINTS,
+    *online.ENDPOINTS,
     *results.ENDPOINTS,
 )
 """In the order in which they are tried: literal paths before those with parameters."""

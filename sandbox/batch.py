@@ -12,8 +12,10 @@ from starlette.responses import JSONResponse, Response
 from sandbox.gate import Body, Call, Endpoint, read_json
 from sandbox.ids import new_reference
 from sandbox.links import sign_link
+from sandbox.online_processing import close_online
 from sandbox.processing import process_session
 from sandbox.refusals import ApiError, BadRequest, Forbidden, bad
+from sandbox.service import Sandbox
 from sandbox.state import Part, Session, Status
 
 MAX_PARTS = 50
@@ -25,15 +27,17 @@ SESSION_LIFE = timedelta(hours=12)
 
 OPENED = Status(100, "Sesja wsadowa rozpoczęta")
 _PROCESSING = Status(150, "Trwa przetwarzanie")
-_BAD_KEY = Status(415, "Błąd odszyfrowania dostarczonego klucza")
+BAD_KEY = Status(415, "Błąd odszyfrowania dostarczonego klucza")
 _TOO_LATE = Status(440, "Sesja anulowana", ("Przekroczono czas wysyłki",))
-_FORMS = {("FA (3)", "1-0E", "FA")}
-_SENDERS = frozenset({"InvoiceWrite", "EnforcementOperations"})
+FORMS = {("FA (3)", "1-0E", "FA")}
+SENDERS = frozenset({"InvoiceWrite", "EnforcementOperations"})
 
 Hash = Annotated[str, Field(min_length=44, max_length=44)]
 
 
-class _FormCode(Body):
+class FormCode(Body):
+    """The schema of a session's invoices."""
+
     system_code: str
     schema_version: str
     value: str
@@ -52,16 +56,18 @@ class _BatchFile(Body):
     file_parts: list[_FilePart] = Field(min_length=1)
 
 
-class _Encryption(Body):
+class EncryptionInfo(Body):
+    """The session's key, encrypted, and its vector."""
+
     encrypted_symmetric_key: str
     initialization_vector: str
     public_key_id: Hash | None = None
 
 
 class _OpenRequest(Body):
-    form_code: _FormCode
+    form_code: FormCode
     batch_file: _BatchFile
-    encryption: _Encryption
+    encryption: EncryptionInfo
     offline_mode: bool = False
 
 
@@ -70,19 +76,9 @@ async def open_session(call: Call) -> Response:
     sandbox = call.sandbox
     wanted = await read_json(call.request, _OpenRequest)
     encrypted_key, iv = _check(wanted)
-    key_pair = sandbox.keys.symmetric_encryption
-    key_id = wanted.encryption.public_key_id
-    if key_id is not None and key_id != key_pair.public_key_id:
-        raise bad(21470, f"Klucz o identyfikatorze {key_id} nie jest wspierany.")
-    try:
-        key: bytes | None = await asyncio.to_thread(key_pair.decrypt, encrypted_key)
-    except ValueError:
-        key = None
-    if key is not None and len(key) != 32:
-        key = None
+    key = await unwrap_key(sandbox, wanted.encryption, encrypted_key)
     now = sandbox.clock.now()
     file = wanted.batch_file
-    feature = call.request.headers.get("x-ksef-feature", "").strip()
     session = Session(
         reference_number=new_reference("SB", now.date()),
         context=call.principal.login.context,
@@ -97,12 +93,12 @@ async def open_session(call: Call) -> Response:
         },
         key=key,
         iv=iv,
-        check_identifiers=sandbox.options.enforce_identifiers or feature == "subject-identifier-validation",
+        check_identifiers=checks_identifiers(call),
         created=now,
         updated=now,
         valid_until=now + SESSION_LIFE,
         # A key that cannot be read is known at once, but told by the status, not by the answer.
-        status=OPENED if key is not None else _BAD_KEY,
+        status=OPENED if key is not None else BAD_KEY,
     )
     sandbox.state.sessions[session.reference_number] = session
     return JSONResponse(
@@ -112,6 +108,25 @@ async def open_session(call: Call) -> Response:
         },
         status_code=201,
     )
+
+
+async def unwrap_key(sandbox: Sandbox, encryption: EncryptionInfo, encrypted_key: bytes) -> bytes | None:
+    """The session's AES key, None when it cannot be read; raises BadRequest 21470 for an unknown key pair."""
+    key_pair = sandbox.keys.symmetric_encryption
+    key_id = encryption.public_key_id
+    if key_id is not None and key_id != key_pair.public_key_id:
+        raise bad(21470, f"Klucz o identyfikatorze {key_id} nie jest wspierany.")
+    try:
+        key = await asyncio.to_thread(key_pair.decrypt, encrypted_key)
+    except ValueError:
+        return None
+    return key if len(key) == 32 else None
+
+
+def checks_identifiers(call: Call) -> bool:
+    """Whether the session that this call opens checks NIP checksums: as production does, or on request."""
+    feature = call.request.headers.get("x-ksef-feature", "").strip()
+    return call.sandbox.options.enforce_identifiers or feature == "subject-identifier-validation"
 
 
 def _upload(call: Call, session: Session, part: Part) -> dict[str, object]:
@@ -132,9 +147,7 @@ def _check(wanted: _OpenRequest) -> tuple[bytes, bytes]:
     """The encrypted key and the vector; every fault of the request is told at once."""
     faults: list[str] = []
     errors: list[ApiError] = []
-    form = wanted.form_code
-    if (form.system_code, form.schema_version, form.value) not in _FORMS:
-        faults.append("Wskazany kod formularza nie jest wspierany.")
+    encrypted_key, iv = read_encryption(wanted.form_code, wanted.encryption, faults)
     file = wanted.batch_file
     faults.extend(
         f"'{name}' nie jest skrótem SHA-256 w Base64."
@@ -142,17 +155,11 @@ def _check(wanted: _OpenRequest) -> tuple[bytes, bytes]:
             ("batchFile.fileHash", file.file_hash),
             *((f"fileParts[{part.ordinal_number}].fileHash", part.file_hash) for part in file.file_parts),
         )
-        if len(_base64(value) or b"") != 32
+        if len(decode_base64(value) or b"") != 32
     )
     ordinals = sorted(part.ordinal_number for part in file.file_parts)
     if ordinals != list(range(1, len(ordinals) + 1)):
         faults.append("Numery części muszą być kolejnymi liczbami od 1.")
-    encrypted_key = _base64(wanted.encryption.encrypted_symmetric_key)
-    if not encrypted_key:
-        faults.append("'encryption.encryptedSymmetricKey' nie jest w Base64.")
-    iv = _base64(wanted.encryption.initialization_vector)
-    if iv is None or len(iv) != 16:
-        faults.append("'encryption.initializationVector' musi mieć 16 bajtów w Base64.")
     if faults:
         errors.append(ApiError(21405, tuple(faults)))
     oversized = [part.ordinal_number for part in file.file_parts if part.file_size > MAX_PART_BYTES]
@@ -162,12 +169,26 @@ def _check(wanted: _OpenRequest) -> tuple[bytes, bytes]:
     if len(file.file_parts) > MAX_PARTS:
         sentence = f"Liczba części {len(file.file_parts)} przekracza dozwoloną liczbę {MAX_PARTS}."
         errors.append(ApiError(21161, (sentence,)))
-    if errors or encrypted_key is None or iv is None:
+    if errors:
         raise BadRequest(*errors)
     return encrypted_key, iv
 
 
-def _base64(text: str) -> bytes | None:
+def read_encryption(form: FormCode, encryption: EncryptionInfo, faults: list[str]) -> tuple[bytes, bytes]:
+    """The encrypted key and the vector that open a session; what is wrong with them or the form joins `faults`."""
+    if (form.system_code, form.schema_version, form.value) not in FORMS:
+        faults.append("Wskazany kod formularza nie jest wspierany.")
+    encrypted_key = decode_base64(encryption.encrypted_symmetric_key)
+    if not encrypted_key:
+        faults.append("'encryption.encryptedSymmetricKey' nie jest w Base64.")
+    iv = decode_base64(encryption.initialization_vector)
+    if iv is None or len(iv) != 16:
+        faults.append("'encryption.initializationVector' musi mieć 16 bajtów w Base64.")
+    return encrypted_key or b"", iv or b""
+
+
+def decode_base64(text: str) -> bytes | None:
+    """The bytes, None when the text is not Base64."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -177,7 +198,7 @@ def _base64(text: str) -> bytes | None:
 async def close_session(call: Call) -> Response:
     """POST /sessions/batch/{referenceNumber}/close: 204 starts the processing, once."""
     sandbox = call.sandbox
-    session = find_session(call, call.path("reference"))
+    session = find_session(call, call.path("reference"), kind="Batch")
     if session.closed is None and session.status.code == 440:
         raise bad(21208, "Sesja anulowana, przekroczony czas wysyłki.")
     if session.status.code != 100:
@@ -194,15 +215,17 @@ async def close_session(call: Call) -> Response:
     return Response(status_code=204)
 
 
-def find_session(call: Call, reference: str, *, to_read: bool = False) -> Session:
+def find_session(
+    call: Call, reference: str, *, to_read: bool = False, kind: Literal["Batch", "Online"] | None = None
+) -> Session:
     """A session that the caller may touch.
 
     Introspection sees every session of the context, others those of the same subject only. Raises BadRequest
-    21173 when there is none, Forbidden when it belongs to somebody else. A session that was never closed dies
-    when looked at after its time.
+    21173 when there is none (of that kind), Forbidden when it belongs to somebody else. A session that was never
+    closed dies when looked at after its time.
     """
     session = call.sandbox.state.sessions.get(reference)
-    if session is None:
+    if session is None or (kind is not None and session.kind != kind):
         raise bad(21173, f"Sesja o numerze referencyjnym {reference} nie została znaleziona.")
     login = call.principal.login
     everything = call.principal.permissions & {"Introspection", "EnforcementOperations"}
@@ -213,13 +236,17 @@ def find_session(call: Call, reference: str, *, to_read: bool = False) -> Sessio
 
 
 def expire_session(call: Call, session: Session) -> None:
-    """Cancel a session that is open for longer than sessions live."""
-    if session.status.code == 100 and call.sandbox.clock.now() > session.valid_until:
+    """Cancel a batch session that is open for longer than sessions live; close an online one."""
+    if session.status.code != 100 or call.sandbox.clock.now() <= session.valid_until:
+        return
+    if session.kind == "Online":
+        close_online(call.sandbox, session, session.valid_until)
+    else:
         session.status = _TOO_LATE
         session.updated = session.valid_until
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/sessions/batch", open_session, "batchSession", any_of=_SENDERS),
-    Endpoint("POST", "/sessions/batch/{reference}/close", close_session, "batchSessionClose", any_of=_SENDERS),
+    Endpoint("POST", "/sessions/batch", open_session, "batchSession", any_of=SENDERS),
+    Endpoint("POST", "/sessions/batch/{reference}/close", close_session, "batchSessionClose", any_of=SENDERS),
 )

@@ -1,5 +1,6 @@
 """What every request passes before its endpoint: token, address, limits, permissions; and how a refusal looks."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -25,6 +26,8 @@ from sandbox.service import Sandbox
 from sandbox.state import AuthOperation
 
 _MAX_BODY = 1_000_000
+_LARGE = 200_000
+"""Bodies above it are parsed in a thread, so that other requests get their turns."""
 _ECHOED_WARNING = "x-test-system-warning"
 
 TokenKind = Literal["ContextToken", "AuthenticationToken", "RefreshToken"]
@@ -158,22 +161,24 @@ class Body(BaseModel):
 _B = TypeVar("_B", bound=Body)
 
 
-async def read_body(request: Request, media_type: str) -> bytes:
-    """The body, of the only media type that the operation takes."""
+async def read_body(request: Request, media_type: str, limit: int = _MAX_BODY) -> bytes:
+    """The body, of the only media type that the operation takes and at most `limit` bytes."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != media_type:
         raise Unprocessable(415)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _MAX_BODY:
+        if len(body) > limit:
             raise Unprocessable(413)
     return bytes(body)
 
 
-async def read_json(request: Request, model: type[_B]) -> _B:
+async def read_json(request: Request, model: type[_B], limit: int = _MAX_BODY) -> _B:
     """The body as a model: 21001 when it is not JSON, 21405 with one detail a fault when it breaks the contract."""
-    body = await read_body(request, "application/json")
+    body = await read_body(request, "application/json", limit)
     try:
+        if len(body) > _LARGE:
+            return await asyncio.to_thread(model.model_validate_json, body)
         return model.model_validate_json(body)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--access-token-seconds", type=int, default=_DEFAULTS.access_token_seconds)
     parser.add_argument("--auth-delay", type=float, default=_DEFAULTS.auth_delay_seconds)
     parser.add_argument("--processing-delay", type=float, default=_DEFAULTS.processing_delay_seconds)
+    parser.add_argument("--storage-delay", type=float, default=_DEFAULTS.storage_delay_seconds)
     parser.add_argument("--max-invoices", type=int, default=_DEFAULTS.max_invoices)
     parser.add_argument("--record", default=_DEFAULTS.record, help="write every request and answer here")
     parser.add_argument("--log-level", default=_DEFAULTS.log_level)
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             access_token_seconds=chosen.access_token_seconds,
             auth_delay_seconds=chosen.auth_delay,
             processing_delay_seconds=chosen.processing_delay,
+            storage_delay_seconds=chosen.storage_delay,
             max_invoices=chosen.max_invoices,
             record=chosen.record,
             log_level=chosen.log_level,

@@ -46,6 +46,8 @@ class SandboxOptions:
     """How long a login stays at 100."""
     processing_delay_seconds: float = 0.0
     """How long a closed session stays at 150 before the work on it starts, in the sandbox's own time."""
+    storage_delay_seconds: float = 0.0
+    """How long an accepted invoice cannot be read back yet, in the sandbox's own time."""
     max_invoices: int = 10_000
     record: str = ""
     """File for every request and answer, or a folder in which each process makes a file of its own; empty for none."""

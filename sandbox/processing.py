@@ -136,7 +136,7 @@ async def _decide(sandbox: Sandbox, session: Session, verdict: PackageVerdict) -
             decide_invoice(sandbox, session, invoices[-1])
         await asyncio.sleep(0)
     accepted = [invoice for invoice in invoices if invoice.ksef_number is not None]
-    session.upo_pages = await _make_pages(sandbox, session, accepted)
+    session.upo_pages = await make_pages(sandbox, session, accepted)
     session.invoices = invoices
     session.by_reference = {invoice.reference_number: invoice for invoice in invoices}
     session.counts = len(invoices), len(accepted), len(invoices) - len(accepted)
@@ -191,7 +191,8 @@ def _fresh_number(sandbox: Sandbox, nip: str, now: datetime) -> str:
             return number
 
 
-async def _make_pages(sandbox: Sandbox, session: Session, accepted: list[Invoice]) -> list[UpoPage]:
+async def make_pages(sandbox: Sandbox, session: Session, accepted: list[Invoice]) -> list[UpoPage]:
+    """The receipt of a session, a page for every 10,000 accepted invoices."""
     pages: list[UpoPage] = []
     count = -(-len(accepted) // UPO_PAGE_DOCUMENTS)
     for number in range(1, count + 1):

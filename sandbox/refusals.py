@@ -1,7 +1,7 @@
 """Refusals and the two shapes in which KSeF words them.
 
-400 and 429 come in the old shape unless the request carries `X-Error-Format: problem-details`; 401 and 403
-are always problem documents. Source: KSeF API 2.9, ExceptionResponse and the ...ProblemDetails schemas.
+400 and 429 come in the old shape unless the request carries `X-Error-Format: problem-details`; 401, 403
+and 410 are always problem documents. Source: KSeF API 2.9, ExceptionResponse and the ...ProblemDetails schemas.
 """
 
 import secrets
@@ -23,24 +23,44 @@ DESCRIPTIONS: dict[int, str] = {
     21111: "Nieprawidłowe wyzwanie autoryzacyjne.",
     21115: "Nieprawidłowy certyfikat.",
     21117: "Nieprawidłowy identyfikator podmiotu dla wskazanego typu kontekstu.",
+    21155: "Przekroczono dozwoloną liczbę faktur w sesji.",
     21157: "Nieprawidłowy rozmiar części pakietu.",
     21161: "Przekroczono dozwoloną liczbę części pakietu.",
     21164: "Faktura o podanym identyfikatorze nie istnieje.",
+    21165: "Faktura o podanym numerze KSeF nie jest jeszcze dostępna.",
+    21166: "Korekta techniczna niedostępna.",
+    21167: "Status faktury nie pozwala na korektę techniczną.",
     21173: "Brak sesji o wskazanym numerze referencyjnym.",
     21178: "Nie znaleziono UPO dla podanych kryteriów.",
     21180: "Status sesji nie pozwala na wykonanie operacji.",
+    21184: "Sesja tymczasowo niedostępna.",
     21205: "Pakiet nie może być pusty.",
     21208: "Czas oczekiwania na requesty upload lub finish został przekroczony.",
     21217: "Nieprawidłowe kodowanie znaków.",
     21301: "Brak autoryzacji.",
     21304: "Brak uwierzytelnienia.",
+    21308: "Próba wykorzystania metod autoryzacyjnych osoby zmarłej.",
     21401: "Dokument nie jest zgodny ze schemą (xsd).",
+    21402: "Nieprawidłowy rozmiar pliku.",
+    21403: "Nieprawidłowy skrót pliku.",
     21405: "Błąd walidacji danych wejściowych.",
     21406: "Konflikt podpisu i typu uwierzytelnienia.",
     21418: "Przekazany token kontynuacji ma nieprawidłowy format.",
     21470: "Przesłany identyfikator klucza jest nieznany lub wskazuje na wycofany klucz.",
+    25001: "Brak możliwości pobrania danych do CSR dla wykorzystanego sposobu uwierzytelnienia.",
+    25002: "Brak możliwości złożenia wniosku certyfikacyjnego dla wykorzystanego sposobu uwierzytelnienia.",
+    25003: "Dane w CSR nie zgadzają się z danymi w użytym wektorze uwierzytelniającym.",
+    25004: "Niepoprawny format CSR lub niepoprawny podpis CSR.",
+    25005: "Wniosek certyfikacyjny o podanym numerze referencyjnym nie istnieje.",
+    25006: "Osiągnięto limit możliwych do złożenia wniosków certyfikacyjnych.",
+    25007: "Osiągnięto limit dopuszczalnej liczby posiadanych certyfikatów.",
+    25008: "Certyfikat o podanym numerze seryjnym nie istnieje.",
+    25009: "Nie można odwołać wskazanego certyfikatu, ponieważ jest już odwołany, zablokowany lub nieważny.",
+    25010: "Nieprawidłowy typ lub długość klucza.",
+    25011: "Nieprawidłowy algorytm podpisu CSR.",
     26001: "Nie można nadać tokenowi uprawnień których nie posiadasz.",
     26002: "Nie można wygenerować tokena dla obecnego typu kontekstu.",
+    30001: "Podmiot lub uprawnienie już istnieje.",
 }
 
 
@@ -83,6 +103,10 @@ class Forbidden(Refusal):
         super().__init__(reason)
 
 
+class Gone(Refusal):
+    """410: the operation is too old to be asked about."""
+
+
 class TooManyRequests(Refusal):
     """429 with the seconds to wait."""
 
@@ -123,6 +147,8 @@ def refusal_response(refusal: Refusal, request: Request, now: datetime) -> Respo
             if refusal.security is not None:
                 extra["security"] = refusal.security
             response = _problem(403, "Forbidden", refusal.detail, base, extra)
+        case Gone():
+            response = _problem(410, "Gone", str(refusal), base)
         case TooManyRequests() if wants_problem:
             response = _problem(429, "Too Many Requests", refusal.detail, base)
         case TooManyRequests():

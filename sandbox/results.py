@@ -9,13 +9,13 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from sandbox.batch import expire_session, find_session
 from sandbox.clock import stamp
 from sandbox.gate import Call, Endpoint
-from sandbox.ids import REFERENCE
+from sandbox.ids import KSEF_NUMBER, REFERENCE
 from sandbox.links import sign_link
 from sandbox.paging import page_of, page_size
 from sandbox.processing import make_receipt
 from sandbox.refusals import BadRequest, Forbidden, bad
 from sandbox.service import Sandbox
-from sandbox.state import Invoice, Session, UpoPage
+from sandbox.state import Accepted, Invoice, Session, UpoPage
 from sandbox.work.package import read_document
 
 UPO_LINK_LIFE = timedelta(hours=72)
@@ -58,10 +58,19 @@ async def session_status(call: Call) -> Response:
         body["validUntil"] = stamp(session.valid_until)
     if session.upo_pages and session.is_final:
         body["upo"] = {"pages": [_page(call, session, page) for page in session.upo_pages]}
-    if session.counts is not None and session.is_final:
+    counts = _counts(session)
+    if counts is not None:
         names = ("invoiceCount", "successfulInvoiceCount", "failedInvoiceCount")
-        body.update(zip(names, session.counts, strict=True))
+        body.update(zip(names, counts, strict=True))
     return JSONResponse(body)
+
+
+def _counts(session: Session) -> tuple[int, int, int] | None:
+    """All, accepted, rejected: of a package when it is done, online from the first invoice on."""
+    if session.kind == "Online":
+        accepted = sum(invoice.ksef_number is not None for invoice in session.invoices)
+        return len(session.invoices), accepted, sum(invoice.is_rejected for invoice in session.invoices)
+    return session.counts if session.is_final else None
 
 
 def _page(call: Call, session: Session, page: UpoPage) -> dict[str, str]:
@@ -95,8 +104,12 @@ async def list_sessions(call: Call) -> Response:
     login = call.principal.login
     everything = bool(call.principal.permissions & {"Introspection", "EnforcementOperations"})
     found = []
-    for session in call.sandbox.state.sessions.values() if kind == "Batch" else ():
-        if session.context != login.context or not (everything or session.subject == login.subject):
+    for session in call.sandbox.state.sessions.values():
+        if (
+            session.kind != kind
+            or session.context != login.context
+            or not (everything or session.subject == login.subject)
+        ):
             continue
         expire_session(call, session)
         if "referenceNumber" in query and session.reference_number != query["referenceNumber"]:
@@ -135,7 +148,7 @@ def _common_status(session: Session) -> str:
 
 
 def _session_item(session: Session) -> dict[str, Any]:
-    total, accepted, rejected = session.counts or (0, 0, 0)
+    total, accepted, rejected = _counts(session) or (0, 0, 0)
     item: dict[str, Any] = {
         "referenceNumber": session.reference_number,
         "status": session.status.body(),
@@ -154,7 +167,7 @@ def _session_item(session: Session) -> dict[str, Any]:
 
 
 async def list_invoices(call: Call) -> Response:
-    """GET /sessions/{referenceNumber}/invoices: empty until the session is final."""
+    """GET /sessions/{referenceNumber}/invoices: of a package, empty until the session is final."""
     session = _session(call)
     return _invoices(call, session, session.invoices, "all")
 
@@ -162,7 +175,7 @@ async def list_invoices(call: Call) -> Response:
 async def list_failed(call: Call) -> Response:
     """GET /sessions/{referenceNumber}/invoices/failed."""
     session = _session(call)
-    failed = [invoice for invoice in session.invoices if invoice.ksef_number is None]
+    failed = [invoice for invoice in session.invoices if invoice.is_rejected]
     return _invoices(call, session, failed, "failed")
 
 
@@ -196,10 +209,11 @@ def _invoice_body(call: Call, session: Session, invoice: Invoice) -> dict[str, A
         "ordinalNumber": invoice.ordinal_number,
         "referenceNumber": invoice.reference_number,
         "invoiceHash": document.sha256,
-        "invoiceFileName": document.name,
-        "invoicingDate": stamp(session.created),
+        "invoicingDate": stamp(invoice.sent or session.created),
         "status": status,
     }
+    if document.name:
+        body["invoiceFileName"] = document.name
     # A document that broke a rule of form has no number in KSeF's answers, even where a reader could find one.
     if document.number is not None and document.code not in {430, 450}:
         body["invoiceNumber"] = document.number
@@ -208,12 +222,25 @@ def _invoice_body(call: Call, session: Session, invoice: Invoice) -> dict[str, A
         body |= {
             "ksefNumber": invoice.ksef_number,
             "acquisitionDate": stamp(invoice.acquired),
-            "permanentStorageDate": stamp(invoice.acquired),
             "invoicingMode": invoice.invoicing_mode,
             "upoDownloadUrl": url,
             "upoDownloadUrlExpirationDate": expires,
         }
+        if is_stored(call.sandbox, session, invoice):
+            body["permanentStorageDate"] = stamp(_stored_at(call.sandbox, invoice.acquired))
     return body
+
+
+def is_stored(sandbox: Sandbox, session: Session, invoice: Invoice) -> bool:
+    """Whether an accepted invoice can be read back: some time after it got its number, and never from a package
+    that is still being processed."""
+    if invoice.acquired is None or (session.kind == "Batch" and not session.is_final):
+        return False
+    return _stored_at(sandbox, invoice.acquired) <= sandbox.clock.now()
+
+
+def _stored_at(sandbox: Sandbox, acquired: datetime) -> datetime:
+    return acquired + timedelta(seconds=sandbox.options.storage_delay_seconds)
 
 
 # Receipts
@@ -221,9 +248,10 @@ def _invoice_body(call: Call, session: Session, invoice: Invoice) -> dict[str, A
 
 async def invoice_upo(sandbox: Sandbox, session: Session, invoice: Invoice) -> UpoPage:
     """One invoice's receipt, made when first asked for and kept."""
-    if invoice.upo is None:
-        invoice.upo = await make_receipt(sandbox, session, [invoice], None)
-    return invoice.upo
+    receipts = sandbox.state.receipts
+    if invoice.reference_number not in receipts:
+        receipts[invoice.reference_number] = await make_receipt(sandbox, session, [invoice], None)
+    return receipts[invoice.reference_number]
 
 
 async def session_upo(call: Call) -> Response:
@@ -249,8 +277,8 @@ async def upo_by_invoice(call: Call) -> Response:
 async def upo_by_ksef_number(call: Call) -> Response:
     """GET /sessions/{referenceNumber}/invoices/ksef/{ksefNumber}/upo."""
     session = _session(call)
-    place = call.sandbox.state.by_ksef_number.get(call.path("ksef_number"))
-    if place is None or place.session is not session or not session.is_final:
+    place = call.sandbox.state.by_ksef_number.get(_ksef_number(call))
+    if place is None or place.session is not session or not (session.is_final or session.kind == "Online"):
         raise _no_upo(session, call.path("ksef_number"))
     return _xml(await invoice_upo(call.sandbox, session, place.invoice))
 
@@ -269,11 +297,11 @@ def _xml(page: UpoPage) -> Response:
 
 async def read_invoice(call: Call) -> Response:
     """GET /invoices/ksef/{ksefNumber}: the document as it was sent, to its seller's context."""
-    number = call.path("ksef_number")
+    number = _ksef_number(call)
     place = call.sandbox.state.by_ksef_number.get(number)
     if place is None:
         raise bad(21164, f"Faktura o numerze KSeF {number} nie została znaleziona.")
-    if not place.session.is_final:
+    if not is_stored(call.sandbox, place.session, place.invoice):
         raise bad(
             21165,
             f"Faktura o numerze KSeF {number} została przetworzona, ale nie jest jeszcze dostępna do pobrania. "
@@ -282,10 +310,23 @@ async def read_invoice(call: Call) -> Response:
     login, document = call.principal.login, place.invoice.verdict
     if login.context != place.session.context and login.context.nip != document.seller_nip:
         raise Forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.")
+    content = await asyncio.to_thread(_content, place)
+    return Response(content, media_type="application/xml", headers={"x-ms-meta-hash": document.sha256})
+
+
+def _content(place: Accepted) -> bytes | None:
+    if place.invoice.document is not None:
+        return place.invoice.document.read_bytes()
     if place.session.package is None:
         raise RuntimeError("an accepted invoice without its package")
-    content = await asyncio.to_thread(read_document, place.session.package, place.session.compression, document.name)
-    return Response(content, media_type="application/xml", headers={"x-ms-meta-hash": document.sha256})
+    return read_document(place.session.package, place.session.compression, place.invoice.verdict.name)
+
+
+def _ksef_number(call: Call) -> str:
+    number = call.path("ksef_number")
+    if KSEF_NUMBER.fullmatch(number) is None:
+        raise bad(21405, f"Numer KSeF '{number}' ma nieprawidłowy format.")
+    return number
 
 
 ENDPOINTS = (
