@@ -13,7 +13,7 @@ from app import __version__
 from app.api.application import create_app
 from app.cli.main import app as command_line
 from app.docs_reference import metric_facts
-from app.domain.states import InvoiceState, SessionState
+from app.domain.states import INVOICE_MOVES, SESSION_MOVES, InvoiceState, SessionState
 from app.metrics import DELIVERY_OUTCOMES
 from app.settings import Settings
 
@@ -171,3 +171,14 @@ def test_decisions_have_their_four_parts() -> None:
             record.name
         )
         assert text.startswith(f"# {record.name[:4]}. ")
+
+
+def test_the_diagrams_of_states_show_the_allowed_moves_and_no_other() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    drawn = [
+        set(re.findall(r"^  (\w+) --> (\w+)", diagram, re.M))
+        for diagram in re.findall(r"stateDiagram-v2\n(.*?)```", text, re.S)
+    ]
+    invoice = {(old.value, new.value) for old, moves in INVOICE_MOVES.items() for new in moves}
+    session = {(old.value, new.value) for old, moves in SESSION_MOVES.items() for new in moves}
+    assert drawn == [invoice, session]
