@@ -1,5 +1,8 @@
-"""Fixtures that every test may ask for."""
+"""Fixtures that every test may ask for, and the record of everything that any of them says to a sandbox."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,7 +11,34 @@ import pytest_asyncio
 
 from app.settings import Settings
 from app.store.store import Store, open_store
+from sandbox.main import RECORD_VARIABLE
 from tests.support.database import fresh_settings, make_database, running_postgres
+
+RECORDED = pytest.StashKey[Path]()
+JUDGED_LAST = "test_recorded_traffic.py"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let every sandbox process of this run record what it hears, whoever starts it: tests, the demo, a benchmark."""
+    folder = Path(tempfile.mkdtemp(prefix="ksef-recorded-"))
+    config.stash[RECORDED] = folder
+    os.environ[RECORD_VARIABLE] = str(folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Forget what was recorded."""
+    shutil.rmtree(config.stash[RECORDED], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Judge the record when all others have added to it."""
+    items.sort(key=lambda item: item.path.name == JUDGED_LAST)
+
+
+@pytest.fixture
+def recorded(pytestconfig: pytest.Config) -> Path:
+    """The folder of what sandboxes recorded in this run."""
+    return pytestconfig.stash[RECORDED]
 
 
 @pytest.fixture(scope="session")
