@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sandbox.answers import answer_of, leaving
 from sandbox.auth_request import address_is_allowed
 from sandbox.jwt import InvalidToken, decode_token
 from sandbox.refusals import (
@@ -86,7 +87,8 @@ class Endpoint:
 
 
 def guarded(endpoint: Endpoint, sandbox: Sandbox) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint behind its gate."""
+    """The endpoint behind its gate; what leaves it is held against the contract first."""
+    described = answer_of(endpoint.method, endpoint.path, sandbox.options.api)
 
     async def handle(request: Request) -> Response:
         address = request.client.host if request.client else "0.0.0.0"  # noqa: S104 - not bound, only written
@@ -96,7 +98,7 @@ def guarded(endpoint: Endpoint, sandbox: Sandbox) -> Callable[[Request], Awaitab
             sandbox.limiter.book(context, address, endpoint.group, sandbox.clock.now())
             _check_permissions(endpoint, caller)
             _check_content_type(request)
-            response = await endpoint.handler(Call(sandbox, request, caller, address))
+            response = leaving(await endpoint.handler(Call(sandbox, request, caller, address)), described)
         except Refusal as refusal:
             response = refusal_response(refusal, request, sandbox.clock.now())
         warning = request.headers.get(_ECHOED_WARNING)
@@ -165,6 +167,11 @@ async def read_body(request: Request, media_type: str, limit: int = _MAX_BODY) -
     """The body, of the only media type that the operation takes and at most `limit` bytes."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != media_type:
         raise Unprocessable(415)
+    return await read_raw(request, limit)
+
+
+async def read_raw(request: Request, limit: int) -> bytes:
+    """The body, at most `limit` bytes, whatever it is."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -185,6 +192,13 @@ async def read_json(request: Request, model: type[_B], limit: int = _MAX_BODY) -
         details = tuple(_sentence(fault) for fault in faults)
         unreadable = any(fault["type"] == "json_invalid" for fault in faults)
         raise BadRequest(ApiError(21001 if unreadable else 21405, details)) from error
+
+
+async def read_optional_json(request: Request, model: type[_B]) -> _B:
+    """The body as a model; a request without a body and without a content type says nothing, which is allowed."""
+    if "content-type" not in request.headers and not await read_raw(request, 0):
+        return model.model_validate({})
+    return await read_json(request, model)
 
 
 def _sentence(item: Any) -> str:

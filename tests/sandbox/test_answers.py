@@ -1,0 +1,116 @@
+"""What the sandbox holds its own answers against, and that it does: a wrong one never leaves as a good one."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+from starlette.responses import JSONResponse, Response
+
+from sandbox.answers import ANSWERS, answer_of, leaving
+from sandbox.app import ENDPOINTS
+from sandbox.options import ApiVersion
+
+CONTRACT = Path(__file__).resolve().parents[2].parent / "shared" / "ksef" / "open-api-2.9.0.json"
+
+
+def anonymous(path: str) -> str:
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+def members(schema: dict[str, Any], known: dict[str, Any], place: str = "") -> set[str]:
+    """Every member with its place, a star behind those that must be there; references and nullability are followed."""
+    while True:
+        if "$ref" in schema:
+            schema = known[schema["$ref"].rpartition("/")[2]]
+        elif len(schema.get("allOf", ())) == 1:
+            schema = schema["allOf"][0]
+        elif "anyOf" in schema:
+            schema = next(item for item in schema["anyOf"] if item.get("type") != "null")
+        else:
+            break
+    if schema.get("type") == "array":
+        return members(schema["items"], known, f"{place}[]")
+    found: set[str] = set()
+    for name, member in schema.get("properties", {}).items():
+        star = "*" if name in schema.get("required", ()) else ""
+        found |= {f"{place}.{name}{star}"} | members(member, known, f"{place}.{name}")
+    return found
+
+
+@pytest.mark.parametrize("contract", [CONTRACT] if CONTRACT.is_file() else [], ids=lambda path: path.name)
+@pytest.mark.parametrize("operation", ANSWERS, ids=" ".join)
+def test_an_answer_is_described_with_the_status_and_the_members_of_the_contract(
+    operation: tuple[str, str], contract: Path
+) -> None:
+    document = json.loads(contract.read_text(encoding="utf-8"))
+    method, path = operation
+    [official] = [
+        item[method.lower()]
+        for name, item in document["paths"].items()
+        if anonymous(name) == path and method.lower() in item
+    ]
+    status, shape = ANSWERS[operation]
+    answer = official["responses"][str(status)]
+    if shape is None:
+        assert "content" not in answer
+    elif shape == "xml":
+        assert set(answer["content"]) == {"application/xml"}
+    else:
+        ours = TypeAdapter(shape).json_schema()
+        theirs = answer["content"]["application/json"]["schema"]
+        assert members(ours, ours.get("$defs", {})) == members(theirs, document["components"]["schemas"])
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda item: f"{item.method} {item.path}")
+def test_every_endpoint_has_a_described_answer(endpoint: Any) -> None:
+    for version in ApiVersion:
+        assert 200 <= answer_of(endpoint.method, endpoint.path, version).status < 300
+
+
+def challenge(**changes: object) -> dict[str, object]:
+    good = {"challenge": "x" * 36, "timestamp": "2026-01-01T00:00:00+00:00", "timestampMs": 1, "clientIp": "127.0.0.1"}
+    return good | changes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        challenge(surplus=1),
+        challenge(timestampMs="soon"),
+        challenge(timestamp="2026-01-01T00:00:00"),
+        challenge(challenge="x"),
+    ],
+)
+def test_an_answer_that_breaks_the_contract_leaves_as_500(
+    body: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    described = answer_of("POST", "/auth/challenge", ApiVersion.V2_9)
+    good = JSONResponse(challenge())
+    assert leaving(good, described) is good
+    assert leaving(JSONResponse(body), described).status_code == 500
+    assert leaving(JSONResponse(challenge(), status_code=201), described).status_code == 500
+    assert "breaks the contract" in caplog.text
+
+
+def test_a_body_where_none_belongs_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    described = answer_of("POST", "/sessions/batch/{reference}/close", ApiVersion.V2_9)
+    assert leaving(Response(status_code=204), described).status_code == 204
+    assert leaving(Response("x", status_code=204), described).status_code == 500
+    assert "breaks the contract" in caplog.text
+
+
+def test_a_refusal_is_no_concern_of_the_answers() -> None:
+    described = answer_of("POST", "/auth/challenge", ApiVersion.V2_9)
+    refusal = JSONResponse({"exception": {}}, status_code=400)
+    assert leaving(refusal, described) is refusal
+
+
+def test_the_older_contract_knows_fewer_limits() -> None:
+    older = answer_of("GET", "/limits/context", ApiVersion.V2_7)
+    limits = {"maxInvoices": 1, "maxInvoiceSizeInMB": 1, "maxInvoiceWithAttachmentSizeInMB": 3}
+    body = JSONResponse({"onlineSession": limits, "batchSession": limits})
+    assert leaving(body, older).status_code == 200
+    assert leaving(body, answer_of("GET", "/limits/context", ApiVersion.V2_9)).status_code == 500
