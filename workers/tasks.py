@@ -5,13 +5,17 @@ import random
 from typing import Final
 from uuid import UUID
 
+import structlog
 from procrastinate import App, BaseRetryStrategy, RetryDecision
 from procrastinate.jobs import Job
 
 from app.domain.backoff import doubling
+from app.errors import TryLater
 from app.store.jobs import QUEUES, Task
-from workers import dispatch, intake, maintenance, packing, sealing, singles, tracking, webhooks
+from workers import intake, maintenance, packing, sealing, singles, stages, webhooks
 from workers.context import RetryLater, WorkerContext
+
+log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
 
@@ -29,7 +33,19 @@ class Patience(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         """Decide when to run the job again."""
-        return RetryDecision(retry_in={"milliseconds": int(1000 * _pause(exception, job.attempts))})
+        pause = _pause(exception, job.attempts)
+        if not isinstance(exception, RetryLater | asyncio.CancelledError):
+            # Whatever is tried for ever must be seen: a full disk, a database that is away, a fault of ours.
+            log.warning(
+                "job failed and will be tried again",
+                task=job.task_name,
+                job=job.id,
+                attempt=job.attempts + 1,
+                pause=round(pause, 1),
+                error=repr(exception),
+                exc_info=None if isinstance(exception, TryLater) else exception,
+            )
+        return RetryDecision(retry_in={"milliseconds": int(1000 * pause)})
 
 
 def _pause(exception: BaseException, attempts: int) -> float:
@@ -66,11 +82,11 @@ def register(app: App, context: WorkerContext) -> None:
 
     @app.task(name=Task.DISPATCH_SESSION.value, queue=QUEUES[Task.DISPATCH_SESSION], retry=retry)
     async def dispatch_session(session_id: str) -> None:
-        await dispatch.dispatch_session(context, UUID(session_id))
+        await stages.advance_session(context, UUID(session_id))
 
     @app.task(name=Task.TRACK_SESSION.value, queue=QUEUES[Task.TRACK_SESSION], retry=retry)
     async def track_session(session_id: str) -> None:
-        await tracking.track_session(context, UUID(session_id))
+        await stages.advance_session(context, UUID(session_id))
 
     @app.task(name=Task.DELIVER_EVENT.value, queue=QUEUES[Task.DELIVER_EVENT], retry=retry)
     async def deliver_event(delivery_id: str) -> None:
@@ -94,3 +110,4 @@ def register(app: App, context: WorkerContext) -> None:
     @app.task(name="maintenance.expire", queue="maintenance")
     async def expire(timestamp: int) -> None:
         await maintenance.expire(context)
+        await maintenance.remove_orphans(context)
