@@ -42,7 +42,7 @@ def test_a_full_disk_stops_acknowledgements_and_loses_nothing(
         # The body fits and what is to be made of it does not.
         _fill(ballast, small_disk, leave=len(bodies[0]) + 200_000)
         first = client.upload(bodies[0], ZIP)["id"]
-        wait_for(lambda: "blob store did not take the bytes" in service.log.read_text(), what="a write that failed")
+        wait_for(lambda: "job failed and will be tried again" in service.log.read_text(), what="a write that failed")
 
         _refuses_everything(service, client, bodies[1], documents[-1].xml, uploads=1)
         assert client.get(f"/v1/uploads/{first}")["state"] == "reading"

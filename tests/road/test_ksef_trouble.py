@@ -1,5 +1,7 @@
 """KSeF that answers wrongly, late or not at all: nothing is lost, nothing is sent twice, every verdict is right."""
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,9 +10,10 @@ from app.clock import utc_now, warsaw_day
 from benchmarks.invoices import GeneratedInvoice, generate_invoices
 from tests.road.proofs import ZIP, add_fault, faults_applied, ledger, prove_verdicts, seller_nip, zipped
 from tests.support.sandbox_process import SandboxHandle
-from tests.support.service_process import ServiceHandle
+from tests.support.service_process import ServiceHandle, running_service
 
 COUNT = 120
+TORTURE = os.environ.get("KSEFD_TORTURE") == "1"
 HTML = {"body": "<!DOCTYPE html><html><title>Request Rejected</title></html>", "content_type": "text/html"}
 LIMIT = '{"status": {"code": 429, "description": "Too Many Requests", "details": ["Spróbuj ponownie po 2 sekundach."]}}'
 OPEN: dict[str, Any] = {"method": "POST", "path": "^/sessions/batch$"}
@@ -45,23 +48,39 @@ TROUBLES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_one_fault_of_ksef_changes_no_verdict(
-    calm_service: ServiceHandle, sandbox: SandboxHandle, trouble: str
+@pytest.fixture(scope="module")
+def service(sandbox_of_the_run: SandboxHandle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceHandle]:
+    """A service with small sessions, so that one upload becomes several and each can meet a fault of its own."""
+    with running_service(tmp_path_factory.mktemp("trouble"), sandbox_of_the_run, session_max_invoices=30) as handle:
+        yield handle
+
+
+def _cases() -> list[tuple[str, ...]]:
+    """Every fault alone in the long run; in the short one those of the same call together, each in one session or more."""
+    if TORTURE:
+        return [(name,) for name in TROUBLES]
+    calls = ("open", "part", "close", "status", "failed", "receipt", "login")
+    return [tuple(name for name in TROUBLES if name.startswith(call)) for call in calls]
+
+
+@pytest.mark.parametrize("names", _cases(), ids=lambda names: names[0] if len(names) == 1 else names[0].split("-")[0])
+def test_faults_of_one_call_change_no_verdict(
+    service: ServiceHandle, sandbox: SandboxHandle, names: tuple[str, ...]
 ) -> None:
-    client = calm_service.add_tenant(seller_nip())
+    client = service.add_tenant(seller_nip())
     good, refused = _mixed(client.nip)
-    add_fault(sandbox, **TROUBLES[trouble], times=1)
+    for name in names:
+        add_fault(sandbox, **TROUBLES[name], times=1)
     upload = client.upload(zipped([*good, *refused]), ZIP)["id"]
     done = client.wait_until_done(upload)
-    assert faults_applied(sandbox) == [1]
+    assert faults_applied(sandbox) == [1] * len(names)
     assert done["counts"] == {"accepted": len(good), "rejected": len(refused)}
     prove_verdicts(sandbox, client, [upload], accepted=good, rejected=refused)
     assert all(row["session"] for row in client.results(upload))
 
 
-def test_bad_weather_over_many_sessions_changes_no_verdict(calm_service: ServiceHandle, sandbox: SandboxHandle) -> None:
-    clients = [calm_service.add_tenant(seller_nip(), compression=form) for form in ("zip", "targz")]
+def test_bad_weather_over_many_sessions_changes_no_verdict(service: ServiceHandle, sandbox: SandboxHandle) -> None:
+    clients = [service.add_tenant(seller_nip(), compression=form) for form in ("zip", "targz")]
     for number, fault in enumerate(TROUBLES.values()):
         # Which requests it hits depends on how the sessions run; that every rule stays within its bound does not.
         add_fault(sandbox, **fault, probability=0.3, seed=number, times=1)
