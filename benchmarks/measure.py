@@ -20,7 +20,7 @@ class Scale:
     session_invoices: int = 10_000
     """Invoices of a session, for packing and webhooks."""
     upload_bytes: int = 200_000_000
-    """XML bytes of the large upload, for memory (then twice as many) and for latency."""
+    """XML bytes of the large upload, for memory (half as many before it) and for latency."""
     seconds: float = 10.0
     """How long single posts are sent."""
     rate: int = 200

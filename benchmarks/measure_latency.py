@@ -9,11 +9,11 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 
 import anyio
-import httpx
 
 from benchmarks.invoices import GeneratedInvoice
 from benchmarks.measure import Figure, Goal, MeasurementFailed, Say, Scale, Yardstick, percentile
 from benchmarks.measure_cargo import TarBody, many_invoices, up_to_bytes
+from benchmarks.measure_lines import open_lines
 from benchmarks.measure_service import Service, counts_of, nobody_at_ksef, running_service, send, wait_for
 
 _GOAL_MS: Final = 50
@@ -85,22 +85,20 @@ async def _paced(
     """Post each document at its moment, and ask /livez at its own rate meanwhile; give both lists of seconds."""
     posts: list[float] = []
     looks: list[float] = []
-    free = anyio.CapacityLimiter(_CONNECTIONS)
-    headers = {"Authorization": f"Bearer {service.api_key}", "Content-Type": "application/xml"}
-    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
-    async with httpx.AsyncClient(base_url=service.url, limits=limits, trust_env=False, timeout=30) as http:
+    headers = f"Authorization: Bearer {service.api_key}\r\nContent-Type: application/xml\r\n"
+    async with open_lines(service.url, _CONNECTIONS) as lines:
 
         async def post(due: float, document: bytes) -> None:
-            async with free:
-                answer = await http.post("/v1/invoices", content=document, headers=headers)
+            status = await lines.ask("POST", "/v1/invoices", headers=headers, body=document)
             posts.append(time.perf_counter() - due)
-            if answer.status_code != 202:
-                raise MeasurementFailed(f"a post was answered with {answer.status_code}: {answer.text[:300]}")
+            if status != 202:
+                raise MeasurementFailed(f"a post was answered with {status}")
 
         async def look(due: float) -> None:
-            async with free:
-                (await http.get("/livez")).raise_for_status()
+            status = await lines.ask("GET", "/livez")
             looks.append(time.perf_counter() - due)
+            if status != 200:
+                raise MeasurementFailed(f"/livez was answered with {status}")
 
         started = time.perf_counter() + 0.05
         calls = [(started + number / rate, document) for number, document in enumerate(documents)]

@@ -1,4 +1,4 @@
-"""Memory of all our processes together while a large upload goes the whole way into KSeF's storage, and one twice as large."""
+"""Memory of all our processes together while a large upload goes the whole way into KSeF's storage, and one half as large."""
 
 import threading
 import time
@@ -52,7 +52,7 @@ class _Watch:
 
 
 def measure_memory(scale: Scale, say: Say) -> list[Figure]:
-    """Measure the peak of an upload and of one twice as large, until all their parts are in KSeF's storage.
+    """Measure the peak of an upload of half the size and then of the whole, until all their parts are in KSeF's storage.
 
     KSeF is the sandbox without its XSD check: the parts' way out is part of the figure, the sandbox's memory is not.
     """
@@ -67,19 +67,18 @@ def measure_memory(scale: Scale, say: Say) -> list[Figure]:
         }
         with running_service(settings) as service, service.client() as http:
             idle = memory_of(service.processes())
+            say(f"memory: an upload of {scale.upload_bytes / 2e6:.0f} MB")
+            half = _peak_of(service, http, up_to_bytes(source, scale.upload_bytes // 2))
             say(f"memory: an upload of {scale.upload_bytes / 1e6:.0f} MB")
-            once = _peak_of(service, http, up_to_bytes(source, scale.upload_bytes))
-            say(f"memory: an upload of {2 * scale.upload_bytes / 1e6:.0f} MB")
-            twice = _peak_of(service, http, up_to_bytes(source, 2 * scale.upload_bytes))
+            whole = _peak_of(service, http, up_to_bytes(source, scale.upload_bytes))
             parts = max((one["parts"] for one in sessions_of(http)), default=0)
-    sizes = [f"{factor * scale.upload_bytes / 1e6:.0f} MB" for factor in (1, 2)]
-    # Two pool processes and an API that load the schema are most of it, whatever is sent.
-    detail = {"idle_bytes": idle, "peak_bytes": once, "peak_bytes_of_twice": twice, "parts": parts}
+    # Two pool processes, a worker and an API with all their libraries are most of it, whatever is sent.
+    detail = {"idle_bytes": idle, "peak_bytes_of_half": half, "peak_bytes": whole, "parts": parts}
     return [
         Figure(
             "memory",
-            f"all our processes, upload of {sizes[0]}, packages of {parts} parts",
-            once / 1e6,
+            f"all our processes, upload of {scale.upload_bytes / 1e6:.0f} MB, packages of {parts} parts",
+            whole / 1e6,
             "MB",
             Yardstick("the same processes before any upload", idle / 1e6, "MB"),
             Goal(_GOAL_MB),
@@ -88,12 +87,11 @@ def measure_memory(scale: Scale, say: Say) -> list[Figure]:
         ),
         Figure(
             "memory",
-            f"the same, upload of {sizes[1]}",
-            twice / 1e6,
+            "the same beside an upload of half the size",
+            whole / 1e6,
             "MB",
-            Yardstick(f"upload of {sizes[0]}", once / 1e6, "MB"),
+            Yardstick(f"upload of {scale.upload_bytes / 2e6:.0f} MB", half / 1e6, "MB"),
             Goal(_GROWTH, of_ratio=True),
-            note=f"goal {_GOAL_MB} MB {'met' if twice < _GOAL_MB * 1e6 else 'missed'} here too",
             detail=detail,
         ),
     ]

@@ -100,6 +100,7 @@ def main(
 
 def measure_all(names: Sequence[Name], scale: Scale, console: Console) -> tuple[list[Figure], dict[str, str]]:
     """Run the measurements; one that fails is told of and does not stop the others."""
+    started = time.monotonic()
     figures: list[Figure] = []
     failures: dict[str, str] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -109,7 +110,7 @@ def measure_all(names: Sequence[Name], scale: Scale, console: Console) -> tuple[
         def say(text: str) -> None:
             progress.update(task, description=text)
             if not console.is_terminal:
-                console.print(text, style="dim", markup=False)
+                console.print(f"{time.monotonic() - started:5.0f} s  {text}", style="dim", markup=False)
 
         for name in names:
             try:
