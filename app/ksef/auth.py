@@ -13,6 +13,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ import anyio
 import anyio.to_thread
 
 from app.ksef.certificates import SigningIdentity
-from app.ksef.errors import AuthFailed, KeyUnknown, KsefError, Outcome, TransportFailed, Unreadable
+from app.ksef.errors import AuthFailed, KeyUnknown, KsefError, Outcome, QuotaExhausted, TransportFailed, Unreadable
 from app.ksef.keys import KeyUsage, PublicKeys, WrappedKey, encrypt_token
 from app.ksef.models import (
     AuthenticationStarted,
@@ -119,6 +120,12 @@ class TokenStore(Protocol):
     async def save(self, tokens: StoredTokens) -> None:
         """Keep these tokens in place of the earlier ones."""
 
+    def renewing(self) -> AbstractAsyncContextManager[None]:
+        """Keep all others from renewing inside the block; load once more there, somebody may have been faster.
+
+        Raises a KsefError with TRY_AGAIN when another one's renewal takes too long.
+        """
+
 
 class MemoryTokenStore:
     """Keeps tokens in this process only."""
@@ -134,9 +141,13 @@ class MemoryTokenStore:
         """Keep these tokens in place of the earlier ones."""
         self._tokens = tokens
 
+    def renewing(self) -> AbstractAsyncContextManager[None]:
+        """Nobody else knows these tokens, and their Authenticator renews once at a time."""
+        return nullcontext()
+
 
 class Authenticator:
-    """Access tokens for one tenant's context, one login at a time."""
+    """Access tokens for one tenant's context, one login at a time: here by a lock, among processes by the token store."""
 
     def __init__(
         self,
@@ -180,7 +191,7 @@ class Authenticator:
             if self._failure is not None and self._attempts > attempts_seen:
                 raise copy.copy(self._failure)
             try:
-                tokens = await self._renew(tokens)
+                tokens = await self._renew_alone()
             except KsefError as error:
                 if tokens is not None and self._is_alive(tokens):
                     return tokens.access_token  # renewing ahead of time failed; there is still time
@@ -201,7 +212,8 @@ class Authenticator:
         """Log in anew, whatever tokens there are, and tell as whom. Raises as `access_token` does."""
         async with self._lock:
             try:
-                tokens, status = await self._login()
+                async with self._store.renewing():
+                    tokens, status = await self._login()
             except KsefError as error:
                 raise _not_sent(error) from error.__cause__
             return LoginInfo(
@@ -230,6 +242,13 @@ class Authenticator:
 
     def _is_alive(self, tokens: StoredTokens) -> bool:
         return tokens.access_token != self._dead_access and tokens.access_valid_until - self._now() > LAST_MOMENT
+
+    async def _renew_alone(self) -> StoredTokens:
+        async with self._store.renewing():
+            tokens = await self._known_tokens()
+            if tokens is not None and self._is_fresh(tokens):
+                return tokens
+            return await self._renew(tokens)
 
     async def _renew(self, tokens: StoredTokens | None) -> StoredTokens:
         if (
@@ -383,7 +402,11 @@ class Authenticator:
 
 def _is_about_traffic(error: KsefError) -> bool:
     """Whether a full login would meet the same obstacle: too many requests, or no connection at all."""
-    return error.http_status == 429 or (isinstance(error, TransportFailed) and error.outcome is Outcome.TRY_AGAIN)
+    return (
+        error.http_status == 429
+        or isinstance(error, QuotaExhausted)
+        or (isinstance(error, TransportFailed) and error.outcome is Outcome.TRY_AGAIN)
+    )
 
 
 def _not_sent(error: KsefError) -> KsefError:

@@ -6,6 +6,7 @@ Not knowing is asked about (the session's status), never guessed, and no outcome
 
 import re
 from enum import StrEnum
+from math import ceil
 from typing import Any, ClassVar
 
 import httpx
@@ -134,6 +135,16 @@ class RateLimited(KsefError):
     """Too many requests (429): wait `retry_after_seconds`, which is always set."""
 
     default_outcome = Outcome.TRY_AGAIN
+
+
+class QuotaExhausted(KsefError):
+    """Our own count forbids the request for now, so it was not sent: ask again after `wait_seconds`."""
+
+    default_outcome = Outcome.TRY_AGAIN
+
+    def __init__(self, detail: str | None = None, *, wait_seconds: float, operation: str | None = None) -> None:
+        super().__init__(detail, operation=operation, retry_after_seconds=ceil(wait_seconds))
+        self.wait_seconds = wait_seconds
 
 
 class Unauthenticated(KsefError):

@@ -92,12 +92,24 @@ async def rate_limits(transport: KsefTransport, token: str, *, attempt: int = 1)
     """The request limits that hold for this context now. Only reads; counted in `other`: ask once a login."""
     document = read_json_object(await transport.send(_RATES, token=token, attempt=attempt))
     return RateLimits(
-        MappingProxyType({name: _rate(value) for name, value in document.items() if isinstance(value, dict)})
+        MappingProxyType({name: _rate(name, value) for name, value in document.items() if isinstance(value, dict)})
     )
 
 
-def _rate(value: dict[str, Any]) -> RateLimit:
-    return RateLimit(_count(value.get("perSecond")), _count(value.get("perMinute")), _count(value.get("perHour")))
+def _rate(group: str, value: dict[str, Any]) -> RateLimit:
+    known = DEFAULT_RATE_LIMITS.get(group, DEFAULT_RATE_LIMITS["other"])
+    return RateLimit(
+        _most(value.get("perSecond"), known.per_second),
+        _most(value.get("perMinute"), known.per_minute),
+        _most(value.get("perHour"), known.per_hour),
+    )
+
+
+def _most(value: object, documented: int | None) -> int | None:
+    """A limit as KSeF says it, -1 for none; what cannot be read must not pass for "without limit"."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return None if value < 0 else value
+    return documented
 
 
 def _count(value: object) -> int | None:

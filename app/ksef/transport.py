@@ -7,12 +7,12 @@ Source: KSeF API 2.9, x-rate-limits of each operation; ksef-docs, limity-api.md.
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -43,6 +43,16 @@ class LimitGroup(StrEnum):
     OTHER = "other"
     ANONYMOUS = "anonymous"
     STORAGE = "storage"
+
+
+class Gate(Protocol):
+    """What every request passes right before it is sent: whoever counts requests lets it through or turns it back."""
+
+    def passing(self, group: LimitGroup) -> AbstractAsyncContextManager[None]:
+        """Let one request of this group be sent inside the block, which also sees the error that the request ends with.
+
+        Raises QuotaExhausted when it has to wait; then nothing is sent.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +116,39 @@ def _keep_links_out_of_logs() -> None:
 
 
 class KsefTransport:
-    """Sends calls to one KSeF environment. Shared by all tenants; holds no token."""
+    """Sends calls to one KSeF environment. Holds no token; connections are shared by all tenants."""
 
     def __init__(
         self,
         base_url: str,
         http: httpx.AsyncClient,
         *,
+        gate: Gate | None = None,
         on_request: Callable[[RequestRecord], None] | None = None,
         on_warning: Callable[[str, SystemWarning], None] | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
-        """`base_url` ends in `/v2`. `on_warning` gets the operation and each `X-System-Warning` of an answer."""
+        """`base_url` ends in `/v2`. `on_warning` gets the operation and each `X-System-Warning` of an answer.
+
+        Without a `gate` nobody counts the requests.
+        """
         self.base_url = base_url.rstrip("/")
         self._http = http
+        self._gate = gate
         self._on_request = on_request
         self._on_warning = on_warning
         self._deadline_seconds = deadline_seconds
+
+    def behind(self, gate: Gate) -> "KsefTransport":
+        """Give a transport over the same connections whose requests pass a gate."""
+        return KsefTransport(
+            self.base_url,
+            self._http,
+            gate=gate,
+            on_request=self._on_request,
+            on_warning=self._on_warning,
+            deadline_seconds=self._deadline_seconds,
+        )
 
     async def send(
         self,
@@ -183,14 +209,17 @@ class KsefTransport:
         )
         if call.method in {"POST", "PUT"} and not body:
             request.headers["Content-Length"] = "0"
-        async with exchange(
-            self._http,
-            request,
-            call,
-            deadline_seconds=deadline_seconds or self._deadline_seconds,
-            on_request=self._on_request,
-            attempt=attempt,
-        ) as response:
+        async with (
+            self._gate.passing(call.group) if self._gate is not None else nullcontext(),
+            exchange(
+                self._http,
+                request,
+                call,
+                deadline_seconds=deadline_seconds or self._deadline_seconds,
+                on_request=self._on_request,
+                attempt=attempt,
+            ) as response,
+        ):
             head = Answer(call.operation, response.status_code, lower_case(response.headers), b"")
             if self._on_warning is not None:
                 for warning in head.warnings:

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, LiteralString, cast
 
+import anyio
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
@@ -81,6 +82,28 @@ class Database:
         """Lend a connection inside a transaction: committed when the block ends, rolled back when it raises."""
         async with self.connection() as connection, connection.transaction():
             yield connection
+
+    @asynccontextmanager
+    async def exclusively(self, name: str) -> AsyncIterator[bool]:
+        """Hold a name alone, across all processes; gives False when another one holds it.
+
+        The lock belongs to a connection: it ends with the process that held it, however that ended.
+        """
+        async with self.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT pg_try_advisory_lock(hashtextextended(%(name)s, 0)) AS held", {"name": name}
+            )
+            row = await cursor.fetchone()
+            held = bool(row and row["held"])
+            try:
+                yield held
+            finally:
+                # Also when this task is cancelled: a connection that goes back to the pool with the lock would keep it.
+                with anyio.CancelScope(shield=True):
+                    if held and not connection.closed:
+                        await connection.execute(
+                            "SELECT pg_advisory_unlock(hashtextextended(%(name)s, 0))", {"name": name}
+                        )
 
     async def fetch_all(self, query: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[DictRow]:
         """Run one query by itself and return all rows."""

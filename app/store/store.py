@@ -12,6 +12,9 @@ from app.store.database import Database
 from app.store.events import Outbox
 from app.store.invoices import InvoiceStore
 from app.store.jobs import JobQueue
+from app.store.late import LateStore
+from app.store.limits import LimitsStore
+from app.store.quota import QuotaStore
 from app.store.secrets import SecretBox, load_or_make_master_key
 from app.store.sessions import SessionStore
 from app.store.tenants import TenantStore
@@ -33,7 +36,10 @@ class Store:
     chunks: ChunkStore
     invoices: InvoiceStore
     sessions: SessionStore
+    late: LateStore
     webhooks: WebhookStore
+    quota: QuotaStore
+    limits: LimitsStore
 
 
 @asynccontextmanager
@@ -63,7 +69,10 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             chunks=ChunkStore(database, jobs, uploads),
             invoices=InvoiceStore(database),
             sessions=SessionStore(database, uploads, box),
+            late=LateStore(database, jobs, uploads),
             webhooks=WebhookStore(database, jobs, box),
+            quota=QuotaStore(database),
+            limits=LimitsStore(database),
         )
     finally:
         await database.close()

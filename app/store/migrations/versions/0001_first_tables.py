@@ -21,6 +21,8 @@ CREATE TABLE tenants (
     -- Encrypted under the master key: certificate and key, or the token.
     credential bytea NOT NULL,
     compression text NOT NULL DEFAULT 'zip' CHECK (compression IN ('zip', 'targz')),
+    -- What becomes of invoices that would change their mode by being sent after the day of their P_1.
+    late_invoices text NOT NULL DEFAULT 'send' CHECK (late_invoices IN ('send', 'hold')),
     created_at timestamptz NOT NULL,
     disabled_at timestamptz
 );
@@ -40,6 +42,36 @@ CREATE TABLE ksef_tokens (
     tenant_id integer PRIMARY KEY REFERENCES tenants,
     tokens bytea NOT NULL,
     updated_at timestamptz NOT NULL
+);
+
+-- Counters of KSeF's request limits. `tenant_id` is 0 for what KSeF counts by address, `limit_group` is '*' for all groups.
+CREATE TABLE ksef_quota (
+    tenant_id integer NOT NULL,
+    limit_group text NOT NULL,
+    -- When requests were made, sorted; what is older than the longest window is pruned by the next booking.
+    times timestamptz[] NOT NULL DEFAULT '{}',
+    -- Where opening and closing share a counter: when openings were booked whose close is still to come.
+    reserved timestamptz[] NOT NULL DEFAULT '{}',
+    -- The moments told to those who have to wait.
+    promised timestamptz[] NOT NULL DEFAULT '{}',
+    close_waits_until timestamptz,
+    -- The answer to whoever asked last; NULL: booked.
+    retry_at timestamptz,
+    blocked_until timestamptz,
+    blocked_reason text,
+    PRIMARY KEY (tenant_id, limit_group)
+) WITH (fillfactor = 50);
+
+CREATE TABLE ksef_limits (
+    tenant_id integer PRIMARY KEY REFERENCES tenants,
+    -- {group: [a second, a minute, an hour]}, null without limit.
+    rate_limits jsonb,
+    context_limits jsonb,
+    -- Lowered when KSeF refused a session for its number of invoices.
+    session_max_invoices integer,
+    fetched_at timestamptz,
+    asked_at timestamptz NOT NULL,
+    stale boolean NOT NULL DEFAULT false
 );
 
 -- What may share a session. `flush_requested_at`: seal everything that arrived before this moment.
@@ -88,6 +120,7 @@ CREATE TABLE uploads (
 );
 CREATE UNIQUE INDEX uploads_by_idempotency_key ON uploads (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX uploads_by_tenant ON uploads (tenant_id, id);
+CREATE INDEX uploads_by_blob ON uploads (blob_key) WHERE blob_key IS NOT NULL;
 CREATE INDEX uploads_unexpired ON uploads (completed_at) WHERE expired_at IS NULL;
 CREATE INDEX uploads_unread ON uploads (id) WHERE state IN ('received', 'reading');
 
@@ -108,10 +141,13 @@ CREATE TABLE chunks (
     queued_bytes bigint NOT NULL DEFAULT 0,
     -- An upload that wants all or nothing keeps its chunks held until it is read to its end.
     held boolean NOT NULL DEFAULT false,
+    -- The latest P_1 of its valid invoices; those that a tenant decides on itself are taken out.
+    latest_issue_date date,
     created_at timestamptz NOT NULL,
     UNIQUE (upload_id, first_entry)
 );
 CREATE INDEX chunks_queued ON chunks (lane_id, id) WHERE queued > 0 AND NOT held;
+CREATE INDEX chunks_by_tenant ON chunks (tenant_id, id);
 CREATE INDEX chunks_by_blob ON chunks (blob_key);
 CREATE INDEX chunks_unchecked ON chunks (tenant_id, id) WHERE encoding = 'plain';
 
@@ -125,6 +161,8 @@ CREATE TABLE sessions (
     offline_mode boolean NOT NULL,
     compression text NOT NULL,
     invoices integer NOT NULL,
+    -- The latest P_1 in it: it is to be opened on that day.
+    latest_issue_date date,
     package_bytes bigint,
     package_sha256 bytea,
     -- The AES key under the master key; set to null when the session is final.
@@ -133,6 +171,10 @@ CREATE TABLE sessions (
     reference_number text UNIQUE,
     ksef_status integer,
     polls integer NOT NULL DEFAULT 0,
+    -- How often the AES key was wrapped anew; looks in a row that found no such session; looks that found no verdict for all.
+    key_renewals smallint NOT NULL DEFAULT 0,
+    strikes smallint NOT NULL DEFAULT 0,
+    incomplete_looks smallint NOT NULL DEFAULT 0,
     accepted integer NOT NULL DEFAULT 0,
     rejected integer NOT NULL DEFAULT 0,
     failed integer NOT NULL DEFAULT 0,
@@ -140,6 +182,8 @@ CREATE TABLE sessions (
     sealed_at timestamptz NOT NULL,
     packed_at timestamptz,
     opened_at timestamptz,
+    -- KSeF's dateCreated, once a status has told it: its day, not that of our clock, decides the invoicing mode.
+    ksef_created_at timestamptz,
     closed_at timestamptz,
     processed_at timestamptz,
     completed_at timestamptz,
@@ -169,6 +213,8 @@ CREATE TABLE parts (
     PRIMARY KEY (session_id, ordinal_number)
 );
 
+CREATE INDEX parts_by_blob ON parts (blob_key);
+
 CREATE TABLE session_history (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     session_id uuid NOT NULL REFERENCES sessions,
@@ -190,6 +236,8 @@ CREATE TABLE upo_pages (
     fetched_at timestamptz NOT NULL,
     PRIMARY KEY (session_id, page)
 );
+
+CREATE INDEX upo_pages_by_blob ON upo_pages (blob_key);
 
 CREATE TABLE invoices (
     id uuid PRIMARY KEY,
@@ -218,8 +266,11 @@ CREATE TABLE invoices (
     invoicing_mode text,
     upo_page integer,
     attempts smallint NOT NULL DEFAULT 0,
+    -- 'held': queued, but waits for the tenant's decision; 'released': was decided, goes whatever the day.
+    hold text CHECK (hold IN ('held', 'released')),
     finished_at timestamptz
 ) WITH (fillfactor = 70);
+CREATE INDEX invoices_held ON invoices (tenant_id, id) WHERE hold = 'held';
 CREATE INDEX invoices_by_number ON invoices (tenant_id, number);
 CREATE INDEX invoices_by_hash ON invoices USING hash (sha256);
 CREATE INDEX invoices_by_ksef_number ON invoices (ksef_number) WHERE ksef_number IS NOT NULL;
@@ -282,6 +333,10 @@ CREATE INDEX deliveries_pending ON deliveries (next_attempt_at) WHERE state = 'p
 -- Times as users see them: UTC, ISO 8601, milliseconds.
 CREATE FUNCTION iso_utc(moment timestamptz) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
+-- The Polish calendar day of a moment, which is what KSeF compares P_1 with.
+CREATE FUNCTION warsaw_day(moment timestamptz) RETURNS date LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (moment AT TIME ZONE 'Europe/Warsaw')::date;
 
 CREATE FUNCTION written_id(prefix text, id uuid) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN prefix || '_' || replace(id::text, '-', '');
