@@ -13,7 +13,7 @@ from sandbox.gate import Body, Call, Endpoint, read_json
 from sandbox.ids import new_reference
 from sandbox.links import sign_link
 from sandbox.online_processing import close_online
-from sandbox.processing import process_session
+from sandbox.processing import PROCESSING, SESSION_TEXTS, process_session
 from sandbox.refusals import ApiError, BadRequest, Forbidden, bad
 from sandbox.service import Sandbox
 from sandbox.state import Part, Session, Status
@@ -26,8 +26,7 @@ UPLOAD_TIME_PER_PART = timedelta(minutes=20)
 SESSION_LIFE = timedelta(hours=12)
 
 OPENED = Status(100, "Sesja wsadowa rozpoczęta")
-_PROCESSING = Status(150, "Trwa przetwarzanie")
-BAD_KEY = Status(415, "Błąd odszyfrowania dostarczonego klucza")
+BAD_KEY = Status(415, SESSION_TEXTS[415])
 _TOO_LATE = Status(440, "Sesja anulowana", ("Przekroczono czas wysyłki",))
 FORMS = {("FA (3)", "1-0E", "FA")}
 SENDERS = frozenset({"InvoiceWrite", "EnforcementOperations"})
@@ -99,7 +98,11 @@ async def open_session(call: Call) -> Response:
         valid_until=now + SESSION_LIFE,
         # A key that cannot be read is known at once, but told by the status, not by the answer.
         status=OPENED if key is not None else BAD_KEY,
+        script=sandbox.faults.script_for(call.principal.login.context.nip),
     )
+    script = session.script
+    if script.at_open and script.status is not None:
+        session.status = Status(script.status, SESSION_TEXTS[script.status], script.details)
     sandbox.state.sessions[session.reference_number] = session
     return JSONResponse(
         {
@@ -112,10 +115,9 @@ async def open_session(call: Call) -> Response:
 
 async def unwrap_key(sandbox: Sandbox, encryption: EncryptionInfo, encrypted_key: bytes) -> bytes | None:
     """The session's AES key, None when it cannot be read; raises BadRequest 21470 for an unknown key pair."""
-    key_pair = sandbox.keys.symmetric_encryption
-    key_id = encryption.public_key_id
-    if key_id is not None and key_id != key_pair.public_key_id:
-        raise bad(21470, f"Klucz o identyfikatorze {key_id} nie jest wspierany.")
+    key_pair = sandbox.keys.find("SymmetricKeyEncryption", encryption.public_key_id)
+    if key_pair is None:
+        raise bad(21470, f"Klucz o identyfikatorze {encryption.public_key_id} nie jest wspierany.")
     try:
         key = await asyncio.to_thread(key_pair.decrypt, encrypted_key)
     except ValueError:
@@ -201,6 +203,11 @@ async def close_session(call: Call) -> Response:
     session = find_session(call, call.path("reference"), kind="Batch")
     if session.closed is None and session.status.code == 440:
         raise bad(21208, "Sesja anulowana, przekroczony czas wysyłki.")
+    if session.closed is not None and session.status.code == 100:
+        # Held at 100 by a script: it was closed before, and is not processed twice.
+        session.released = session.released or session.script.release_on_close
+        sandbox.clock.wake()
+        return Response(status_code=204)
     if session.status.code != 100:
         raise bad(21180, f"Status sesji {session.status.code} uniemożliwia jej zamknięcie.")
     missing = [number for number, part in sorted(session.parts.items()) if part.path is None]
@@ -210,7 +217,8 @@ async def close_session(call: Call) -> Response:
     if wrong:
         raise bad(21157, *(f"Zadeklarowany rozmiar części '{n}' nie zgadza się z rzeczywistym." for n in wrong))
     session.closed = session.updated = sandbox.clock.now()
-    session.status = _PROCESSING
+    if session.script.hold_at != 100:
+        session.status = PROCESSING
     sandbox.in_background(lambda: process_session(sandbox, session))
     return Response(status_code=204)
 

@@ -4,13 +4,15 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from sandbox.app import create_app
-from sandbox.options import LimitProfile, SandboxOptions, Validation
+from sandbox.options import ApiVersion, LimitProfile, SandboxOptions, Validation
 from sandbox.recorder import Recorder, record_path
+from sandbox.state_file import UnusableState
 
 _KEEP_ALIVE_SECONDS = 65
 _DEFAULTS = SandboxOptions()
@@ -19,9 +21,12 @@ RECORD_VARIABLE = "KSEF_SANDBOX_RECORD"
 
 
 def run_sandbox(options: SandboxOptions) -> None:
-    """Serve until the process is told to stop (SIGINT or SIGTERM)."""
+    """Serve until the process is told to stop (SIGINT or SIGTERM); an unusable state file ends it at once."""
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-    app: ASGIApp = create_app(options)
+    try:
+        app: ASGIApp = create_app(options)
+    except UnusableState as error:
+        raise SystemExit(f"{options.state}: {error}") from error
     record = options.record or os.environ.get(RECORD_VARIABLE, "")
     if record:
         app = Recorder(app, record_path(record))
@@ -31,6 +36,7 @@ def run_sandbox(options: SandboxOptions) -> None:
         port=options.port,
         log_level=options.log_level,
         access_log=False,
+        date_header=False,  # the sandbox writes its own, by its own clock
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=2,
     )
@@ -48,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=_DEFAULTS.port)
     parser.add_argument("--limits", choices=list(LimitProfile), type=LimitProfile, default=_DEFAULTS.limits)
     parser.add_argument("--validate", choices=list(Validation), type=Validation, default=_DEFAULTS.validation)
-    parser.add_argument("--pool-processes", type=int, default=_DEFAULTS.pool_processes)
+    parser.add_argument("--api", choices=list(ApiVersion), type=ApiVersion, default=_DEFAULTS.api)
+    parser.add_argument("--state", type=Path, help="keep everything in this file across restarts")
+    parser.add_argument("--pool", "--pool-processes", dest="pool_processes", type=int, default=_DEFAULTS.pool_processes)
     parser.add_argument("--enforce-identifiers", action="store_true", help="check NIP checksums always")
     parser.add_argument("--access-token-seconds", type=int, default=_DEFAULTS.access_token_seconds)
     parser.add_argument("--auth-delay", type=float, default=_DEFAULTS.auth_delay_seconds)
@@ -63,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             host=chosen.host,
             port=chosen.port,
             limits=chosen.limits,
+            api=chosen.api,
+            state=chosen.state,
             validation=chosen.validate,
             pool_processes=chosen.pool_processes,
             enforce_identifiers=chosen.enforce_identifiers,

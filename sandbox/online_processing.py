@@ -13,6 +13,7 @@ from pathlib import Path
 from sandbox.processing import INVOICE_TEXTS, NOTHING_ACCEPTED, decide_invoice, document_rules, make_pages
 from sandbox.service import Sandbox
 from sandbox.state import Invoice, Session, Status
+from sandbox.state_tables import taking_notes
 from sandbox.work.single import InvoiceJob, judge_invoice
 
 logger = logging.getLogger("sandbox")
@@ -39,15 +40,16 @@ def close_online(sandbox: Sandbox, session: Session, moment: datetime) -> None:
 
 def resume_online(sandbox: Sandbox) -> None:
     """Take up again, after a restart, what the state says is unfinished. Twice judged gives the same verdict."""
-    for session in sandbox.state.sessions.values():
-        if session.kind != "Online":
-            continue
-        for invoice in session.invoices:
-            if not invoice.is_final:
-                start_invoice(sandbox, session, invoice)
-        if session.status.code == _CLOSED.code:
-            session.counts = None
-            sandbox.in_background(partial(_settle, sandbox, session))
+    online = [item.reference_number for item in sandbox.state.sessions.look() if item.kind == "Online"]
+    for reference in online:
+        with taking_notes():
+            session = sandbox.state.sessions[reference]
+            for invoice in session.invoices:
+                if not invoice.is_final:
+                    start_invoice(sandbox, session, invoice)
+            if session.status.code == _CLOSED.code:
+                session.counts = None
+                sandbox.in_background(partial(_settle, sandbox, session))
 
 
 async def _process(sandbox: Sandbox, session: Session, invoice: Invoice) -> None:
@@ -57,7 +59,9 @@ async def _process(sandbox: Sandbox, session: Session, invoice: Invoice) -> None
         job = _job(sandbox, session, invoice)
         invoice.verdict = await sandbox.in_pool(judge_invoice, job)
         invoice.document = job.plain if invoice.verdict.code != 435 else None
-        decide_invoice(sandbox, session, invoice)
+        async with sandbox.deciding:
+            decide_invoice(sandbox, session, invoice)
+            await sandbox.save()
         await asyncio.to_thread(job.encrypted.unlink, missing_ok=True)
     except Exception:
         logger.exception("processing of invoice %s failed", invoice.reference_number)

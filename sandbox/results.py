@@ -14,6 +14,7 @@ from sandbox.links import sign_link
 from sandbox.paging import page_of, page_size
 from sandbox.processing import make_receipt
 from sandbox.refusals import BadRequest, Forbidden, bad
+from sandbox.scripted import as_scripted
 from sandbox.service import Sandbox
 from sandbox.state import Accepted, Invoice, Session, UpoPage
 from sandbox.work.package import read_document
@@ -62,7 +63,7 @@ async def session_status(call: Call) -> Response:
     if counts is not None:
         names = ("invoiceCount", "successfulInvoiceCount", "failedInvoiceCount")
         body.update(zip(names, counts, strict=True))
-    return JSONResponse(body)
+    return JSONResponse(as_scripted(session, body))
 
 
 def _counts(session: Session) -> tuple[int, int, int] | None:

@@ -10,18 +10,21 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from sandbox.clock import MovableClock
 from sandbox.faults import FaultBook
-from sandbox.keys import make_keys
+from sandbox.keys import make_keys, restored_keys
 from sandbox.options import LimitProfile, SandboxOptions, Validation
-from sandbox.ratelimits import DEFAULT_LIMITS, UNLIMITED, RateLimiter
+from sandbox.ratelimits import make_limiter
 from sandbox.state import SandboxState
+from sandbox.state_file import StateFile
+from sandbox.state_tables import current_notes
 from sandbox.work.package import enter_pool, warm_up
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_LONGEST_WINDOW_SECONDS = 3600.0
 
 logger = logging.getLogger("sandbox")
 
@@ -32,12 +35,16 @@ class Sandbox:
     def __init__(self, options: SandboxOptions, clock: MovableClock | None = None) -> None:
         self.options = options
         self.clock = clock or MovableClock()
-        self.keys = make_keys(self.clock.now())
         self.state = SandboxState()
-        enforced = options.limits is not LimitProfile.OFF
-        self.limiter = RateLimiter(dict(DEFAULT_LIMITS) if enforced else dict.fromkeys(DEFAULT_LIMITS, UNLIMITED))
+        self.limiter = make_limiter(options.api, enforced=options.limits is not LimitProfile.OFF)
         self.faults = FaultBook()
-        self.folder = Path(tempfile.mkdtemp(prefix="ksef-sandbox-"))
+        self.deciding = asyncio.Lock()
+        """Held while the verdicts of one package are decided, so that a restart decides every package alike."""
+        self._file = StateFile(options.state) if options.state is not None else None
+        restored = self._restore(self._file) if self._file is not None else False
+        if not restored:
+            self.keys = make_keys(self.clock.now())
+        self.folder = self._file.folder if self._file else Path(tempfile.mkdtemp(prefix="ksef-sandbox-"))
         self._pool = self._make_pool()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -46,10 +53,13 @@ class Sandbox:
         self._pool.submit(warm_up, self.options.validation is Validation.FULL)
 
     async def stop(self) -> None:
-        """Stop all work and delete every file."""
+        """Stop all work. Without a state file everything is deleted, with one it can go on later."""
         await self._cancel_tasks()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._file is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self._file.close()
 
     async def reset(self) -> None:
         """Forget everything except the keys, so that clients need not fetch them again."""
@@ -58,8 +68,14 @@ class Sandbox:
         self.limiter.clear()
         self.faults.clear()
         self.clock.reset()
-        old, self.folder = self.folder, Path(tempfile.mkdtemp(prefix="ksef-sandbox-"))
-        await asyncio.to_thread(shutil.rmtree, old, True)
+        if self._file is not None:
+            await self._file.empty()
+        await asyncio.to_thread(_delete_files, self.folder)
+
+    async def save(self) -> None:
+        """Make durable what this request, or this task, has changed; without a state file nothing happens."""
+        if self._file is not None:
+            await self._file.save(self.state, current_notes(), self._others(), self.limiter.bookings)
 
     async def in_pool(self, work: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run long work in the pool. A pool that broke is replaced, and the caller sees BrokenProcessPool."""
@@ -72,10 +88,14 @@ class Sandbox:
             raise
 
     def in_background(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Run something that outlives its request; it must deal with its own failures."""
-        task = asyncio.get_running_loop().create_task(work())
+        """Run something that outlives its request; it must deal with its own failures. What it changed is saved."""
+        task = asyncio.get_running_loop().create_task(self._and_save(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _and_save(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        await work()
+        await self.save()
 
     def new_file(self, stem: str) -> Path:
         """A path in the sandbox's folder that was not used before."""
@@ -86,6 +106,37 @@ class Sandbox:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _others(self) -> dict[str, Any]:
+        """What is kept besides the state."""
+        limiter = self.limiter
+        return {
+            "keys": self.keys.saved(),
+            "clock": self.clock.setting,
+            "faults": self.faults,
+            "overrides": limiter.overrides,
+            "blocks": limiter.blocks,
+        }
+
+    def _restore(self, file: StateFile) -> bool:
+        """Go on where the file ends; False if it is new. Raises UnusableState."""
+        self.limiter.remember = True
+        found = file.read(("keys", "clock", "faults", "overrides", "blocks"))
+        if found is None:
+            return False
+        self.state, others = found
+        self.keys = restored_keys(others["keys"])
+        self.clock.restore(others["clock"])
+        self.faults = others["faults"]
+        self.limiter.overrides = others["overrides"]
+        self.limiter.blocks = others["blocks"]
+        file.read_bookings(self.limiter, self.clock.now().timestamp() - _LONGEST_WINDOW_SECONDS)
+        return True
+
     def _make_pool(self) -> ProcessPoolExecutor:
         # Spawned, not forked: the server has threads, and a fork of those may hang.
         return ProcessPoolExecutor(self.options.pool_processes, mp_context=get_context("spawn"), initializer=enter_pool)
+
+
+def _delete_files(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink(missing_ok=True)

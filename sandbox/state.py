@@ -1,6 +1,10 @@
 """Everything that the sandbox remembers, in one class, so that it can be emptied or kept in one place.
 
 Only the event loop's thread touches it; what runs in the pool gets copies and returns results.
+
+Every field of SandboxState is kept by `--state` (state_file) in one of three ways, and a new field needs nothing else:
+a Table record by record, as records are taken out and put in; a field with the metadata `derived` not at all, because
+`index` makes it anew from the rest; any other field, which should stay small, whole.
 """
 
 from collections import Counter
@@ -9,6 +13,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from sandbox.faults import SessionScript
+from sandbox.state_tables import Table
 from sandbox.work.outcome import Verdict
 
 InvoiceKey: TypeAlias = tuple[str, str, str]
@@ -136,7 +142,6 @@ class Invoice:
     ksef_number: str | None = None
     acquired: datetime | None = None
     invoicing_mode: str | None = None
-    upo: "UpoPage | None" = None
     sent: datetime | None = None
     """When an online invoice was sent; those of a package count as sent when their session was opened."""
     offline_mode: bool = False
@@ -159,7 +164,7 @@ class Invoice:
 
 @dataclass(slots=True)
 class UpoPage:
-    """A page of a session's receipt on disk."""
+    """A receipt on disk: a page of a session's, or that of one invoice."""
 
     reference_number: str
     path: Path
@@ -195,6 +200,16 @@ class Session:
     counts: tuple[int, int, int] | None = None
     """All, accepted, rejected; None until known."""
     kind: Literal["Batch", "Online"] = "Batch"
+    decided: list[Invoice] = field(default_factory=list)
+    """Verdicts on a package that are final but not told yet, because the receipt is still being made."""
+    script: SessionScript = field(default_factory=SessionScript)
+    """What a test wants to go wrong."""
+    released: bool = False
+    """Whether a session that the script holds may go on."""
+    looks: int = 0
+    """How often its status was asked for since it was closed."""
+    looks_when_done: int = 0
+    """How often its status was asked for since it has been final."""
 
     @property
     def is_final(self) -> bool:
@@ -291,13 +306,15 @@ class Accepted:
 class SandboxState:
     """The memory of one sandbox."""
 
-    challenges: dict[str, Challenge] = field(default_factory=dict)
-    logins: dict[str, AuthOperation] = field(default_factory=dict)
-    tokens: dict[str, KsefToken] = field(default_factory=dict)
-    sessions: dict[str, Session] = field(default_factory=dict)
-    by_key: dict[InvoiceKey, Accepted] = field(default_factory=dict)
-    by_ksef_number: dict[str, Accepted] = field(default_factory=dict)
-    accepted_hashes: set[str] = field(default_factory=set)
+    challenges: Table[str, Challenge] = field(default_factory=lambda: Table("challenges"))
+    logins: Table[str, AuthOperation] = field(default_factory=lambda: Table("logins"))
+    tokens: Table[str, KsefToken] = field(default_factory=lambda: Table("tokens"))
+    sessions: Table[str, Session] = field(default_factory=lambda: Table("sessions"))
+    receipts: Table[str, UpoPage] = field(default_factory=lambda: Table("receipts"))
+    """Receipts of single invoices, by the invoice's reference number."""
+    by_key: dict[InvoiceKey, Accepted] = field(default_factory=dict, metadata={"derived": True})
+    by_ksef_number: dict[str, Accepted] = field(default_factory=dict, metadata={"derived": True})
+    accepted_hashes: set[str] = field(default_factory=set, metadata={"derived": True})
     duplicate_attempts: int = 0
     requests: dict[str, Counter[int]] = field(default_factory=dict)
     grants: dict[tuple[Identifier, Identifier], frozenset[str]] = field(default_factory=dict)
@@ -310,8 +327,8 @@ class SandboxState:
     """NIP -> the first day on which it may not any more."""
     corrected: dict[tuple[Identifier, str], str] = field(default_factory=dict)
     """(context, hash of a refused invoice) -> KSeF number of its accepted technical correction."""
-    certificates: dict[str, KsefCertificate] = field(default_factory=dict)
-    enrollments: dict[str, Enrollment] = field(default_factory=dict)
+    certificates: Table[str, KsefCertificate] = field(default_factory=lambda: Table("certificates"))
+    enrollments: Table[str, Enrollment] = field(default_factory=lambda: Table("enrollments"))
     context_limits: dict[Identifier, ContextLimits] = field(default_factory=dict)
     subject_limits: dict[Identifier, tuple[int | None, int | None]] = field(default_factory=dict)
     """Requests and certificates that a subject may have, None for the default."""
@@ -328,6 +345,14 @@ class SandboxState:
         ends = self.attachment_ends
         return frozenset(nip for nip in self.attachments if nip not in ends or today < ends[nip])
 
+    def is_same_person(self, one: Identifier, other: Identifier) -> bool:
+        """Whether two identifiers are one subject: equal, or NIP and PESEL of one person made by test data."""
+        if one == other:
+            return True
+        pairs = {one.type: one.value, other.type: other.value}
+        person = self.persons.get(pairs.get("Nip", ""))
+        return person is not None and person.pesel is not None and person.pesel == pairs.get("Pesel")
+
     def take_planned(self, operation: Literal["login", "enrollment"]) -> Status | None:
         """The outcome ordered for the next operation of a kind, if any; used up by asking."""
         for item in self.planned:
@@ -335,6 +360,22 @@ class SandboxState:
                 item.times -= 1
                 return item.status
         return None
+
+    def accept(self, key: InvoiceKey, session: Session, invoice: Invoice) -> None:
+        """Enter an invoice that has got its KSeF number."""
+        if invoice.ksef_number is None:
+            raise ValueError("an accepted invoice has a KSeF number")
+        place = Accepted(session, invoice)
+        self.by_key[key] = place
+        self.by_ksef_number[invoice.ksef_number] = place
+        self.accepted_hashes.add(invoice.verdict.sha256)
+
+    def index(self) -> None:
+        """Enter every accepted invoice of the sessions, after these have been read from a file."""
+        for session in self.sessions.look():
+            for invoice in session.decided or session.invoices:
+                if invoice.ksef_number is not None:
+                    self.accept(invoice.verdict.key, session, invoice)
 
     def count_request(self, group: str, status: int) -> None:
         """Note one answered request."""
@@ -352,4 +393,4 @@ class SandboxState:
         for number in taken:
             document = self.by_ksef_number.pop(number).invoice.verdict
             self.accepted_hashes.discard(document.sha256)
-            self.by_key.pop((document.seller_nip or "", document.kind or "", document.number or ""), None)
+            self.by_key.pop(document.key, None)

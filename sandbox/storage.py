@@ -17,7 +17,8 @@ from sandbox.state import Part, Session
 _WRITE_BUFFER = 4 << 20
 
 
-def _refused(status: int, code: str, message: str) -> Response:
+def storage_refusal(status: int, code: str, message: str) -> Response:
+    """A refusal in the words of the store: XML, and the code in a header."""
     body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
     return Response(body, status_code=status, media_type="application/xml", headers={"x-ms-error-code": code})
 
@@ -25,19 +26,19 @@ def _refused(status: int, code: str, message: str) -> Response:
 def _link_refused(request: Request, sandbox: Sandbox, permission: Permission) -> Response | None:
     """A refusal unless the link is genuine, current, and came without a token."""
     if "authorization" in request.headers:
-        return _refused(401, "InvalidAuthenticationInfo", "An Authorization header does not belong here.")
+        return storage_refusal(401, "InvalidAuthenticationInfo", "An Authorization header does not belong here.")
     raw_query = request.scope["query_string"].decode("latin-1")
     path = request.scope["path"]
     fault = link_fault(path, raw_query, permission, sandbox.clock.now(), sandbox.keys.link_secret)
-    return _refused(403, "AuthenticationFailed", fault) if fault else None
+    return storage_refusal(403, "AuthenticationFailed", fault) if fault else None
 
 
 def _headers_refused(request: Request) -> Response | None:
     """Azure takes a block blob in one piece, announced as such and with its length."""
     if request.headers.get("x-ms-blob-type") != "BlockBlob":
-        return _refused(400, "MissingRequiredHeader", "x-ms-blob-type must be BlockBlob.")
+        return storage_refusal(400, "MissingRequiredHeader", "x-ms-blob-type must be BlockBlob.")
     if not request.headers.get("content-length", "").isdigit():
-        return _refused(411, "MissingContentLengthHeader", "Content-Length is required.")
+        return storage_refusal(411, "MissingContentLengthHeader", "Content-Length is required.")
     return None
 
 
@@ -49,15 +50,15 @@ async def put_part(request: Request) -> Response:
     session = _session(request, sandbox)
     part = session.parts.get(int(request.path_params["ordinal"])) if session else None
     if session is None or part is None:
-        return _refused(404, "BlobNotFound", "There is no such container.")
+        return storage_refusal(404, "BlobNotFound", "There is no such container.")
     path = sandbox.new_file(f"{session.reference_number}-{part.ordinal_number}")
     size = await _receive(request, path)
     fault = None
     if size != int(request.headers["content-length"]):
-        fault = _refused(400, "IncompleteBody", "The body ended before its declared length.")
+        fault = storage_refusal(400, "IncompleteBody", "The body ended before its declared length.")
     elif session.closed is not None or session.status.code == 440:
         # What was sent is taken as it was when the session was closed.
-        fault = _refused(409, "BlobImmutableDueToPolicy", "The package has been taken for processing.")
+        fault = storage_refusal(409, "BlobImmutableDueToPolicy", "The package has been taken for processing.")
     if fault is not None:
         await asyncio.to_thread(path.unlink, missing_ok=True)
         return fault
@@ -99,7 +100,7 @@ async def get_session_upo(request: Request) -> Response:
     for page in session.upo_pages if session else ():
         if page.reference_number == wanted:
             return xml_file(page.path, page.sha256)
-    return _refused(404, "BlobNotFound", "There is no such receipt.")
+    return storage_refusal(404, "BlobNotFound", "There is no such receipt.")
 
 
 async def get_invoice_upo(request: Request) -> Response:
@@ -111,7 +112,7 @@ async def get_invoice_upo(request: Request) -> Response:
     wanted = request.path_params["name"].removesuffix(".xml").upper()
     invoice = session.by_reference.get(wanted) if session else None
     if session is None or invoice is None or invoice.ksef_number is None:
-        return _refused(404, "BlobNotFound", "There is no such receipt.")
+        return storage_refusal(404, "BlobNotFound", "There is no such receipt.")
     page = await invoice_upo(sandbox, session, invoice)
     return xml_file(page.path, page.sha256)
 

@@ -56,6 +56,13 @@ class Verdict:
     number: str | None = None
     issue_date: date | None = None
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes an invoice unique; to be asked for only where nothing stood against the document."""
+        if not (self.seller_nip and self.kind and self.number):
+            raise ValueError("a document without its key fields cannot have passed")
+        return self.seller_nip, self.kind, self.number
+
 
 @dataclass(frozen=True, slots=True)
 class PackageVerdict:

@@ -52,12 +52,8 @@ def warm_up(check_schema: bool) -> None:
 
 
 def judge_package(job: PackageJob) -> PackageVerdict:
-    """Judge one package. Its parts are deleted; the decrypted package stays only if it could be unpacked."""
-    try:
-        verdict = _judge(job)
-    finally:
-        for path, _, _ in job.parts:
-            path.unlink(missing_ok=True)
+    """Judge one package. Its parts stay; the decrypted package stays only if it could be unpacked."""
+    verdict = _judge(job)
     if verdict.code != 200:
         job.package.unlink(missing_ok=True)
     return verdict
