@@ -8,10 +8,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox import auth_sessions, batch, control, ksef_tokens, login, online, reference_data, results, storage
+from sandbox import (
+    auth_sessions,
+    batch,
+    certificates,
+    control,
+    ksef_tokens,
+    login,
+    online,
+    planned,
+    reference_data,
+    results,
+    storage,
+    testdata,
+    testdata_limits,
+)
 from sandbox.clock import MovableClock
+from sandbox.control_input import EXCEPTION_HANDLERS
 from sandbox.gate import Endpoint, guarded
+from sandbox.openapi import openapi_document, serving
+from sandbox.online_processing import resume_online
 from sandbox.options import SandboxOptions
+from sandbox.processing import resume_batch
 from sandbox.service import Sandbox
 from sandbox.wire import FaultyWire
 
@@ -21,11 +39,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *auth_sessions.ENDPOINTS,
     *reference_data.ENDPOINTS,
     *ksef_tokens.ENDPOINTS,
+    *certificates.ENDPOINTS,
     *batch.ENDPOINTS,
     *online.ENDPOINTS,
     *results.ENDPOINTS,
+    *testdata.ENDPOINTS,
+    *testdata_limits.ENDPOINTS,
 )
 """In the order in which they are tried: literal paths before those with parameters."""
+CONTROL_ROUTES: tuple[Route, ...] = (*control.ROUTES, *planned.ROUTES)
 _STORAGE = "/storage/01/{reference}"
 
 
@@ -36,6 +58,8 @@ def create_app(options: SandboxOptions, clock: MovableClock | None = None) -> St
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         sandbox.start()
+        resume_batch(sandbox)
+        resume_online(sandbox)
         try:
             yield
         finally:
@@ -48,12 +72,13 @@ def create_app(options: SandboxOptions, clock: MovableClock | None = None) -> St
         Route(f"{_STORAGE}/batch-parts/{{ordinal:int}}", storage.put_part, methods=["PUT"]),
         Route(f"{_STORAGE}/session-upo/{{name}}", storage.get_session_upo, methods=["GET"]),
         Route(f"{_STORAGE}/invoice-upo/{{name}}", storage.get_invoice_upo, methods=["GET"]),
-        *control.ROUTES,
+        *CONTROL_ROUTES,
+        serving(openapi_document(ENDPOINTS, PREFIX, options.api, CONTROL_ROUTES)),
     ]
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={404: _not_found, 405: _not_found, **control.EXCEPTION_HANDLERS},
+        exception_handlers={404: _not_found, 405: _not_found, **EXCEPTION_HANDLERS},
     )
     app.state.sandbox = sandbox
     app.router.redirect_slashes = False

@@ -93,6 +93,11 @@ def certificate_subject(certificate: x509.Certificate) -> tuple[Identifier, str]
     raise bad(21115, "Atrybut serialNumber nie zawiera TINPL ani PNOPL.")
 
 
+def is_seal(certificate: x509.Certificate) -> bool:
+    """Whether the certificate's subject is a Polish organisation, by its VATPL identifier."""
+    return _VATPL.fullmatch(_attribute(certificate.subject, _ORGANIZATION_IDENTIFIER)) is not None
+
+
 def certificate_fingerprint(certificate: x509.Certificate) -> Identifier:
     """The certificate itself as a subject."""
     return Identifier("Fingerprint", certificate.fingerprint(hashes.SHA256()).hex().upper())

@@ -11,12 +11,13 @@ from sandbox.gate import Call, Endpoint
 from sandbox.ids import new_reference
 from sandbox.jwt import encode_token
 from sandbox.paging import page_of, page_size
-from sandbox.refusals import BadRequest, bad
+from sandbox.refusals import BadRequest, Gone, bad
 from sandbox.service import Sandbox
 from sandbox.state import AuthOperation, Identifier, Status
 
 AUTHENTICATION_TOKEN_LIFE = timedelta(minutes=45)
 REFRESH_TOKEN_LIFE = timedelta(days=7)
+_RETENTION = timedelta(days=7)
 
 _IN_PROGRESS = Status(100, "Uwierzytelnianie w toku")
 _REVOKED = Status(
@@ -26,6 +27,7 @@ _REVOKED = Status(
 )
 _METHODS = {
     "Token": ("Token", "token.ksef", "Token KSeF"),
+    "InternalCertificate": ("XadesSignature", "xades.ksef-certificate", "Certyfikat KSeF"),
     "QualifiedSeal": ("XadesSignature", "xades.qualified-seal", "Pieczęć kwalifikowana"),
     "QualifiedSignature": ("XadesSignature", "xades.qualified-signature", "Podpis kwalifikowany"),
 }
@@ -108,18 +110,30 @@ def _login_body(sandbox: Sandbox, login: AuthOperation) -> dict[str, Any]:
 
 
 async def login_status(call: Call) -> Response:
-    """GET /auth/{referenceNumber}."""
-    login = call.principal.login
-    if call.path("reference") != login.reference_number:
-        detail = f"Operacja uwierzytelniania o numerze referencyjnym {call.path('reference')} nie została znaleziona."
-        raise bad(21304, detail)
+    """GET /auth/{referenceNumber}: for seven days.
+
+    A token for one login does not see another one; but of an old login of the same subject in the same context it
+    learns that it is gone, since its own token died long before.
+    """
+    mine, reference = call.principal.login, call.path("reference")
+    login = call.sandbox.state.logins.get(reference)
+    if login is None or login.context != mine.context or login.subject != mine.subject:
+        raise _no_such_login(reference)
+    if call.sandbox.clock.now() - login.started > _RETENTION:
+        raise Gone("Status operacji uwierzytelniania jest dostępny przez 7 dni.")
+    if login is not mine:
+        raise _no_such_login(reference)
     return JSONResponse(_login_body(call.sandbox, login))
+
+
+def _no_such_login(reference: str) -> BadRequest:
+    return bad(21304, f"Operacja uwierzytelniania o numerze referencyjnym {reference} nie została znaleziona.")
 
 
 async def redeem(call: Call) -> Response:
     """POST /auth/token/redeem: once."""
     sandbox, login = call.sandbox, call.principal.login
-    _check_token_not_revoked(sandbox, login)
+    _check_still_good(sandbox, login)
     status = _status(sandbox, login)
     if status.code != 200:
         raise bad(21301, f"Status uwierzytelniania ({status.code}) nie pozwala na pobranie tokenów.")
@@ -139,7 +153,7 @@ async def redeem(call: Call) -> Response:
 async def refresh(call: Call) -> Response:
     """POST /auth/token/refresh: as often as wanted, with the permissions of now."""
     sandbox, login = call.sandbox, call.principal.login
-    _check_token_not_revoked(sandbox, login)
+    _check_still_good(sandbox, login)
     status = _status(sandbox, login)
     if status.code != 200:
         raise bad(21301, f"Status uwierzytelniania ({status.code}) nie pozwala na odświeżenie tokenu dostępowego.")
@@ -154,7 +168,9 @@ def _access_token(sandbox: Sandbox, login: AuthOperation) -> dict[str, str]:
     return _token(sandbox, login, "ContextToken", until, login.permissions)
 
 
-def _check_token_not_revoked(sandbox: Sandbox, login: AuthOperation) -> None:
+def _check_still_good(sandbox: Sandbox, login: AuthOperation) -> None:
+    if login.subject in sandbox.state.deceased:
+        raise bad(21308)
     token = sandbox.state.tokens.get(login.token_reference or "")
     if token is not None and token.revoked:
         raise bad(21301, "Token KSeF został unieważniony.")

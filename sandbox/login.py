@@ -6,6 +6,7 @@ import binascii
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
@@ -15,21 +16,32 @@ from sandbox.auth_request import (
     certificate_fingerprint,
     certificate_subject,
     check_address,
+    is_seal,
     read_auth_request,
 )
 from sandbox.auth_sessions import login_accepted, start_login
+from sandbox.certificates import issued_here, login_fault
+from sandbox.certificates_issuing import enrollment_names
 from sandbox.clock import stamp
 from sandbox.gate import Body, Call, Endpoint, read_body, read_json
-from sandbox.ids import new_reference
+from sandbox.ids import new_reference, nip_checksum_is_right
+from sandbox.keys import PublishedKey
 from sandbox.refusals import bad
 from sandbox.service import Sandbox
 from sandbox.signature import SignedRequest, verify_signed_request
-from sandbox.state import Challenge, Identifier, KsefToken, Status
+from sandbox.state import Challenge, Identifier, KsefCertificate, KsefToken, Status
 
 CHALLENGE_LIFE = timedelta(minutes=10)
 
 _SUCCESS = Status(200, "Uwierzytelnianie zakończone sukcesem")
-_NO_PERMISSIONS = Status(415, "Uwierzytelnianie zakończone niepowodzeniem", ("Brak przypisanych uprawnień",))
+_FAILURE = "Uwierzytelnianie zakończone niepowodzeniem"
+_NO_PERMISSIONS = Status(415, _FAILURE, ("Brak przypisanych uprawnień",))
+_DECEASED = Status(470, _FAILURE, ("Próba wykorzystania metod autoryzacyjnych osoby zmarłej",))
+_BLOCKED = Status(
+    480,
+    "Uwierzytelnienie zablokowane",
+    ("Podejrzenie incydentu bezpieczeństwa. Skontaktuj się z Ministerstwem Finansów przez formularz zgłoszeniowy.",),
+)
 
 
 # Challenge
@@ -73,12 +85,19 @@ async def xades_signature(call: Call) -> Response:
     if verify_chain not in {"true", "false"}:
         raise bad(21405, "'verifyCertificateChain' musi być wartością logiczną.")
     signed, wanted = await asyncio.to_thread(_verify, body, sandbox.clock.now())
+    certificate = signed.certificate
+    issued = issued_here(sandbox, certificate)
+    subject, method = _subject(certificate, wanted.subject_type, issued)
+    _check_context(sandbox, wanted.context, certificate)
     _use_challenge(sandbox, wanted.challenge)
-    subject, method = _subject(signed.certificate, wanted.subject_type)
     permissions = sandbox.state.permissions_of(subject, wanted.context)
-    outcome = _certificate_fault(signed.certificate, sandbox.clock.now(), verify_chain == "true")
+    outcome = _barred(sandbox, subject, wanted.context)
+    if outcome is None:
+        outcome = _certificate_fault(sandbox, certificate, issued, verify_chain == "true")
     if outcome is None:
         outcome = _SUCCESS if permissions else _NO_PERMISSIONS
+    if issued is not None and outcome is _SUCCESS:
+        issued.last_use = sandbox.clock.now()
     login = start_login(
         sandbox,
         wanted.context,
@@ -89,6 +108,7 @@ async def xades_signature(call: Call) -> Response:
         allowed_ips=wanted.allowed_ips,
     )
     login.document_hash = signed.document_hash
+    login.names = enrollment_names(certificate, subject)
     return login_accepted(sandbox, login)
 
 
@@ -97,21 +117,58 @@ def _verify(body: bytes, now: datetime) -> tuple[SignedRequest, AuthTokenRequest
     return signed, read_auth_request(signed.document)
 
 
-def _subject(certificate: x509.Certificate, subject_type: str) -> tuple[Identifier, str]:
+def _subject(
+    certificate: x509.Certificate, subject_type: str, issued: KsefCertificate | None
+) -> tuple[Identifier, str]:
+    """Who logs in, and how. A KSeF certificate stands for whoever it was issued to, by whatever identifier."""
+    if issued is not None:
+        return issued.owner, "InternalCertificate"
     if subject_type == "certificateFingerprint":
+        if is_seal(certificate):
+            raise bad(21406, "Pieczęć wskazuje podmiot atrybutem organizationIdentifier, nie odciskiem palca.")
         return certificate_fingerprint(certificate), "QualifiedSignature"
     return certificate_subject(certificate)
 
 
-def _certificate_fault(certificate: x509.Certificate, now: datetime, verify_chain: bool) -> Status | None:
+def _check_context(sandbox: Sandbox, context: Identifier, certificate: x509.Certificate) -> None:
+    """A context that cannot be of its type is 21117. Which rules KSeF has here is not documented beyond the schema's
+    patterns; these are the checksum (where the sandbox enforces it) and the name of a Peppol provider."""
+    nip = context.nip
+    if nip is not None and sandbox.options.enforce_identifiers and not nip_checksum_is_right(nip):
+        raise bad(21117, f"Nieprawidłowa suma kontrolna NIP {nip}.")
+    names = [item.value for item in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if context.type == "PeppolId" and context.value not in names:
+        raise bad(21117, "Certyfikat nie należy do wskazanego dostawcy usług Peppol.")
+
+
+def _barred(sandbox: Sandbox, subject: Identifier, context: Identifier) -> Status | None:
+    """A login that fails whatever it proves: ordered by the control API, blocked context, deceased person."""
+    planned = sandbox.state.take_planned("login")
+    if planned is not None:
+        return planned
+    if context in sandbox.state.blocked_contexts:
+        return _BLOCKED
+    return _DECEASED if subject in sandbox.state.deceased else None
+
+
+def _certificate_fault(
+    sandbox: Sandbox, certificate: x509.Certificate, issued: KsefCertificate | None, verify_chain: bool
+) -> Status | None:
     """Found while a login is processed, hence a status and not a refusal."""
-    description = "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu"
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        return Status(460, description, ("Nieważny certyfikat",))
-    if verify_chain:
-        # The sandbox trusts no authority, so every chain that must be verified fails.
-        return Status(460, description, ("Niezaufany łańcuch certyfikatów",))
-    return None
+    now = sandbox.clock.now()
+    detail = ""
+    if issued is not None:
+        detail = login_fault(issued, now)
+    elif not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        detail = "Nieważny certyfikat"
+    elif certificate.issuer == sandbox.keys.authority.certificate.subject:
+        detail = "Błąd weryfikacji łańcucha certyfikatów"
+    elif verify_chain:
+        # The sandbox trusts no authority but its own, so every other chain that must be verified fails.
+        detail = "Niezaufany łańcuch certyfikatów"
+    if not detail:
+        return None
+    return Status(460, "Uwierzytelnianie zakończone niepowodzeniem z powodu błędu certyfikatu", (detail,))
 
 
 # KSeF token
@@ -146,23 +203,24 @@ async def ksef_token(call: Call) -> Response:
     wanted = await read_json(call.request, _TokenLogin)
     context = _context(wanted.context_identifier)
     allowed = _addresses(wanted.authorization_policy)
-    key = sandbox.keys.token_encryption
-    if wanted.public_key_id is not None and wanted.public_key_id != key.public_key_id:
+    key = sandbox.keys.find("KsefTokenEncryption", wanted.public_key_id)
+    if key is None:
         raise bad(21470, f"Klucz o identyfikatorze {wanted.public_key_id} nie jest wspierany.")
     item = _use_challenge(sandbox, wanted.challenge)
-    secret, detail = await asyncio.to_thread(_open_envelope, sandbox, wanted.encrypted_token, item)
+    secret, detail = await asyncio.to_thread(_open_envelope, key, wanted.encrypted_token, item)
     now = sandbox.clock.now()
-    token = next((known for known in sandbox.state.tokens.values() if known.secret == secret), None)
+    token = next((known for known in sandbox.state.tokens.look() if known.secret == secret), None)
     if not detail:
         detail = _token_fault(token, context, now) if token else "Nieprawidłowy token"
-    if token is None or detail:
+    barred = _barred(sandbox, token.author if token else context, context)
+    if token is None or detail or barred:
         description = "Uwierzytelnianie zakończone niepowodzeniem z powodu błędnego tokenu"
         login = start_login(
             sandbox,
             context,
             context,
             method="Token",
-            outcome=Status(450, description, (detail,)),
+            outcome=barred or Status(450, description, (detail,)),
             permissions=frozenset(),
             allowed_ips=allowed,
         )
@@ -209,14 +267,14 @@ def _addresses(policy: _Policy | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _open_envelope(sandbox: Sandbox, encrypted: str, item: Challenge) -> tuple[str, str]:
+def _open_envelope(key: PublishedKey, encrypted: str, item: Challenge) -> tuple[str, str]:
     """The token's text, and what is wrong with the envelope ("" for nothing)."""
     try:
         ciphertext = base64.b64decode(encrypted, validate=True)
     except (binascii.Error, ValueError):
         return "", "Nieprawidłowe kodowanie tokena"
     try:
-        plain = sandbox.keys.token_encryption.decrypt(ciphertext)
+        plain = key.decrypt(ciphertext)
     except ValueError:
         return "", "Nieprawidłowe szyfrowanie tokena"
     try:

@@ -166,7 +166,7 @@ def _check_correction(call: Call, session: Session, corrected: str) -> None:
         raise bad(21166, "Faktura posiada już przetworzoną prawidłowo korektę techniczną.")
     codes = {
         invoice.status.code
-        for other in list(state.sessions.values())
+        for other in list(state.sessions.look())
         if other.context == session.context
         for invoice in list(other.invoices)
         if invoice.verdict.sha256 == corrected

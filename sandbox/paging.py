@@ -21,6 +21,14 @@ def page_size(call: Call, maximum: int) -> int:
     return int(text)
 
 
+def page_number(call: Call) -> int:
+    """The query's `pageOffset`, which counts pages: 0 unless said; 21405 when it is no such number."""
+    text = call.request.query_params.get("pageOffset", "0")
+    if not text.isascii() or not text.isdigit() or int(text) > 2**31 - 1:
+        raise bad(21405, "'pageOffset' musi być liczbą nieujemną.")
+    return int(text)
+
+
 def page_of(call: Call, items: Sequence[_T], size: int, scope: str) -> tuple[Sequence[_T], str | None]:
     """The page that the request's continuation token asks for, and the token of the next page if there is one.
 

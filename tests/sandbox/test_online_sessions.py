@@ -3,6 +3,7 @@
 import base64
 import secrets
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -239,9 +240,8 @@ def test_a_session_holds_as_many_invoices_as_its_context_may_send(session: Onlin
 
 
 def test_a_session_closes_itself_when_its_time_is_over_and_storage_takes_its_time() -> None:
-    with running_sandbox(storage_delay=3600, validate="off") as handle:
-        client = HandClient(handle.base_url).login()
-        session = OnlineSession(client).open()
+    with running_sandbox(storage_delay=3600, validate="off") as handle, closing(HandClient(handle.base_url)) as client:
+        session = OnlineSession(client.login()).open()
         outcome = session.send(invoice("T/1", client.nip))
         assert "permanentStorageDate" not in outcome
         assert refusal(client.call("GET", f"/invoices/ksef/{outcome['ksefNumber']}")) == 21165
@@ -251,13 +251,14 @@ def test_a_session_closes_itself_when_its_time_is_over_and_storage_takes_its_tim
         stored = session.outcome(outcome["referenceNumber"])["permanentStorageDate"]
         assert datetime.fromisoformat(stored) > datetime.now(UTC)
         assert client.call("GET", f"/invoices/ksef/{outcome['ksefNumber']}").status_code == 200
-        client.close()
 
 
 def test_closing_waits_for_invoices_that_are_still_being_judged() -> None:
-    with running_sandbox(processing_delay=600, validate="off") as handle:
-        client = HandClient(handle.base_url).login()
-        session = OnlineSession(client).open()
+    with (
+        running_sandbox(processing_delay=600, validate="off") as handle,
+        closing(HandClient(handle.base_url)) as client,
+    ):
+        session = OnlineSession(client.login()).open()
         sent = session.post(invoice("W/1", client.nip))
         path = f"/sessions/{session.reference}/invoices/{sent.json()['referenceNumber']}"
         assert client.call("GET", path).json()["status"]["code"] == 100
@@ -265,7 +266,6 @@ def test_closing_waits_for_invoices_that_are_still_being_judged() -> None:
         assert client.status(session.reference)["status"]["code"] == 170
         _advance(handle, minutes=11)
         assert client.final_status(session.reference)["status"]["code"] == 200
-        client.close()
 
 
 def _advance(handle: SandboxHandle, **span: float) -> None:
