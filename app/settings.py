@@ -34,6 +34,8 @@ KSEF_URLS: Final = {
     KsefEnvironment.PRODUCTION: "https://api.ksef.mf.gov.pl/v2",
 }
 
+LATARNIA_URL: Final = "https://api-latarnia.ksef.mf.gov.pl"
+
 
 class Settings(BaseSettings):
     """Settings come from the environment (`KSEFD_...`) or from the TOML file that `KSEFD_CONFIG` names.
@@ -43,9 +45,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="KSEFD_", frozen=True, extra="forbid")
 
-    data_dir: Path = Field(
-        Path("var"), description="Folder for the embedded database, local blobs and the master key."
-    )
+    data_dir: Path = Field(Path("var"), description="Folder for the embedded database, local blobs and the master key.")
     database_url: str | None = Field(
         None, description="PostgreSQL to use. Unset: an embedded server under the data folder.", repr=False
     )
@@ -53,11 +53,14 @@ class Settings(BaseSettings):
         None,
         description="Object store for uploads, chunks, parts and UPOs (s3://, gs://, az://, file://). Unset: the data folder.",
     )
-    ksef_env: KsefEnvironment = Field(
-        KsefEnvironment.TEST, description="Which environment of KSeF to send to."
-    )
-    ksef_url: str | None = Field(
-        None, description="Base address of the KSeF API; overrides the environment's own."
+    ksef_env: KsefEnvironment = Field(KsefEnvironment.TEST, description="Which environment of KSeF to send to.")
+    ksef_url: str | None = Field(None, description="Base address of the KSeF API; overrides the environment's own.")
+    latarnia_url: str | None = Field(
+        None,
+        description=(
+            "Base address of the ministry's status service, a second opinion that decides nothing. Unset: production's own in "
+            "production, none elsewhere. Empty: never asked."
+        ),
     )
     master_key_file: Path | None = Field(
         None,
@@ -68,6 +71,12 @@ class Settings(BaseSettings):
         ge=0,
         le=86_400,
         description="How long a lane waits for more invoices before its session is sealed.",
+    )
+    midnight_margin_seconds: float = Field(
+        900,
+        ge=60,
+        le=43_200,
+        description="How long before midnight in Warsaw invoices of the day are sealed, however long their lane lingers.",
     )
     session_max_invoices: int = Field(
         10_000, ge=1, le=10_000, description="Invoices in a session at most; KSeF's own answer may lower it."
@@ -84,9 +93,7 @@ class Settings(BaseSettings):
         le=256,
         description="Processes that check invoices.",
     )
-    upload_concurrency: int = Field(
-        4, ge=1, le=64, description="Parts that one worker sends to KSeF at the same time."
-    )
+    upload_concurrency: int = Field(4, ge=1, le=64, description="Parts that one worker sends to KSeF at the same time.")
     max_upload_bytes: int = Field(20_000_000_000, ge=1, description="Largest body of one upload, in bytes.")
     spool_limit_bytes: int = Field(
         100_000_000_000,
@@ -100,24 +107,19 @@ class Settings(BaseSettings):
         description="Days after which bytes of finished invoices are removed; rows and UPOs stay.",
     )
     log_format: LogFormat = Field(LogFormat.AUTO, description="Log lines for people or for machines.")
-    log_level: str = Field(
-        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe log line shown."
-    )
-    schema_dir: Path | None = Field(
-        None, description="Folder with the official XSD files, instead of the package's."
-    )
-    webhook_allow_http: bool = Field(
-        False, description="Let webhook addresses be plain http; for tests and demos."
-    )
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe log line shown.")
+    schema_dir: Path | None = Field(None, description="Folder with the official XSD files, instead of the package's.")
+    webhook_allow_http: bool = Field(False, description="Let webhook addresses be plain http; for tests and demos.")
     webhook_allow_private: bool = Field(
         False, description="Let webhook addresses be private or loopback; for tests and demos."
     )
-    url: str = Field(
-        "http://127.0.0.1:8080", description="Address of the service, for the commands that talk to it."
-    )
-    api_key: str | None = Field(
-        None, description="API key for the commands that talk to the service.", repr=False
-    )
+    url: str = Field("http://127.0.0.1:8080", description="Address of the service, for the commands that talk to it.")
+    api_key: str | None = Field(None, description="API key for the commands that talk to the service.", repr=False)
+
+    @field_validator("latarnia_url")
+    @classmethod
+    def _is_web_address_or_empty(cls, value: str | None) -> str | None:
+        return value if value == "" else cls._is_web_address(value)
 
     @field_validator("ksef_url", "url")
     @classmethod
@@ -136,9 +138,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _limits_fit_each_other(self) -> Self:
         if self.max_upload_bytes > self.spool_limit_bytes:
-            raise ValueError(
-                "max_upload_bytes is above spool_limit_bytes: such an upload could never be taken"
-            )
+            raise ValueError("max_upload_bytes is above spool_limit_bytes: such an upload could never be taken")
         return self
 
     @classmethod
@@ -157,6 +157,16 @@ class Settings(BaseSettings):
     def ksef_base_url(self) -> str:
         """The KSeF API's base address, without a slash at its end."""
         return self.ksef_url or KSEF_URLS[self.ksef_env]
+
+    @property
+    def latarnia_base_url(self) -> str | None:
+        """The status service's base address; None when it is not asked.
+
+        That of the test environment has said TOTAL_FAILURE for ever (ksef-latarnia, issue 15), and demo has none.
+        """
+        if self.latarnia_url is not None:
+            return self.latarnia_url or None
+        return LATARNIA_URL if self.ksef_env is KsefEnvironment.PRODUCTION and self.ksef_url is None else None
 
     @property
     def checks_nip_checksums(self) -> bool:

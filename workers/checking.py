@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -66,6 +66,8 @@ class ChunkOutcome:
     sizes: dict[UUID, int] = field(default_factory=dict)
     """Bytes of the ready entry of each valid invoice."""
     invalid: list[UUID] = field(default_factory=list)
+    latest_issue_date: date | None = None
+    """The latest `P_1` of the valid invoices."""
     findings: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
@@ -107,6 +109,7 @@ def check_chunk(task: ChunkTask) -> ChunkOutcome:
             identity = UUID(bytes=invoice_identity(task.tenant_id, facts.seller_nip, facts.kind, facts.number))
             outcome.claims.append((identity, key))
             outcome.sizes[key] = len(ready)
+            outcome.latest_issue_date = max(outcome.latest_issue_date or facts.issue_date, facts.issue_date)
         else:
             outcome.invalid.append(key)
         outcome.findings.update(finding.rule for finding in checked.findings)

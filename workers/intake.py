@@ -191,6 +191,7 @@ async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: 
             claims=[(identity, key.int - pending.id.int) for identity, key in outcome.claims],
             sizes={key.int - pending.id.int: size for key, size in outcome.sizes.items()},
             invalid=len(outcome.invalid),
+            latest_issue_date=outcome.latest_issue_date,
         ),
         lane_id=lane_id,
         blob_key=blob_key,

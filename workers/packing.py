@@ -23,6 +23,7 @@ from app.package.zip_writer import zip_package
 from app.store.blobs import BlobStore
 from app.store.jobs import Task
 from workers.context import WorkerContext
+from workers.midnight import job_priority
 from workers.sealing import part_plain_bytes
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,12 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
             now=context.clock(),
         )
         if committed:
-            await context.store.jobs.defer(Task.DISPATCH_SESSION, connection=connection, session_id=str(session_id))
+            await context.store.jobs.defer(
+                Task.DISPATCH_SESSION,
+                connection=connection,
+                priority=job_priority(session, context.clock()),
+                session_id=str(session_id),
+            )
     if not committed:
         keys = [_part_key(folder, part.ordinal_number) for part in package.parts]
         await context.store.blobs.delete(keys)

@@ -1,4 +1,6 @@
-"""Sealing: a lane's oldest invoices become a session, once they are many, large or old enough, or when a flush was asked for."""
+"""Sealing: a lane's oldest invoices become a session, once they are many, large or old enough, before midnight in Warsaw, or when a
+flush was asked for.
+"""
 
 import secrets
 from datetime import datetime, timedelta
@@ -8,9 +10,11 @@ import structlog
 
 from app import metrics
 from app.domain.ids import time_ordered_id
+from app.domain.sealing import day_of_opening, due_at, is_rush
+from app.domain.warsaw import warsaw_day
 from app.package.limits import DEFAULT_PART_PLAIN_BYTES, MAX_PACKAGE_BYTES, MAX_PARTS, ZIP_MAX_BYTES
 from app.settings import Settings
-from app.store.jobs import Task
+from app.store.jobs import Priority, Task
 from workers.context import WorkerContext
 
 log = structlog.get_logger(__name__)
@@ -36,20 +40,24 @@ async def seal_soon(context: WorkerContext, lane_id: int, *, at: datetime | None
         await context.store.jobs.defer(
             Task.SEAL_LANE,
             connection=connection,
-            once=f"seal:{lane_id}" if at is None else f"seal-later:{lane_id}",
+            # A look at a later time must not stand in for one that midnight asks for earlier.
+            once=f"seal:{lane_id}" if at is None else f"seal-later:{lane_id}:{int(at.timestamp())}",
             at=at,
             lane_id=lane_id,
         )
 
 
 async def seal_lane(context: WorkerContext, lane_id: int) -> None:
-    """Seal as many sessions as are due, and come back when the rest has waited long enough."""
+    """Seal as many sessions as are due, and come back when the rest has waited long enough or midnight is near."""
+    held = await context.store.late.hold(lane_id, day=day_of_opening(context.clock()))
+    if held:
+        log.warning("late invoices held for a decision", lane=lane_id, invoices=held)
     while True:
-        due_at = await _seal_one(context, lane_id)
-        if due_at is None:
+        due = await _seal_one(context, lane_id)
+        if due is None:
             return
-        if due_at > context.clock():
-            await seal_soon(context, lane_id, at=due_at)
+        if due > context.clock():
+            await seal_soon(context, lane_id, at=due)
             return
 
 
@@ -60,28 +68,42 @@ async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
         lane = await context.store.sessions.lock_lane(connection, lane_id)
         if lane is None or lane["disabled"]:
             return None
-        invoices, size, oldest = await context.store.sessions.backlog(connection, lane_id)
-        if oldest is None:
+        waiting = await context.store.sessions.backlog(connection, lane_id, today=warsaw_day(now))
+        if waiting.oldest is None:
             return None
         max_bytes = max_package_bytes(settings, lane["compression"])
-        flushed = lane["flush_requested_at"] is not None and oldest <= lane["flush_requested_at"]
-        due_at = oldest + timedelta(seconds=settings.linger_seconds)
-        full = invoices >= settings.session_max_invoices or size >= max_bytes
-        if not (full or flushed or due_at <= now):
-            return due_at
+        told = await context.quota.session_max_invoices(lane["tenant_id"])
+        max_invoices = min(settings.session_max_invoices, told or settings.session_max_invoices)
+        flushed = lane["flush_requested_at"] is not None and waiting.oldest <= lane["flush_requested_at"]
+        due = due_at(
+            waiting.oldest,
+            linger=timedelta(seconds=settings.linger_seconds),
+            oldest_of_today=None if lane["offline_mode"] else waiting.oldest_of_today,
+            margin=timedelta(seconds=settings.midnight_margin_seconds),
+            now=now,
+        )
+        full = waiting.invoices >= max_invoices or waiting.bytes >= max_bytes
+        if not (full or flushed or due <= now):
+            return due
         session_id = time_ordered_id(int(now.timestamp() * 1000), secrets.token_bytes(10))
         taken = await context.store.sessions.seal(
             connection,
             lane,
             session_id=session_id,
-            max_invoices=settings.session_max_invoices,
+            max_invoices=max_invoices,
             max_bytes=max_bytes,
             now=now,
         )
         if taken == 0:
             # Rolled back: the lane's counts and its rows disagree, and an empty session could never end.
-            raise RuntimeError(f"lane {lane_id} counts {invoices} waiting invoices but none can be taken")
-        await context.store.jobs.defer(Task.PACK_SESSION, connection=connection, session_id=str(session_id))
+            raise RuntimeError(f"lane {lane_id} counts {waiting.invoices} waiting invoices but none can be taken")
+        urgent = not lane["offline_mode"] and waiting.oldest_of_today is not None and is_rush(now)
+        await context.store.jobs.defer(
+            Task.PACK_SESSION,
+            connection=connection,
+            priority=Priority.OPEN_TODAY if urgent else Priority.OPEN,
+            session_id=str(session_id),
+        )
     metrics.STAGE_SECONDS.labels(stage="seal").observe((context.clock() - now).total_seconds())
     log.info("session sealed", session=f"ses_{session_id.hex}", invoices=taken)
     return now

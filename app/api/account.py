@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, Now
-from app.api.documents import FlushDocument, MeDocument
+from app.api.documents import FlushDocument, MeDocument, ReleaseDocument
 from app.api.invoices import MAX_INVOICE_BYTES
 from app.api.problems import declare
 from app.errors import Unauthorized
@@ -15,7 +15,9 @@ router = APIRouter(prefix="/v1", tags=["account"])
 
 
 @router.get("/me", response_model=MeDocument, responses=declare(Unauthorized))
-async def me(state: CurrentState, settings: CurrentSettings, tenant: CurrentTenant) -> dict[str, Any]:
+async def me(
+    state: CurrentState, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
+) -> dict[str, Any]:
     """Show the tenant of the API key and what this installation takes."""
     return {
         "tenant": {
@@ -24,6 +26,7 @@ async def me(state: CurrentState, settings: CurrentSettings, tenant: CurrentTena
             "name": tenant.name,
             "credential": tenant.credential_kind,
             "compression": tenant.compression,
+            "late_invoices": tenant.late_invoices,
             "created_at": iso_utc(tenant.created_at),
         },
         "environment": settings.ksef_env.value,
@@ -34,8 +37,11 @@ async def me(state: CurrentState, settings: CurrentSettings, tenant: CurrentTena
             "session_max_invoices": settings.session_max_invoices,
             "part_bytes": settings.part_bytes,
             "linger_seconds": settings.linger_seconds,
+            "midnight_margin_seconds": settings.midnight_margin_seconds,
             "retention_days": settings.retention_days,
         },
+        "held_invoices": await store.late.count_held(tenant.id),
+        "ksef": (await state.store.outages.read(settings.ksef_base_url)).document(state.clock()),
         "accepts_uploads": await state.receiver.accepts_more(),
     }
 
@@ -44,5 +50,13 @@ async def me(state: CurrentState, settings: CurrentSettings, tenant: CurrentTena
 async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
     """Seal what is queued now without waiting for more. What arrives later lingers again."""
     lanes = await store.tenants.request_flush(tenant.id, now=now)
+    for lane_id in lanes:
+        await store.chunks.seal_soon(lane_id)
     waiting = await store.chunks.lanes_with_queue()
     return {"lanes": len(lanes), "queued": sum(lane["queued"] for lane in waiting if lane["tenant_id"] == tenant.id)}
+
+
+@router.post("/release", status_code=202, response_model=ReleaseDocument, responses=declare(Unauthorized))
+async def release_all(store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
+    """Send all invoices that are held for a decision, as the offline invoices that they became by missing their day."""
+    return {"released": await store.late.release_all(tenant.id)}

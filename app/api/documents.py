@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.domain.outage import KsefState
 from app.domain.states import InvoiceState, SessionState, UploadState
 
 
@@ -124,6 +125,9 @@ class SessionDocument(BaseModel):
 class SessionDetail(SessionDocument):
     """One session with its history."""
 
+    upload_by: str | None = Field(description="When the links of its parts end; null before opening and after the end.")
+    close_by: str | None = Field(description="When KSeF cancels it unless it was closed; null as above.")
+    age_seconds: int | None = Field(description="Since its opening, until now or its end; null before opening.")
     history: list[HistoryEntry]
     links: dict[str, str]
 
@@ -148,6 +152,12 @@ class FlushDocument(BaseModel):
     queued: int
 
 
+class ReleaseDocument(BaseModel):
+    """How many held invoices were released."""
+
+    released: int
+
+
 class TenantDocument(BaseModel):
     """The tenant whose API key was used."""
 
@@ -156,6 +166,9 @@ class TenantDocument(BaseModel):
     name: str
     credential: str = Field(description="How the service logs in to KSeF for this tenant.")
     compression: str
+    late_invoices: str = Field(
+        description="What becomes of invoices that miss the day of their P_1: `send` or `hold` for a decision."
+    )
     created_at: str
 
 
@@ -167,7 +180,26 @@ class LimitsDocument(BaseModel):
     session_max_invoices: int
     part_bytes: int
     linger_seconds: float
+    midnight_margin_seconds: float
     retention_days: int
+
+
+class LatarniaDocument(BaseModel):
+    """What the ministry's status service said last: a second opinion that decides nothing."""
+
+    status: str
+    announcements: list[dict[str, Any]]
+    at: str
+
+
+class KsefDocument(BaseModel):
+    """Whether KSeF is there. While it is away sending pauses and invoices are taken as ever."""
+
+    state: KsefState
+    since: str | None = Field(description="Since when; null when it was never away.")
+    reason: str | None
+    ordered: bool = Field(description="True when an operator ordered it; false when KSeF's own answers say so.")
+    latarnia: LatarniaDocument | None = None
 
 
 class MeDocument(BaseModel):
@@ -177,6 +209,8 @@ class MeDocument(BaseModel):
     environment: str
     ksef_url: str
     limits: LimitsDocument
+    held_invoices: int = Field(description="Invoices that wait for a decision: release or withdraw them.")
+    ksef: KsefDocument
     accepts_uploads: bool = Field(description="False while the spool is full: uploads get 503.")
     quota: dict[str, Any] | None = Field(None, description="What is left of KSeF's limits, once it is known.")
 

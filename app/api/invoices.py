@@ -54,6 +54,7 @@ from app.package.errors import MalformedEntry
 from app.reading.kinds import BodyKind, body_kind
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
 from app.store.invoices import FIRST, InvoiceFilter
+from app.store.late import NotHeld
 from app.store.store import Store
 from app.store.tenants import Tenant
 
@@ -145,6 +146,7 @@ async def list_invoices(
     upload: Annotated[str | None, Query(pattern="^upl_[0-9a-f]{32}$")] = None,
     session: Annotated[str | None, Query(pattern="^ses_[0-9a-f]{32}$")] = None,
     state: Annotated[list[InvoiceState] | None, Query()] = None,
+    held: Annotated[bool, Query(description="Only those that wait for a decision.")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
@@ -156,6 +158,7 @@ async def list_invoices(
         upload_id=parse_public_id("upl", upload) if upload else None,
         session_id=parse_public_id("ses", session) if session else None,
         states=[item.value for item in state] if state else None,
+        held=held,
     )
     rows = await store.invoices.page(tenant.id, wanted, after=read_cursor(cursor) or FIRST, limit=limit + 1)
     kept, following = one_page(rows, limit, lambda row: row[0])
@@ -165,10 +168,30 @@ async def list_invoices(
 @router.get("/invoices/{invoice_id}", response_model=InvoiceDetail, responses=declare(Unauthorized, NotFound))
 async def get_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
     """Show all that is known of one invoice, with findings and history."""
-    row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
-    steps = await store.sessions.history(row["session_id"]) if row["session_id"] is not None else []
-    document = row["document"] | {"history": invoice_history(row, steps), "links": _links(row["document"]["id"])}
-    return JSONResponse(document)
+    return JSONResponse(await _shown(store, tenant, invoice_id))
+
+
+@router.post(
+    "/invoices/{invoice_id}/release",
+    status_code=202,
+    response_model=InvoiceDetail,
+    responses=declare(Unauthorized, NotFound, NotHeld),
+)
+async def release_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
+    """Send an invoice that is held for a decision, as the offline invoice that it became by missing its day."""
+    await store.late.release(tenant.id, parse_public_id("inv", invoice_id))
+    return JSONResponse(await _shown(store, tenant, invoice_id), status_code=202)
+
+
+@router.post(
+    "/invoices/{invoice_id}/withdraw",
+    response_model=InvoiceDetail,
+    responses=declare(Unauthorized, NotFound, NotHeld),
+)
+async def withdraw_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant, now: Now) -> Response:
+    """End an invoice that is held for a decision: it is `failed`, was never sent, and its number is free again."""
+    await store.late.withdraw(tenant.id, parse_public_id("inv", invoice_id), now=now)
+    return JSONResponse(await _shown(store, tenant, invoice_id))
 
 
 @router.get(
@@ -248,6 +271,15 @@ async def upo_answer(store: Store, page: Mapping[str, Any]) -> Response:
         media_type="application/xml",
         headers={"Content-Length": str(page["bytes"]), "Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+async def _shown(store: Store, tenant: Tenant, invoice_id: str) -> dict[str, Any]:
+    row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
+    steps = await store.sessions.history(row["session_id"]) if row["session_id"] is not None else []
+    return dict(row["document"]) | {
+        "history": invoice_history(row, steps),
+        "links": _links(row["document"]["id"]),
+    }
 
 
 async def _check(state: ApiState, tenant: Tenant, document: bytes) -> list[Finding]:

@@ -24,6 +24,7 @@ from app.errors import DispatchError, NotFound, RequestError, TryLater
 from app.logs import get_logger
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
 from app.store.database import DatabaseUnavailable
+from app.store.late import NotHeld
 from app.webhooks.addresses import InvalidWebhookUrl
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -44,6 +45,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     api_errors.NotAcceptable,
     api_errors.BodyTooSlow,
     errors.Conflict,
+    NotHeld,
     errors.BodyTooLarge,
     errors.UnsupportedContentType,
     errors.IdempotencyKeyReused,

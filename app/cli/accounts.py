@@ -82,6 +82,7 @@ def show_tenant(nip: str, *, as_json: bool) -> None:
         "Logs in with": tenant.credential_kind,
         "Certificate ends": end,
         "Packages": tenant.compression,
+        "Late invoices": tenant.late_invoices,
         "Added": tenant.created_at,
         "Standing": _standing(tenant),
     }
@@ -105,6 +106,21 @@ def set_disabled(nip: str, *, disabled: bool, as_json: bool) -> None:
         print_json(_tenant_shape(tenant))
     else:
         stdout_console().print(f"{tenant.public_id}, NIP {tenant.nip}: {_standing(tenant)}")
+
+
+def set_late_invoices(nip: str, *, choice: str, as_json: bool) -> None:
+    """Choose what becomes of a tenant's late invoices and print how it stands now."""
+
+    async def work(store: Store) -> Tenant:
+        await store.tenants.set_late_invoices((await store.tenants.by_nip(nip)).id, choice)
+        return await store.tenants.by_nip(nip)
+
+    tenant = in_store(load_settings(), work)
+    if as_json:
+        print_json(_tenant_shape(tenant))
+    else:
+        words = {"send": "are sent as offline invoices", "hold": "wait for your decision"}[tenant.late_invoices]
+        stdout_console().print(f"{tenant.public_id}, NIP {tenant.nip}: late invoices {words}")
 
 
 def create_key(nip: str, *, label: str, as_json: bool) -> None:
@@ -173,6 +189,7 @@ def _tenant_shape(tenant: Tenant) -> dict[str, Any]:
         "name": tenant.name,
         "credential": tenant.credential_kind,
         "compression": tenant.compression,
+        "late_invoices": tenant.late_invoices,
         "created_at": tenant.created_at,
         "disabled_at": tenant.disabled_at,
     }

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -35,6 +35,8 @@ class CheckedChunk:
     sizes: dict[int, int]
     """Bytes of the ready entry of each valid invoice, by position."""
     invalid: int
+    latest_issue_date: date | None = None
+    """The latest `P_1` of the valid invoices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class ChunkStore:
             async with connection.cursor().copy(_SQL["copy_invoices"]) as copy:
                 await copy.write(chunk.rows)
             duplicates = await self._claim(connection, upload.tenant_id, chunk.claims, chunk.id, now=now)
-            await self._set_queue(connection, chunk.id, chunk.sizes, duplicates)
+            await self._set_queue(connection, chunk, duplicates)
             await connection.execute(
                 _UPLOADS["advance_upload"],
                 {
@@ -177,6 +179,17 @@ class ChunkStore:
         """Have the tenant's unchecked single posts checked; call it after the commit that added them."""
         name = f"singles:{tenant_id}"
         await self._jobs.defer(Task.CHECK_SINGLES, connection=connection, lock=name, once=name, tenant_id=tenant_id)
+
+    async def seal_soon(self, lane_id: int, *, at: datetime | None = None) -> None:
+        """Have a lane looked at, now or later. Call it after the commit of what it has to see."""
+        async with self._database.connection() as connection:
+            await self._jobs.defer(
+                Task.SEAL_LANE,
+                connection=connection,
+                once=f"seal:{lane_id}" if at is None else f"seal-later:{lane_id}",
+                at=at,
+                lane_id=lane_id,
+            )
 
     async def unchecked_singles(self, tenant_id: int, *, limit: int) -> list[SinglesChunk]:
         """Give groups of single posts that wait for their check, oldest first."""
@@ -321,17 +334,16 @@ class ChunkStore:
         )
         return {row["invoice_id"] for row in lost}
 
-    async def _set_queue(
-        self, connection: Connection, chunk: UUID, sizes: Mapping[int, int], duplicates: Sequence[int]
-    ) -> None:
+    async def _set_queue(self, connection: Connection, chunk: CheckedChunk, duplicates: Sequence[int]) -> None:
         gone = set(duplicates)
-        alive = [size for position, size in sizes.items() if position not in gone]
+        alive = [size for position, size in chunk.sizes.items() if position not in gone]
         await connection.execute(
             _SQL["set_chunk_queue"],
             {
-                "id": chunk,
+                "id": chunk.id,
                 "queued": len(alive),
                 "queued_bytes": sum(alive) + ENTRY_OVERHEAD_BYTES * len(alive),
+                "latest_issue_date": chunk.latest_issue_date,
             },
         )
 

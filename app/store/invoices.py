@@ -27,6 +27,8 @@ class InvoiceFilter:
     upload_id: UUID | None = None
     session_id: UUID | None = None
     states: Sequence[str] | None = None
+    held: bool = False
+    """Only those that wait for the tenant's decision."""
 
 
 class InvoiceStore:
@@ -50,6 +52,7 @@ class InvoiceStore:
     ) -> list[tuple[UUID, dict[str, Any]]]:
         """Give a page of invoices, oldest first, after a cursor: (id, document)."""
         only_group = wanted.number is None and wanted.ksef_number is None and wanted.sha256 is None
+        only_group = only_group and not wanted.held
         parameters: dict[str, Any] = {
             "tenant_id": tenant_id,
             "after": after,
@@ -60,12 +63,15 @@ class InvoiceStore:
             "number": wanted.number,
             "ksef_number": wanted.ksef_number,
             "sha256": wanted.sha256,
+            "held": wanted.held,
         }
         # Uploads and sessions know their chunks, so their invoices are ranges of the primary key.
         if only_group and wanted.upload_id is not None and wanted.session_id is None:
             query = _SQL["by_upload"]
         elif only_group and wanted.session_id is not None and wanted.upload_id is None:
             query = _SQL["by_session"]
+        elif only_group and wanted.upload_id is None and wanted.session_id is None:
+            query = _SQL["by_tenant"]
         else:
             query = _SQL["search"]
         return [(row["id"], row["document"]) for row in await self._database.fetch_all(query, parameters)]

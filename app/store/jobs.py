@@ -3,9 +3,11 @@
 A job that must follow a change is deferred on the connection of that change, so that both are committed or neither is.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Final
+from uuid import UUID
 
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, UniqueViolation
@@ -39,6 +41,15 @@ QUEUES: Final[dict[Task, str]] = {
     Task.DELIVER_EVENT: "webhooks",
     Task.DROP_BLOBS: "maintenance",
 }
+
+
+class Priority(IntEnum):
+    """Which of the waiting jobs of a queue starts first: what KSeF has already comes before what it is yet to get."""
+
+    OPEN = 0
+    OPEN_TODAY = 1
+    TRACK = 10
+    CLOSE = 20
 
 
 class TwinAwareJobManager(JobManager):
@@ -81,12 +92,14 @@ class JobQueue:
         lock: str | None = None,
         once: str | None = None,
         at: datetime | None = None,
+        priority: int = 0,
         **arguments: Any,
     ) -> None:
         """Add a job on this connection.
 
         Jobs with the same `lock` run one after the other. With `once`, nothing is added while a job of that name waits;
         such a job must be deferred after the commit of what it has to see, since the waiting one may start at any time.
+        Of the jobs that wait in a queue, those of higher `priority` start first.
         """
         deferrer = self.app.configure_task(
             task.value,
@@ -94,6 +107,7 @@ class JobQueue:
             lock=lock,
             queueing_lock=once,
             schedule_at=at,
+            priority=priority,
             connection=connection,
         )
         if once is None:
@@ -105,6 +119,19 @@ class JobQueue:
                 await deferrer.defer_async(**arguments)
         except AlreadyEnqueued:
             return
+
+    async def wake_sessions(self, connection: Connection, session_ids: Sequence[UUID]) -> int:
+        """Let the waiting jobs of these sessions start now; returns how many."""
+        cursor = await connection.execute(
+            "UPDATE procrastinate_jobs SET scheduled_at = NULL "
+            "WHERE status = 'todo' AND scheduled_at IS NOT NULL AND task_name = ANY(%(tasks)s) "
+            "AND args->>'session_id' = ANY(%(sessions)s)",
+            {
+                "tasks": [Task.DISPATCH_SESSION.value, Task.TRACK_SESSION.value],
+                "sessions": [str(session_id) for session_id in session_ids],
+            },
+        )
+        return cursor.rowcount
 
     async def arguments_of_waiting(self, connection: Connection) -> set[tuple[str, str]]:
         """Give (task, id) of every job that waits or runs and is about one upload, session or delivery."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -32,12 +32,16 @@ class Session:
     offline_mode: bool
     compression: str
     invoices: int
+    latest_issue_date: date | None
     package_bytes: int | None
     package_sha256: bytes | None
     iv: bytes | None
     reference_number: str | None
     ksef_status: int | None
     polls: int
+    key_renewals: int
+    strikes: int
+    incomplete_looks: int
     accepted: int
     rejected: int
     failed: int
@@ -45,6 +49,7 @@ class Session:
     sealed_at: datetime
     packed_at: datetime | None
     opened_at: datetime | None
+    ksef_created_at: datetime | None
     closed_at: datetime | None
     processed_at: datetime | None
     completed_at: datetime | None
@@ -64,6 +69,16 @@ class Part:
     sha256: bytes
     blob_key: str
     uploaded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in a lane: invoices, their bytes as ready entries, and since when, all of it and those of today."""
+
+    invoices: int
+    bytes: int
+    oldest: datetime | None
+    oldest_of_today: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +144,12 @@ class SessionStore:
         """Take a lane for sealing; gives its row with `disabled` of its tenant."""
         return await (await connection.execute(_SQL["lock_lane"], {"lane_id": lane_id})).fetchone()
 
-    async def backlog(self, connection: Connection, lane_id: int) -> tuple[int, int, datetime | None]:
-        """Say how many invoices wait in a lane, their bytes as ready entries, and since when."""
-        row = await (await connection.execute(_SQL["lane_backlog"], {"lane_id": lane_id})).fetchone()
-        return (int(row["invoices"]), int(row["bytes"]), row["oldest"]) if row else (0, 0, None)
+    async def backlog(self, connection: Connection, lane_id: int, *, today: date) -> Backlog:
+        """Say what waits in a lane. Chunks whose latest `P_1` is `today` or later count as today's."""
+        parameters = {"lane_id": lane_id, "today": today}
+        row = await (await connection.execute(_SQL["lane_backlog"], parameters)).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate without groups gives a row
+        return Backlog(**row)
 
     async def seal(
         self,
@@ -161,6 +178,7 @@ class SessionStore:
             },
         )
         taken, size = 0, 0
+        latest: date | None = None
         by_upload: dict[UUID, int] = {}
         cursor = await connection.execute(_SQL["queued_chunks"], {"lane_id": lane["id"], "limit": max_invoices})
         for chunk in await cursor.fetchall():
@@ -182,10 +200,13 @@ class SessionStore:
                 by_upload[row["upload_id"]] = by_upload.get(row["upload_id"], 0) + row["n"]
                 got += row["n"]
                 size += row["bytes"]
+                latest = max(filter(None, (latest, row["latest"])), default=None)
             taken += got
             if got < chunk["queued"]:
                 break
-        await connection.execute(_SQL["set_session_size"], {"id": session_id, "invoices": taken})
+        await connection.execute(
+            _SQL["set_session_size"], {"id": session_id, "invoices": taken, "latest_issue_date": latest}
+        )
         await self._history(connection, session_id, "seal", "sealed", {"invoices": taken}, now=now)
         await self._uploads.shift(connection, by_upload, old=InvoiceState.QUEUED, new=InvoiceState.PACKED)
         return taken
@@ -335,6 +356,27 @@ class SessionStore:
             detail = {"ordinal_number": ordinal_number}
             await self._history(connection, session_id, "put-part", "stored", detail, now=now)
 
+    async def renew_key(self, session_id: UUID) -> None:
+        """Count that the session's AES key is wrapped with another public key."""
+        await self._database.execute(_SQL["renew_key"], {"id": session_id})
+
+    async def strike(self, session_id: UUID) -> int:
+        """Count a look that found no such session; returns how many in a row."""
+        row = await self._database.fetch_one(_SQL["strike"], {"id": session_id})
+        return int(row["strikes"]) if row else 0
+
+    async def incomplete_look(self, session_id: UUID) -> int:
+        """Count a look after which some invoices still had no verdict; returns how many."""
+        row = await self._database.fetch_one(_SQL["incomplete_look"], {"id": session_id})
+        return int(row["incomplete_looks"]) if row else 0
+
+    async def earlier(self, session_id: UUID, invoice_ids: Sequence[UUID]) -> list[tuple[UUID, str]]:
+        """Give the sessions that carried any of these invoices before, newest first: id and reference number."""
+        rows = await self._database.fetch_all(
+            _SQL["earlier_sessions"], {"session_id": session_id, "ids": list(invoice_ids)}
+        )
+        return [(row["id"], row["reference_number"]) for row in rows]
+
     async def part_missing(self, session_id: UUID, ordinal_number: int, *, now: datetime) -> None:
         """Record that KSeF does not have a part that we sent."""
         async with self._database.transaction() as connection:
@@ -358,11 +400,12 @@ class SessionStore:
 
     # --- tracking ---
 
-    async def count_poll(self, session_id: UUID, ksef_status: int, *, now: datetime) -> int:
-        """Record one answer of the status call; returns how many there were."""
-        row = await self._database.fetch_one(
-            _SQL["count_poll"], {"id": session_id, "ksef_status": ksef_status, "now": now}
-        )
+    async def count_poll(
+        self, session_id: UUID, ksef_status: int, *, now: datetime, ksef_created_at: datetime | None = None
+    ) -> int:
+        """Record one answer of the status call, with the `dateCreated` that it told; returns how many there were."""
+        parameters = {"id": session_id, "ksef_status": ksef_status, "ksef_created_at": ksef_created_at, "now": now}
+        row = await self._database.fetch_one(_SQL["count_poll"], parameters)
         return int(row["polls"]) if row else 0
 
     async def add_upo_page(
@@ -459,8 +502,12 @@ class SessionStore:
         *,
         old: InvoiceState,
         finding: Mapping[str, Any],
+        uncounted: bool = False,
     ) -> int:
-        """Send invoices back to their lane: KSeF's own answer says that nothing of them was accepted."""
+        """Send invoices back to their lane: KSeF's own answer says that nothing of them was accepted.
+
+        `uncounted`: the session does not count among the tries of an invoice.
+        """
         cursor = await connection.execute(
             _SQL["requeue_invoices"],
             {
@@ -469,6 +516,7 @@ class SessionStore:
                 "old": old.value,
                 "finding": json.dumps(dict(finding), ensure_ascii=False),
                 "overhead": ENTRY_OVERHEAD_BYTES,
+                "uncounted": uncounted,
             },
         )
         moved = {row["upload_id"]: row["n"] for row in await cursor.fetchall()}
@@ -506,6 +554,11 @@ class SessionStore:
             return False
         await self._history(connection, session.id, "finish", new.value, detail, now=now)
         return True
+
+    async def oldest_opened(self) -> dict[SessionState, datetime]:
+        """Give the moment at which the oldest session of each unfinished state was opened; only states that have one."""
+        rows = await self._database.fetch_all(_SQL["oldest_opened"])
+        return {SessionState(row["state"]): row["opened_at"] for row in rows}
 
     async def upo_pages(self, session_id: UUID) -> list[DictRow]:
         """Give the UPO pages of a session: page, upo_reference_number, blob_key, bytes, sha256, documents, fetched_at."""

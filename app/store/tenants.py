@@ -29,6 +29,7 @@ class Tenant:
     name: str
     credential_kind: str
     compression: str
+    late_invoices: str
     created_at: datetime
     disabled_at: datetime | None
 
@@ -103,6 +104,13 @@ class TenantStore:
     async def enable(self, tenant_id: int) -> None:
         """Undo `disable`."""
         await self._database.execute(_SQL["enable_tenant"], {"tenant_id": tenant_id})
+
+    async def set_late_invoices(self, tenant_id: int, choice: str) -> None:
+        """Choose what becomes of invoices that miss the day of their `P_1`: `send` or `hold`.
+
+        What is held already stays held until it is released or withdrawn.
+        """
+        await self._database.execute(_SQL["set_late_invoices"], {"tenant_id": tenant_id, "choice": choice})
 
     async def credential(self, tenant_id: int) -> tuple[str, dict[str, str]]:
         """Decrypt the tenant's credential: its kind and its parts."""
@@ -212,6 +220,7 @@ def _tenant(row: Mapping[str, Any]) -> Tenant:
         name=row["name"],
         credential_kind=row["credential_kind"],
         compression=row["compression"],
+        late_invoices=row["late_invoices"],
         created_at=row["created_at"],
         disabled_at=row["disabled_at"],
     )

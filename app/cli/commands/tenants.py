@@ -23,6 +23,13 @@ class Compression(StrEnum):
     TARGZ = "targz"
 
 
+class Late(StrEnum):
+    """What becomes of invoices that miss the day of their issue date."""
+
+    SEND = "send"
+    HOLD = "hold"
+
+
 @app.command("add")
 def add(
     nip: Nip,
@@ -90,3 +97,20 @@ def enable(nip: Nip, as_json: AsJson = False) -> None:
     from app.cli.accounts import set_disabled
 
     set_disabled(nip, disabled=False, as_json=as_json)
+
+
+@app.command("late")
+def late(
+    nip: Nip,
+    choice: Annotated[
+        Late, typer.Argument(help="send: as offline invoices, with a warning. hold: keep them until you decide.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Choose what becomes of invoices that came on the day of their issue date (P_1) and could not be sent on it.
+
+    KSeF marks such an invoice as offline. What is held is released or withdrawn through the API.
+    """
+    from app.cli.accounts import set_late_invoices
+
+    set_late_invoices(nip, choice=choice.value, as_json=as_json)

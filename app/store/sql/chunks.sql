@@ -52,7 +52,8 @@ WHERE i.id = d.id
 RETURNING i.id, i.blob_bytes
 
 -- name: set_chunk_queue
-UPDATE chunks SET queued = %(queued)s, queued_bytes = %(queued_bytes)s WHERE id = %(id)s
+UPDATE chunks SET queued = %(queued)s, queued_bytes = %(queued_bytes)s, latest_issue_date = %(latest_issue_date)s
+WHERE id = %(id)s
 
 -- name: unchecked_singles
 -- Groups of single posts that wait for their check, oldest first; leans on chunks_unchecked.
@@ -64,7 +65,10 @@ SELECT id, name, sha256, size, blob_offset, blob_bytes FROM invoices
 WHERE id BETWEEN %(first)s AND %(last)s AND state = 'received' ORDER BY id
 
 -- name: finish_singles
-UPDATE chunks SET encoding = 'deflate', blob_key = %(blob_key)s, queued = %(queued)s, queued_bytes = %(queued_bytes)s
+UPDATE chunks SET encoding = 'deflate', blob_key = %(blob_key)s, queued = %(queued)s, queued_bytes = %(queued_bytes)s,
+    latest_issue_date = (
+        SELECT max(i.issue_date) FROM invoices i WHERE i.id BETWEEN chunks.id AND chunks.last_id AND i.state = 'queued'
+    )
 WHERE id = %(id)s AND encoding = 'plain'
 RETURNING id
 

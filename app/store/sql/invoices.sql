@@ -37,6 +37,19 @@ CROSS JOIN LATERAL (
 WHERE sc.session_id = %(session_id)s AND c.last_id > %(after)s
 ORDER BY c.id, i.id LIMIT %(limit)s
 
+-- name: by_tenant
+-- All of a tenant, by its chunks; leans on chunks_by_tenant and the primary key.
+SELECT i.id, invoice_document(i) AS document
+FROM chunks c
+CROSS JOIN LATERAL (
+    SELECT * FROM invoices i
+    WHERE i.id BETWEEN greatest(c.id, %(after)s) AND c.last_id AND i.id > %(after)s
+        AND i.tenant_id = %(tenant_id)s AND (%(states)s::text[] IS NULL OR i.state = ANY(%(states)s))
+    ORDER BY i.id LIMIT %(limit)s
+) i
+WHERE c.tenant_id = %(tenant_id)s AND c.last_id > %(after)s
+ORDER BY c.id, i.id LIMIT %(limit)s
+
 -- name: search
 -- Each filter that is given must hold; number, hash and KSeF number have indexes of their own.
 SELECT i.id, invoice_document(i) AS document FROM invoices i
@@ -47,6 +60,7 @@ WHERE i.tenant_id = %(tenant_id)s AND i.id > %(after)s
     AND (%(upload_id)s::uuid IS NULL OR i.upload_id = %(upload_id)s)
     AND (%(session_id)s::uuid IS NULL OR i.session_id = %(session_id)s)
     AND (%(states)s::text[] IS NULL OR i.state = ANY(%(states)s))
+    AND (NOT %(held)s OR i.hold = 'held')
 ORDER BY i.id LIMIT %(limit)s
 
 -- name: delivered_states

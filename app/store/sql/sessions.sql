@@ -1,5 +1,5 @@
 -- name: lock_lane
-SELECT l.*, t.disabled_at IS NOT NULL AS disabled FROM lanes l JOIN tenants t ON t.id = l.tenant_id
+SELECT l.*, t.disabled_at IS NOT NULL AS disabled, t.late_invoices FROM lanes l JOIN tenants t ON t.id = l.tenant_id
 WHERE l.id = %(lane_id)s FOR UPDATE OF l
 
 -- name: queued_chunks
@@ -10,7 +10,7 @@ FOR UPDATE
 
 -- name: lane_backlog
 SELECT coalesce(sum(queued), 0)::bigint AS invoices, coalesce(sum(queued_bytes), 0)::bigint AS bytes,
-    min(created_at) AS oldest
+    min(created_at) AS oldest, min(created_at) FILTER (WHERE latest_issue_date >= %(today)s) AS oldest_of_today
 FROM chunks
 WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT held
 
@@ -24,11 +24,11 @@ WITH waiting AS (
     SELECT id, upload_id, blob_bytes,
         row_number() OVER (ORDER BY id) AS n,
         sum(blob_bytes + %(overhead)s) OVER (ORDER BY id) AS running
-    FROM invoices WHERE id BETWEEN %(first)s AND %(last)s AND state = 'queued'
+    FROM invoices WHERE id BETWEEN %(first)s AND %(last)s AND state = 'queued' AND hold IS DISTINCT FROM 'held'
 ), taken AS (
     UPDATE invoices i SET state = 'packed', session_id = %(session_id)s, attempts = i.attempts + 1
     FROM waiting w WHERE i.id = w.id AND w.n <= %(limit)s AND w.running <= %(max_bytes)s
-    RETURNING i.id, i.upload_id, i.blob_bytes
+    RETURNING i.id, i.upload_id, i.blob_bytes, i.issue_date
 ), kept AS (
     UPDATE chunks c SET
         queued = c.queued - t.n,
@@ -39,10 +39,11 @@ WITH waiting AS (
     INSERT INTO session_chunks (session_id, chunk_id, invoices)
     SELECT %(session_id)s, %(first)s, count(*) FROM taken HAVING count(*) > 0
 )
-SELECT upload_id, count(*)::integer AS n, sum(blob_bytes + %(overhead)s)::bigint AS bytes FROM taken GROUP BY upload_id
+SELECT upload_id, count(*)::integer AS n, sum(blob_bytes + %(overhead)s)::bigint AS bytes, max(issue_date) AS latest
+FROM taken GROUP BY upload_id
 
 -- name: set_session_size
-UPDATE sessions SET invoices = %(invoices)s WHERE id = %(id)s
+UPDATE sessions SET invoices = %(invoices)s, latest_issue_date = %(latest_issue_date)s WHERE id = %(id)s
 
 -- name: get_session_for_job
 SELECT s.*, t.nip FROM sessions s JOIN tenants t ON t.id = s.tenant_id WHERE s.id = %(id)s
@@ -91,6 +92,29 @@ UPDATE sessions SET state = %(new)s,
 WHERE id = %(id)s AND state = %(old)s
 RETURNING id
 
+-- name: oldest_opened
+-- Leans on sessions_unfinished.
+SELECT state, min(opened_at) AS opened_at FROM sessions
+WHERE state NOT IN ('completed', 'failed') AND opened_at IS NOT NULL
+GROUP BY state
+
+-- name: renew_key
+UPDATE sessions SET key_renewals = key_renewals + 1 WHERE id = %(id)s
+
+-- name: strike
+UPDATE sessions SET strikes = strikes + 1 WHERE id = %(id)s RETURNING strikes
+
+-- name: incomplete_look
+UPDATE sessions SET incomplete_looks = incomplete_looks + 1 WHERE id = %(id)s RETURNING incomplete_looks
+
+-- name: earlier_sessions
+-- Sessions that carried any of these invoices before, newest first: the journal of what may have been accepted.
+SELECT DISTINCT s.id, s.reference_number FROM unnest(%(ids)s::uuid[]) AS i (id)
+JOIN chunks c ON i.id BETWEEN c.id AND c.last_id
+JOIN session_chunks sc ON sc.chunk_id = c.id AND sc.session_id <> %(session_id)s
+JOIN sessions s ON s.id = sc.session_id AND s.reference_number IS NOT NULL
+ORDER BY s.id DESC
+
 -- name: opened
 UPDATE sessions SET state = 'open', reference_number = %(reference_number)s, opened_at = %(now)s
 WHERE id = %(id)s AND state = 'opening'
@@ -117,7 +141,8 @@ WITH moved AS (
 SELECT upload_id, count(*)::integer AS n FROM moved GROUP BY upload_id
 
 -- name: count_poll
-UPDATE sessions SET polls = polls + 1, ksef_status = %(ksef_status)s,
+UPDATE sessions SET polls = polls + 1, ksef_status = %(ksef_status)s, strikes = 0,
+    ksef_created_at = coalesce(%(ksef_created_at)s, ksef_created_at),
     processed_at = CASE WHEN %(ksef_status)s >= 200 THEN coalesce(processed_at, %(now)s) ELSE processed_at END
 WHERE id = %(id)s
 RETURNING polls
@@ -171,13 +196,15 @@ SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
 -- KSeF's own answer says that nothing of these was accepted: they wait for another session.
 WITH changed AS (
     UPDATE invoices i SET state = 'queued', session_id = NULL,
+        attempts = i.attempts - CASE WHEN %(uncounted)s THEN 1 ELSE 0 END,
         findings = coalesce(i.findings, '[]'::jsonb) || %(finding)s::jsonb
     WHERE i.id = ANY(%(ids)s) AND i.session_id = %(session_id)s AND i.state = %(old)s
-    RETURNING i.id, i.upload_id, i.blob_bytes
+    RETURNING i.id, i.upload_id, i.blob_bytes, i.issue_date
 ), chunked AS (
-    UPDATE chunks c SET queued = c.queued + n.n, queued_bytes = c.queued_bytes + n.bytes
+    UPDATE chunks c SET queued = c.queued + n.n, queued_bytes = c.queued_bytes + n.bytes,
+        latest_issue_date = greatest(c.latest_issue_date, n.latest)
     FROM (
-        SELECT c.id, count(*)::integer AS n, sum(ch.blob_bytes + %(overhead)s) AS bytes
+        SELECT c.id, count(*)::integer AS n, sum(ch.blob_bytes + %(overhead)s) AS bytes, max(ch.issue_date) AS latest
         FROM changed ch JOIN session_chunks sc ON sc.session_id = %(session_id)s
         JOIN chunks c ON c.id = sc.chunk_id AND ch.id BETWEEN c.id AND c.last_id
         GROUP BY c.id

@@ -19,6 +19,9 @@ UPDATE tenants SET disabled_at = coalesce(disabled_at, %(now)s) WHERE id = %(ten
 -- name: enable_tenant
 UPDATE tenants SET disabled_at = NULL WHERE id = %(tenant_id)s
 
+-- name: set_late_invoices
+UPDATE tenants SET late_invoices = %(choice)s WHERE id = %(tenant_id)s
+
 -- name: set_credential
 -- The tokens of the old credential go with it.
 WITH dropped AS (DELETE FROM ksef_tokens WHERE tenant_id = %(tenant_id)s)

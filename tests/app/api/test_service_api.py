@@ -224,7 +224,7 @@ def test_codes_of_problems_never_change() -> None:
         ("bad-request", 400), ("invalid-request", 400), ("bad-cursor", 400), ("empty-body", 400), ("digest-mismatch", 400),
         ("unauthorized", 401), ("forbidden", 403), ("not-found", 404), ("xml-not-kept", 404), ("upo-not-available", 404),
         ("qr-not-available", 404), ("method-not-allowed", 405), ("not-acceptable", 406), ("body-too-slow", 408),
-        ("conflict", 409), ("body-too-large", 413), ("unsupported-content-type", 415), ("idempotency-key-reused", 422),
+        ("conflict", 409), ("not-held", 409), ("body-too-large", 413), ("unsupported-content-type", 415), ("idempotency-key-reused", 422),
         ("invalid-invoice", 422), ("unreadable-upload", 422), ("invalid-webhook-url", 422), ("internal", 500), ("blob-missing", 500), ("try-later", 503),
         ("busy", 503), ("spool-full", 503), ("not-ready", 503), ("database-unavailable", 503),
         ("blob-store-unavailable", 503),
