@@ -3,41 +3,34 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from sandbox import control_trouble
 from sandbox.clock import stamp
-from sandbox.faults import FaultRule
-from sandbox.ids import NIP
+from sandbox.control_input import ControlInput, Nip, read_input, sandbox_of
 from sandbox.ksef_tokens import make_token
-from sandbox.service import Sandbox
 from sandbox.state import OWNER_PERMISSIONS, Accepted, Identifier
 
-Nip = Annotated[str, Field(pattern=NIP.pattern)]
 _LINES = 500
-_B = TypeVar("_B", bound=BaseModel)
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class _TokenInput(_Input):
+class _TokenInput(ControlInput):
     nip: Nip
     permissions: set[str] = Field(default_factory=lambda: set(OWNER_PERMISSIONS))
     description: str = "made by the control API"
 
 
-class _AttachmentInput(_Input):
+class _AttachmentInput(ControlInput):
     nip: Nip
     allowed: bool = True
 
 
-class _GrantInput(_Input):
+class _GrantInput(ControlInput):
     nip: Nip
     """The context in which the permissions are good."""
     subject_type: Literal["Nip", "Pesel", "Fingerprint"]
@@ -45,43 +38,20 @@ class _GrantInput(_Input):
     permissions: set[str]
 
 
-class _AuthorizationInput(_Input):
+class _AuthorizationInput(ControlInput):
     seller_nip: Nip
     nip: Nip
     kind: Literal["SelfInvoicing", "TaxRepresentative"]
 
 
-class _ClockInput(_Input):
-    advance_seconds: float
-
-
-class _Unusable(Exception):
-    def __init__(self, response: Response) -> None:
-        self.response = response
-        super().__init__()
-
-
-def _sandbox(request: Request) -> Sandbox:
-    sandbox: Sandbox = request.app.state.sandbox
-    return sandbox
-
-
-async def _read(request: Request, model: type[_B]) -> _B:
-    try:
-        return model.model_validate_json(await request.body())
-    except ValidationError as error:
-        body = {"errors": json.loads(error.json(include_url=False, include_input=False))}
-        raise _Unusable(JSONResponse(body, status_code=422)) from error
-
-
 async def health(request: Request) -> Response:
     """GET health: the sandbox answers."""
-    return JSONResponse({"status": "ok", "time": stamp(_sandbox(request).clock.now())})
+    return JSONResponse({"status": "ok", "time": stamp(sandbox_of(request).clock.now())})
 
 
 async def ledger(request: Request) -> Response:
     """GET ledger: what was accepted, how often, and what was asked; `?full=1` streams every accepted invoice."""
-    sandbox = _sandbox(request)
+    sandbox = sandbox_of(request)
     state = sandbox.state
     if request.query_params.get("full") == "1":
         return StreamingResponse(_accepted(list(state.by_ksef_number.items())), media_type="application/x-ndjson")
@@ -103,7 +73,7 @@ async def ledger(request: Request) -> Response:
                     "closed_at": stamp(session.closed) if session.closed else None,
                     "updated_at": stamp(session.updated),
                 }
-                for session in state.sessions.values()
+                for session in state.sessions.look()
             ],
             "requests": {
                 group: {str(status): count for status, count in sorted(counts.items())}
@@ -134,16 +104,16 @@ async def _accepted(items: list[tuple[str, Accepted]]) -> AsyncIterator[str]:
 
 async def reset(request: Request) -> Response:
     """POST reset: forget everything but the keys."""
-    await _sandbox(request).reset()
+    await sandbox_of(request).reset()
     return Response(status_code=204)
 
 
 async def tokens(request: Request) -> Response:
     """POST tokens: an active KSeF token for a NIP, as if its owner had made one."""
-    wanted = await _read(request, _TokenInput)
+    wanted = await read_input(request, _TokenInput)
     owner = Identifier("Nip", wanted.nip)
     token = make_token(
-        _sandbox(request),
+        sandbox_of(request),
         owner,
         owner,
         permissions=frozenset(wanted.permissions),
@@ -155,60 +125,27 @@ async def tokens(request: Request) -> Response:
 
 async def attachments(request: Request) -> Response:
     """POST attachments: give or take the consent to invoices with attachments."""
-    wanted = await _read(request, _AttachmentInput)
-    allowed = _sandbox(request).state.attachments
+    wanted = await read_input(request, _AttachmentInput)
+    allowed = sandbox_of(request).state.attachments
     (allowed.add if wanted.allowed else allowed.discard)(wanted.nip)
     return Response(status_code=204)
 
 
 async def grants(request: Request) -> Response:
     """POST grants: what a subject may do in a context that is not its own."""
-    wanted = await _read(request, _GrantInput)
+    wanted = await read_input(request, _GrantInput)
     subject = Identifier(wanted.subject_type, wanted.subject)
-    _sandbox(request).state.grants[subject, Identifier("Nip", wanted.nip)] = frozenset(wanted.permissions)
+    sandbox_of(request).state.grants[subject, Identifier("Nip", wanted.nip)] = frozenset(wanted.permissions)
     return Response(status_code=204)
 
 
 async def authorizations(request: Request) -> Response:
     """POST authorizations: who may issue invoices in a seller's name."""
-    wanted = await _read(request, _AuthorizationInput)
-    _sandbox(request).state.authorizations.add((wanted.seller_nip, wanted.nip, wanted.kind))
+    wanted = await read_input(request, _AuthorizationInput)
+    sandbox_of(request).state.authorizations.add((wanted.seller_nip, wanted.nip, wanted.kind))
     return Response(status_code=204)
 
 
-async def clock(request: Request) -> Response:
-    """POST clock: move the sandbox's time, so that tests need not wait for anything to expire."""
-    wanted = await _read(request, _ClockInput)
-    sandbox = _sandbox(request)
-    sandbox.clock.advance(timedelta(seconds=wanted.advance_seconds))
-    return JSONResponse({"time": stamp(sandbox.clock.now())})
-
-
-async def list_faults(request: Request) -> Response:
-    """GET faults: the rules and how often each has been applied."""
-    return JSONResponse({"items": _sandbox(request).faults.listed()})
-
-
-async def add_fault(request: Request) -> Response:
-    """POST faults: one more rule."""
-    number = _sandbox(request).faults.add(await _read(request, FaultRule))
-    return JSONResponse({"id": number}, status_code=201)
-
-
-async def clear_faults(request: Request) -> Response:
-    """DELETE faults: no rules."""
-    _sandbox(request).faults.clear()
-    return Response(status_code=204)
-
-
-async def unusable(_request: Request, error: Exception) -> Response:
-    """The answer to a control request that cannot be read."""
-    if not isinstance(error, _Unusable):
-        raise error
-    return error.response
-
-
-EXCEPTION_HANDLERS = {_Unusable: unusable}
 ROUTES = [
     Route("/_sandbox/health", health, methods=["GET"]),
     Route("/_sandbox/ledger", ledger, methods=["GET"]),
@@ -217,8 +154,5 @@ ROUTES = [
     Route("/_sandbox/attachments", attachments, methods=["POST"]),
     Route("/_sandbox/grants", grants, methods=["POST"]),
     Route("/_sandbox/authorizations", authorizations, methods=["POST"]),
-    Route("/_sandbox/clock", clock, methods=["POST"]),
-    Route("/_sandbox/faults", list_faults, methods=["GET"]),
-    Route("/_sandbox/faults", add_fault, methods=["POST"]),
-    Route("/_sandbox/faults", clear_faults, methods=["DELETE"]),
+    *control_trouble.ROUTES,
 ]
