@@ -15,30 +15,54 @@ from app.errors import DispatchError
 from app.ksef.auth import AuthContext, Authenticator, StoredTokens, TokenCredentials, XadesCredentials
 from app.ksef.certificates import load_certificate
 from app.ksef.client import KsefClient
+from app.ksef.errors import AuthFailed, Outcome
 from app.ksef.keys import PublicKeys
+from app.ksef.latarnia import Latarnia
 from app.ksef.storage import StorageClient
 from app.ksef.transport import KsefTransport
 from app.settings import Settings
+from app.store.database import Database
 from app.store.store import Store
 from app.store.tenants import TenantStore
 from workers.pool import CheckPool
+from workers.quota import Quota
+from workers.watch import KsefWatch
 from workers.webhooks import DeliveryContext
+
+_RENEWAL_PATIENCE_SECONDS: Final = 150.0
+"""Longer than a login may take, the checking of a qualified certificate included."""
+_RENEWAL_LOOK_SECONDS: Final = 0.2
 
 
 class RetryLater(DispatchError):
     """The job is to be run again after a pause; nothing is lost by it."""
 
-    def __init__(self, detail: str | None = None, *, seconds: float = 5.0, growing: bool = False) -> None:
-        """`seconds` is the pause, or with `growing` the first of pauses that double up to five minutes."""
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        seconds: float = 5.0,
+        growing: bool = False,
+        exact: bool = False,
+        priority: int | None = None,
+    ) -> None:
+        """`seconds` is the pause, or with `growing` the first of pauses that double up to five minutes.
+
+        `exact`: the moment was told by somebody who keeps a place then; next to nothing is added. `priority` (of
+        `app.store.jobs`) replaces the one that the job has.
+        """
         super().__init__(detail)
         self.seconds = seconds
         self.growing = growing
+        self.exact = exact
+        self.priority = priority
 
 
 class TenantTokens:
     """Tokens of one tenant in the database, encrypted, shared by all workers."""
 
-    def __init__(self, tenants: TenantStore, tenant_id: int, clock: Clock) -> None:
+    def __init__(self, database: Database, tenants: TenantStore, tenant_id: int, clock: Clock) -> None:
+        self._database = database
         self._tenants = tenants
         self._tenant_id = tenant_id
         self._clock = clock
@@ -53,14 +77,35 @@ class TenantTokens:
         raw = json.dumps(asdict(tokens), default=_plain).encode()
         await self._tenants.save_tokens(self._tenant_id, raw, now=self._clock())
 
+    @asynccontextmanager
+    async def renewing(self) -> AsyncIterator[None]:
+        """Keep the tenant's renewals apart, across all workers. Waiting holds no connection of the pool."""
+        deadline = anyio.current_time() + _RENEWAL_PATIENCE_SECONDS
+        while True:
+            async with self._database.exclusively(f"login:{self._tenant_id}") as mine:
+                if mine:
+                    yield
+                    return
+            if anyio.current_time() >= deadline:
+                raise AuthFailed("another worker's login takes too long", outcome=Outcome.TRY_AGAIN)
+            await anyio.sleep(_RENEWAL_LOOK_SECONDS)
+
 
 class KsefClients:
-    """KSeF as each tenant sees it; connections and public keys are shared."""
+    """KSeF as each tenant sees it; connections and public keys are shared, requests are counted for each alone."""
 
     def __init__(
-        self, tenants: TenantStore, transport: KsefTransport, storage: StorageClient, keys: PublicKeys, clock: Clock
+        self,
+        store: Store,
+        transport: KsefTransport,
+        storage: StorageClient,
+        keys: PublicKeys,
+        quota: Quota,
+        clock: Clock,
     ) -> None:
-        self._tenants = tenants
+        self._database = store.database
+        self._tenants = store.tenants
+        self._quota = quota
         self._transport = transport
         self._storage = storage
         self._keys = keys
@@ -69,26 +114,36 @@ class KsefClients:
         self._lock = anyio.Lock()
 
     async def of(self, tenant_id: int) -> KsefClient:
-        """Give a tenant's client. Raises ConfigurationError when its credential cannot be used."""
+        """Give a tenant's client, once its limits are known as well as they can be.
+
+        Raises ConfigurationError when its credential cannot be used.
+        """
         async with self._lock:
             if tenant_id not in self._clients:
                 self._clients[tenant_id] = await self._make(tenant_id)
-            return self._clients[tenant_id]
+            client = self._clients[tenant_id]
+        await self._quota.refresh_limits(tenant_id, client)
+        return client
+
+    async def knock(self) -> None:
+        """Make the cheapest call there is, to hear whether KSeF answers. Raises a KsefError."""
+        await self._keys.refresh()
 
     async def _make(self, tenant_id: int) -> KsefClient:
         tenant = await self._tenants.get(tenant_id)
         kind, credential = await self._tenants.credential(tenant_id)
+        transport = self._transport.behind(self._quota.gate(tenant_id))
         return KsefClient(
-            transport=self._transport,
+            transport=transport,
             storage=self._storage,
             keys=self._keys,
             authenticator=Authenticator(
-                self._transport,
+                transport,
                 self._keys,
                 AuthContext(tenant.nip),
                 read_credential(kind, credential),
                 now=self._clock,
-                store=TenantTokens(self._tenants, tenant_id, self._clock),
+                store=TenantTokens(self._database, self._tenants, tenant_id, self._clock),
             ),
         )
 
@@ -108,6 +163,10 @@ class WorkerContext:
     store: Store
     pool: CheckPool
     ksef: KsefClients
+    quota: Quota
+    watch: KsefWatch
+    latarnia: Latarnia | None
+    """None: this environment has no status service worth asking."""
     deliveries: DeliveryContext
     clock: Clock
     part_uploads: anyio.CapacityLimiter
@@ -120,19 +179,8 @@ class WorkerContext:
 
         The lock belongs to a connection: it ends with the process that held it, however that ended.
         """
-        async with self.store.database.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%(name)s, 0)) AS held", {"name": f"session:{session_id}"}
-            )
-            row = await cursor.fetchone()
-            held = bool(row and row["held"])
-            try:
-                yield held
-            finally:
-                if held and not connection.closed:
-                    await connection.execute(
-                        "SELECT pg_advisory_unlock(hashtextextended(%(name)s, 0))", {"name": f"session:{session_id}"}
-                    )
+        async with self.store.database.exclusively(f"session:{session_id}") as held:
+            yield held
 
 
 _TIMES: Final = ("access_valid_until", "obtained_at", "refresh_valid_until")

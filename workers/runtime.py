@@ -13,6 +13,7 @@ import structlog
 from app import metrics
 from app.clock import Clock, utc_now
 from app.ksef.keys import PublicKeys
+from app.ksef.latarnia import Latarnia
 from app.ksef.storage import StorageClient
 from app.ksef.transport import KsefTransport, RequestRecord, make_http_client
 from app.logs import configure_logging
@@ -23,7 +24,9 @@ from app.supervised import end_with_supervisor
 from workers.context import KsefClients, WorkerContext
 from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
 from workers.pool import CheckPool
+from workers.quota import Quota
 from workers.tasks import register
+from workers.watch import KsefWatch
 from workers.webhooks import open_deliveries
 
 log = structlog.get_logger(__name__)
@@ -49,20 +52,30 @@ async def worker_context(
     async with (
         make_http_client() as calls,
         make_http_client() as storage_links,
+        make_http_client(max_connections=1) as status_calls,
         open_deliveries(store, settings, clock) as deliveries,
     ):
-        transport = KsefTransport(settings.ksef_base_url, calls, on_request=_count_request)
+        quota = Quota(store.quota, store.limits, clock)
+        watch = KsefWatch(store.outages, settings.ksef_base_url, clock)
+        transport = KsefTransport(
+            settings.ksef_base_url, calls, gate=quota.gate(), watch=watch, on_request=_count_request
+        )
+        status_url = settings.latarnia_base_url
         yield WorkerContext(
             settings=settings,
             store=store,
             pool=pool,
             ksef=KsefClients(
-                store.tenants,
+                store,
                 transport,
                 StorageClient(storage_links, on_request=_count_request),
                 PublicKeys(transport, now=clock),
+                quota,
                 clock,
             ),
+            quota=quota,
+            watch=watch,
+            latarnia=Latarnia(status_url, status_calls) if status_url is not None else None,
             deliveries=deliveries,
             clock=clock,
             part_uploads=anyio.CapacityLimiter(settings.upload_concurrency),

@@ -11,8 +11,9 @@ from procrastinate.jobs import Job
 
 from app.domain.backoff import doubling
 from app.errors import TryLater
+from app.ksef.errors import QuotaExhausted
 from app.store.jobs import QUEUES, Task
-from workers import intake, maintenance, packing, sealing, singles, stages, webhooks
+from workers import intake, maintenance, outage, packing, sealing, singles, stages, webhooks
 from workers.context import RetryLater, WorkerContext
 
 log = structlog.get_logger(__name__)
@@ -28,13 +29,14 @@ _EVERY_NIGHT: Final = "17 2 * * *"
 class Patience(BaseRetryStrategy):
     """Nothing is given up here: a job is tried again until its stage says that it is done.
 
-    The pause is the one that the stage asked for, or doubles with jitter up to five minutes.
+    The pause is the one that the stage asked for, or doubles with jitter up to five minutes. A job that waits for quota comes
+    back at the moment that it was told, when a place is kept for it.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         """Decide when to run the job again."""
         pause = _pause(exception, job.attempts)
-        if not isinstance(exception, RetryLater | asyncio.CancelledError):
+        if not isinstance(exception, RetryLater | QuotaExhausted | asyncio.CancelledError):
             # Whatever is tried for ever must be seen: a full disk, a database that is away, a fault of ours.
             log.warning(
                 "job failed and will be tried again",
@@ -45,7 +47,8 @@ class Patience(BaseRetryStrategy):
                 error=repr(exception),
                 exc_info=None if isinstance(exception, TryLater) else exception,
             )
-        return RetryDecision(retry_in={"milliseconds": int(1000 * pause)})
+        priority = exception.priority if isinstance(exception, RetryLater) else None
+        return RetryDecision(retry_in={"milliseconds": int(1000 * pause)}, priority=priority)
 
 
 def _pause(exception: BaseException, attempts: int) -> float:
@@ -53,6 +56,11 @@ def _pause(exception: BaseException, attempts: int) -> float:
     if isinstance(exception, asyncio.CancelledError):
         # The worker is being stopped: whoever starts next goes on at once.
         return 0.0
+    quota = exception if isinstance(exception, QuotaExhausted) else exception.__cause__
+    if isinstance(quota, QuotaExhausted):
+        return quota.wait_seconds + jitter / 2
+    if isinstance(exception, RetryLater) and exception.exact:
+        return exception.seconds + jitter / 2
     if isinstance(exception, RetryLater):
         return (
             doubling(exception.seconds, attempts, jitter) if exception.growing else exception.seconds * (1 + jitter / 5)
@@ -105,6 +113,11 @@ def register(app: App, context: WorkerContext) -> None:
     @app.task(name="maintenance.sweep", queue="maintenance")
     async def sweep(timestamp: int) -> None:
         await maintenance.sweep(context)
+
+    @app.periodic(cron=_EVERY_MINUTE)
+    @app.task(name="maintenance.mind_ksef", queue="maintenance")
+    async def mind_ksef(timestamp: int) -> None:
+        await outage.mind_ksef(context)
 
     @app.periodic(cron=_EVERY_NIGHT)
     @app.task(name="maintenance.expire", queue="maintenance")

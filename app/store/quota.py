@@ -7,6 +7,7 @@ Source: KSeF API 2.9, GET /rate-limits; ksef-docs, limity/limity-api.md (sliding
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -73,6 +74,7 @@ class QuotaStore:
         counter: str,
         limit: RateLimit,
         *,
+        pausers: Sequence[int] = (),
         reserves: bool = False,
         closes: bool = False,
         now: datetime | None = None,
@@ -80,13 +82,14 @@ class QuotaStore:
         """Book one request now, or learn when to ask again; nothing is booked then.
 
         `reserves`: an opening whose close is counted here too; room for it is kept. `closes`: that close; it takes the room
-        kept for it, and goes before all others when it has to wait. Any number of workers may ask at the same time.
+        kept for it, and goes before all others when it has to wait. `pausers` are more tenants whose pause of EVERYTHING holds
+        here. Any number of workers may ask at the same time.
         """
         parameters = {
             "tenant_id": tenant_id,
             "counter": counter,
             "everything": EVERYTHING,
-            "pausers": [tenant_id, ADDRESS] if counter == "anonymous" else [tenant_id],
+            "pausers": sorted({tenant_id, *pausers}),
             "per_second": limit.per_second,
             "per_minute": limit.per_minute,
             "per_hour": limit.per_hour,

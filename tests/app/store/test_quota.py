@@ -198,8 +198,8 @@ async def test_a_pause_that_ksef_asks_for_goes_before_our_own_count(store: Store
 
 async def test_a_blocked_address_pauses_every_group_of_the_tenant(store: Store) -> None:
     await store.quota.block(7, EVERYTHING, timedelta(minutes=30), reason="Request blocked", now=START)
-    for group in ("batchSession", "sessionMisc", "anonymous"):
-        booking = await store.quota.book(7, group, NO_LIMIT, now=_after(1))
+    for owner, group in ((7, "batchSession"), (7, "sessionMisc"), (ADDRESS, "anonymous")):
+        booking = await store.quota.book(owner, group, NO_LIMIT, pausers=(7,), now=_after(1))
         assert (booking.retry_at, booking.reason) == (_after(1800), "Request blocked")
     assert (await store.quota.book(ADDRESS, "anonymous", NO_LIMIT, now=_after(1))).booked_at
     await store.quota.unblock(7)
