@@ -24,14 +24,10 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from starlette.responses import JSONResponse, Response
 
+from sandbox.ids import KSEF_NUMBER
 from sandbox.options import ApiVersion
 
 logger = logging.getLogger("sandbox")
-
-KSEF_NUMBER = re.compile(
-    r"[1-9](\d[1-9]|[1-9]\d)\d{7}-(20[2-9]\d|2[1-9]\d\d|[3-9]\d{3})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
-    r"-[0-9A-F]{6}-?[0-9A-F]{6}-[0-9A-F]{2}"
-)
 
 
 def _base64(value: str) -> str:
@@ -200,13 +196,13 @@ class ContextLimits(ContextLimits27):
 class EnrollmentLimits(Answer):
     """How many certificates may be asked for."""
 
-    max_enrollments: int | None = None
+    max_enrollments: int = 0
 
 
 class CertificateCount(Answer):
     """How many certificates may be valid."""
 
-    max_certificates: int | None = None
+    max_certificates: int = 0
 
 
 class SubjectLimits(Answer):

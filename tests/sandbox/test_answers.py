@@ -1,7 +1,6 @@
 """What the sandbox holds its own answers against, and that it does: a wrong one never leaves as a good one."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,7 @@ from starlette.responses import JSONResponse, Response
 from sandbox.answers import ANSWERS, answer_of, leaving
 from sandbox.app import ENDPOINTS
 from sandbox.options import ApiVersion
-
-CONTRACT = Path(__file__).resolve().parents[2].parent / "shared" / "ksef" / "open-api-2.9.0.json"
-
-
-def anonymous(path: str) -> str:
-    return re.sub(r"\{[^}]*\}", "{}", path)
-
-
-def members(schema: dict[str, Any], known: dict[str, Any], place: str = "") -> set[str]:
-    """Every member with its place, a star behind those that must be there; references and nullability are followed."""
-    while True:
-        if "$ref" in schema:
-            schema = known[schema["$ref"].rpartition("/")[2]]
-        elif len(schema.get("allOf", ())) == 1:
-            schema = schema["allOf"][0]
-        elif "anyOf" in schema:
-            schema = next(item for item in schema["anyOf"] if item.get("type") != "null")
-        else:
-            break
-    if schema.get("type") == "array":
-        return members(schema["items"], known, f"{place}[]")
-    found: set[str] = set()
-    for name, member in schema.get("properties", {}).items():
-        star = "*" if name in schema.get("required", ()) else ""
-        found |= {f"{place}.{name}{star}"} | members(member, known, f"{place}.{name}")
-    return found
+from tests.support.ksef_contract import CONTRACT, anonymous, members
 
 
 @pytest.mark.parametrize("contract", [CONTRACT] if CONTRACT.is_file() else [], ids=lambda path: path.name)

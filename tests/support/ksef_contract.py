@@ -18,9 +18,11 @@ CONTRACT = Path(__file__).resolve().parents[2].parent / "shared" / "ksef" / "ope
 _PARAMETER = re.compile(r"\{([^}]*)\}")
 _BARE_REFUSALS = frozenset({404, 411, 413, 415})
 """Answers that come from in front of the API: no body, and no word of them in the contract."""
-_TAKEN_ALTHOUGH_WRONG = ("POST /auth/ksef-token body: encryptedToken: ",)
-"""What KSeF takes in spite of its own schema: a token that is no Base64 fails later, as status 450 of the login, whose
-details have a text for just that (ksef-docs, uwierzytelnianie.md, status 450)."""
+_UNKNOWN = "unknown query parameter"
+_TAKEN_ALTHOUGH_WRONG = ("POST /auth/ksef-token body: encryptedToken: ", _UNKNOWN)
+"""What KSeF takes in spite of its own document. A token that is no Base64 fails later, as status 450 of the login, whose
+details have a text for just that (ksef-docs, uwierzytelnianie.md, status 450). Query parameters that nobody reads are
+ignored; only those who are held to every word must not send them."""
 _JSON_TYPES = frozenset({"application/json", "application/problem+json"})
 
 
@@ -136,7 +138,7 @@ class KsefContract:
         for name, value in parse_qsl(query, keep_blank_values=True):
             given.setdefault(("query", name), []).append(value)
         known = {(item["in"], item["name"]): item for item in definition.get("parameters", ())}
-        faults += [f"unknown query parameter {name}" for place, name in given if (place, name) not in known]
+        faults += [f"{_UNKNOWN} {name}" for place, name in given if (place, name) not in known]
         for (place, name), item in known.items():
             values = given.get((place, name), [])
             if place == "header" and name.lower() in headers:
@@ -154,6 +156,8 @@ class KsefContract:
         if expected is None:
             return faults + (["a body where none belongs"] if size else [])
         media = _media(headers)
+        if not media and not size and not expected.get("required"):
+            return faults
         if media not in expected["content"]:
             return [*faults, f"media type {media!r} is none of {sorted(expected['content'])}"]
         if media in _JSON_TYPES and body is not None:
@@ -215,6 +219,34 @@ def _closed(schema: Any) -> Any:
     return result
 
 
+def anonymous(path: str) -> str:
+    """A path with its parameters' names taken out."""
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+def members(schema: dict[str, Any], known: dict[str, Any], place: str = "") -> set[str]:
+    """Every member with its place, a star behind those that must be there, a question mark behind those that may be null."""
+    required: set[str] = set()
+    while True:
+        required |= set(schema.get("required", ()))
+        if "$ref" in schema:
+            schema = known[schema["$ref"].rpartition("/")[2]]
+        elif len(schema.get("allOf", ())) == 1:
+            schema = schema["allOf"][0]
+        elif "anyOf" in schema:
+            schema = next(item for item in schema["anyOf"] if item.get("type") != "null")
+        else:
+            break
+    if schema.get("type") == "array":
+        return members(schema["items"], known, f"{place}[]")
+    found: set[str] = set()
+    for name, member in schema.get("properties", {}).items():
+        null = member.get("nullable") or {"type": "null"} in member.get("anyOf", ())
+        mark = ("*" if name in required else "") + ("?" if null else "")
+        found |= {f"{place}.{name}{mark}"} | members(member, known, f"{place}.{name}")
+    return found
+
+
 @dataclass(frozen=True)
 class Exchange:
     """One recorded line: a request to a sandbox and its answer (see `sandbox.recorder`)."""
@@ -256,15 +288,15 @@ def deviations(contract: KsefContract, exchange: Exchange) -> list[str]:
     operation = contract.operation(line["method"], line["path"]) if line["path"].startswith("/v2/") else None
     status = line["status"]
     if operation is None:
-        wrong = exchange.is_held_to_every_word or (status not in {404, None} and not line["fault"])
-        return [f"{exchange}: no such operation"] if wrong else []
+        lost = exchange.is_held_to_every_word or (status not in {404, None} and not line["fault"])
+        return [f"{exchange}: no such operation"] if lost else []
     asked = contract.request_faults(operation, line["path"], line["query"], line["headers"], line["size"], line["body"])
     found = []
     if asked and exchange.is_held_to_every_word:
         found += [f"{exchange}: request: {fault}" for fault in asked]
     elif asked and status is not None and status < 400 and not line["fault"]:
-        unknown = [fault for fault in asked if not fault.startswith(_TAKEN_ALTHOUGH_WRONG)]
-        found += [f"{exchange}: taken in spite of: {fault}" for fault in unknown]
+        wrong = [fault for fault in asked if not fault.startswith(_TAKEN_ALTHOUGH_WRONG)]
+        found += [f"{exchange}: taken in spite of: {fault}" for fault in wrong]
     if status is not None and not line["fault"]:
         answered = contract.answer_faults(
             operation, status, line["answer_headers"], line["answer_size"], line["answer"]
