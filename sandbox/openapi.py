@@ -10,7 +10,6 @@ from types import FunctionType
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -24,7 +23,7 @@ _REFS = "#/components/schemas/{model}"
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
 _PARAMETER = re.compile(r"\{(\w+)(:int)?\}")
-_READERS = {"read_json": True, "read_optional_json": False, "_read": True}
+_READERS = {"read_json": True, "read_optional_json": False, "read_input": True}
 """How a handler reads its body -> whether there must be one."""
 
 
@@ -154,7 +153,10 @@ PARAMETERS: dict[tuple[str, str], tuple[Parameter, ...]] = {
 """Operation, its path's parameters made anonymous -> what else may be asked."""
 
 
-def body_of(handler: Any) -> tuple[type[BaseModel], bool] | None:
+Body = type[BaseModel] | TypeAdapter[Any]
+
+
+def body_of(handler: Any) -> tuple[Body, bool] | None:
     """The model that a handler reads its body with, and whether there must be a body; None when it reads none.
 
     It is looked up in the handler's own code, or that of the function of its module which reads for it, so what is
@@ -166,8 +168,10 @@ def body_of(handler: Any) -> tuple[type[BaseModel], bool] | None:
         helpers = [item for item in names.values() if getattr(item, "__module__", "") == handler.__module__]
         bodies = (body_of(item) for item in helpers if isinstance(item, FunctionType) and item is not handler)
         return next((body for body in bodies if body is not None), None)
-    models = [item for item in names.values() if isinstance(item, type) and issubclass(item, BaseModel)]
-    return (models[0], all(_READERS[name] for name in readers)) if models else None
+    for item in names.values():
+        if isinstance(item, TypeAdapter) or (isinstance(item, type) and issubclass(item, BaseModel)):
+            return item, all(_READERS[name] for name in readers)
+    return None
 
 
 def openapi_document(
@@ -176,11 +180,7 @@ def openapi_document(
     """The document, OpenAPI 3.1: every operation below `prefix`, and the control API."""
     endpoints = list(endpoints)
     routes = [route for route in control if route.methods]
-    models = _models(endpoints, routes, api)
-    references, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template=_REFS, schema_generator=GenerateJsonSchema
-    )
-    named = {model: references[model, "validation"] for model in models}
+    named, definitions = _schemas(endpoints, routes, api)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         path = prefix + _PARAMETER.sub(r"{\1}", endpoint.path)
@@ -197,7 +197,7 @@ def openapi_document(
         },
         "paths": paths,
         "components": {
-            "schemas": definitions["$defs"],
+            "schemas": definitions,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
@@ -213,24 +213,21 @@ def serving(document: dict[str, Any]) -> Route:
     return Route("/_sandbox/openapi.json", openapi, methods=["GET"])
 
 
-def _models(endpoints: list[Endpoint], routes: list[Route], api: ApiVersion) -> list[type[BaseModel]]:
-    found: dict[type[BaseModel], None] = dict.fromkeys((ExceptionBody, Problem, TooMany))
-    for handler in [*(item.handler for item in endpoints), *(route.endpoint for route in routes)]:
-        if body := body_of(handler):
-            found[body[0]] = None
-    for endpoint in endpoints:
-        model = _model_of(answer_of(endpoint.method, endpoint.path, api).shape)
-        if model is not None:
-            found[model] = None
-    return list(found)
+def _schemas(endpoints: list[Endpoint], routes: list[Route], api: ApiVersion) -> tuple[dict[int, Any], dict[str, Any]]:
+    """The schema of everything that is read or answered, by the identity of its model; and what these refer to."""
+    handlers = [*(item.handler for item in endpoints), *(route.endpoint for route in routes)]
+    bodies = [body[0] for handler in handlers if (body := body_of(handler))]
+    wanted: list[Any] = [ExceptionBody, Problem, TooMany, *bodies]
+    shapes = [answer_of(endpoint.method, endpoint.path, api).shape for endpoint in endpoints]
+    wanted += [shape for shape in shapes if shape is not None and shape != "xml"]
+    adapters = {id(item): item if isinstance(item, TypeAdapter) else TypeAdapter(item) for item in wanted}
+    schemas, shared = TypeAdapter.json_schemas(
+        [(key, "validation", adapter) for key, adapter in adapters.items()], ref_template=_REFS
+    )
+    return {int(key): schema for (key, _), schema in schemas.items()}, shared["$defs"]
 
 
-def _model_of(shape: Any) -> type[BaseModel] | None:
-    item = getattr(shape, "__args__", (shape,))[0]
-    return item if isinstance(item, type) and issubclass(item, BaseModel) else None
-
-
-def _operation(endpoint: Endpoint, api: ApiVersion, named: dict[type[BaseModel], Any]) -> dict[str, Any]:
+def _operation(endpoint: Endpoint, api: ApiVersion, named: dict[int, Any]) -> dict[str, Any]:
     plain = _PARAMETER.sub("{}", endpoint.path)
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": _PATH.get(name, _REFERENCE)}
@@ -251,7 +248,7 @@ def _operation(endpoint: Endpoint, api: ApiVersion, named: dict[type[BaseModel],
         operation["security"] = [{"bearer": []}]
     body = body_of(endpoint.handler)
     if body is not None:
-        operation["requestBody"] = {"required": body[1], "content": {_JSON: {"schema": named[body[0]]}}}
+        operation["requestBody"] = {"required": body[1], "content": {_JSON: {"schema": named[id(body[0])]}}}
     elif plain == "/auth/xades-signature":
         operation["requestBody"] = {"required": True, "content": {"application/xml": {"schema": {"type": "string"}}}}
     if "requestBody" in operation:
@@ -263,12 +260,12 @@ def _operation(endpoint: Endpoint, api: ApiVersion, named: dict[type[BaseModel],
         sentence, shapes = _ERRORS[status]
         answers[str(status)] = {"description": sentence}
         if shapes:
-            answers[str(status)]["content"] = {media: {"schema": named[model]} for media, model in shapes.items()}
+            answers[str(status)]["content"] = {media: {"schema": named[id(model)]} for media, model in shapes.items()}
     operation["responses"] = answers
     return operation
 
 
-def _success(shape: Any, named: dict[type[BaseModel], Any]) -> dict[str, Any]:
+def _success(shape: Any, named: dict[int, Any]) -> dict[str, Any]:
     if shape is None:
         return {"description": "Done"}
     if shape == "xml":
@@ -278,14 +275,10 @@ def _success(shape: Any, named: dict[type[BaseModel], Any]) -> dict[str, Any]:
             "headers": hash_header,
             "content": {"application/xml": {"schema": {"type": "string"}}},
         }
-    model = _model_of(shape)
-    schema: Any = named[model] if model is not None else TypeAdapter(shape).json_schema()
-    if shape is not model:
-        schema = {"type": "array", "items": schema}
-    return {"description": "Done", "content": {_JSON: {"schema": schema}}}
+    return {"description": "Done", "content": {_JSON: {"schema": named[id(shape)]}}}
 
 
-def _control(route: Route, method: str, named: dict[type[BaseModel], Any]) -> dict[str, Any]:
+def _control(route: Route, method: str, named: dict[int, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": _first_line(route.endpoint), "tags": ["_sandbox"]}
     operation["parameters"] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -293,7 +286,7 @@ def _control(route: Route, method: str, named: dict[type[BaseModel], Any]) -> di
     ]
     body = body_of(route.endpoint) if method in {"POST", "PUT", "PATCH"} else None
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": named[body[0]]}}}
+        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": named[id(body[0])]}}}
     operation["responses"] = {"2XX": {"description": "Done"}, "422": {"description": "The request cannot be read"}}
     return operation
 
