@@ -5,7 +5,7 @@ SELECT * FROM ksef_limits WHERE tenant_id = %(tenant_id)s
 -- Gives a row to one asker only, and again to nobody before a while has passed, whatever came of it.
 INSERT INTO ksef_limits (tenant_id, asked_at) VALUES (%(tenant_id)s, %(now)s)
 ON CONFLICT (tenant_id) DO UPDATE SET asked_at = excluded.asked_at
-WHERE ksef_limits.asked_at <= %(now)s - %(pause)s::interval
+WHERE (ksef_limits.asked_at IS NULL OR ksef_limits.asked_at <= %(now)s - %(pause)s::interval)
     AND (ksef_limits.stale OR ksef_limits.fetched_at IS NULL OR ksef_limits.fetched_at <= %(now)s - %(good_for)s::interval)
 RETURNING tenant_id
 
@@ -25,7 +25,6 @@ SET rate_limits = excluded.rate_limits, context_limits = excluded.context_limits
 UPDATE ksef_limits SET stale = true WHERE tenant_id = %(tenant_id)s
 
 -- name: lower_session_limit
-INSERT INTO ksef_limits (tenant_id, session_max_invoices, asked_at, stale)
-VALUES (%(tenant_id)s, %(most)s, '-infinity', true)
+INSERT INTO ksef_limits (tenant_id, session_max_invoices, stale) VALUES (%(tenant_id)s, %(most)s, true)
 ON CONFLICT (tenant_id) DO UPDATE
 SET session_max_invoices = least(ksef_limits.session_max_invoices, excluded.session_max_invoices), stale = true

@@ -70,8 +70,39 @@ CREATE TABLE ksef_limits (
     -- Lowered when KSeF refused a session for its number of invoices.
     session_max_invoices integer,
     fetched_at timestamptz,
-    asked_at timestamptz NOT NULL,
+    asked_at timestamptz,
     stale boolean NOT NULL DEFAULT false
+);
+
+-- Whether an environment of KSeF is there, by its own answers; one row each, shared by all processes.
+CREATE TABLE ksef_state (
+    ksef_url text PRIMARY KEY,
+    state text NOT NULL DEFAULT 'available' CHECK (state IN ('available', 'away')),
+    since timestamptz,
+    reason text,
+    -- Calls without an answer, in a row.
+    failures integer NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    last_failure_at timestamptz,
+    probes integer NOT NULL DEFAULT 0,
+    next_probe_at timestamptz,
+    -- An operator's order, which counts instead until it runs out or is taken back.
+    ordered_state text CHECK (ordered_state IN ('available', 'away')),
+    ordered_at timestamptz,
+    ordered_until timestamptz,
+    ordered_reason text,
+    -- What tenants were told last, and who was told of an outage that lasts.
+    told text NOT NULL DEFAULT 'available' CHECK (told IN ('available', 'away')),
+    told_tenants integer[] NOT NULL DEFAULT '{}',
+    latarnia jsonb,
+    latarnia_at timestamptz,
+    latarnia_asked_at timestamptz,
+    CHECK ((ordered_state IS NULL) = (ordered_at IS NULL))
+);
+
+-- Sessions whose jobs wait for KSeF to be back.
+CREATE TABLE ksef_waiting (
+    session_id uuid PRIMARY KEY
 );
 
 -- What may share a session. `flush_requested_at`: seal everything that arrived before this moment.
