@@ -71,6 +71,8 @@ class StateFile:
         self._saved: dict[tuple[str, str], bytes] = {}
         self._finished: set[str] = set()
         """Sessions whose invoices will not change any more and have been saved."""
+        self.written = 0
+        """Rows written since the start."""
         self.folder.mkdir(parents=True, exist_ok=True)
 
     # Reading
@@ -143,6 +145,7 @@ class StateFile:
         booked = [(*key, moment) for key, moment in bookings]
         bookings.clear()
         if rows or booked:
+            self.written += len(rows) + len(booked)
             await self._write(lambda: self._insert(rows, booked))
 
     async def empty(self) -> None:
