@@ -177,6 +177,16 @@ def test_a_tenant_can_be_listed_shown_and_disabled(on_database: Ksefd) -> None:
     assert on_database("tenant", "show", "1111111111").code == DENIED
 
 
+def test_a_tenant_chooses_what_becomes_of_late_invoices(on_database: Ksefd) -> None:
+    on_database("tenant", "add", NIP, "--name", "Firma", "--self-signed")
+    assert on_database("tenant", "show", NIP, "--json").json["late_invoices"] == "send"
+    assert on_database("tenant", "late", NIP, "hold", "--json").json["late_invoices"] == "hold"
+    assert "wait for your decision" in on_database("tenant", "late", NIP, "hold").out
+    assert "offline" in on_database("tenant", "late", NIP, "send").out
+    assert on_database("tenant", "late", NIP, "later").code == USAGE
+    assert on_database("tenant", "late", "1111111111", "hold").code == DENIED
+
+
 def test_a_revoked_key_stays_listed_as_revoked(on_database: Ksefd) -> None:
     on_database("tenant", "add", NIP, "--name", "Firma", "--self-signed")
     made = on_database("key", "create", NIP, "--label", "erp", "--json").json
