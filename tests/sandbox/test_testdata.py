@@ -195,7 +195,11 @@ def test_session_limits_hold_for_the_context_and_can_be_taken_back(client: HandC
 
 
 def test_request_limits_hold_for_the_context_and_can_be_taken_back(client: HandClient) -> None:
-    groups = ["onlineSession", "batchSession", "invoiceSend", "invoiceStatus", "sessionList", "sessionInvoiceList", "sessionMisc", "invoiceMetadata", "invoiceExport", "invoiceExportStatus", "invoiceDownload", "collectiveIdentifier", "other"]
+    groups = [
+        *("onlineSession", "batchSession", "invoiceSend", "invoiceStatus", "sessionList", "sessionInvoiceList"),
+        *("sessionMisc", "invoiceMetadata", "invoiceExport", "invoiceExportStatus", "invoiceDownload"),
+        *("collectiveIdentifier", "other"),
+    ]
     unlimited = {"perSecond": -1, "perMinute": -1, "perHour": -1}
     rates = dict.fromkeys(groups, unlimited) | {"sessionList": {"perSecond": 2, "perMinute": 2, "perHour": 2}}
     assert client.call("POST", "/testdata/rate-limits", json={"rateLimits": rates}).status_code == 200

@@ -31,6 +31,16 @@ from lxml import etree
 SEAL = {NameOID.ORGANIZATION_NAME: "Test sp. z o.o.", NameOID.COUNTRY_NAME: "PL", NameOID.COMMON_NAME: "Test"}
 _ORGANIZATION_IDENTIFIER = ObjectIdentifier("2.5.4.97")
 _OAEP = padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
+DIGESTS = {
+    "sha1": "http://www.w3.org/2000/09/xmldsig#sha1",
+    "sha256": "http://www.w3.org/2001/04/xmlenc#sha256",
+    "sha384": "http://www.w3.org/2001/04/xmldsig-more#sha384",
+    "sha512": "http://www.w3.org/2001/04/xmlenc#sha512",
+    "sha3-256": "http://www.w3.org/2007/05/xmldsig-more#sha3-256",
+    "sha3-384": "http://www.w3.org/2007/05/xmldsig-more#sha3-384",
+    "sha3-512": "http://www.w3.org/2007/05/xmldsig-more#sha3-512",
+}
+"""Digests by the names that `cryptography` gives them."""
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 _INVOICE = """<?xml version="1.0" encoding="UTF-8"?>
@@ -139,18 +149,26 @@ class SignatureShape:
     der_value: bool = False
     declare_transforms: bool = True
     enveloping: bool = False
+    base64_object: bool = False
+    """Carry the document in Base64 (enveloping only)."""
+    digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
+    """Of the references and of the certificate."""
+    value_digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
+    pss: bool = False
+    leave_out: str = ""
+    """The transform that leaves the signature out, instead of enveloped-signature."""
 
 
 def sign(document: str, certificate: x509.Certificate, key: PrivateKey, shape: SignatureShape | None = None) -> bytes:
     """Sign with XAdES, written out by hand: enveloped unless the shape says otherwise."""
     shape = shape or SignatureShape()
-    ds, sha = "http://www.w3.org/2000/09/xmldsig#", "http://www.w3.org/2001/04/xmlenc#sha256"
+    ds, sha = "http://www.w3.org/2000/09/xmldsig#", DIGESTS[shape.digest.name]
     exclusive = "http://www.w3.org/2001/10/xml-exc-c14n#"
     der = certificate.public_bytes(serialization.Encoding.DER)
     moment = shape.signing_time or (datetime.now(UTC) - timedelta(minutes=1)).isoformat(timespec="seconds")
     signing_certificate = (
         f'<x:SigningCertificateV2><x:Cert><x:CertDigest><ds:DigestMethod Algorithm="{sha}"/><ds:DigestValue>'
-        f"{shape.certificate_digest or sha256(der)}</ds:DigestValue></x:CertDigest></x:Cert></x:SigningCertificateV2>"
+        f"{shape.certificate_digest or _digest(der, shape)}</ds:DigestValue></x:CertDigest></x:Cert></x:SigningCertificateV2>"
     )
     properties = (
         f'<x:SignedProperties xmlns:x="http://uri.etsi.org/01903/v1.3.2#" xmlns:ds="{ds}" Id="props">'
@@ -159,33 +177,39 @@ def sign(document: str, certificate: x509.Certificate, key: PrivateKey, shape: S
         "</x:SignedProperties>"
     )
     c14n = f'<ds:Transform Algorithm="{exclusive}"/>'
-    content = f'<ds:Object xmlns:ds="{ds}" Id="content">{document}</ds:Object>' if shape.enveloping else document
+    carried = base64.b64encode(document.encode()).decode() if shape.base64_object else document
+    content = f'<ds:Object xmlns:ds="{ds}" Id="content">{carried}</ds:Object>' if shape.enveloping else document
     uri = "#content" if shape.enveloping else ""
-    enveloped = "" if shape.enveloping else f'<ds:Transform Algorithm="{ds}enveloped-signature"/>'
+    enveloped = shape.leave_out or f'<ds:Transform Algorithm="{ds}enveloped-signature"/>'
+    if shape.enveloping:
+        enveloped = ""
 
-    def reference(target: str, transforms: str, xml: str, kind: str = "") -> str:
+    def reference(target: str, transforms: str, covered: bytes, kind: str = "") -> str:
         listed = f"<ds:Transforms>{transforms}</ds:Transforms>" if transforms else ""
         return (
             f'<ds:Reference URI="{target}"{kind}>{listed}<ds:DigestMethod Algorithm="{sha}"/>'
-            f"<ds:DigestValue>{sha256(_canonical(xml))}</ds:DigestValue></ds:Reference>"
+            f"<ds:DigestValue>{_digest(covered, shape)}</ds:DigestValue></ds:Reference>"
         )
 
-    algorithm = "ecdsa-sha256" if isinstance(key, ec.EllipticCurvePrivateKey) else "rsa-sha256"
+    if shape.base64_object:
+        of_document = reference(uri, f'<ds:Transform Algorithm="{ds}base64"/>', document.encode())
+    else:
+        of_document = reference(uri, enveloped + c14n, _canonical(content))
     info = (
         f'<ds:SignedInfo xmlns:ds="{ds}"><ds:CanonicalizationMethod Algorithm="{exclusive}"/>'
-        f'<ds:SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#{algorithm}"/>'
-        + reference(uri, enveloped + c14n, content)
+        f'<ds:SignatureMethod Algorithm="{_method(key, shape)}"/>'
+        + of_document
         + reference(
             "#props",
             c14n if shape.declare_transforms else "",
-            properties,
+            _canonical(properties),
             f' Type="{shape.properties_type}"',
         )
         + "</ds:SignedInfo>"
     )
     signature = (
         f'<ds:Signature xmlns:ds="{ds}" Id="sig">{info}'
-        f"<ds:SignatureValue>{_signature_value(_canonical(info), key, shape.der_value)}</ds:SignatureValue>"
+        f"<ds:SignatureValue>{_signature_value(_canonical(info), key, shape)}</ds:SignatureValue>"
         f"<ds:KeyInfo><ds:X509Data><ds:X509Certificate>{base64.b64encode(der).decode()}</ds:X509Certificate>"
         f"</ds:X509Data></ds:KeyInfo>{content if shape.enveloping else ''}<ds:Object>"
         f'<x:QualifyingProperties xmlns:x="http://uri.etsi.org/01903/v1.3.2#" Target="{shape.target}">'
@@ -201,11 +225,29 @@ def _canonical(xml: str) -> bytes:
     return etree.tostring(etree.fromstring(xml), method="c14n", exclusive=True)
 
 
-def _signature_value(data: bytes, key: PrivateKey, der_value: bool) -> str:
+def _digest(data: bytes, shape: SignatureShape) -> str:
+    digest = hashes.Hash(shape.digest)
+    digest.update(data)
+    return base64.b64encode(digest.finalize()).decode()
+
+
+def _method(key: PrivateKey, shape: SignatureShape) -> str:
+    digest = shape.value_digest.name
+    new = digest.startswith("sha3-")
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return f"http://www.w3.org/{2021 if new else 2001}/04/xmldsig-more#ecdsa-{digest}"
+    if shape.pss:
+        return f"http://www.w3.org/2007/05/xmldsig-more#{digest}-rsa-MGF1"
+    return f"http://www.w3.org/2001/04/xmldsig-more#rsa-{digest}"
+
+
+def _signature_value(data: bytes, key: PrivateKey, shape: SignatureShape) -> str:
+    digest = shape.value_digest
     if isinstance(key, rsa.RSAPrivateKey):
-        return base64.b64encode(key.sign(data, padding.PKCS1v15(), hashes.SHA256())).decode()
-    value = key.sign(data, ec.ECDSA(hashes.SHA256()))
-    if not der_value:
+        scheme = padding.PSS(padding.MGF1(digest), digest.digest_size) if shape.pss else padding.PKCS1v15()
+        return base64.b64encode(key.sign(data, scheme, digest)).decode()
+    value = key.sign(data, ec.ECDSA(digest))
+    if not shape.der_value:
         r, s = decode_dss_signature(value)
         width = (key.key_size + 7) // 8
         value = r.to_bytes(width) + s.to_bytes(width)
