@@ -134,6 +134,15 @@ class UpoData(_Shape):
     upo: list[UpoPage] = Field(min_length=1)
 
 
+class KsefData(_Shape):
+    """Whether KSeF is there, as `GET /v1/me` shows it."""
+
+    state: Literal["available", "away"]
+    since: datetime
+    reason: str | None = Field(description="The last call without an answer, or the operator's words.")
+    ordered: bool = Field(description="True when an operator ordered it; false when KSeF's own answers say so.")
+
+
 class TestData(_Shape):
     """Nothing happened: somebody asked for a test."""
 
@@ -195,6 +204,20 @@ class UpoAvailable(Event):
     data: UpoData
 
 
+class KsefUnavailable(Event):
+    """KSeF has not answered for minutes: sending pauses, invoices are taken as ever. Told to tenants with work under way."""
+
+    type: Literal["ksef.unavailable"]
+    data: KsefData
+
+
+class KsefAvailable(Event):
+    """KSeF answers again: sending has gone on by itself."""
+
+    type: Literal["ksef.available"]
+    data: KsefData
+
+
 class WebhookTest(Event):
     """Asked for by `POST /v1/webhooks/{id}/test`; goes to that webhook only."""
 
@@ -209,6 +232,8 @@ MODELS: Final[dict[str, type[Event]]] = {
     "session.completed": SessionCompleted,
     "session.failed": SessionFailed,
     "upo.available": UpoAvailable,
+    "ksef.unavailable": KsefUnavailable,
+    "ksef.available": KsefAvailable,
     "webhook.test": WebhookTest,
 }
 """The model of each event, by its type."""

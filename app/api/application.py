@@ -54,7 +54,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                         receiver=Receiver(store, settings),
                         singles=SinglesGrouping(store, clock, tasks),
                         checking=checking,
-                        gauges=DatabaseGauges(store, clock),
+                        gauges=DatabaseGauges(store, settings.ksef_base_url, clock),
                     )
                 }
             finally:

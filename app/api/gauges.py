@@ -8,18 +8,25 @@ import anyio
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.api.quota import quota_gauge
 from app.clock import Clock
+from app.domain.outage import KsefState
 from app.domain.states import InvoiceState, SessionState
+from app.store.quota import counting_time
 from app.store.store import Store
 
 FRESH_FOR: Final = timedelta(seconds=5)
+
+UNFINISHED: Final = (SessionState.OPEN, SessionState.CLOSING, SessionState.PROCESSING)
+"""States of a session that KSeF has opened and not decided."""
 
 
 class DatabaseGauges:
     """Reads what is known of invoices, queues and sessions; every API process of an installation gives the same."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, ksef_url: str, clock: Clock) -> None:
         self._store = store
+        self._ksef_url = ksef_url
         self._clock = clock
         self._lock = anyio.Lock()
         self._read: tuple[datetime, Collector] | None = None
@@ -51,7 +58,23 @@ class DatabaseGauges:
         age = GaugeMetricFamily(
             "ksefd_oldest_queued_seconds", "Seconds that the oldest invoice without a session has waited.", value=oldest
         )
-        return [invoices, queued, age, sessions]
+        unfinished = GaugeMetricFamily(
+            "ksefd_oldest_unfinished_session_seconds",
+            "Seconds since the opening of the oldest session in a state between opening and verdict; 0 without one.",
+            labels=["state"],
+        )
+        opened = await self._store.sessions.oldest_opened()
+        for unfinished_state in UNFINISHED:
+            since = opened.get(unfinished_state)
+            unfinished.add_metric([unfinished_state.value], max(0.0, (now - since).total_seconds()) if since else 0.0)
+        standing = (await self._store.outages.read(self._ksef_url)).standing(now)
+        available = GaugeMetricFamily(
+            "ksefd_ksef_available",
+            "1 while KSeF answers or an operator says so; 0 while it is away and sending pauses.",
+            value=float(standing.state is KsefState.AVAILABLE),
+        )
+        quota = quota_gauge(await self._store.quota.remaining(None, now=counting_time(self._clock)))
+        return [quota, invoices, queued, age, sessions, unfinished, available]
 
 
 class _Fixed(Collector):

@@ -1,11 +1,12 @@
 """`/v1/sessions`: batch sessions with KSeF, how they went, and their receipts."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
-from app.api.dependencies import CurrentStore, CurrentTenant
+from app.api.dependencies import CurrentStore, CurrentTenant, Now
 from app.api.documents import SessionDetail, SessionPage, UpoPages
 from app.api.errors import BadCursor, UpoNotAvailable
 from app.api.history import session_history
@@ -13,11 +14,13 @@ from app.api.invoices import upo_answer
 from app.api.paging import Cursor, Limit, one_page, read_cursor
 from app.api.problems import declare, gives
 from app.domain.ids import parse_public_id
+from app.domain.session_times import close_by, upload_by
 from app.domain.states import SessionState
 from app.errors import NotFound, Unauthorized
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
 from app.store.sessions import Session, session_document
 from app.store.store import Store
+from app.store.uploads import iso_utc
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
@@ -39,11 +42,13 @@ async def list_sessions(
 
 
 @router.get("/{session_id}", response_model=SessionDetail, responses=declare(Unauthorized, NotFound))
-async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
+async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
     """Show one session with its history."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
     address = f"/v1/sessions/{session.public_id}"
-    return await _document(store, session) | {
+    document = await _document(store, session)
+    return document | {
+        **_times(session, document["parts"], now),
         "history": session_history(await store.sessions.history(session.id)),
         "links": {"self": address, "upo": f"{address}/upo", "invoices": f"/v1/invoices?session={session.public_id}"},
     }
@@ -81,6 +86,19 @@ async def get_upo_page(
         if found["page"] == page:
             return await upo_answer(store, found)
     raise UpoNotAvailable(f"the session is {session.state.value} and its UPO has no page {page}")
+
+
+def _times(session: Session, parts: int, now: datetime) -> dict[str, Any]:
+    """Say how long a session has lasted and, while that matters, how long it may still take."""
+    opened_at = session.ksef_created_at or session.opened_at
+    if opened_at is None:
+        return {"upload_by": None, "close_by": None, "age_seconds": None}
+    over = session.state.is_final
+    return {
+        "upload_by": None if over else iso_utc(upload_by(opened_at, parts)),
+        "close_by": None if over else iso_utc(close_by(opened_at)),
+        "age_seconds": max(0, int(((session.completed_at or now) - opened_at).total_seconds())),
+    }
 
 
 async def _document(store: Store, session: Session) -> dict[str, Any]:

@@ -124,17 +124,19 @@ class KsefTransport:
         http: httpx.AsyncClient,
         *,
         gate: Gate | None = None,
+        watch: Gate | None = None,
         on_request: Callable[[RequestRecord], None] | None = None,
         on_warning: Callable[[str, SystemWarning], None] | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         """`base_url` ends in `/v2`. `on_warning` gets the operation and each `X-System-Warning` of an answer.
 
-        Without a `gate` nobody counts the requests.
+        Without a `gate` nobody counts the requests. `watch` stands behind the gate and sees what really left.
         """
         self.base_url = base_url.rstrip("/")
         self._http = http
         self._gate = gate
+        self._watch = watch
         self._on_request = on_request
         self._on_warning = on_warning
         self._deadline_seconds = deadline_seconds
@@ -145,6 +147,7 @@ class KsefTransport:
             self.base_url,
             self._http,
             gate=gate,
+            watch=self._watch,
             on_request=self._on_request,
             on_warning=self._on_warning,
             deadline_seconds=self._deadline_seconds,
@@ -211,6 +214,7 @@ class KsefTransport:
             request.headers["Content-Length"] = "0"
         async with (
             self._gate.passing(call.group) if self._gate is not None else nullcontext(),
+            self._watch.passing(call.group) if self._watch is not None else nullcontext(),
             exchange(
                 self._http,
                 request,

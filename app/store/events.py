@@ -22,6 +22,8 @@ class EventType(StrEnum):
     SESSION_COMPLETED = "session.completed"
     SESSION_FAILED = "session.failed"
     UPO_AVAILABLE = "upo.available"
+    KSEF_UNAVAILABLE = "ksef.unavailable"
+    KSEF_AVAILABLE = "ksef.available"
     WEBHOOK_TEST = "webhook.test"
 
 

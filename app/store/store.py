@@ -14,6 +14,7 @@ from app.store.invoices import InvoiceStore
 from app.store.jobs import JobQueue
 from app.store.late import LateStore
 from app.store.limits import LimitsStore
+from app.store.outages import OutageStore
 from app.store.quota import QuotaStore
 from app.store.secrets import SecretBox, load_or_make_master_key
 from app.store.sessions import SessionStore
@@ -40,6 +41,7 @@ class Store:
     webhooks: WebhookStore
     quota: QuotaStore
     limits: LimitsStore
+    outages: OutageStore
 
 
 @asynccontextmanager
@@ -73,6 +75,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             webhooks=WebhookStore(database, jobs, box),
             quota=QuotaStore(database),
             limits=LimitsStore(database),
+            outages=OutageStore(database, jobs, outbox),
         )
     finally:
         await database.close()

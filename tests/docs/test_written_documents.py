@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from app import __version__
 from app.api.application import create_app
+from app.api.gauges import UNFINISHED
 from app.cli.main import app as command_line
 from app.docs_reference import metric_facts
 from app.domain.states import INVOICE_MOVES, SESSION_MOVES, InvoiceState, SessionState
@@ -23,6 +24,7 @@ WRITTEN = [*DOCUMENTS, ROOT / "Dockerfile", *(path for path in sorted(ROOT.glob(
 NOT_SETTINGS = {"KSEFD_CONFIG"}
 LABEL_VALUES = {
     "ksefd_sessions": {state.value for state in SessionState},
+    "ksefd_oldest_unfinished_session_seconds": {state.value for state in UNFINISHED},
     "ksefd_invoices_total": {state.value for state in InvoiceState},
     "ksefd_webhook_deliveries_total": set(DELIVERY_OUTCOMES),
 }

@@ -1,0 +1,46 @@
+-- name: read_ksef
+SELECT * FROM ksef_state WHERE ksef_url = %(ksef_url)s
+
+-- name: make_ksef
+INSERT INTO ksef_state (ksef_url) VALUES (%(ksef_url)s) ON CONFLICT DO NOTHING
+
+-- name: lock_ksef
+SELECT * FROM ksef_state WHERE ksef_url = %(ksef_url)s FOR UPDATE
+
+-- name: save_ksef
+UPDATE ksef_state SET
+    state = %(state)s, since = %(since)s, reason = %(reason)s,
+    failures = %(failures)s, failing_since = %(failing_since)s, last_failure_at = %(last_failure_at)s,
+    probes = %(probes)s, next_probe_at = %(next_probe_at)s,
+    ordered_state = %(ordered_state)s, ordered_at = %(ordered_at)s, ordered_until = %(ordered_until)s,
+    ordered_reason = %(ordered_reason)s
+WHERE ksef_url = %(ksef_url)s
+
+-- name: told_ksef
+UPDATE ksef_state SET told = %(told)s, told_tenants = %(told_tenants)s WHERE ksef_url = %(ksef_url)s
+
+-- name: tenants_at_work
+-- Tenants with anything that KSeF has not decided yet.
+SELECT t.id FROM tenants t
+WHERE t.disabled_at IS NULL AND (
+    EXISTS (SELECT FROM sessions s WHERE s.tenant_id = t.id AND s.state NOT IN ('completed', 'failed'))
+    OR EXISTS (SELECT FROM chunks c JOIN lanes l ON l.id = c.lane_id WHERE l.tenant_id = t.id AND c.queued > 0 AND NOT c.held)
+    OR EXISTS (SELECT FROM uploads u WHERE u.tenant_id = t.id AND u.state IN ('received', 'reading'))
+)
+ORDER BY t.id
+
+-- name: add_waiting
+INSERT INTO ksef_waiting (session_id) VALUES (%(session_id)s) ON CONFLICT DO NOTHING
+
+-- name: take_waiting
+DELETE FROM ksef_waiting RETURNING session_id
+
+-- name: claim_latarnia
+-- Gives a row to one asker only, whatever comes of it.
+INSERT INTO ksef_state (ksef_url, latarnia_asked_at) VALUES (%(ksef_url)s, %(now)s)
+ON CONFLICT (ksef_url) DO UPDATE SET latarnia_asked_at = excluded.latarnia_asked_at
+WHERE ksef_state.latarnia_asked_at IS NULL OR ksef_state.latarnia_asked_at <= %(now)s - %(pause)s::interval
+RETURNING ksef_url
+
+-- name: save_latarnia
+UPDATE ksef_state SET latarnia = %(latarnia)s, latarnia_at = %(now)s WHERE ksef_url = %(ksef_url)s
