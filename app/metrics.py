@@ -76,13 +76,6 @@ KSEF_REQUESTS: Final = Counter(
     ["group", "status"],
     registry=REGISTRY,
 )
-KSEF_QUOTA_REMAINING: Final = Gauge(
-    "ksefd_ksef_quota_remaining",
-    "Requests that the fullest context may still make in a window of a limit group.",
-    ["group", "window"],
-    multiprocess_mode="mostrecent",
-    registry=REGISTRY,
-)
 WEBHOOK_DELIVERIES: Final = Counter(
     "ksefd_webhook_deliveries_total", "Attempts to deliver an event, by outcome.", ["outcome"], registry=REGISTRY
 )
@@ -101,7 +94,7 @@ BUILD_INFO: Final = Gauge(
 )
 
 METRICS: Final[tuple[MetricWrapperBase, ...]] = (
-    UPLOAD_BYTES, STAGE_SECONDS, VALIDATION_FINDINGS, SESSION_SECONDS, PART_BYTES, KSEF_REQUESTS, KSEF_QUOTA_REMAINING,
+    UPLOAD_BYTES, STAGE_SECONDS, VALIDATION_FINDINGS, SESSION_SECONDS, PART_BYTES, KSEF_REQUESTS,
     WEBHOOK_DELIVERIES, WEBHOOK_LAG_SECONDS, BUILD_INFO,
 )  # fmt: skip
 

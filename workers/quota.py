@@ -15,14 +15,14 @@ from typing import Final
 import anyio
 import structlog
 
-from app.clock import Clock, utc_now
+from app.clock import Clock
 from app.errors import DispatchError
 from app.ksef.client import KsefClient
 from app.ksef.errors import FrontLayerBlocked, KsefError, QuotaExhausted, RateLimited
 from app.ksef.limits import RateLimits
 from app.ksef.transport import LimitGroup
 from app.store.limits import KnownLimits, LimitsStore
-from app.store.quota import ADDRESS, EVERYTHING, PAD_SECONDS, QuotaStore
+from app.store.quota import ADDRESS, EVERYTHING, PAD_SECONDS, QuotaStore, counting_time
 
 log = structlog.get_logger(__name__)
 
@@ -66,8 +66,8 @@ class Quota:
         return TenantGate(self, self._counts, tenant_id, sleep=self._sleep, monotonic=self._monotonic)
 
     def counting_time(self) -> datetime | None:
-        """Give the moment to count at. None: the database's own, because the clocks of workers differ; a test's otherwise."""
-        return None if self._clock is utc_now else self._clock()
+        """Give the moment to count at; see `app.store.quota.counting_time`."""
+        return counting_time(self._clock)
 
     async def limits_of(self, tenant_id: int) -> KnownLimits:
         """Give a tenant's limits as KSeF said them last; the documented ones before it was asked."""

@@ -8,7 +8,9 @@ from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, Cu
 from app.api.documents import FlushDocument, MeDocument, ReleaseDocument
 from app.api.invoices import MAX_INVOICE_BYTES
 from app.api.problems import declare
+from app.api.quota import quota_document
 from app.errors import Unauthorized
+from app.store.quota import counting_time
 from app.store.uploads import iso_utc
 
 router = APIRouter(prefix="/v1", tags=["account"])
@@ -18,7 +20,10 @@ router = APIRouter(prefix="/v1", tags=["account"])
 async def me(
     state: CurrentState, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
 ) -> dict[str, Any]:
-    """Show the tenant of the API key and what this installation takes."""
+    """Show the tenant of the API key, what this installation takes, and what is left of KSeF's limits."""
+    known = await store.limits.of(tenant.id)
+    left = await store.quota.remaining(tenant.id, now=counting_time(state.clock))
+    most = settings.session_max_invoices
     return {
         "tenant": {
             "id": tenant.public_id,
@@ -34,7 +39,7 @@ async def me(
         "limits": {
             "max_upload_bytes": settings.max_upload_bytes,
             "max_invoice_bytes": MAX_INVOICE_BYTES,
-            "session_max_invoices": settings.session_max_invoices,
+            "session_max_invoices": min(most, known.session_max_invoices or most),
             "part_bytes": settings.part_bytes,
             "linger_seconds": settings.linger_seconds,
             "midnight_margin_seconds": settings.midnight_margin_seconds,
@@ -43,6 +48,7 @@ async def me(
         "held_invoices": await store.late.count_held(tenant.id),
         "ksef": (await state.store.outages.read(settings.ksef_base_url)).document(state.clock()),
         "accepts_uploads": await state.receiver.accepts_more(),
+        "quota": quota_document(known.rates, left),
     }
 
 

@@ -212,7 +212,10 @@ class MeDocument(BaseModel):
     held_invoices: int = Field(description="Invoices that wait for a decision: release or withdraw them.")
     ksef: KsefDocument
     accepts_uploads: bool = Field(description="False while the spool is full: uploads get 503.")
-    quota: dict[str, Any] | None = Field(None, description="What is left of KSeF's limits, once it is known.")
+    quota: dict[str, Any] = Field(
+        description="Requests left by KSeF's limit group in any second, minute and hour (null: no limit); `blocked_until` "
+        "while KSeF or its front layer keeps the group, or all of them, out."
+    )
 
 
 class Liveness(BaseModel):

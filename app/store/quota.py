@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from app.clock import Clock, utc_now
 from app.ksef.limits import DEFAULT_RATE_LIMITS, RateLimit
 from app.store.database import Database, queries
 
@@ -144,6 +145,11 @@ class QuotaStore:
             row["limit_group"]: Remaining(row["second"], row["minute"], row["hour"], row["blocked_until"])
             for row in rows
         }
+
+
+def counting_time(clock: Clock) -> datetime | None:
+    """Give the moment to count at: none of a machine's own clock, so that the database's is taken, but a test's."""
+    return None if clock is utc_now else clock()
 
 
 def windows(limit: RateLimit) -> list[int | None]:
