@@ -44,10 +44,13 @@ def test_a_full_disk_stops_acknowledgements_and_loses_nothing(
         first = client.upload(bodies[0], ZIP)["id"]
         wait_for(lambda: "job failed and will be tried again" in service.log.read_text(), what="a write that failed")
 
+        _fill(small_disk / "more", small_disk, leave=0)
         _refuses_everything(service, client, bodies[1], documents[-1].xml, uploads=1)
+        assert client.request("GET", "/readyz").status_code == 503
         assert client.get(f"/v1/uploads/{first}")["state"] == "reading"
 
         ballast.unlink()
+        (small_disk / "more").unlink()
         wait_for(lambda: client.request("GET", "/readyz").status_code == 200, what="readiness")
         second = client.upload_stubbornly(bodies[1], ZIP, key="second")["id"]
         for upload in (first, second):
