@@ -1,5 +1,7 @@
 """The gate that requests pass, the limits that are kept up to date, and one login at a time for all workers."""
 
+import heapq
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -13,6 +15,7 @@ from procrastinate.jobs import Job
 
 from app.clock import utc_now
 from app.ksef.auth import StoredTokens
+from app.ksef.batch import FA_3, BatchSpec, CompressionType, PartSpec
 from app.ksef.client import KsefClient
 from app.ksef.errors import (
     AuthFailed,
@@ -269,16 +272,19 @@ def _move_clock(sandbox: SandboxHandle, seconds: int) -> None:
 
 
 @asynccontextmanager
-async def _workers(store: Store, sandbox: SandboxHandle, number: int) -> AsyncIterator[list[KsefClients]]:
+async def _workers(
+    store: Store, sandbox: SandboxHandle, number: int, time: "_SharedTime | None" = None
+) -> AsyncIterator[list[KsefClients]]:
     """As many workers as wanted, on one database."""
+    clock, sleep = (utc_now, anyio.sleep) if time is None else (time.now, time.sleep)
     async with AsyncExitStack() as stack:
         made = []
         for _ in range(number):
             http = await stack.enter_async_context(httpx.AsyncClient())
-            quota = Quota(store.quota, store.limits, utc_now)
+            quota = Quota(store.quota, store.limits, clock, sleep=sleep)
             transport = KsefTransport(sandbox.base_url, http, gate=quota.gate())
-            keys = PublicKeys(transport, now=utc_now)
-            made.append(KsefClients(store, transport, StorageClient(http), keys, quota, utc_now))
+            keys = PublicKeys(transport, now=clock)
+            made.append(KsefClients(store, transport, StorageClient(http), keys, quota, clock))
         yield made
 
 
@@ -386,13 +392,74 @@ def _tokens() -> StoredTokens:
 
 async def test_a_job_that_waits_for_quota_comes_back_at_the_moment_it_was_told() -> None:
     told = QuotaExhausted("later", wait_seconds=3000.0)
-    try:
-        raise RetryLater("later", seconds=3000, priority=Priority.CLOSE) from told
-    except RetryLater as error:
-        caused = error
-    for error in (told, caused, RetryLater("later", seconds=3000, exact=True)):
-        decision = Patience().get_retry_decision(exception=error, job=_JOB)
+    caused = RetryLater("later", seconds=1, priority=Priority.CLOSE)
+    caused.__cause__ = told
+    for reason in (told, caused, RetryLater("later", seconds=3000, exact=True)):
+        decision = Patience().get_retry_decision(exception=reason, job=_JOB)
         assert decision.retry_at is not None
         seconds = (decision.retry_at - utc_now()).total_seconds()
         assert 2999 <= seconds <= 3001
     assert Patience().get_retry_decision(exception=caused, job=_JOB).priority == Priority.CLOSE
+
+
+class _SharedTime:
+    """One time for us and for the sandbox, which jumps instead of passing."""
+
+    def __init__(self, sandbox: SandboxHandle) -> None:
+        self._control = httpx.Client(base_url=sandbox.control_url)
+        self._ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return utc_now() + self._ahead
+
+    def move(self, seconds: float) -> None:
+        self._control.post("/clock", json={"advance_seconds": seconds}).raise_for_status()
+        self._ahead += timedelta(seconds=seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        self.move(seconds)
+
+    def close(self) -> None:
+        self._control.close()
+
+
+def _package() -> BatchSpec:
+    return BatchSpec(
+        form_code=FA_3,
+        package_size=1_000,
+        package_sha256=bytes(32),
+        compression_type=CompressionType.ZIP,
+        parts=(PartSpec(1, 1_008, bytes(32)),),
+        encrypted_symmetric_key=bytes(256),
+        initialization_vector=bytes(16),
+        public_key_id=None,
+    )
+
+
+async def test_a_backlog_opens_as_many_sessions_an_hour_as_production_allows_without_a_429(
+    store: Store, strict: SandboxHandle
+) -> None:
+    tenant = await add_tenant(store)
+    shared, chance = _SharedTime(strict), random.Random(1)
+    opened: list[datetime] = []
+    async with _workers(store, strict, 2, shared) as workers:
+        clients = [await worker.of(tenant.id) for worker in workers]
+        jobs = [(shared.now(), number) for number in range(130)]
+        while jobs:
+            due, number = heapq.heappop(jobs)
+            if due > shared.now():
+                shared.move((due - shared.now()).total_seconds())
+            try:
+                await clients[number % 2].open_batch_session(_package())
+                opened.append(shared.now())
+            except QuotaExhausted as error:
+                # The queue is looked at every two seconds, and the retry has its jitter.
+                seconds = error.wait_seconds + 2.5 * chance.random()
+                heapq.heappush(jobs, (shared.now() + timedelta(seconds=seconds), number))
+    shared.close()
+    counts = _counts(strict)
+    assert sum(statuses.get("429", 0) for statuses in counts.values()) == 0
+    assert counts["batchSession"] == {"201": 130}
+    # 120 sessions are what two hours allow; the next one may be opened when they are over.
+    hours = (opened[120] - opened[0]).total_seconds() / 3600
+    assert 120 / hours >= 0.95 * 60
