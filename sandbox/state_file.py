@@ -161,10 +161,10 @@ class StateFile:
 
     async def _add_invoices(self, rows: list[Row], session: Session) -> None:
         reference = session.reference_number
-        if reference in self._finished:
-            return
-        finished = session.is_final
         invoices = session.decided or session.invoices
+        if reference in self._finished and invoices:
+            return
+        finished = session.is_final or bool(session.decided)
         count = -(-len(invoices) // _SLICE)
         for number in range(count):
             self._add(rows, _INVOICES, f"{reference}:{number}", invoices[number * _SLICE : (number + 1) * _SLICE])

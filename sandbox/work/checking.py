@@ -27,9 +27,13 @@ _FORBIDDEN = re.compile(
     + "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(1, 17))
     + "]"
 )
-# Every discouraged character is DEL or begins, in UTF-8, with one of these bytes; Polish letters do not. Deleting all
-# others is several times faster than searching the text, which is then needed for few documents.
+# In UTF-8 every discouraged character is DEL or begins with one of these bytes; Polish letters do not. Deleting all
+# others is several times faster than searching, which is then needed for few documents.
 _HARMLESS_BYTES = bytes(set(range(256)) - {0x7F, 0xC2, 0xEF, 0xF0, 0xF1, 0xF2, 0xF3, 0xF4})
+_FORBIDDEN_BYTES = re.compile(
+    rb"\x7f|\xc2[\x80-\x84\x86-\x9f]|\xef\xb7[\x90-\xaf]|[\xf0-\xf4][\x8f\x9f\xaf\xbf]\xbf[\xbe\xbf]"
+)
+_REFERENCE = re.compile(rb"&#(?:x0*([0-9A-Fa-f]{1,6})|0*([0-9]{1,7}));")
 _FORM = ("FA (3)", "1-0E", "FA", "3")
 
 
@@ -116,12 +120,19 @@ def _check_tree(content: bytes, root: etree._Element) -> None:
     if b"<?" in body:
         for node in root.getroottree().xpath("//processing-instruction()"):  # type: ignore[union-attr]  # node set
             raise Objection(450, f"Instrukcja przetwarzania jest niedozwolona: {node.target}.")  # type: ignore[union-attr]
-    if content.translate(None, _HARMLESS_BYTES):
+    if content.translate(None, _HARMLESS_BYTES) and _FORBIDDEN_BYTES.search(content):
         _check_characters(content.decode("utf-8"))
-    if b"&#" in content:
+    if b"&#" in content and any(map(_is_forbidden, _REFERENCE.findall(content))):
+        # It may stand in a comment, where it is no reference.
         for element in root.iter():
             for text in (element.text, element.tail, *element.attrib.values()):
                 _check_characters(text or "")
+
+
+def _is_forbidden(reference: tuple[bytes, bytes]) -> bool:
+    hexadecimal, decimal = reference
+    code = int(hexadecimal, 16) if hexadecimal else int(decimal)
+    return code <= 0x10FFFF and _FORBIDDEN.match(chr(code)) is not None
 
 
 def _check_characters(text: str) -> None:
