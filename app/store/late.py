@@ -22,6 +22,8 @@ from app.store.uploads import UploadStore
 _SQL: Final = queries("late")
 _CHUNKS_AT_ONCE: Final = 200
 _HELD_AT_ONCE: Final = 2_000
+RELEASED_AT_ONCE: Final = 50_000
+"""Bounds the time of one call; whoever holds more calls again."""
 _FIRST: Final = UUID(int=0)
 
 
@@ -117,19 +119,24 @@ class LateStore:
     async def release(self, tenant_id: int, invoice_id: UUID) -> None:
         """Let a held invoice go, on whatever day it is. Raises NotFound, or NotHeld when it does not wait for this."""
         lanes: set[int] = set()
-        if not await self._release(tenant_id, [_chunk_of(invoice_id)], lanes, only=invoice_id):
+        if not await self._release(tenant_id, [_chunk_of(invoice_id)], lanes, first=invoice_id, last=invoice_id):
             await self._refuse(tenant_id, invoice_id)
         await self._seal_soon(lanes)
 
     async def release_all(self, tenant_id: int) -> int:
-        """Let all held invoices of a tenant go; returns how many."""
-        released = 0
+        """Let the held invoices of a tenant go, at most `RELEASED_AT_ONCE` and some; returns how many."""
+        released, after = 0, _FIRST
         lanes: set[int] = set()
-        while True:
-            rows = await self._database.fetch_all(_SQL["some_held"], {"tenant_id": tenant_id, "limit": _HELD_AT_ONCE})
+        while released < RELEASED_AT_ONCE:
+            rows = await self._database.fetch_all(
+                _SQL["some_held"], {"tenant_id": tenant_id, "after": after, "limit": _HELD_AT_ONCE}
+            )
             if not rows:
                 break
-            released += await self._release(tenant_id, sorted({_chunk_of(row["id"]) for row in rows}), lanes)
+            chunks = sorted({_chunk_of(row["id"]) for row in rows})
+            # The last chunk is released whole.
+            after = UUID(int=chunks[-1].int + CHUNK_CAPACITY - 1)
+            released += await self._release(tenant_id, chunks, lanes, first=chunks[0], last=after)
         await self._seal_soon(lanes)
         return released
 
@@ -155,14 +162,14 @@ class LateStore:
         return cursor.rowcount
 
     async def _release(
-        self, tenant_id: int, chunks: Sequence[UUID], lanes: set[int], *, only: UUID | None = None
+        self, tenant_id: int, chunks: Sequence[UUID], lanes: set[int], *, first: UUID, last: UUID
     ) -> int:
         async with self._database.transaction() as connection:
             parameters = {"chunks": list(chunks), "tenant_id": tenant_id}
             locked = await connection.execute(_SQL["lock_chunks"], parameters)
             lanes.update(row["lane_id"] for row in await locked.fetchall())
             cursor = await connection.execute(
-                _SQL["release_invoices"], parameters | {"only": only, "finding": _json(_released())}
+                _SQL["release_invoices"], parameters | {"first": first, "last": last, "finding": _json(_released())}
             )
             await self._recount(connection, chunks)
         return cursor.rowcount

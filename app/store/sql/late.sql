@@ -100,18 +100,19 @@ WHERE s.id = %(session_id)s AND i.id BETWEEN c.id AND c.last_id AND i.session_id
 SELECT count(*)::integer AS n FROM invoices WHERE tenant_id = %(tenant_id)s AND hold = 'held'
 
 -- name: some_held
-SELECT id FROM invoices WHERE tenant_id = %(tenant_id)s AND hold = 'held' ORDER BY id LIMIT %(limit)s
+-- After a cursor: what was released a moment ago still stands in the index.
+SELECT id FROM invoices WHERE tenant_id = %(tenant_id)s AND hold = 'held' AND id > %(after)s ORDER BY id LIMIT %(limit)s
 
 -- name: lock_chunks
 SELECT id, lane_id FROM chunks WHERE id = ANY(%(chunks)s) AND tenant_id = %(tenant_id)s ORDER BY id FOR UPDATE
 
 -- name: release_invoices
--- Those of some chunks that are held; with `only`, this one of them.
+-- Those of some chunks that are held, between two ids, which spares a walk over all that are held.
 UPDATE invoices i SET hold = 'released',
     findings = jsonb_path_query_array(i.findings, '$[*] ? (@.rule != "held-for-decision")') || %(finding)s::jsonb
 FROM chunks c
 WHERE c.id = ANY(%(chunks)s) AND i.id BETWEEN c.id AND c.last_id AND i.tenant_id = %(tenant_id)s
-    AND i.state = 'queued' AND i.hold = 'held' AND (%(only)s::uuid IS NULL OR i.id = %(only)s)
+    AND i.id BETWEEN %(first)s AND %(last)s AND i.state = 'queued' AND i.hold = 'held'
 
 -- name: withdraw_invoice
 WITH gone AS (
