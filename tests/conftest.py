@@ -42,9 +42,12 @@ def recorded(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one embedded server for the whole run."""
-    with running_postgres(tmp_path_factory.mktemp("postgres")) as url:
+def postgres_url() -> Iterator[str]:
+    """The address of one embedded server for the whole run.
+
+    Not below pytest's own folder: another run makes that private again, and as root the server is another user.
+    """
+    with tempfile.TemporaryDirectory(prefix="ksefd-tests-") as folder, running_postgres(Path(folder)) as url:
         yield url
 
 

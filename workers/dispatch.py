@@ -1,21 +1,20 @@
-"""Dispatch: open a session, store its parts, close it. Every step is written before and after the call it depends on.
+"""Dispatch: open a session, store its parts, close it. Each call is written down before and after.
 
-What no answer means: after `open` at worst an empty session is left behind that nobody can fill or close; after a part, send
-it again; after `close`, ask for the status, and never give the invoices to another session meanwhile.
+What no answer means: after `open` at worst an empty session is left behind that nobody can fill or close; a part is sent
+again; after `close` the status is asked for. What follows from each is decided in `app.domain.session_machine`.
 """
 
 import time
-from collections.abc import AsyncIterator
-from datetime import timedelta
-from typing import Final
-from uuid import UUID
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import anyio
 import structlog
 from pydantic import SecretStr
 
 from app import metrics
-from app.domain.states import InvoiceState, SessionState
+from app.domain.session_machine import Event, event_of_status
 from app.ksef.batch import FA_3, BatchSpec, CompressionType, PartSpec, PartUpload
 from app.ksef.client import KsefClient
 from app.ksef.errors import (
@@ -24,66 +23,45 @@ from app.ksef.errors import (
     KsefError,
     LinkRefused,
     Outcome,
+    PartBodyWrong,
     PartMismatch,
     PartMissing,
-    RateLimited,
+    RequestRefused,
+    SessionNotFound,
     StateForbids,
+    part_numbers_hint,
 )
-from app.store.jobs import Task
+from app.store.blobs import BlobMissing
 from app.store.sessions import Part, Session
-from workers.context import RetryLater, WorkerContext
-from workers.verdicts import give_up_session
+from workers.context import WorkerContext
+from workers.midnight import note_opened
+from workers.session import Result, trouble
 
 log = structlog.get_logger(__name__)
 
 _PART_TRIES: Final = 3
 _PART_PAUSE_SECONDS: Final = 1.0
-_PATIENT_SECONDS: Final = 30.0
-"""Between tries when KSeF is away or busy."""
-_REFUSED_SECONDS: Final = 900.0
-"""After a refusal that only people can cure (permissions, certificate, a fault of ours): the invoices are kept."""
-_BLOCKED_SECONDS: Final = 1800.0
-_FIRST_LOOK: Final = timedelta(seconds=1)
-_OURS_TO_HOLD_SECONDS: Final = 30.0
+_TIME_PER_PART: Final = timedelta(minutes=20)
+"""KSeF gives every part of a package this much time for each part (ksef-docs, sesja-wsadowa.md)."""
+_OUR_FAULTS: Final = frozenset({21157, 21161, 21405, 21001})
 
 
-async def dispatch_session(context: WorkerContext, session_id: UUID) -> None:
-    """Bring a packed session to KSeF, from wherever an earlier run left it. Safe to run again at any time."""
-    async with context.exclusively(session_id) as mine:
-        if not mine:
-            raise RetryLater("another worker holds the session", seconds=_OURS_TO_HOLD_SECONDS)
-        session = await context.store.sessions.get_for_job(session_id)
-        if session.state in {SessionState.PACKED, SessionState.OPENING}:
-            await _open(context, session)
-            session = await context.store.sessions.get_for_job(session_id)
-        if session.state is SessionState.CLOSING and await _took_effect(context, session):
-            return
-        if session.state in {SessionState.OPEN, SessionState.CLOSING}:
-            if not await _store_parts(context, session):
-                return
-            await _close(context, session)
-
-
-async def _open(context: WorkerContext, session: Session) -> None:
+async def open_session(context: WorkerContext, session: Session, *, renew_key: bool) -> Result:
+    """Open a session for the package and keep its reference number and links before anything is sent."""
     client = await context.ksef.of(session.tenant_id)
     started = time.perf_counter()
-    outcome = "asking" if session.state is SessionState.PACKED else "asking-again"
-    await context.store.sessions.move(
-        session, SessionState.OPENING, action="open", outcome=outcome, now=context.clock()
-    )
     parts = await context.store.sessions.parts(session.id)
     key = await context.store.sessions.encryption_key(session.id)
     try:
-        try:
-            opened = await client.open_batch_session(await _spec(client, session, parts, key))
-        except KeyUnknown as error:
-            # The public key was changed: the same AES key is wrapped again, the parts stay as they are.
-            await _note(context, session, "open", "key-unknown", error)
+        if renew_key:
             await client.keys.refresh()
-            opened = await client.open_batch_session(await _spec(client, session, parts, key))
+        spec = await _spec(client, session, parts, key)
+        await _note(context, session, "open", "asking", {"public_key_id": spec.public_key_id})
+        opened = await client.open_batch_session(spec)
     except KsefError as error:
-        await _note(context, session, "open", error.outcome.value, error)
-        raise _later(error) from error
+        result = _judge_open(error)
+        await _note(context, session, "open", result.event.value, result.detail)
+        return result
     await context.store.sessions.opened(
         session.id,
         reference_number=opened.reference_number,
@@ -97,8 +75,136 @@ async def _open(context: WorkerContext, session: Session) -> None:
         },
         now=context.clock(),
     )
+    await note_opened(context, session.id, context.clock())
     metrics.STAGE_SECONDS.labels(stage="open").observe(time.perf_counter() - started)
     log.info("session opened", session=session.public_id, reference_number=opened.reference_number)
+    return Result(Event.OPENED)
+
+
+def _judge_open(error: KsefError) -> Result:
+    if isinstance(error, KeyUnknown):
+        return Result(Event.KEY_UNKNOWN, error.as_dict())
+    if isinstance(error, PartMismatch) or (isinstance(error, RequestRefused) and _OUR_FAULTS & set(error.codes)):
+        return Result(Event.OUR_FAULT, error.as_dict())
+    return trouble(error)
+
+
+async def check_opened(context: WorkerContext, session: Session) -> Result:
+    """Look once before uploading: a key that KSeF cannot read is told of at once. No answer does not matter."""
+    client = await context.ksef.of(session.tenant_id)
+    try:
+        status = await client.session_status(reference_of(session))
+    except KsefError as error:
+        await _note(context, session, "status", Event.NOT_SEEN.value, error.as_dict())
+        return Result(Event.NOT_SEEN)
+    if status.code != 100:
+        await _note(context, session, "status", str(status.code), {"description": status.status.description})
+    return Result(event_of_status(status.code), {"status": status.code})
+
+
+async def store_parts(context: WorkerContext, session: Session) -> Result:
+    """Send the parts that are not known to be stored, several at a time; each is retried by itself."""
+    client = await context.ksef.of(session.tenant_id)
+    parts = await context.store.sessions.parts(session.id)
+    targets = await context.store.sessions.upload_targets(session.id)
+    results: list[Result] = []
+    async with anyio.create_task_group() as tasks:
+        for part in parts:
+            if not part.uploaded:
+                target = targets[part.ordinal_number]
+                upload = PartUpload(part.ordinal_number, target["method"], SecretStr(target["url"]), target["headers"])
+                deadline = upload.expires_at or _deadline(session, len(parts))
+                tasks.start_soon(_store_part, context, session, client, part, upload, deadline, results)
+    # The gravest first: one dead link decides, whatever became of the others.
+    for event in (Event.PART_DAMAGED, Event.LINKS_EXPIRED, Event.BLOCKED):
+        for result in results:
+            if result.event is event:
+                return result
+    return results[0] if results else Result(Event.PARTS_STORED)
+
+
+def _deadline(session: Session, parts: int) -> datetime | None:
+    return session.opened_at + parts * _TIME_PER_PART if session.opened_at is not None else None
+
+
+async def _store_part(
+    context: WorkerContext,
+    session: Session,
+    client: KsefClient,
+    part: Part,
+    upload: PartUpload,
+    deadline: datetime | None,
+    results: list[Result],
+) -> None:
+    for attempt in range(1, _PART_TRIES + 1):
+        try:
+            async with context.part_uploads:
+                started = time.perf_counter()
+                await client.upload_part(upload, _bytes_of(context, part), part.size)
+        except (BlobMissing, PartBodyWrong) as error:
+            detail = {"ordinal_number": part.ordinal_number, "error": type(error).__name__}
+            await _note(context, session, "put-part", Event.PART_DAMAGED.value, detail)
+            results.append(Result(Event.PART_DAMAGED, detail))
+            return
+        except KsefError as error:
+            detail = error.as_dict() | {"ordinal_number": part.ordinal_number}
+            await _note(context, session, "put-part", error.outcome.value, detail)
+            expired = isinstance(error, LinkRefused) and deadline is not None and deadline <= context.clock()
+            if expired or error.outcome is Outcome.BLOCKED or attempt == _PART_TRIES:
+                blocked = error.outcome is Outcome.BLOCKED
+                event = Event.LINKS_EXPIRED if expired else Event.BLOCKED if blocked else Event.PARTS_UNSURE
+                results.append(Result(event, detail))
+                return
+            await anyio.sleep(_PART_PAUSE_SECONDS * attempt)
+        else:
+            await context.store.sessions.part_uploaded(session.id, part.ordinal_number, now=context.clock())
+            metrics.STAGE_SECONDS.labels(stage="put_part").observe(time.perf_counter() - started)
+            metrics.PART_BYTES.inc(part.size)
+            return
+
+
+async def _bytes_of(context: WorkerContext, part: Part) -> AsyncIterator[bytes]:
+    async for piece in context.store.blobs.stream(part.blob_key):
+        yield piece
+
+
+async def close_session(context: WorkerContext, session: Session) -> Result:
+    """Close the session; only 204 says that it is done."""
+    client = await context.ksef.of(session.tenant_id)
+    started = time.perf_counter()
+    await _note(context, session, "close", "asking", {})
+    try:
+        await client.close_batch_session(reference_of(session))
+    except KsefError as error:
+        result = _judge_close(error)
+        await _note(context, session, "close", result.event.value, result.detail)
+        if result.event is Event.PART_MISSING:
+            await _doubt_parts(context, session, part_numbers_hint(error))
+        return result
+    await _note(context, session, "close", Event.CLOSED.value, {})
+    metrics.STAGE_SECONDS.labels(stage="close").observe(time.perf_counter() - started)
+    log.info("session closed", session=session.public_id)
+    return Result(Event.CLOSED)
+
+
+def _judge_close(error: KsefError) -> Result:
+    for kind, event in (
+        (StateForbids, Event.CLOSE_FORBIDDEN),
+        (DeadlineExceeded, Event.TOO_LATE),
+        (PartMissing, Event.PART_MISSING),
+        (PartMismatch, Event.PART_MISSING),
+        (SessionNotFound, Event.SESSION_UNKNOWN),
+    ):
+        if isinstance(error, kind):
+            return Result(event, error.as_dict())
+    return trouble(error)
+
+
+async def _doubt_parts(context: WorkerContext, session: Session, named: tuple[int, ...]) -> None:
+    """Send the named parts again; when the answer names none that we have, all of them."""
+    known = [part.ordinal_number for part in await context.store.sessions.parts(session.id)]
+    for ordinal_number in [number for number in named if number in known] or known:
+        await context.store.sessions.part_missing(session.id, ordinal_number, now=context.clock())
 
 
 async def _spec(client: KsefClient, session: Session, parts: list[Part], key: bytes) -> BatchSpec:
@@ -118,150 +224,12 @@ async def _spec(client: KsefClient, session: Session, parts: list[Part], key: by
     )
 
 
-async def _store_parts(context: WorkerContext, session: Session) -> bool:
-    """Send the parts that are not stored yet; False when their links have died and with them the session."""
-    client = await context.ksef.of(session.tenant_id)
-    targets = await context.store.sessions.upload_targets(session.id)
-    failures: list[KsefError] = []
-    async with anyio.create_task_group() as tasks:
-        for part in await context.store.sessions.parts(session.id):
-            if not part.uploaded:
-                target = targets[part.ordinal_number]
-                upload = PartUpload(part.ordinal_number, target["method"], SecretStr(target["url"]), target["headers"])
-                tasks.start_soon(_store_part, context, session, client, part, upload, failures)
-    if not failures:
-        return True
-    expired = next((failure for failure in failures if isinstance(failure, LinkRefused)), None)
-    if expired is not None and session.state is SessionState.OPEN:
-        # We never asked to close this session, so KSeF cannot have processed anything of it, and now it never will.
-        await give_up_session(
-            context,
-            session,
-            reason="upload-links-dead",
-            old=InvoiceState.PACKED,
-            detail=expired.as_dict(),
-        )
-        return False
-    raise _later(failures[0])
-
-
-async def _store_part(
-    context: WorkerContext,
-    session: Session,
-    client: KsefClient,
-    part: Part,
-    upload: PartUpload,
-    failures: list[KsefError],
-) -> None:
-    for attempt in range(1, _PART_TRIES + 1):
-        try:
-            async with context.part_uploads:
-                started = time.perf_counter()
-                await client.upload_part(upload, _bytes_of(context, part), part.size)
-        except KsefError as error:
-            await _note(context, session, "put-part", error.outcome.value, error, ordinal_number=part.ordinal_number)
-            if attempt == _PART_TRIES or isinstance(error, LinkRefused) or error.outcome is Outcome.BLOCKED:
-                failures.append(error)
-                return
-            await anyio.sleep(_PART_PAUSE_SECONDS * attempt)
-        else:
-            await context.store.sessions.part_uploaded(session.id, part.ordinal_number, now=context.clock())
-            metrics.STAGE_SECONDS.labels(stage="put_part").observe(time.perf_counter() - started)
-            metrics.PART_BYTES.inc(part.size)
-            return
-
-
-async def _bytes_of(context: WorkerContext, part: Part) -> AsyncIterator[bytes]:
-    async for piece in context.store.blobs.stream(part.blob_key):
-        yield piece
-
-
-async def _took_effect(context: WorkerContext, session: Session) -> bool:
-    """Ask whether an earlier close that got no clear answer took effect after all."""
-    client = await context.ksef.of(session.tenant_id)
-    try:
-        status = await client.session_status(_reference(session))
-    except KsefError as error:
-        await _note(context, session, "status", error.outcome.value, error)
-        raise _later(error) from error
-    await context.store.sessions.note(
-        session.id, "status", str(status.code), now=context.clock(), detail={"why": "close got no clear answer"}
-    )
-    if status.code < 150:
-        return False
-    await _closed(context, session, f"status-{status.code}")
-    return True
-
-
-async def _close(context: WorkerContext, session: Session) -> None:
-    client = await context.ksef.of(session.tenant_id)
-    started = time.perf_counter()
-    await context.store.sessions.move(
-        session, SessionState.CLOSING, action="close", outcome="asking", now=context.clock()
-    )
-    session = await context.store.sessions.get_for_job(session.id)
-    try:
-        await client.close_batch_session(_reference(session))
-    except (StateForbids, DeadlineExceeded) as error:
-        # It is closed already, or dead: the status says which, and tracking acts on it.
-        await _note(context, session, "close", "state-forbids", error)
-    except (PartMissing, PartMismatch) as error:
-        await _note(context, session, "close", "part-missing", error)
-        for part in await context.store.sessions.parts(session.id):
-            await context.store.sessions.part_missing(session.id, part.ordinal_number, now=context.clock())
-        raise RetryLater("KSeF misses a part", seconds=2) from error
-    except KsefError as error:
-        await _note(context, session, "close", error.outcome.value, error)
-        raise _later(error) from error
-    metrics.STAGE_SECONDS.labels(stage="close").observe(time.perf_counter() - started)
-    await _closed(context, session, "closed")
-
-
-async def _closed(context: WorkerContext, session: Session, outcome: str) -> None:
-    async with context.store.database.transaction() as connection:
-        moved = await context.store.sessions.move(
-            session,
-            SessionState.PROCESSING,
-            action="close",
-            outcome=outcome,
-            now=context.clock(),
-            connection=connection,
-        )
-        if not moved:
-            return
-        await context.store.sessions.mark_sent(connection, session.id)
-        await context.store.jobs.defer(
-            Task.TRACK_SESSION,
-            connection=connection,
-            at=context.clock() + _FIRST_LOOK,
-            session_id=str(session.id),
-        )
-    log.info("session closed", session=session.public_id, outcome=outcome)
-
-
-def _reference(session: Session) -> str:
+def reference_of(session: Session) -> str:
+    """Give the reference number of a session that KSeF has opened."""
     if session.reference_number is None:
-        raise RuntimeError(f"{session.public_id} is open without a reference number")
+        raise RuntimeError(f"{session.public_id} is {session.state} without a reference number")
     return session.reference_number
 
 
-async def _note(
-    context: WorkerContext, session: Session, action: str, outcome: str, error: KsefError, **more: object
-) -> None:
-    await context.store.sessions.note(
-        session.id, action, outcome, now=context.clock(), detail=error.as_dict() | dict(more)
-    )
-
-
-def _later(error: KsefError) -> RetryLater:
-    """Decide how long to wait after an error; the same session is taken up again where it is."""
-    if isinstance(error, RateLimited):
-        return RetryLater(error.detail, seconds=float(error.retry_after_seconds or _PATIENT_SECONDS))
-    if error.outcome is Outcome.BLOCKED:
-        return RetryLater(error.detail, seconds=_BLOCKED_SECONDS)
-    if error.outcome is Outcome.REFUSED:
-        log.error("KSeF refuses; the invoices are kept", **error.as_dict())
-        return RetryLater(error.detail, seconds=_REFUSED_SECONDS)
-    if error.retry_after_seconds:
-        return RetryLater(error.detail, seconds=float(error.retry_after_seconds))
-    return RetryLater(error.detail, seconds=2.0, growing=True)
+async def _note(context: WorkerContext, session: Session, action: str, outcome: str, detail: Mapping[str, Any]) -> None:
+    await context.store.sessions.note(session.id, action, outcome, now=context.clock(), detail=detail)

@@ -13,9 +13,10 @@ import structlog
 from procrastinate import App
 
 from app.domain.states import SessionState
-from app.store.jobs import Task
+from app.store.jobs import Priority, Task
 from workers.context import WorkerContext
 from workers.sealing import seal_soon
+from workers.session import PRIORITIES
 from workers.webhooks import rescue_deliveries
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,10 @@ STALLED_AFTER_SECONDS: Final = 8.0
 """A worker that was silent for so long is taken for dead: four heartbeats."""
 
 _IDEMPOTENCY_DAYS: Final = 7
+
+_ORPHAN_AGE: Final = timedelta(days=1)
+_ORPHANS_AT_ONCE: Final = 1_000
+_BLOB_PREFIXES: Final = ("uploads", "singles", "chunks", "sessions", "upo")
 
 _STAGE_OF: Final[Mapping[SessionState, Task]] = {
     SessionState.SEALED: Task.PACK_SESSION,
@@ -50,25 +55,50 @@ async def sweep(context: WorkerContext) -> None:
     for lane in await context.store.chunks.lanes_with_queue():
         await seal_soon(context, lane["lane_id"])
     await rescue_deliveries(context.deliveries)
-    orphans: list[tuple[Task, dict[str, Any]]] = []
+    orphans: list[tuple[Task, Priority, dict[str, Any]]] = []
     jobs = context.store.jobs
     async with context.store.database.connection() as connection:
         for tenant_id in await context.store.chunks.tenants_with_unchecked_singles():
             await context.store.chunks.check_singles_soon(connection, tenant_id)
         waiting = await jobs.arguments_of_waiting(connection)
         orphans += [
-            (Task.READ_UPLOAD, {"upload_id": str(upload_id)})
+            (Task.READ_UPLOAD, Priority.OPEN, {"upload_id": str(upload_id)})
             for upload_id in await context.store.uploads.unread()
             if (Task.READ_UPLOAD, str(upload_id)) not in waiting
         ]
         for session_id, state in await context.store.sessions.unfinished():
             task = _STAGE_OF[state]
             if (task, str(session_id)) not in waiting:
-                orphans.append((task, {"session_id": str(session_id)}))
-        for task, arguments in orphans:
+                orphans.append((task, PRIORITIES.get(state, Priority.OPEN), {"session_id": str(session_id)}))
+        for task, priority, arguments in orphans:
             log.warning("nobody was coming for it", task=task.value, **arguments)
             name = f"{task.value}:{next(iter(arguments.values()))}"
-            await jobs.defer(task, connection=connection, once=name, **arguments)
+            await jobs.defer(task, connection=connection, once=name, priority=priority, **arguments)
+
+
+async def remove_orphans(context: WorkerContext) -> int:
+    """Remove blobs that no row speaks of: what a killed process wrote and never committed. Returns how many.
+
+    Only old ones: a young blob may belong to a transaction that is about to commit.
+    """
+    before, removed = context.clock() - _ORPHAN_AGE, 0
+    for prefix in _BLOB_PREFIXES:
+        found: list[str] = []
+        async for key in context.store.blobs.list_keys(prefix, older_than=before):
+            found.append(key)
+            if len(found) == _ORPHANS_AT_ONCE:
+                removed += await _remove_unknown(context, found)
+                found = []
+        removed += await _remove_unknown(context, found)
+    if removed:
+        log.info("orphaned blobs removed", blobs=removed)
+    return removed
+
+
+async def _remove_unknown(context: WorkerContext, keys: list[str]) -> int:
+    unknown = await context.store.uploads.unknown_blobs(keys)
+    await context.store.blobs.delete(unknown)
+    return len(unknown)
 
 
 async def drop_blobs(context: WorkerContext, keys: Sequence[str]) -> None:

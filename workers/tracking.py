@@ -1,212 +1,237 @@
-"""Tracking: one look at the session's status a job, and when KSeF is done, receipts first, refusals second.
+"""Tracking: a look at the session's status, and when KSeF is done, receipts first, refusals second.
 
-The receipts (UPO) name every accepted invoice by hash and cost nothing; the list of failed ones is asked for only when
-there are some. The full list is never paged through to learn what the receipts say.
+The receipts (UPO) name every accepted invoice by hash and cost nothing; the list of refused ones is asked for only when there
+are some. The list of all invoices is a last resort: after an unknown error, or for an invoice that is in neither.
 """
 
-import hashlib
-import random
 import time
-from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import anyio.to_thread
 import structlog
 
 from app import metrics
-from app.domain.backoff import next_look
 from app.domain.findings import Finding, Severity
 from app.domain.ids import invoice_of_entry
-from app.domain.ksef_number import is_valid_ksef_number
-from app.domain.states import InvoiceState, SessionState
+from app.domain.session_machine import Event, event_of_status
+from app.domain.states import SessionState
 from app.ksef.client import KsefClient
-from app.ksef.errors import KsefError, Outcome, RateLimited
+from app.ksef.errors import KsefError, SessionNotFound
 from app.ksef.models import SessionInvoice, SessionStatus
-from app.ksef.models import UpoPage as OfferedPage
-from app.ksef.upo import parse_upo
-from app.store.jobs import Task
 from app.store.sessions import Receipt, Refusal, Session
-from workers.context import RetryLater, WorkerContext
-from workers.verdicts import UpoPage, Verdicts, give_up_session, settle_session
+from workers.context import WorkerContext
+from workers.dispatch import reference_of
+from workers.receipts import fetch_page
+from workers.session import Result, trouble
+from workers.verdicts import Doubt, Verdicts, settle_session
 
 log = structlog.get_logger(__name__)
 
 _ACCEPTED: Final = 200
-_ALL_REFUSED: Final = 445
-_UNKNOWN_ERROR: Final = 500
-# Invoice statuses that say nothing of the document: KSeF cancelled it for reasons of its own (FACTS: ksef-docs, faktury).
+_DUPLICATE: Final = 440
+# Invoice statuses that say nothing of the document: KSeF cancelled it for reasons of its own (ksef-docs, sesje).
 _PASSING: Final = frozenset({405, 500, 550})
-_BLOCKED_SECONDS: Final = 1800.0
-_REFUSED_SECONDS: Final = 300.0
+
+_STRIKES: Final = 8
+"""Looks in a row that find no such session before we believe it; with growing pauses that is some ten minutes."""
+_INCOMPLETE_LOOKS: Final = 4
+"""Looks at a processed session whose receipts and refusals do not name all invoices, before each is looked for."""
 
 
-async def track_session(context: WorkerContext, session_id: UUID) -> None:
-    """Look once; settle the session if KSeF is done, else come back later. Safe to run again at any time."""
-    async with context.exclusively(session_id) as mine:
-        if not mine:
-            raise RetryLater("another worker holds the session", seconds=10)
-        session = await context.store.sessions.get_for_job(session_id)
-        if session.state is not SessionState.PROCESSING or session.reference_number is None:
-            return
-        started = time.perf_counter()
-        client = await context.ksef.of(session.tenant_id)
-        try:
-            status = await client.session_status(session.reference_number)
-        except KsefError as error:
-            await _note(context, session, "status", error)
-            raise _later(error) from error
-        polls = await context.store.sessions.count_poll(session_id, status.code, now=context.clock())
-        metrics.STAGE_SECONDS.labels(stage="track").observe(time.perf_counter() - started)
-        if status.code < _ACCEPTED:
-            await _look_again(context, session, polls)
-            return
-        await context.store.sessions.note(
-            session_id, "status", str(status.code), now=context.clock(), detail=_told(status)
-        )
-        try:
-            await _settle(context, client, session, status, polls)
-        except KsefError as error:
-            await _note(context, session, "results", error)
-            raise _later(error) from error
+async def look(context: WorkerContext, session: Session) -> Result:
+    """Ask once how far the session is. Reading changes nothing, so only the answer is written down."""
+    client = await context.ksef.of(session.tenant_id)
+    started = time.perf_counter()
+    try:
+        status = await client.session_status(reference_of(session))
+    except SessionNotFound as error:
+        strikes = await context.store.sessions.strike(session.id)
+        event = Event.SESSION_GONE if strikes >= _STRIKES else Event.SESSION_UNKNOWN
+        await _note(context, session, "status", event.value, error.as_dict() | {"in_a_row": strikes})
+        return Result(event, error.as_dict())
+    except KsefError as error:
+        result = trouble(error)
+        await _note(context, session, "status", result.event.value, dict(result.detail))
+        return result
+    await context.store.sessions.count_poll(
+        session.id, status.code, now=context.clock(), ksef_created_at=status.date_created
+    )
+    metrics.STAGE_SECONDS.labels(stage="track").observe(time.perf_counter() - started)
+    if status.code != session.ksef_status:
+        await _note(context, session, "status", str(status.code), told(status))
+    return Result(event_of_status(status.code), told(status))
 
 
-async def _look_again(context: WorkerContext, session: Session, polls: int) -> None:
-    pause = next_look(polls, random.random())  # noqa: S311 - jitter, not a secret
-    async with context.store.database.connection() as connection:
-        await context.store.jobs.defer(
-            Task.TRACK_SESSION,
-            connection=connection,
-            at=context.clock() + timedelta(seconds=pause),
-            session_id=str(session.id),
-        )
+async def read_results(context: WorkerContext, session: Session, *, list_all: bool) -> Result:
+    """Give every invoice of a processed session its verdict, and end the session.
+
+    `list_all`: ask for every invoice, since KSeF ended with an unknown error and may have accepted some.
+    """
+    try:
+        return await _read_results(context, session, list_all=list_all)
+    except KsefError as error:
+        result = trouble(error)
+        await _note(context, session, "results", result.event.value, dict(result.detail))
+        return result
 
 
-async def _settle(
-    context: WorkerContext, client: KsefClient, session: Session, status: SessionStatus, polls: int
-) -> None:
-    if status.code not in {_ACCEPTED, _ALL_REFUSED, _UNKNOWN_ERROR}:
-        # A final status of its own kind: nothing of the package was accepted (ksef-docs, issue 334).
-        await give_up_session(
-            context, session, reason=f"ksef-status-{status.code}", old=InvoiceState.SENT, detail=_told(status)
-        )
-        return
+async def _read_results(context: WorkerContext, session: Session, *, list_all: bool) -> Result:
+    client = await context.ksef.of(session.tenant_id)
+    # Links in a status are good for a while only, so the one that ended the polling may be too old after a crash.
+    status = await client.session_status(reference_of(session))
     verdicts = Verdicts()
-    rows = {bytes(row["sha256"]): row["id"] for row in await context.store.sessions.unaccounted(session.id)}
-    waiting = dict(rows)
+    sorter = _Sorter(
+        verdicts, {bytes(row["sha256"]): row["id"] for row in await context.store.sessions.unaccounted(session.id)}
+    )
     for number, offered in enumerate(status.upo_pages, start=1):
-        page = await _fetch_page(context, client, session, number, offered)
+        page = await fetch_page(context, client, session, number, offered)
         verdicts.pages.append(page)
         for receipt in page.receipts:
-            waiting.pop(receipt.invoice_hash, None)
-    if status.code == _UNKNOWN_ERROR:
-        async for invoice in client.session_invoices(_reference(session)):
-            _sort(verdicts, invoice, waiting, rows)
-        verdicts.dead += [(key, "ksef-status-500") for key in waiting.values()]
-        waiting.clear()
-    elif waiting:
-        async for invoice in client.failed_invoices(_reference(session)):
-            _sort(verdicts, invoice, waiting, rows)
-    if waiting:
-        # KSeF says that it is done, yet names these neither as accepted nor as refused: its lists may lag behind.
-        log.warning("invoices without a verdict", session=session.public_id, count=len(waiting), polls=polls)
-        await context.store.sessions.note(
-            session.id, "results", "incomplete", now=context.clock(), detail={"without_verdict": len(waiting)}
-        )
-        await _look_again(context, session, polls)
-        return
-    await settle_session(context, session, verdicts, new=SessionState.COMPLETED, detail=_told(status))
+            sorter.waiting.pop(receipt.invoice_hash, None)
+    if sorter.waiting and not list_all:
+        async for invoice in client.failed_invoices(reference_of(session)):
+            sorter.put(invoice)
+    looked_for = session.incomplete_looks >= _INCOMPLETE_LOOKS
+    if sorter.waiting and (list_all or looked_for):
+        async for invoice in client.session_invoices(reference_of(session)):
+            sorter.put(invoice)
+            if not sorter.waiting:
+                break
+    if list_all:
+        verdicts.dead += [(key, "ksef-status-500") for key in sorter.waiting.values()]
+    elif sorter.waiting:
+        # KSeF says that it is done, yet names these nowhere: its lists lag behind. Nobody is left without a verdict.
+        looks = await context.store.sessions.incomplete_look(session.id)
+        log.warning("invoices without a verdict", session=session.public_id, count=len(sorter.waiting), looks=looks)
+        await _note(context, session, "results", Event.RESULTS_INCOMPLETE.value, {"missing": len(sorter.waiting)})
+        return Result(Event.RESULTS_INCOMPLETE)
+    await prove_duplicates(context, client, session, verdicts)
+    await settle_session(context, session, verdicts, new=SessionState.COMPLETED, detail=told(status))
+    return Result(Event.RESULTS_COMPLETE)
 
 
-def _sort(verdicts: Verdicts, invoice: SessionInvoice, waiting: dict[bytes, UUID], rows: dict[bytes, UUID]) -> None:
-    """Put one listed invoice where it belongs. Joined by hash, or by the entry name, which is our id."""
-    key = rows.get(invoice.invoice_hash) if invoice.invoice_hash else None
-    if key is None and invoice.invoice_file_name:
-        named = invoice_of_entry(invoice.invoice_file_name)
-        key = named if named in rows.values() else None
-    if key is None:
-        return
-    digest = next(digest for digest, owner in rows.items() if owner == key) if not invoice.invoice_hash else None
-    if waiting.pop(invoice.invoice_hash or digest or b"", None) is None:
-        return
-    code = invoice.status.code
-    if code == _ACCEPTED and invoice.ksef_number and invoice.invoice_hash:
-        verdicts.accepted_by_list.append(
-            Receipt(
-                invoice.invoice_hash,
-                invoice.ksef_number,
-                invoice.acquisition_date or invoice.invoicing_date,
-                invoice.invoicing_mode,
+class _Sorter:
+    """Puts listed invoices where they belong, joined by hash, or by the entry name, which is our id."""
+
+    def __init__(self, verdicts: Verdicts, rows: dict[bytes, UUID]) -> None:
+        self.waiting = dict(rows)
+        self._verdicts = verdicts
+        self._rows = rows
+        self._hashes = {key: digest for digest, key in rows.items()}
+
+    def put(self, invoice: SessionInvoice) -> None:
+        """Give one invoice its verdict, unless it has one or is none of ours."""
+        digest = invoice.invoice_hash if invoice.invoice_hash in self._rows else None
+        if digest is None and invoice.invoice_file_name:
+            named = invoice_of_entry(invoice.invoice_file_name)
+            digest = self._hashes.get(named) if named is not None else None
+        if digest is None or digest not in self.waiting:
+            return
+        code = invoice.status.code
+        if code == _ACCEPTED and not invoice.ksef_number:
+            # Accepted, but its number is not listed yet: it stays without a verdict until the next look.
+            return
+        key = self.waiting.pop(digest)
+        if code == _ACCEPTED and invoice.ksef_number:
+            self._verdicts.accepted_by_list.append(
+                Receipt(
+                    digest,
+                    invoice.ksef_number,
+                    invoice.acquisition_date or invoice.invoicing_date,
+                    invoice.invoicing_mode,
+                )
             )
-        )
-    elif code in _PASSING or code < _ACCEPTED:
-        verdicts.dead.append((key, f"{code} {invoice.status.description}"))
-    else:
-        verdicts.rejected.append(Refusal(key, _refusal(invoice).as_dict(), invoice.reference_number))
+        elif code in _PASSING or code < _ACCEPTED:
+            self._verdicts.dead.append((key, f"{code} {invoice.status.description}"))
+        elif code == _DUPLICATE:
+            self._verdicts.doubts.append(Doubt(key, digest, invoice))
+        else:
+            self._verdicts.rejected.append(Refusal(key, _refusal(invoice).as_dict(), invoice.reference_number))
 
 
-async def _fetch_page(
-    context: WorkerContext, client: KsefClient, session: Session, number: int, offered: OfferedPage
-) -> UpoPage:
-    """Store one receipt unchanged, then read it. The free link first, the counted call when the link fails."""
-    started = time.perf_counter()
-    blob_key = f"upo/{session.id.hex}/{number:03d}.xml"
-    pieces: list[bytes] = []
+async def prove_duplicates(context: WorkerContext, client: KsefClient, session: Session, verdicts: Verdicts) -> None:
+    """Tell duplicates of our own earlier sending, which are successes found late, from real ones.
 
-    async def keep(piece: bytes) -> None:
-        pieces.append(piece)
+    The session that the answer names can be wrong and the original's hash is never given, so the proof is looked for in
+    the sessions that our own journal says carried the invoice before: the same hash there means that it was accepted.
+    """
+    wanted = {doubt.sha256: doubt for doubt in verdicts.doubts}
+    if wanted:
+        keys = [doubt.invoice_id for doubt in verdicts.doubts]
+        for earlier_id, reference in await context.store.sessions.earlier(session.id, keys):
+            if not wanted:
+                break
+            await _look_in(context, client, session, earlier_id, reference, wanted, verdicts)
+    verdicts.rejected += [
+        Refusal(doubt.invoice_id, _duplicate(doubt.listed).as_dict(), doubt.listed.reference_number)
+        for doubt in wanted.values()
+    ]
+    verdicts.doubts.clear()
 
+
+async def _look_in(
+    context: WorkerContext,
+    client: KsefClient,
+    session: Session,
+    earlier_id: UUID,
+    reference: str,
+    wanted: dict[bytes, Doubt],
+    verdicts: Verdicts,
+) -> None:
     try:
-        await client.download_upo(offered.download_url, keep)
-    except KsefError as error:
-        await _note(context, session, "upo-link", error)
-        pieces.clear()
-        await client.upo_by_api(_reference(session), offered.reference_number, keep)
-    data = b"".join(pieces)
-    receipts = await anyio.to_thread.run_sync(_read_receipts, data, _reference(session))
-    await context.store.blobs.put(blob_key, data)
-    metrics.STAGE_SECONDS.labels(stage="upo").observe(time.perf_counter() - started)
-    return UpoPage(number, offered.reference_number, blob_key, len(data), hashlib.sha256(data).digest(), receipts)
-
-
-def _read_receipts(data: bytes, reference_number: str) -> list[Receipt]:
-    upo = parse_upo(data)
-    if upo.session_reference_number != reference_number:
-        raise KsefError(f"the receipt is of session {upo.session_reference_number}", outcome=Outcome.UNKNOWN)
-    receipts = []
-    for document in upo.documents:
-        if not is_valid_ksef_number(document.ksef_number):
-            # Ours to notice, not to refuse: the ministry's number is the number.
-            log.warning("KSeF number with a wrong form or checksum", ksef_number=document.ksef_number)
-        receipts.append(Receipt(document.invoice_hash, document.ksef_number, document.acquired_at, document.mode))
-    return receipts
+        status = await client.session_status(reference)
+    except SessionNotFound:
+        return
+    found = 0
+    for number, offered in enumerate(status.upo_pages, start=1):
+        page = await fetch_page(context, client, session, number, offered, of=(earlier_id, reference))
+        mine = [receipt for receipt in page.receipts if wanted.pop(receipt.invoice_hash, None) is not None]
+        if mine:
+            verdicts.pages.append(page.only(mine))
+            found += len(mine)
+    if wanted:
+        async for invoice in client.session_invoices(reference):
+            digest = invoice.invoice_hash
+            if digest in wanted and invoice.status.code == _ACCEPTED and invoice.ksef_number:
+                wanted.pop(digest)
+                moment = invoice.acquisition_date or invoice.invoicing_date
+                verdicts.accepted_by_list.append(Receipt(digest, invoice.ksef_number, moment, invoice.invoicing_mode))
+                found += 1
+    if found:
+        await _note(context, session, "duplicates", "found-ours", {"count": found, "earlier_session": reference})
 
 
 def _refusal(invoice: SessionInvoice) -> Finding:
-    status = invoice.status
-    words = "; ".join((status.description, *status.details))
-    if status.code == 440:
-        original = invoice.original_ksef_number
-        return Finding(
-            "duplicate-at-ksef",
-            Severity.ERROR,
-            "KSeF has an invoice with the same seller, kind and number already"
-            + (f": {original}." if original else "."),
-            "KSeF ma już fakturę tego samego sprzedawcy, rodzaju i o tym samym numerze"
-            + (f": {original}." if original else "."),
-            path="/Faktura/Fa/P_2",
-            raw=words,
-        )
+    words = "; ".join((invoice.status.description, *invoice.status.details))
+    code = invoice.status.code
     return Finding(
-        f"ksef-{status.code}",
+        f"ksef-{code}",
         Severity.ERROR,
-        f"KSeF refused the invoice with status {status.code}: {words}",
-        f"KSeF odrzucił fakturę, status {status.code}: {words}",
+        f"KSeF refused the invoice with status {code}: {words}",
+        f"KSeF odrzucił fakturę, status {code}: {words}",
         raw=words,
     )
 
 
-def _told(status: SessionStatus) -> dict[str, Any]:
+def _duplicate(invoice: SessionInvoice) -> Finding:
+    original, named = invoice.original_ksef_number, invoice.original_session_reference_number
+    known = f": {original}" if original else ""
+    where = f" KSeF names session {named}, which is not always the right one." if named else ""
+    where_pl = f" KSeF wskazuje sesję {named}, nie zawsze właściwą." if named else ""
+    return Finding(
+        "duplicate_other",
+        Severity.ERROR,
+        f"KSeF has another document with the same seller, kind and number{known}. It is none that was sent from here."
+        + where,
+        f"KSeF ma inny dokument tego samego sprzedawcy, rodzaju i o tym samym numerze{known}. "
+        "Nie został on wysłany stąd." + where_pl,
+        path="/Faktura/Fa/P_2",
+        raw="; ".join((invoice.status.description, *invoice.status.details)),
+    )
+
+
+def told(status: SessionStatus) -> dict[str, Any]:
+    """Give what is worth keeping of a status: never its links."""
     return {
         "status": status.code,
         "description": status.status.description,
@@ -217,24 +242,5 @@ def _told(status: SessionStatus) -> dict[str, Any]:
     }
 
 
-def _reference(session: Session) -> str:
-    if session.reference_number is None:
-        raise RuntimeError(f"{session.public_id} is processed without a reference number")
-    return session.reference_number
-
-
-async def _note(context: WorkerContext, session: Session, action: str, error: KsefError) -> None:
-    await context.store.sessions.note(
-        session.id, action, error.outcome.value, now=context.clock(), detail=error.as_dict()
-    )
-
-
-def _later(error: KsefError) -> RetryLater:
-    if isinstance(error, RateLimited) or error.retry_after_seconds:
-        return RetryLater(error.detail, seconds=float(error.retry_after_seconds or 30))
-    if error.outcome is Outcome.BLOCKED:
-        return RetryLater(error.detail, seconds=_BLOCKED_SECONDS)
-    if error.outcome is Outcome.REFUSED:
-        log.error("KSeF refuses to tell the results", **error.as_dict())
-        return RetryLater(error.detail, seconds=_REFUSED_SECONDS)
-    return RetryLater(error.detail, seconds=2.0, growing=True)
+async def _note(context: WorkerContext, session: Session, action: str, outcome: str, detail: dict[str, Any]) -> None:
+    await context.store.sessions.note(session.id, action, outcome, now=context.clock(), detail=detail)

@@ -3,40 +3,46 @@
 Every invoice leaves with a number, with a reason, or back into its lane; the end of a session is one transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
+import anyio.to_thread
 import structlog
 
 from app import metrics
 from app.domain.findings import Finding, Severity
 from app.domain.ids import public_id
 from app.domain.states import InvoiceState, SessionState
+from app.ksef.errors import KsefError
+from app.ksef.models import SessionInvoice
+from app.package.errors import PartMismatch
+from app.package.parts import verify_part
+from app.store.blobs import BlobMissing, BlobStore
 from app.store.database import Connection
 from app.store.events import EventType
 from app.store.jobs import Task
-from app.store.sessions import Receipt, Refusal, Session, session_document
+from app.store.sessions import Part, Receipt, Refusal, Session, session_document
 from workers.context import WorkerContext
+from workers.receipts import UpoPage
 from workers.sealing import seal_soon
 
 log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS: Final = 3
 """Sessions that an invoice travels in before we give up on it, when KSeF accepts nothing of them."""
+REBUILDS: Final = 2
+"""The same when KSeF could not read the package: one more, made anew, then people have to look."""
 
 
 @dataclass(frozen=True, slots=True)
-class UpoPage:
-    """A receipt whose bytes are stored."""
+class Doubt:
+    """An invoice that KSeF calls a duplicate: of what, is to be found out."""
 
-    page: int
-    upo_reference_number: str
-    blob_key: str
-    size: int
+    invoice_id: UUID
     sha256: bytes
-    receipts: Sequence[Receipt]
+    listed: SessionInvoice
 
 
 @dataclass(slots=True)
@@ -49,6 +55,8 @@ class Verdicts:
     rejected: list[Refusal] = field(default_factory=list)
     dead: list[tuple[UUID, str]] = field(default_factory=list)
     """Invoices that KSeF cancelled for reasons of its own, with its words: they may travel again."""
+    doubts: list[Doubt] = field(default_factory=list)
+    """Invoices that KSeF calls duplicates, until it is proved of what."""
 
 
 async def settle_session(
@@ -57,31 +65,39 @@ async def settle_session(
     verdicts: Verdicts,
     *,
     new: SessionState,
-    old: InvoiceState = InvoiceState.SENT,
     detail: Mapping[str, Any],
+    max_attempts: int = MAX_ATTEMPTS,
+    uncounted: bool = False,
 ) -> None:
-    """Write all verdicts of a session, end it, tell of it and let go of what it held, in one transaction."""
+    """Write all verdicts of a session, end it, tell of it and let go of what it held, in one transaction.
+
+    Dead invoices travel again up to `max_attempts` sessions; `uncounted`: this session is none of them.
+    """
     now = context.clock()
     sessions, outbox = context.store.sessions, context.store.outbox
+    # Once KSeF was asked to close, and agreed, the invoices count as sent.
+    old = InvoiceState.SENT if session.closed_at is not None else InvoiceState.PACKED
     attempts = {row["id"]: row["attempts"] for row in await sessions.unaccounted(session.id)} if verdicts.dead else {}
-    again = [key for key, _ in verdicts.dead if attempts.get(key, MAX_ATTEMPTS) < MAX_ATTEMPTS]
-    spent = [
-        Refusal(key, _gave_up(words).as_dict())
-        for key, words in verdicts.dead
-        if attempts.get(key, MAX_ATTEMPTS) >= MAX_ATTEMPTS
-    ]
+    again, spent = [], []
+    for key, words in verdicts.dead:
+        if uncounted or attempts.get(key, max_attempts) < max_attempts:
+            again.append(key)
+        else:
+            spent.append(Refusal(key, _gave_up(attempts.get(key, max_attempts), words).as_dict()))
     async with context.store.database.transaction() as connection:
         accepted = 0
         for page in verdicts.pages:
             accepted += await _keep_page(context, connection, session, page)
         if verdicts.accepted_by_list:
             accepted += await sessions.accept(connection, session.id, verdicts.accepted_by_list, page=0, now=now)
+        if accepted and (odd := await context.store.late.check_modes(connection, session.id)):
+            log.warning("invoices with an unexpected mode", session=session.public_id, invoices=odd)
         rejected = await sessions.refuse(
             connection, session.id, verdicts.rejected, new=InvoiceState.REJECTED, old=old, now=now
         )
         failed = await sessions.refuse(connection, session.id, spent, new=InvoiceState.FAILED, old=old, now=now)
         requeued = await sessions.requeue(
-            connection, session.id, again, old=old, finding=_travels_again(session).as_dict()
+            connection, session.id, again, old=old, finding=_travels_again(session).as_dict(), uncounted=uncounted
         )
         ended = await sessions.finish(
             connection,
@@ -122,15 +138,68 @@ async def settle_session(
         await seal_soon(context, session.lane_id)
 
 
-async def give_up_session(
-    context: WorkerContext, session: Session, *, reason: str, old: InvoiceState, detail: Mapping[str, Any]
+async def end_dead(context: WorkerContext, session: Session) -> None:
+    """End a session of which KSeF has accepted nothing; its invoices travel again, within bounds."""
+    await _end(context, session, "nothing-accepted")
+
+
+async def end_rebuild(context: WorkerContext, session: Session) -> None:
+    """End a session whose package or key KSeF could not use: verify our copy, renew the keys, travel once more."""
+    found = await _verify_parts(context, session)
+    client = await context.ksef.of(session.tenant_id)
+    try:
+        await client.keys.refresh()
+    except KsefError as error:
+        # The next opening fetches them again by itself.
+        found["keys"] = error.outcome.value
+    await _end(context, session, "package-unusable", max_attempts=REBUILDS, detail=found)
+
+
+async def end_split(context: WorkerContext, session: Session) -> None:
+    """End a session that had too many invoices for KSeF: the limit has changed, smaller ones follow."""
+    limit = max(1, session.invoices // 2)
+    await context.store.limits.lower_session_limit(session.tenant_id, to=limit)
+    await _end(context, session, "too-many-invoices", uncounted=True, detail={"new_limit": limit})
+
+
+async def _end(
+    context: WorkerContext,
+    session: Session,
+    reason: str,
+    *,
+    max_attempts: int = MAX_ATTEMPTS,
+    uncounted: bool = False,
+    detail: Mapping[str, object] | None = None,
 ) -> None:
-    """End a session of which KSeF has accepted nothing and never will; its invoices travel again, within bounds."""
     rows = await context.store.sessions.unaccounted(session.id)
-    verdicts = Verdicts(dead=[(row["id"], reason) for row in rows])
+    words = f"{reason} (status {session.ksef_status})" if session.ksef_status else reason
     await settle_session(
-        context, session, verdicts, new=SessionState.FAILED, old=old, detail={"reason": reason} | dict(detail)
+        context,
+        session,
+        Verdicts(dead=[(row["id"], words) for row in rows]),
+        new=SessionState.FAILED,
+        detail={"reason": reason, "ksef_status": session.ksef_status} | dict(detail or {}),
+        max_attempts=max_attempts,
+        uncounted=uncounted,
     )
+
+
+async def _verify_parts(context: WorkerContext, session: Session) -> dict[str, object]:
+    """Read our copy once more: damage on our side is worth knowing, and a new package cures it."""
+    damaged = []
+    for part in await context.store.sessions.parts(session.id):
+        try:
+            await anyio.to_thread.run_sync(_verify_part, context.store.blobs, part)
+        except (PartMismatch, BlobMissing) as error:
+            damaged.append({"ordinal_number": part.ordinal_number, "found": str(error)})
+    if damaged:
+        log.error("stored parts are damaged", session=session.public_id, parts=damaged)
+    return {"damaged_parts": damaged}
+
+
+def _verify_part(blobs: BlobStore, part: Part) -> None:
+    with blobs.open_blocking(part.blob_key) as file:
+        verify_part(iter(lambda: file.read(1 << 20), b""), part.size, part.sha256)
 
 
 async def _keep_page(context: WorkerContext, connection: Connection, session: Session, page: UpoPage) -> int:
@@ -143,7 +212,7 @@ async def _keep_page(context: WorkerContext, connection: Connection, session: Se
         blob_key=page.blob_key,
         size=page.size,
         sha256=page.sha256,
-        documents=len(page.receipts),
+        documents=page.documents,
         now=now,
     )
     return await context.store.sessions.accept(connection, session.id, page.receipts, page=page.page, now=now)
@@ -181,11 +250,11 @@ def _travels_again(session: Session) -> Finding:
     )
 
 
-def _gave_up(words: str) -> Finding:
+def _gave_up(sessions: int, words: str) -> Finding:
     return Finding(
         "gave-up",
         Severity.ERROR,
-        f"KSeF accepted nothing of {MAX_ATTEMPTS} sessions with this invoice, so it is not sent again by itself.",
-        f"KSeF nie przyjął niczego z {MAX_ATTEMPTS} sesji z tą fakturą; nie zostanie ponownie wysłana automatycznie.",
+        f"KSeF accepted nothing of {sessions} sessions with this invoice, so it is not sent again by itself.",
+        f"KSeF nie przyjął niczego z {sessions} sesji z tą fakturą; nie zostanie ponownie wysłana automatycznie.",
         raw=words,
     )

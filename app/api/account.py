@@ -64,5 +64,9 @@ async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[st
 
 @router.post("/release", status_code=202, response_model=ReleaseDocument, responses=declare(Unauthorized))
 async def release_all(store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
-    """Send all invoices that are held for a decision, as the offline invoices that they became by missing their day."""
-    return {"released": await store.late.release_all(tenant.id)}
+    """Send invoices that are held for a decision, as the offline invoices that they became by missing their day.
+
+    All of them, unless they are very many: then some 50,000. Call again while `held_invoices` is not 0.
+    """
+    released = await store.late.release_all(tenant.id)
+    return {"released": released, "held_invoices": await store.late.count_held(tenant.id)}

@@ -5,7 +5,7 @@ from typing import Final
 LONGEST_SECONDS: Final = 300.0
 
 # Small packages are done in seconds; a stuck one is watched for as long as it takes, a look a minute.
-_POLL_SECONDS: Final = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 45.0)
+_POLL_SECONDS: Final = (1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 45.0)
 _POLL_LONGEST_SECONDS: Final = 60.0
 
 

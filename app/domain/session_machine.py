@@ -46,6 +46,8 @@ class Event(StrEnum):
     SEEN_CANCELLED = "seen-440"
     SEEN_ERROR = "seen-500"
     SEEN_DEAD = "seen-other-final"
+    NOT_SEEN = "not-seen"
+    """The look right after opening brought no answer; it was a precaution."""
     SESSION_UNKNOWN = "session-unknown"
     SESSION_GONE = "session-gone"
     """Asked often enough, KSeF still knows no such session."""
@@ -157,9 +159,8 @@ TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
     (_OPEN, Event.SEEN_TOO_MANY): Move(_FAILED, Action.END_SPLIT),
     (_OPEN, Event.SEEN_CANCELLED): _DEAD,
     (_OPEN, Event.SEEN_DEAD): _DEAD,
-    # Seconds after opening this has been seen to pass; the parts go to storage, which knows nothing of it.
-    (_OPEN, Event.SESSION_UNKNOWN): Move(_OPEN, Action.STORE_PARTS),
-    (_OPEN, Event.SESSION_GONE): Move(_OPEN, Action.STORE_PARTS),
+    # Also 21173, which has been seen to pass seconds after opening; the parts go to storage, which knows nothing of it.
+    (_OPEN, Event.NOT_SEEN): Move(_OPEN, Action.STORE_PARTS),
     (_OPEN, Event.PARTS_STORED): Move(_CLOSING, Action.CLOSE),
     (_OPEN, Event.PARTS_UNSURE): Move(_OPEN, Action.STORE_PARTS, Pause.GROWING),
     (_OPEN, Event.LINKS_EXPIRED): _DEAD,
@@ -211,11 +212,11 @@ TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
 }
 
 # What may come of each action; together with the table this says that there is always a next step.
-_LOOKS: Final = (
+_SEEN: Final = (
     Event.SEEN_WAITING, Event.SEEN_WORKING, Event.SEEN_PROCESSED, Event.SEEN_KEY_REFUSED, Event.SEEN_BROKEN,
-    Event.SEEN_TOO_MANY, Event.SEEN_CANCELLED, Event.SEEN_ERROR, Event.SEEN_DEAD, Event.SESSION_UNKNOWN,
-    Event.SESSION_GONE, *_TROUBLE,
+    Event.SEEN_TOO_MANY, Event.SEEN_CANCELLED, Event.SEEN_ERROR, Event.SEEN_DEAD,
 )  # fmt: skip
+_LOOKS: Final = (*_SEEN, Event.SESSION_UNKNOWN, Event.SESSION_GONE, *_TROUBLE)
 _OPENS: Final = (Event.OPENED, Event.KEY_UNKNOWN, Event.OUR_FAULT, *_TROUBLE)
 _STORES: Final = (
     Event.PARTS_STORED, Event.PARTS_UNSURE, Event.LINKS_EXPIRED, Event.PART_DAMAGED, Event.BLOCKED,
@@ -224,7 +225,7 @@ _RESULTS: Final = (Event.RESULTS_COMPLETE, Event.RESULTS_INCOMPLETE, *_TROUBLE)
 OUTCOMES: Final[dict[Action, tuple[Event, ...]]] = {
     Action.OPEN: _OPENS,
     Action.RENEW_KEY: _OPENS,
-    Action.CHECK_OPENED: _LOOKS,
+    Action.CHECK_OPENED: (*_SEEN, Event.NOT_SEEN),
     Action.STORE_PARTS: _STORES,
     Action.CLOSE: (
         Event.CLOSED, Event.CLOSE_FORBIDDEN, Event.TOO_LATE, Event.PART_MISSING, Event.SESSION_UNKNOWN, *_TROUBLE,

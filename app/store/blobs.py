@@ -6,6 +6,7 @@ and the folders above it are synced here, since obstore does not.
 
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -133,13 +134,14 @@ class BlobStore:
             except (BaseError, OSError) as error:
                 raise BlobStoreUnavailable("the blob store did not remove a blob") from error
 
-    async def list_keys(self, prefix: str) -> AsyncIterator[str]:
-        """Give every key below a prefix (a folder name without a slash at its end)."""
+    async def list_keys(self, prefix: str, *, older_than: datetime | None = None) -> AsyncIterator[str]:
+        """Give every key below a prefix (a folder name without a slash at its end), or those last written before a moment."""
         stream = obstore.list(self._store, prefix=prefix)
         try:
             async for page in stream:
                 for meta in cast("Iterable[Any]", page):
-                    yield meta["path"]
+                    if older_than is None or meta["last_modified"] < older_than:
+                        yield meta["path"]
         except (FileNotFoundError, NotFoundError):
             return
         except (BaseError, OSError) as error:

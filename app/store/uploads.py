@@ -199,6 +199,11 @@ class UploadStore:
         """Record that the bytes of an upload's invoices are removed."""
         await self._database.execute(_SQL["mark_expired"], {"id": upload_id, "now": now})
 
+    async def unknown_blobs(self, keys: Sequence[str]) -> list[str]:
+        """Give those of some blob keys that no row of any table speaks of."""
+        rows = await self._database.fetch_all(_SQL["unknown_blobs"], {"keys": list(keys)})
+        return [row["key"] for row in rows]
+
     async def forget_idempotency_keys(self, *, before: datetime) -> int:
         """Let keys of uploads older than `before` be used anew."""
         return await self._database.execute(_SQL["forget_idempotency_keys"], {"before": before})

@@ -5,11 +5,11 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 
 from app.clock import utc_now, warsaw_day
 from app.domain.ids import time_ordered_id
-from app.domain.states import SessionState
 from app.ksef.certificates import self_signed_seal
 from app.reading.kinds import BodyKind
 from app.store.sessions import Session
@@ -18,23 +18,28 @@ from app.store.tenants import Tenant
 from app.store.uploads import NewUpload, Upload
 from benchmarks.invoices import GeneratedInvoice, generate_invoices, write_zip
 from tests.support.waiting import poll
-from workers import dispatch, intake, packing, sealing, tracking
+from workers import intake, packing, sealing, stages
 from workers.context import RetryLater, WorkerContext
 
 NIP = "5265877635"
 
 
+@cache
+def _seal(nip: str) -> dict[str, str]:
+    """Making a key takes longer than most tests: one for each NIP will do."""
+    certificate, key = self_signed_seal(nip, "Spółka testowa", now=utc_now())
+    return {"certificate": certificate.decode(), "key": key.decode()}
+
+
 async def add_tenant(store: Store, *, nip: str = NIP, compression: str = "zip") -> Tenant:
     """Add a tenant that logs in with a seal of its own."""
-    now = utc_now()
-    certificate, key = self_signed_seal(nip, "Spółka testowa", now=now)
     return await store.tenants.add(
         nip=nip,
         name="Spółka testowa",
         credential_kind="self_signed",
-        credential={"certificate": certificate.decode(), "key": key.decode()},
+        credential=_seal(nip),
         compression=compression,
-        now=now,
+        now=utc_now(),
     )
 
 
@@ -117,12 +122,8 @@ async def carry_one(context: WorkerContext, session_id: UUID) -> None:
     """Bring one session to its last state."""
 
     async def step() -> bool:
-        session = await context.store.sessions.get_for_job(session_id)
         try:
-            if session.state is SessionState.PROCESSING:
-                await tracking.track_session(context, session_id)
-            elif not session.state.is_final:
-                await dispatch.dispatch_session(context, session_id)
+            await stages.advance_session(context, session_id)
         except RetryLater:
             return False
         return (await context.store.sessions.get_for_job(session_id)).state.is_final

@@ -24,7 +24,7 @@ from app.store.uploads import Upload
 from benchmarks.invoices import GeneratedInvoice
 from tests.support.road import add_tenant, add_upload, carry, invoices, read, seal_and_pack, zip_of
 from tests.support.sandbox_process import SandboxHandle
-from workers import dispatch, maintenance, packing, sealing
+from workers import dispatch, maintenance, packing, sealing, stages
 from workers.context import RetryLater, WorkerContext
 
 
@@ -204,7 +204,7 @@ async def test_what_ksef_refuses_is_rejected_with_its_words_and_frees_the_number
     assert (counts[InvoiceState.ACCEPTED], counts[InvoiceState.REJECTED]) == (3, 1)
     ((_, refused),) = await road.store.invoices.page(tenant.id, InvoiceFilter(states=["rejected"]))
     (_, original), *_ = await road.store.invoices.page(tenant.id, InvoiceFilter(upload_id=upload.id))
-    assert [finding["rule"] for finding in refused["findings"]] == ["duplicate-at-ksef"]
+    assert [finding["rule"] for finding in refused["findings"]] == ["duplicate_other"]
     assert original["ksef_number"] in refused["findings"][0]["message"]
     row = await road.store.database.fetch_one("SELECT count(*) AS n FROM claims")
     assert row is not None
@@ -253,7 +253,7 @@ async def test_a_package_that_ksef_cannot_read_travels_again_and_then_gives_up_w
                 "UPDATE sessions SET iv = %(iv)s WHERE id = %(id)s", {"iv": bytes(16), "id": session.id}
             )
         await carry(road, sessions)
-    assert seen == 3
+    assert seen == 2, "one new session, made anew"
     final = await road.store.uploads.get(tenant.id, upload.id)
     assert final.counts[InvoiceState.FAILED] == 3
     rows = [row for _, row in await road.store.invoices.page(tenant.id, InvoiceFilter(upload_id=upload.id))]
@@ -271,7 +271,7 @@ async def test_two_workers_with_the_same_session_do_not_both_send_it(
     async with road.exclusively(session.id) as mine:
         assert mine
         with pytest.raises(RetryLater):
-            await dispatch.dispatch_session(road, session.id)
+            await stages.advance_session(road, session.id)
     await carry(road, [session])
     assert len(_ledger(sandbox)["sessions"]) == 1
 
@@ -308,3 +308,20 @@ async def test_bytes_go_at_the_end_of_their_retention_and_rows_stay(
     assert [key async for key in road.store.blobs.list_keys("chunks")] == []
     assert len([key async for key in road.store.blobs.list_keys("upo")]) == 1
     assert len(await road.store.invoices.page(tenant.id, InvoiceFilter(upload_id=upload.id))) == 3
+
+
+async def test_blobs_that_no_row_speaks_of_go_when_they_are_old(context: WorkerContext) -> None:
+    tenant, upload = await _queued(context, invoices(2))
+    await seal_and_pack(context, tenant)
+    await add_upload(context.store, tenant, zip_of(invoices(1, start=9)))
+    # The body of what was read waits for its removal; here no worker does it.
+    await context.store.blobs.delete([f"uploads/{upload.id.hex}"])
+    known = {key async for key in context.store.blobs.list_keys("")}
+    for orphan in ("uploads/gone", "chunks/gone/x", "sessions/gone/part-01", "singles/gone"):
+        await context.store.blobs.put(orphan, b"x")
+    assert await maintenance.remove_orphans(context) == 0, "a young blob may be about to be committed"
+    fields = {name: getattr(context, name) for name in WorkerContext.__dataclass_fields__}
+    later = WorkerContext(**(fields | {"clock": lambda: utc_now() + timedelta(days=2)}))
+    assert await maintenance.remove_orphans(later) == 4
+    assert {key async for key in context.store.blobs.list_keys("")} == known
+    assert upload.counts[InvoiceState.QUEUED] == 2

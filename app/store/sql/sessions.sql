@@ -1,12 +1,13 @@
 -- name: lock_lane
 SELECT l.*, t.disabled_at IS NOT NULL AS disabled, t.late_invoices FROM lanes l JOIN tenants t ON t.id = l.tenant_id
-WHERE l.id = %(lane_id)s FOR UPDATE OF l
+-- Not FOR UPDATE: every new chunk holds its lane by a foreign key, and a post must not wait for a seal.
+WHERE l.id = %(lane_id)s FOR NO KEY UPDATE OF l
 
 -- name: queued_chunks
 -- What waits in a lane, oldest first; leans on chunks_queued. Locked: a repeat of intake may not change them now.
 SELECT id, last_id, queued, queued_bytes, created_at FROM chunks
 WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT held ORDER BY id LIMIT %(limit)s
-FOR UPDATE
+FOR NO KEY UPDATE
 
 -- name: lane_backlog
 SELECT coalesce(sum(queued), 0)::bigint AS invoices, coalesce(sum(queued_bytes), 0)::bigint AS bytes,

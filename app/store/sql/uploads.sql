@@ -35,7 +35,7 @@ RETURNING id
 
 -- name: lock_uploads
 -- In the order of their ids, so that two transactions cannot wait for each other.
-SELECT id FROM uploads WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE
+SELECT id FROM uploads WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 
 -- name: shift_counts
 -- Moves invoices of uploads between the counts of two states; the caller holds the rows.
@@ -82,3 +82,11 @@ SELECT id FROM uploads WHERE completed_at < %(before)s AND expired_at IS NULL OR
 
 -- name: mark_expired
 UPDATE uploads SET expired_at = %(now)s WHERE id = %(id)s
+
+-- name: unknown_blobs
+-- Which of these blobs nothing refers to; a few at a time, once a night.
+SELECT k.key FROM unnest(%(keys)s::text[]) AS k (key)
+WHERE NOT EXISTS (SELECT 1 FROM uploads u WHERE u.blob_key = k.key)
+    AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.blob_key = k.key)
+    AND NOT EXISTS (SELECT 1 FROM parts p WHERE p.blob_key = k.key)
+    AND NOT EXISTS (SELECT 1 FROM upo_pages o WHERE o.blob_key = k.key)

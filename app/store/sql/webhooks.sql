@@ -1,6 +1,6 @@
 -- name: lock_tenant
 -- Registrations of one tenant happen one after the other, so that its bound on endpoints holds.
-SELECT id FROM tenants WHERE id = %(tenant_id)s FOR UPDATE
+SELECT id FROM tenants WHERE id = %(tenant_id)s FOR NO KEY UPDATE
 
 -- name: add_endpoint
 -- Nothing is added (no row comes back) when the tenant has as many live endpoints as it may have.
@@ -18,7 +18,7 @@ SELECT * FROM webhook_endpoints WHERE id = %(id)s AND tenant_id = %(tenant_id)s 
 
 -- name: lock_endpoint
 -- For a change that depends on what the row says.
-SELECT * FROM webhook_endpoints WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL FOR UPDATE
+SELECT * FROM webhook_endpoints WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL FOR NO KEY UPDATE
 
 -- name: update_endpoint
 UPDATE webhook_endpoints SET
@@ -54,7 +54,7 @@ FROM deliveries d
 JOIN events e ON e.sequence = d.event_sequence
 JOIN webhook_endpoints w ON w.id = d.endpoint_id
 WHERE d.id = %(id)s AND d.tenant_id = %(tenant_id)s
-FOR UPDATE OF d
+FOR NO KEY UPDATE OF d
 
 -- name: list_deliveries
 -- Newest event first, older than the delivery `before`; leans on the unique index (endpoint_id, event_sequence).
