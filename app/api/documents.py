@@ -153,9 +153,10 @@ class FlushDocument(BaseModel):
 
 
 class ReleaseDocument(BaseModel):
-    """How many held invoices were released."""
+    """How many held invoices were released, and how many are held still."""
 
     released: int
+    held_invoices: int
 
 
 class TenantDocument(BaseModel):
