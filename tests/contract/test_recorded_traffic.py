@@ -54,12 +54,14 @@ def of(traffic: list[Exchange], method: str, end: str) -> Exchange:
 
 
 def login_schema(version: str) -> etree.XMLSchema:
-    """The official schema without the patterns of addresses, which are regular expressions that XSD does not know."""
+    """The official schema with its patterns as XSD knows them: whole-value without `^` and `$`, none with a word boundary."""
     document = etree.parse(SCHEMAS / f"schemat_auth_v{version.replace('.', '-')}.xsd")
     for pattern in [*document.iter("{http://www.w3.org/2001/XMLSchema}pattern")]:
-        parent = pattern.getparent()
-        if parent is not None and "\\b" in pattern.get("value", ""):
+        value, parent = pattern.get("value", ""), pattern.getparent()
+        if "\\b" in value and parent is not None:
             parent.remove(pattern)
+        else:
+            pattern.set("value", value.removeprefix("^").removesuffix("$"))
     return etree.XMLSchema(document)
 
 
