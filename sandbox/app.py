@@ -12,11 +12,13 @@ from sandbox import (
     auth_sessions,
     batch,
     certificates,
+    certificates_enrollment,
     control,
     ksef_tokens,
     login,
     online,
     planned,
+    receipts,
     reference_data,
     results,
     storage,
@@ -26,8 +28,8 @@ from sandbox import (
 from sandbox.clock import MovableClock
 from sandbox.control_input import EXCEPTION_HANDLERS
 from sandbox.gate import Endpoint, guarded
-from sandbox.openapi import openapi_document, serving
 from sandbox.online_processing import resume_online
+from sandbox.openapi import openapi_document, serving
 from sandbox.options import SandboxOptions
 from sandbox.processing import resume_batch
 from sandbox.service import Sandbox
@@ -39,10 +41,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *auth_sessions.ENDPOINTS,
     *reference_data.ENDPOINTS,
     *ksef_tokens.ENDPOINTS,
+    *certificates_enrollment.ENDPOINTS,
     *certificates.ENDPOINTS,
     *batch.ENDPOINTS,
     *online.ENDPOINTS,
     *results.ENDPOINTS,
+    *receipts.ENDPOINTS,
     *testdata.ENDPOINTS,
     *testdata_limits.ENDPOINTS,
 )

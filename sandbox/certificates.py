@@ -1,13 +1,12 @@
-"""KSeF certificates: limits, request, status, retrieval, search, revocation; and who may log in with one.
+"""KSeF certificates that were issued: retrieval, search, revocation; and who may log in with one.
 
 A certificate belongs to the subject that logged in, in whatever context. Source: KSeF API 2.9, /certificates/*;
-ksef-docs, certyfikaty-KSeF.md and limity.md.
+ksef-docs, certyfikaty-KSeF.md.
 """
 
-import asyncio
 import base64
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from cryptography import x509
@@ -15,36 +14,17 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import AwareDatetime, Field
 from starlette.responses import JSONResponse, Response
 
-from sandbox.batch import decode_base64
-from sandbox.certificates_issuing import CertificateRequest, issue, new_serial_number, read_request
 from sandbox.clock import stamp
 from sandbox.gate import Body, Call, Endpoint, read_json, read_optional_json
-from sandbox.ids import new_reference
 from sandbox.paging import page_number, page_size
-from sandbox.refusals import Forbidden, Gone, bad
+from sandbox.refusals import Forbidden, bad
 from sandbox.service import Sandbox
-from sandbox.state import Enrollment, Identifier, KsefCertificate, Status
+from sandbox.state import KsefCertificate
 
-LIFE = timedelta(days=730)
-"""As observed; the documents do not say."""
-_RETENTION = timedelta(days=30)
-_LATEST_START = datetime(2200, 1, 1, tzinfo=UTC)
-_DEFAULT_LIMITS = {"Nip": (300, 100), "Pesel": (12, 6), "Fingerprint": (12, 6)}
 _SERIAL = re.compile(r"[0-9A-F]{16}")
-
-_TAKEN = Status(100, "Wniosek przyjęty do realizacji")
-_ISSUED = Status(200, "Wniosek obsłużony (certyfikat wygenerowany)")
-_FOREIGN_KEY = Status(400, "Wniosek odrzucony", ("Klucz publiczny został już certyfikowany przez inny podmiot.",))
 
 Serial = Annotated[str, Field(pattern=r"^[0-9A-F]{16}$")]
 Kind = Literal["Authentication", "Offline"]
-
-
-class _Enroll(Body):
-    certificate_name: str = Field(min_length=5, max_length=100, pattern=r"^[a-zA-Z0-9_\-\ ąćęłńóśźżĄĆĘŁŃÓŚŹŻ]+$")
-    certificate_type: Kind
-    csr: str
-    valid_from: AwareDatetime | None = None
 
 
 class _Retrieve(Body):
@@ -63,158 +43,17 @@ class _Revoke(Body):
     revocation_reason: Literal["Unspecified", "Superseded", "KeyCompromise"] | None = None
 
 
-# Limits
-
-
-def subject_limits(sandbox: Sandbox, subject: Identifier) -> tuple[int, int]:
-    """How many requests and how many active certificates a subject may have."""
-    own = sandbox.state.subject_limits.get(subject, (None, None))
-    default = _DEFAULT_LIMITS[subject.type]
-    return (default[0] if own[0] is None else own[0], default[1] if own[1] is None else own[1])
-
-
-def _remaining(sandbox: Sandbox, subject: Identifier) -> tuple[int, int]:
-    requests, certificates = subject_limits(sandbox, subject)
-    now = sandbox.clock.now()
-    made = sum(item.owner == subject for item in sandbox.state.enrollments.look())
-    active = sum(item.owner == subject and item.status(now) == "Active" for item in sandbox.state.certificates.look())
-    return max(0, requests - made), max(0, certificates - active)
-
-
-async def limits(call: Call) -> Response:
-    """GET /certificates/limits."""
-    subject = call.principal.login.subject
-    requests, certificates = subject_limits(call.sandbox, subject)
-    more_requests, more_certificates = _remaining(call.sandbox, subject)
-    return JSONResponse(
-        {
-            "canRequest": more_requests > 0 and more_certificates > 0,
-            "enrollment": {"remaining": more_requests, "limit": requests},
-            "certificate": {"remaining": more_certificates, "limit": certificates},
-        }
-    )
-
-
-# Enrolment
-
-
-async def enrollment_data(call: Call) -> Response:
-    """GET /certificates/enrollments/data: only after a login with a signature."""
-    login = call.principal.login
-    if not login.names:
-        raise bad(25001)
-    return JSONResponse(login.names)
-
-
-async def enroll(call: Call) -> Response:
-    """POST /certificates/enrollments. Refused at once: the request itself and full limits; the rest by status."""
-    sandbox, login = call.sandbox, call.principal.login
-    wanted = await read_json(call.request, _Enroll)
-    if not login.names:
-        raise bad(25002)
-    if wanted.valid_from is not None and wanted.valid_from > _LATEST_START:
-        raise bad(21405, "'validFrom' jest zbyt odległą datą.")
-    der = decode_base64(wanted.csr)
-    if not der:
-        raise bad(21405, "'csr' nie jest w Base64.")
-    request = await asyncio.to_thread(read_request, der, login.names)
-    more_requests, more_certificates = _remaining(sandbox, login.subject)
-    if not more_requests:
-        raise bad(25006)
-    if not more_certificates:
-        raise bad(25007)
-    now = sandbox.clock.now()
-    enrollment = Enrollment(
-        reference_number=new_reference("CE", now.date()),
-        owner=login.subject,
-        requested=now,
-        ready=now + timedelta(seconds=sandbox.options.processing_delay_seconds),
-        outcome=_ISSUED,
-    )
-    sandbox.state.enrollments[enrollment.reference_number] = enrollment
-    planned = sandbox.state.take_planned("enrollment")
-    if planned is not None:
-        enrollment.outcome = planned
-    elif _is_somebody_elses(sandbox, request, login.subject):
-        enrollment.outcome = _FOREIGN_KEY
-    else:
-        certificate = await _certify(sandbox, enrollment, wanted, request)
-        enrollment.serial_number = certificate.serial_number
-    body = {"referenceNumber": enrollment.reference_number, "timestamp": stamp(now)}
-    return JSONResponse(body, status_code=202)
-
-
-def _is_somebody_elses(sandbox: Sandbox, request: CertificateRequest, subject: Identifier) -> bool:
-    return any(
-        item.public_key_hash == request.public_key_hash and item.owner != subject
-        for item in sandbox.state.certificates.look()
-    )
-
-
-async def _certify(
-    sandbox: Sandbox, enrollment: Enrollment, wanted: _Enroll, request: CertificateRequest
-) -> KsefCertificate:
-    # A moment ago is now: what is sent as "from now on" has always become the past on its way.
-    start = enrollment.ready.replace(microsecond=0)
-    if wanted.valid_from is not None:
-        start = max(start, wanted.valid_from.replace(microsecond=0))
-    certificate = KsefCertificate(
-        serial_number=new_serial_number(),
-        name=wanted.certificate_name,
-        type=wanted.certificate_type,
-        owner=enrollment.owner,
-        common_name=str(request.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value),
-        der=b"",
-        public_key_hash=request.public_key_hash,
-        requested=enrollment.requested,
-        available=enrollment.ready,
-        valid_from=start,
-        valid_to=start + LIFE,
-    )
-    # In the table before anything waits, so that two requests at once cannot pass the same limit.
-    sandbox.state.certificates[certificate.serial_number] = certificate
-    certificate.der = await asyncio.to_thread(
-        issue,
-        sandbox.keys.authority,
-        request,
-        serial_number=certificate.serial_number,
-        kind=certificate.type,
-        valid_from=certificate.valid_from,
-        valid_to=certificate.valid_to,
-    )
-    return certificate
-
-
-async def enrollment_status(call: Call) -> Response:
-    """GET /certificates/enrollments/{referenceNumber}: for thirty days."""
-    reference = call.path("reference")
-    if len(reference) != 36:
-        raise bad(21405, "Numer referencyjny musi mieć 36 znaków.")
-    enrollment = call.sandbox.state.enrollments.get(reference)
-    if enrollment is None:
-        raise bad(25005)
-    if enrollment.owner != call.principal.login.subject:
-        raise Forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.")
-    now = call.sandbox.clock.now()
-    if now - enrollment.requested > _RETENTION:
-        raise Gone("Status wniosku certyfikacyjnego jest dostępny przez 30 dni.")
-    ready = now >= enrollment.ready
-    body: dict[str, Any] = {
-        "requestDate": stamp(enrollment.requested),
-        "status": (enrollment.outcome if ready else _TAKEN).body(),
-    }
-    if ready and enrollment.serial_number is not None:
-        body["certificateSerialNumber"] = enrollment.serial_number
-    return JSONResponse(body)
-
-
 # Certificates
 
 
 def _visible(call: Call) -> list[KsefCertificate]:
     """The caller's own, newest request first."""
     subject, now = call.principal.login.subject, call.sandbox.clock.now()
-    own = [item for item in call.sandbox.state.certificates.look() if item.owner == subject and item.available <= now]
+    own = [
+        item
+        for item in call.sandbox.state.certificates.look()
+        if item.owner == subject and item.der and item.available <= now
+    ]
     return sorted(own, key=lambda item: item.requested, reverse=True)
 
 
@@ -340,10 +179,6 @@ def login_fault(certificate: KsefCertificate, now: datetime) -> str:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/certificates/limits", limits, "other"),
-    Endpoint("GET", "/certificates/enrollments/data", enrollment_data, "other"),
-    Endpoint("POST", "/certificates/enrollments", enroll, "other"),
-    Endpoint("GET", "/certificates/enrollments/{reference}", enrollment_status, "other"),
     Endpoint("POST", "/certificates/retrieve", retrieve, "other"),
     Endpoint("POST", "/certificates/query", query, "other"),
     Endpoint("POST", "/certificates/{serial}/revoke", revoke, "other"),

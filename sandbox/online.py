@@ -27,7 +27,7 @@ from sandbox.gate import Body, Call, Endpoint, read_json
 from sandbox.ids import new_reference
 from sandbox.online_processing import ACCEPTED_FOR_PROCESSING, close_online, start_invoice
 from sandbox.processing import session_limits
-from sandbox.refusals import bad
+from sandbox.refusals import BadRequest, bad
 from sandbox.state import Invoice, Session, Status
 from sandbox.work.outcome import Verdict
 
@@ -97,10 +97,15 @@ async def send_invoice(call: Call) -> Response:
     corrected = wanted.hash_of_corrected_invoice
     if corrected is not None:
         await asyncio.to_thread(_check_correction, call, session, corrected)
+    _check_session(call, session)
     document = sandbox.new_file(session.reference_number)
     await asyncio.to_thread(document.write_bytes, content)
-    # From here on nothing waits, so that neither the limit nor the close can be overtaken.
-    _check_session(call, session)
+    try:
+        # Once more: the session may have been closed or filled meanwhile. From here on nothing waits.
+        _check_session(call, session)
+    except BadRequest:
+        await asyncio.to_thread(document.unlink)
+        raise
     now = sandbox.clock.now()
     invoice = Invoice(
         ordinal_number=len(session.invoices) + 1,

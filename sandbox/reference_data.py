@@ -5,7 +5,7 @@ from datetime import datetime
 
 from starlette.responses import JSONResponse, Response
 
-from sandbox.certificates import subject_limits
+from sandbox.certificates_enrollment import subject_limits
 from sandbox.clock import WARSAW, stamp, warsaw_day
 from sandbox.context_limits import limits_of
 from sandbox.gate import Call, Endpoint

@@ -1,26 +1,23 @@
-"""What became of a session: status, invoice lists, receipts; and one accepted invoice read back."""
+"""What became of a session: status, lists of sessions and of invoices."""
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from sandbox.batch import expire_session, find_session
 from sandbox.clock import stamp
 from sandbox.gate import Call, Endpoint
-from sandbox.ids import KSEF_NUMBER, REFERENCE
+from sandbox.ids import REFERENCE
 from sandbox.links import sign_link
 from sandbox.paging import page_of, page_size
-from sandbox.processing import make_receipt
-from sandbox.refusals import BadRequest, Forbidden, bad
+from sandbox.refusals import bad
 from sandbox.scripted import as_scripted
 from sandbox.service import Sandbox
-from sandbox.state import Accepted, Invoice, Session, UpoPage
-from sandbox.work.package import read_document
+from sandbox.state import Invoice, Session, UpoPage
 
 UPO_LINK_LIFE = timedelta(hours=72)
-_READERS = frozenset({"InvoiceWrite", "Introspection", "PefInvoiceWrite", "EnforcementOperations"})
+READERS = frozenset({"InvoiceWrite", "Introspection", "PefInvoiceWrite", "EnforcementOperations"})
 _LISTERS = frozenset({"InvoiceWrite", "Introspection", "EnforcementOperations"})
 _FILTERS = {
     "dateCreatedFrom": ("created", 1),
@@ -36,11 +33,13 @@ _STATUSES = frozenset({"InProgress", "Succeeded", "Failed", "Cancelled"})
 # Session
 
 
-def _session(call: Call) -> Session:
-    return find_session(call, _reference(call, "reference"), to_read=True)
+def session_of(call: Call) -> Session:
+    """The session in the path, which the caller may see."""
+    return find_session(call, reference_of(call, "reference"), to_read=True)
 
 
-def _reference(call: Call, name: str) -> str:
+def reference_of(call: Call, name: str) -> str:
+    """A reference number in the path; raises BadRequest 21405 when it has not its form."""
     reference = call.path(name)
     if REFERENCE.fullmatch(reference) is None:
         raise bad(21405, f"Numer referencyjny '{reference}' ma nieprawidłowy format.")
@@ -49,7 +48,7 @@ def _reference(call: Call, name: str) -> str:
 
 async def session_status(call: Call) -> Response:
     """GET /sessions/{referenceNumber}. Receipt links are new on every call."""
-    session = _session(call)
+    session = session_of(call)
     body: dict[str, Any] = {
         "status": session.status.body(),
         "dateCreated": stamp(session.created),
@@ -169,13 +168,13 @@ def _session_item(session: Session) -> dict[str, Any]:
 
 async def list_invoices(call: Call) -> Response:
     """GET /sessions/{referenceNumber}/invoices: of a package, empty until the session is final."""
-    session = _session(call)
+    session = session_of(call)
     return _invoices(call, session, session.invoices, "all")
 
 
 async def list_failed(call: Call) -> Response:
     """GET /sessions/{referenceNumber}/invoices/failed."""
-    session = _session(call)
+    session = session_of(call)
     failed = [invoice for invoice in session.invoices if invoice.is_rejected]
     return _invoices(call, session, failed, "failed")
 
@@ -189,12 +188,12 @@ def _invoices(call: Call, session: Session, invoices: list[Invoice], kind: str) 
 
 async def show_invoice(call: Call) -> Response:
     """GET /sessions/{referenceNumber}/invoices/{invoiceReferenceNumber}."""
-    session = _session(call)
+    session = session_of(call)
     return JSONResponse(_invoice_body(call, session, _invoice(call, session)))
 
 
 def _invoice(call: Call, session: Session) -> Invoice:
-    reference = _reference(call, "invoice")
+    reference = reference_of(call, "invoice")
     invoice = session.by_reference.get(reference)
     if invoice is None:
         raise bad(21405, f"Faktura o numerze referencyjnym {reference} nie istnieje w sesji.")
@@ -244,112 +243,10 @@ def _stored_at(sandbox: Sandbox, acquired: datetime) -> datetime:
     return acquired + timedelta(seconds=sandbox.options.storage_delay_seconds)
 
 
-# Receipts
-
-
-async def invoice_upo(sandbox: Sandbox, session: Session, invoice: Invoice) -> UpoPage:
-    """One invoice's receipt, made when first asked for and kept."""
-    receipts = sandbox.state.receipts
-    if invoice.reference_number not in receipts:
-        receipts[invoice.reference_number] = await make_receipt(sandbox, session, [invoice], None)
-    return receipts[invoice.reference_number]
-
-
-async def session_upo(call: Call) -> Response:
-    """GET /sessions/{referenceNumber}/upo/{upoReferenceNumber}."""
-    session = _session(call)
-    wanted = _reference(call, "upo")
-    for page in session.upo_pages if session.is_final else ():
-        if page.reference_number == wanted:
-            return _xml(page)
-    reference = session.reference_number
-    raise bad(21178, f"UPO o numerze referencyjnym {wanted} dla sesji {reference} nie zostało znalezione.")
-
-
-async def upo_by_invoice(call: Call) -> Response:
-    """GET /sessions/{referenceNumber}/invoices/{invoiceReferenceNumber}/upo."""
-    session = _session(call)
-    invoice = session.by_reference.get(_reference(call, "invoice"))
-    if invoice is None or invoice.ksef_number is None:
-        raise _no_upo(session, call.path("invoice"))
-    return _xml(await invoice_upo(call.sandbox, session, invoice))
-
-
-async def upo_by_ksef_number(call: Call) -> Response:
-    """GET /sessions/{referenceNumber}/invoices/ksef/{ksefNumber}/upo."""
-    session = _session(call)
-    place = call.sandbox.state.by_ksef_number.get(_ksef_number(call))
-    if place is None or place.session is not session or not (session.is_final or session.kind == "Online"):
-        raise _no_upo(session, call.path("ksef_number"))
-    return _xml(await invoice_upo(call.sandbox, session, place.invoice))
-
-
-def _no_upo(session: Session, what: str) -> BadRequest:
-    reference = session.reference_number
-    return bad(21178, f"UPO o numerze KSeF {what} i numerze referencyjnym sesji {reference} nie zostało znalezione.")
-
-
-def _xml(page: UpoPage) -> Response:
-    return FileResponse(page.path, media_type="application/xml", headers={"x-ms-meta-hash": page.sha256})
-
-
-# One invoice
-
-
-async def read_invoice(call: Call) -> Response:
-    """GET /invoices/ksef/{ksefNumber}: the document as it was sent, to its seller's context."""
-    number = _ksef_number(call)
-    place = call.sandbox.state.by_ksef_number.get(number)
-    if place is None:
-        raise bad(21164, f"Faktura o numerze KSeF {number} nie została znaleziona.")
-    if not is_stored(call.sandbox, place.session, place.invoice):
-        raise bad(
-            21165,
-            f"Faktura o numerze KSeF {number} została przetworzona, ale nie jest jeszcze dostępna do pobrania. "
-            "Spróbuj ponownie później.",
-        )
-    login, document = call.principal.login, place.invoice.verdict
-    if login.context != place.session.context and login.context.nip != document.seller_nip:
-        raise Forbidden("insufficient-resource-access", "Brak dostępu do wskazanego zasobu.")
-    content = await asyncio.to_thread(_content, place)
-    return Response(content, media_type="application/xml", headers={"x-ms-meta-hash": document.sha256})
-
-
-def _content(place: Accepted) -> bytes | None:
-    if place.invoice.document is not None:
-        return place.invoice.document.read_bytes()
-    if place.session.package is None:
-        raise RuntimeError("an accepted invoice without its package")
-    return read_document(place.session.package, place.session.compression, place.invoice.verdict.name)
-
-
-def _ksef_number(call: Call) -> str:
-    number = call.path("ksef_number")
-    if KSEF_NUMBER.fullmatch(number) is None:
-        raise bad(21405, f"Numer KSeF '{number}' ma nieprawidłowy format.")
-    return number
-
-
 ENDPOINTS = (
     Endpoint("GET", "/sessions", list_sessions, "sessionList", any_of=_LISTERS),
-    Endpoint("GET", "/sessions/{reference}", session_status, "sessionMisc", any_of=_READERS),
-    Endpoint("GET", "/sessions/{reference}/invoices", list_invoices, "sessionInvoiceList", any_of=_READERS),
-    Endpoint("GET", "/sessions/{reference}/invoices/failed", list_failed, "sessionInvoiceList", any_of=_READERS),
-    Endpoint(
-        "GET",
-        "/sessions/{reference}/invoices/ksef/{ksef_number}/upo",
-        upo_by_ksef_number,
-        "sessionMisc",
-        any_of=_READERS,
-    ),
-    Endpoint("GET", "/sessions/{reference}/invoices/{invoice}", show_invoice, "invoiceStatus", any_of=_READERS),
-    Endpoint("GET", "/sessions/{reference}/invoices/{invoice}/upo", upo_by_invoice, "sessionMisc", any_of=_READERS),
-    Endpoint("GET", "/sessions/{reference}/upo/{upo}", session_upo, "sessionMisc", any_of=_READERS),
-    Endpoint(
-        "GET",
-        "/invoices/ksef/{ksef_number}",
-        read_invoice,
-        "invoiceDownload",
-        any_of=frozenset({"InvoiceRead"}),
-    ),
+    Endpoint("GET", "/sessions/{reference}", session_status, "sessionMisc", any_of=READERS),
+    Endpoint("GET", "/sessions/{reference}/invoices", list_invoices, "sessionInvoiceList", any_of=READERS),
+    Endpoint("GET", "/sessions/{reference}/invoices/failed", list_failed, "sessionInvoiceList", any_of=READERS),
+    Endpoint("GET", "/sessions/{reference}/invoices/{invoice}", show_invoice, "invoiceStatus", any_of=READERS),
 )

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 
 from sandbox.links import Permission, link_fault
-from sandbox.results import invoice_upo
+from sandbox.receipts import invoice_upo
 from sandbox.service import Sandbox
 from sandbox.state import Part, Session
 
