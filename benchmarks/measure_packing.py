@@ -112,7 +112,7 @@ def measure_packing(scale: Scale, say: Say) -> list[Figure]:
 
 async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], rounds: int) -> list[UUID]:
     """Take uploads through intake and sealing, and give the sealed sessions."""
-    with CheckPool(settings.pool_workers, load_schema_files(None)) as pool:
+    with CheckPool(settings.pool_workers, load_schema_files) as pool:
         async with open_store(settings) as store, worker_context(settings, store, pool) as context:
             now = utc_now()
             certificate, key = self_signed_seal(NIP, "Bench", now=now)
@@ -167,7 +167,7 @@ def _pack_with_ours(task: tuple[Settings, UUID]) -> _Cost:
     settings, session_id = task
 
     async def pack() -> _Cost:
-        with CheckPool(1, {}) as pool:
+        with CheckPool(1, dict) as pool:
             async with open_store(settings) as store, worker_context(settings, store, pool) as context:
                 return await _timed_packing(context, session_id)
 

@@ -34,12 +34,12 @@ class CheckPool:
     def __init__(
         self,
         workers: int,
-        schema_files: Mapping[str, bytes],
+        load_schema: Callable[[], Mapping[str, bytes]],
         *,
         check: Callable[[ChunkTask], ChunkOutcome] = check_chunk,
         chunk_seconds: float = _CHUNK_SECONDS,
     ) -> None:
-        """`schema_files` are handed to each process at its start; `check` is what the processes do with a chunk."""
+        """`load_schema` is called in each process at its start; `check` is what the processes do with a chunk."""
         self.workers = workers
         self._check = check
         self._chunk_seconds = chunk_seconds
@@ -48,7 +48,9 @@ class CheckPool:
             # Started clean: a fork would copy locks and connections of a process with threads and an event loop.
             context=multiprocessing.get_context("spawn"),
             initializer=_start_process,
-            initargs=(dict(schema_files),),
+            # The way to the files and not the files: what a new process is given is written into a pipe that its parent
+            # keeps open, and a process killed while it starts would leave us waiting for ever once the pipe is full.
+            initargs=(load_schema,),
         )
 
     def __enter__(self) -> Self:
@@ -98,12 +100,12 @@ class CheckPool:
         return outcome
 
 
-def _start_process(schema_files: Mapping[str, bytes]) -> None:
+def _start_process(load_schema: Callable[[], Mapping[str, bytes]]) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
     os.nice(_NICENESS)
-    prepare(schema_files)
+    prepare(load_schema())
 
 
 def _die_with(sentinel: int) -> None:

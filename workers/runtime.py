@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import anyio
@@ -87,8 +88,9 @@ def run_worker(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code. Whatever it leaves undone, the next one does."""
     end_with_supervisor()
     configure_logging(settings)
-    files = load_schema_files(settings.schema_dir)
-    with CheckPool(settings.pool_workers, files) as pool:
+    # Once here as well, so that files that are missing stop the start with one line.
+    load_schema_files(settings.schema_dir)
+    with CheckPool(settings.pool_workers, partial(load_schema_files, settings.schema_dir)) as pool:
         return asyncio.run(_run(settings, pool))
 
 

@@ -17,7 +17,7 @@ from workers.runtime import worker_context
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[CheckPool]:
-    with CheckPool(1, load_schema_files(None)) as started:
+    with CheckPool(1, load_schema_files) as started:
         yield started
 
 

@@ -193,7 +193,7 @@ async def test_a_document_that_kills_or_hangs_its_process_is_refused_alone(conte
         context=check_context(context, tenant),
         now=context.clock(),
     )
-    with CheckPool(1, load_schema_files(None), check=_check_or_die, chunk_seconds=4.0) as pool:
+    with CheckPool(1, load_schema_files, check=_check_or_die, chunk_seconds=4.0) as pool:
         outcome = await pool.check(task)
     assert len(outcome.claims) == 14
     assert [key.int - task.chunk_id.int for key in outcome.invalid] == [4, 9]
