@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,13 @@ class Limits(StrEnum):
     OFF = "off"
     TEST = "test"
     PRODUCTION = "production"
+
+
+class Contract(StrEnum):
+    """Which version of the contract the stand-in speaks."""
+
+    V2_7 = "2.7"
+    V2_9 = "2.9"
 
 
 class Checks(StrEnum):
@@ -61,13 +69,31 @@ def sandbox(
     port: Annotated[int, _PORT] = 8099,
     limits: Annotated[Limits, typer.Option(help="Request limits to enforce.")] = Limits.OFF,
     validate: Annotated[Checks, typer.Option(help="'off' leaves out the XSD; every other rule stays.")] = Checks.FULL,
+    contract: Annotated[Contract, typer.Option("--api", help="'2.7' for the older limit groups.")] = Contract.V2_9,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Keep everything in this file across restarts; without it, in memory only.", dir_okay=False),
+    ] = None,
+    pool: Annotated[int, typer.Option(help="Processes that judge packages.", min=1, max=64)] = 1,
+    processing_delay: Annotated[
+        float, typer.Option(help="Seconds, by its own clock, that a closed session waits for its turn.", min=0)
+    ] = 0.0,
 ) -> None:
     """Run a stand-in for KSeF to develop and test against: set KSEFD_KSEF_URL=http://127.0.0.1:8099/v2."""
     from sandbox.main import run_sandbox
-    from sandbox.options import LimitProfile, SandboxOptions, Validation
+    from sandbox.options import ApiVersion, LimitProfile, SandboxOptions, Validation
 
     run_sandbox(
-        SandboxOptions(host=host, port=port, limits=LimitProfile(limits.value), validation=Validation(validate.value))
+        SandboxOptions(
+            host=host,
+            port=port,
+            limits=LimitProfile(limits.value),
+            api=ApiVersion(contract.value),
+            state=state,
+            validation=Validation(validate.value),
+            pool_processes=pool,
+            processing_delay_seconds=processing_delay,
+        )
     )
 
 
