@@ -200,7 +200,7 @@ def decode_base64(text: str) -> bytes | None:
 async def close_session(call: Call) -> Response:
     """POST /sessions/batch/{referenceNumber}/close: 204 starts the processing, once."""
     sandbox = call.sandbox
-    session = find_session(call, call.path("reference"), kind="Batch")
+    session = find_session(call, call.reference("reference"), kind="Batch")
     if session.closed is None and session.status.code == 440:
         raise bad(21208, "Sesja anulowana, przekroczony czas wysyłki.")
     if session.closed is not None and session.status.code == 100:

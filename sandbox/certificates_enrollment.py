@@ -162,10 +162,7 @@ async def _certify(
 
 async def enrollment_status(call: Call) -> Response:
     """GET /certificates/enrollments/{referenceNumber}: for thirty days."""
-    reference = call.path("reference")
-    if len(reference) != 36:
-        raise bad(21405, "Numer referencyjny musi mieć 36 znaków.")
-    enrollment = call.sandbox.state.enrollments.get(reference)
+    enrollment = call.sandbox.state.enrollments.get(call.reference("reference"))
     if enrollment is None:
         raise bad(25005)
     if enrollment.owner != call.principal.login.subject:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from sandbox.answers import answer_of, leaving
 from sandbox.auth_request import address_is_allowed
+from sandbox.ids import REFERENCE
 from sandbox.jwt import InvalidToken, decode_token
 from sandbox.refusals import (
     ApiError,
@@ -67,6 +68,13 @@ class Call:
     def path(self, name: str) -> str:
         """A path parameter."""
         return str(self.request.path_params[name])
+
+    def reference(self, name: str) -> str:
+        """A reference number in the path; raises BadRequest 21405 when it has not its form."""
+        reference = self.path(name)
+        if REFERENCE.fullmatch(reference) is None:
+            raise bad(21405, f"Numer referencyjny '{reference}' ma nieprawidłowy format.")
+        return reference
 
 
 Handler = Callable[[Call], Awaitable[Response]]

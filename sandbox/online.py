@@ -93,7 +93,7 @@ async def send_invoice(call: Call) -> Response:
     sandbox = call.sandbox
     wanted = await read_json(call.request, _SendRequest, _MAX_BODY)
     content = await asyncio.to_thread(_content, wanted)
-    session = find_session(call, call.path("reference"), kind="Online")
+    session = find_session(call, call.reference("reference"), kind="Online")
     corrected = wanted.hash_of_corrected_invoice
     if corrected is not None:
         await asyncio.to_thread(_check_correction, call, session, corrected)
@@ -184,7 +184,7 @@ def _check_correction(call: Call, session: Session, corrected: str) -> None:
 
 async def close_session(call: Call) -> Response:
     """POST /sessions/online/{referenceNumber}/close: 204 starts the making of the receipt, once."""
-    session = find_session(call, call.path("reference"), kind="Online")
+    session = find_session(call, call.reference("reference"), kind="Online")
     if session.status.code != 100:
         raise bad(21180, f"Status sesji {session.status.code} uniemożliwia jej zamknięcie.")
     close_online(call.sandbox, session, call.sandbox.clock.now())

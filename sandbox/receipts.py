@@ -8,7 +8,7 @@ from sandbox.gate import Call, Endpoint
 from sandbox.ids import KSEF_NUMBER
 from sandbox.processing import make_receipt
 from sandbox.refusals import BadRequest, Forbidden, bad
-from sandbox.results import READERS, is_stored, reference_of, session_of
+from sandbox.results import READERS, is_stored, session_of
 from sandbox.service import Sandbox
 from sandbox.state import Accepted, Invoice, Session, UpoPage
 from sandbox.work.package import read_document
@@ -27,7 +27,7 @@ async def invoice_upo(sandbox: Sandbox, session: Session, invoice: Invoice) -> U
 async def session_upo(call: Call) -> Response:
     """GET /sessions/{referenceNumber}/upo/{upoReferenceNumber}."""
     session = session_of(call)
-    wanted = reference_of(call, "upo")
+    wanted = call.reference("upo")
     for page in session.upo_pages if session.is_final else ():
         if page.reference_number == wanted:
             return _xml(page)
@@ -38,7 +38,7 @@ async def session_upo(call: Call) -> Response:
 async def upo_by_invoice(call: Call) -> Response:
     """GET /sessions/{referenceNumber}/invoices/{invoiceReferenceNumber}/upo."""
     session = session_of(call)
-    invoice = session.by_reference.get(reference_of(call, "invoice"))
+    invoice = session.by_reference.get(call.reference("invoice"))
     if invoice is None or invoice.ksef_number is None:
         raise _no_upo(session, call.path("invoice"))
     return _xml(await invoice_upo(call.sandbox, session, invoice))

@@ -8,7 +8,6 @@ from starlette.responses import JSONResponse, Response
 from sandbox.batch import expire_session, find_session
 from sandbox.clock import stamp
 from sandbox.gate import Call, Endpoint
-from sandbox.ids import REFERENCE
 from sandbox.links import sign_link
 from sandbox.paging import page_of, page_size
 from sandbox.refusals import bad
@@ -35,15 +34,7 @@ _STATUSES = frozenset({"InProgress", "Succeeded", "Failed", "Cancelled"})
 
 def session_of(call: Call) -> Session:
     """The session in the path, which the caller may see."""
-    return find_session(call, reference_of(call, "reference"), to_read=True)
-
-
-def reference_of(call: Call, name: str) -> str:
-    """A reference number in the path; raises BadRequest 21405 when it has not its form."""
-    reference = call.path(name)
-    if REFERENCE.fullmatch(reference) is None:
-        raise bad(21405, f"Numer referencyjny '{reference}' ma nieprawidłowy format.")
-    return reference
+    return find_session(call, call.reference("reference"), to_read=True)
 
 
 async def session_status(call: Call) -> Response:
@@ -193,7 +184,7 @@ async def show_invoice(call: Call) -> Response:
 
 
 def _invoice(call: Call, session: Session) -> Invoice:
-    reference = reference_of(call, "invoice")
+    reference = call.reference("invoice")
     invoice = session.by_reference.get(reference)
     if invoice is None:
         raise bad(21405, f"Faktura o numerze referencyjnym {reference} nie istnieje w sesji.")

@@ -283,3 +283,10 @@ def test_the_content_must_be_encrypted_with_the_sessions_own_key(session: Online
         encryptedInvoiceSize=len(foreign),
     )
     assert outcome["status"]["code"] in {430, 435}
+
+
+@pytest.mark.parametrize("reference", ["short", "20260101-SO-0000000000-0000000000-0x", "2026" * 9])
+def test_a_reference_number_of_another_form_is_21405(client: HandClient, reference: str) -> None:
+    for path in (f"/sessions/online/{reference}/close", f"/sessions/batch/{reference}/close"):
+        assert refusal(client.call("POST", path)) == 21405
+    assert refusal(client.call("GET", f"/sessions/{reference}")) == 21405
