@@ -27,14 +27,14 @@ class _ClockInput(ControlInput):
 
     reset: bool = False
     """Show the machine's time again, at its pace."""
-    set: AwareDatetime | None = None
-    offset_seconds: Annotated[float, Field(ge=-_YEARS_SECONDS, le=_YEARS_SECONDS)] | None = None
-    """Be so far ahead of the machine's clock (behind, if negative)."""
-    advance_seconds: Annotated[float, Field(ge=-_YEARS_SECONDS, le=_YEARS_SECONDS)] | None = None
     freeze: bool | None = None
     """Stop, or go on at the machine's pace."""
     rate: Annotated[float, Field(ge=0, le=100_000)] | None = None
     """Seconds of the sandbox in one of the machine's."""
+    set: AwareDatetime | None = None
+    offset_seconds: Annotated[float, Field(ge=-_YEARS_SECONDS, le=_YEARS_SECONDS)] | None = None
+    """Be so far ahead of the machine's clock (behind, if negative)."""
+    advance_seconds: Annotated[float, Field(ge=-_YEARS_SECONDS, le=_YEARS_SECONDS)] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> "_ClockInput":
@@ -58,16 +58,16 @@ async def move_clock(request: Request) -> Response:
     clock = sandbox_of(request).clock
     if wanted.reset:
         clock.reset()
+    if wanted.freeze is not None:
+        clock.run(0 if wanted.freeze else 1)
+    if wanted.rate is not None:
+        clock.run(wanted.rate)
     if wanted.set is not None:
         clock.show(wanted.set)
     if wanted.offset_seconds is not None:
         clock.advance(timedelta(seconds=wanted.offset_seconds) - clock.offset)
     if wanted.advance_seconds is not None:
         clock.advance(timedelta(seconds=wanted.advance_seconds))
-    if wanted.freeze is not None:
-        clock.run(0 if wanted.freeze else 1)
-    if wanted.rate is not None:
-        clock.run(wanted.rate)
     return _clock_answer(clock)
 
 

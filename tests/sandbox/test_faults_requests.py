@@ -130,7 +130,7 @@ def test_half_a_json_document_can_look_whole(client: HandClient, control: httpx.
     fault(control, path="^/rate-limits$", times=1, spoil="json")
     broken = client.call("GET", "/rate-limits")
     assert broken.status_code == 200
-    with pytest.raises(ValueError, match="Expecting|Unterminated|delimiter"):
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated|delimiter"):
         broken.json()
     assert client.call("GET", "/rate-limits").text.startswith(broken.text)
 
