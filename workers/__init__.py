@@ -8,6 +8,7 @@
     dispatch     open, store the parts, close                                       packed -> sent
     tracking     status, receipts, refusals                                         sent -> accepted, rejected, failed
     midnight     who may open now, and what is noted of those that missed their day
+    quota        every request is counted before it leaves; what must wait gives its slot back
     outage       sending pauses while KSeF is away, by what every request tells (`watch`)
     webhooks     what happened is told
     maintenance  what was left lying is taken up again; what is no longer needed goes
