@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from sandbox.clock import stamp
-from sandbox.gate import Body, Call, Endpoint, read_json, read_optional_json
+from sandbox.gate import Body, Call, Endpoint, Moment, read_json, read_optional_json
 from sandbox.paging import page_number, page_size
 from sandbox.refusals import Forbidden, bad
 from sandbox.service import Sandbox
@@ -36,7 +36,7 @@ class _Query(Body):
     name: str | None = None
     type: Kind | None = None
     status: Literal["Active", "Blocked", "Revoked", "Expired"] | None = None
-    expires_after: AwareDatetime | None = None
+    expires_after: Moment | None = None
 
 
 class _Revoke(Body):

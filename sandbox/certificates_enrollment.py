@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from cryptography import x509
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from sandbox.batch import decode_base64
 from sandbox.certificates_issuing import CertificateRequest, issue, new_serial_number, read_request
 from sandbox.clock import stamp
-from sandbox.gate import Body, Call, Endpoint, read_json
+from sandbox.gate import Body, Call, Endpoint, Moment, read_json
 from sandbox.ids import new_reference
 from sandbox.refusals import Forbidden, Gone, bad
 from sandbox.service import Sandbox
@@ -35,7 +35,7 @@ class _Enroll(Body):
     certificate_name: str = Field(min_length=5, max_length=100, pattern=r"^[a-zA-Z0-9_\-\ ąćęłńóśźżĄĆĘŁŃÓŚŹŻ]+$")
     certificate_type: Literal["Authentication", "Offline"]
     csr: str
-    valid_from: AwareDatetime | None = None
+    valid_from: Moment | None = None
 
 
 # Limits

@@ -1,11 +1,13 @@
 """What every request passes before its endpoint: token, address, limits, permissions; and how a refusal looks."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +32,7 @@ from sandbox.state import AuthOperation
 _MAX_BODY = 1_000_000
 _LARGE = 200_000
 """Bodies above it are parsed in a thread, so that other requests get their turns."""
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _ECHOED_WARNING = "x-test-system-warning"
 
 TokenKind = Literal["ContextToken", "AuthenticationToken", "RefreshToken"]
@@ -167,6 +170,18 @@ class Body(BaseModel):
         alias_generator=to_camel, extra="forbid", strict=True, validate_by_alias=True, validate_by_name=False
     )
 
+
+def _moment(value: object) -> datetime:
+    """A date-time as RFC 3339 and the contract have it: a string with an offset; in UTC."""
+    if not isinstance(value, str) or _DATE_TIME.fullmatch(value) is None:
+        raise ValueError("a date and time with an offset, as in RFC 3339")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a date and time that exist in UTC") from error
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 _B = TypeVar("_B", bound=Body)
 

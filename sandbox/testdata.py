@@ -7,12 +7,12 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from sandbox.auth_request import CONTEXT_PATTERNS
 from sandbox.certificates import find_own, serial_number
-from sandbox.gate import Body, Call, Endpoint, read_json, read_optional_json
+from sandbox.gate import Body, Call, Endpoint, Moment, read_json, read_optional_json
 from sandbox.ids import NIP
 from sandbox.ksef_tokens import Permission
 from sandbox.refusals import bad
@@ -37,7 +37,7 @@ class _CreateSubject(Body):
     subject_type: Literal["EnforcementAuthority", "VatGroup", "JST"]
     subunits: list[_Subunit] | None = None
     description: Description
-    created_date: AwareDatetime | None = None
+    created_date: Moment | None = None
 
 
 class _RemoveSubject(Body):
@@ -50,7 +50,7 @@ class _CreatePerson(Body):
     is_bailiff: bool
     description: Description
     is_deceased: bool = False
-    created_date: AwareDatetime | None = None
+    created_date: Moment | None = None
 
 
 class _OfNip(Body):
@@ -98,7 +98,7 @@ class _Block(Body):
 
 
 class _UpdateCertificate(Body):
-    valid_to: AwareDatetime
+    valid_to: Moment
 
 
 def _done() -> Response:
