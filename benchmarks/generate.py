@@ -52,7 +52,7 @@ _WRITERS: dict[Format, Callable[[Path, Iterable[GeneratedInvoice]], int]] = {
 }
 
 
-def main(  # noqa: PLR0917 - typer names them all on the command line
+def main(
     out: Annotated[Path, typer.Option(help="File (or folder) to write.")],
     count: Annotated[int, typer.Option(min=1, help="How many invoices.")] = 10_000,
     profile: Annotated[Profile, typer.Option(help="mixed: about 4 KB; small: about 2 KB; large: up to 900 KB.")] = (

@@ -7,6 +7,8 @@
     packing      ready entries are spliced, cut into parts and encrypted
     dispatch     open, store the parts, close                                       packed -> sent
     tracking     status, receipts, refusals                                         sent -> accepted, rejected, failed
+    session      the shell that goes through the session's table; `stages` says which function performs which action
+    receipts     UPO pages fetched, verified and kept; `verdicts` ends a session in one transaction
     midnight     who may open now, and what is noted of those that missed their day
     quota        every request is counted before it leaves; what must wait gives its slot back
     outage       sending pauses while KSeF is away, by what every request tells (`watch`)

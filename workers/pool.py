@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import connection
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Final, Self
 import structlog
 from pebble import ProcessExpired, ProcessPool
 
+from app.errors import TryLater
 from workers.checking import ChunkOutcome, ChunkTask, check_chunk, prepare
 
 log = structlog.get_logger(__name__)
@@ -26,6 +28,15 @@ _CHUNK_SECONDS: Final = 60.0
 _ALONE_SECONDS: Final = 15.0
 # The API on the same machine must answer while the pool is busy.
 _NICENESS: Final = 10
+# Some 160,000 invoices; a new process costs about half a second of CPU.
+_TASKS_OF_A_PROCESS: Final = 400
+
+
+class PoolBroken(TryLater):
+    """The process pool broke for no fault of a document; the same chunk is checked again by a new one."""
+
+    code = "pool-broken"
+    title = "Process pool broken"
 
 
 class CheckPool:
@@ -43,14 +54,20 @@ class CheckPool:
         self.workers = workers
         self._check = check
         self._chunk_seconds = chunk_seconds
-        self._pool = ProcessPool(
-            max_workers=workers,
+        self._load_schema = load_schema
+        self._pool = self._make()
+
+    def _make(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self.workers,
+            # The parser keeps every name that it ever met: a process is replaced before hostile ones could fill it.
+            max_tasks=_TASKS_OF_A_PROCESS,
             # Started clean: a fork would copy locks and connections of a process with threads and an event loop.
             context=multiprocessing.get_context("spawn"),
             initializer=_start_process,
             # The way to the files and not the files: what a new process is given is written into a pipe that its parent
             # keeps open, and a process killed while it starts would leave us waiting for ever once the pipe is full.
-            initargs=(load_schema,),
+            initargs=(self._load_schema,),
         )
 
     def __enter__(self) -> Self:
@@ -95,8 +112,16 @@ class CheckPool:
         return await self._culprits(task, positions[:half]) + await self._culprits(task, positions[half:])
 
     async def _run(self, task: ChunkTask, seconds: float) -> ChunkOutcome:
-        future = self._pool.schedule(self._check, args=[task], timeout=seconds)
-        outcome: ChunkOutcome = await asyncio.wrap_future(future)
+        pool = self._pool
+        try:
+            future = pool.schedule(self._check, args=[task], timeout=seconds)
+            outcome: ChunkOutcome = await asyncio.wrap_future(future)
+        except (BrokenProcessPool, RuntimeError) as error:
+            # Its processes cannot even start, or the library has given up on them: only a new pool can go on.
+            if self._pool is pool:
+                self._pool = self._make()
+                pool.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+            raise PoolBroken(f"the process pool broke ({error}); the job is run again with a new one") from error
         return outcome
 
 

@@ -8,6 +8,8 @@ import os
 import signal
 import tarfile
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +26,7 @@ from workers import intake
 from workers.checking import ChunkOutcome, ChunkTask, check_chunk
 from workers.context import WorkerContext
 from workers.intake import check_context
-from workers.pool import CheckPool
+from workers.pool import CheckPool, PoolBroken
 
 
 def _tar(documents: list[GeneratedInvoice]) -> bytes:
@@ -198,6 +200,32 @@ async def test_a_document_that_kills_or_hangs_its_process_is_refused_alone(conte
     assert len(outcome.claims) == 14
     assert [key.int - task.chunk_id.int for key in outcome.invalid] == [4, 9]
     assert outcome.findings["document-crashes-reader"] == 2
+
+
+def _schema_once(marker: Path) -> dict[str, bytes]:
+    """Fails until the marker is there: a pool whose processes cannot start."""
+    if not marker.exists():
+        raise OSError("the schema files are away")
+    return load_schema_files(None)
+
+
+async def test_a_pool_whose_processes_could_not_start_is_replaced(context: WorkerContext, tmp_path: Path) -> None:
+    marker = tmp_path / "there"
+    tenant = await add_tenant(context.store)
+    (document,) = invoices(1)
+    task = ChunkTask(
+        tenant_id=tenant.id,
+        upload_ids=(chunk_id(1, bytes(10)),),
+        chunk_id=chunk_id(0, bytes(10)),
+        entries=(RawEntry(0, "0.xml", Encoding.PLAIN, document.xml, len(document.xml), None),),
+        context=check_context(context, tenant),
+        now=context.clock(),
+    )
+    with CheckPool(1, partial(_schema_once, marker)) as pool:
+        with pytest.raises(PoolBroken):
+            await pool.check(task)
+        marker.touch()
+        assert len((await pool.check(task)).claims) == 1
 
 
 async def test_the_nip_of_the_tests_is_a_valid_one() -> None:
