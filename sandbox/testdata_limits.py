@@ -3,7 +3,7 @@
 Source: KSeF API 2.9, SetSessionLimitsRequest, SetSubjectLimitsRequest, SetRateLimitsRequest; ksef-docs, limity.md.
 """
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field
 from starlette.responses import Response
@@ -49,7 +49,8 @@ class _Certificates(Body):
 
 
 class _SubjectLimits(Body):
-    subject_identifier_type: Literal["Nip", "Pesel", "Fingerprint"] | None = None
+    # May be left out, but null is not among what the contract takes.
+    subject_identifier_type: Literal["Nip", "Pesel", "Fingerprint"] = Field(default=cast(Any, None))
     enrollment: _Enrollments | None = None
     certificate: _Certificates | None = None
 
