@@ -24,6 +24,8 @@ The way of a package through the sandbox:
     testdata, testdata_limits   `/testdata/`: subjects, persons, permissions; limits (context_limits) of one's own
     control, faults      `/_sandbox/`: the ledger, faults on demand, the clock
     planned              `/_sandbox/outcomes`: logins and certificate requests that end as ordered
+    answers, openapi     every answer as a model, checked before it leaves; the document made from these models
+    recorder             `--record`: what was said, without secrets
     state                everything that it remembers, in one class
 
 Not promised: anything about the timing of the real system, and rules that KSeF does not publish.
