@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 INPUTS := requirements-dev.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve sandbox test lint format types bench lock clean
+.PHONY: help setup demo serve sandbox test torture lint format types bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ sandbox: $(STAMP) ## The KSeF stand-in on port 8099
 
 test: $(STAMP) ## All tests
 	$(BIN)/python -m pytest
+
+torture: $(STAMP) ## The long versions: a hundred kill -9 during 50,000 invoices, every fault alone; about an hour
+	KSEFD_TORTURE=1 $(BIN)/python -m pytest -s tests/road/test_torture.py tests/road/test_kill.py tests/road/test_ksef_trouble.py
 
 lint: $(STAMP) ## Format, lint, types
 	$(BIN)/ruff format --check .

@@ -29,7 +29,7 @@ _IDEMPOTENCY_DAYS: Final = 7
 
 _ORPHAN_AGE: Final = timedelta(days=1)
 _ORPHANS_AT_ONCE: Final = 1_000
-_BLOB_PREFIXES: Final = ("uploads", "singles", "chunks", "sessions", "upo")
+_BLOB_PREFIXES: Final = ("uploads", "singles", "chunks", "sessions", "upo", "health")
 
 _STAGE_OF: Final[Mapping[SessionState, Task]] = {
     SessionState.SEALED: Task.PACK_SESSION,
