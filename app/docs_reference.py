@@ -1,4 +1,5 @@
-"""Reference pages made from the code: `python -m app.docs_reference --write` makes docs/settings.md, metrics.md and rules.md.
+"""Reference pages made from the code: `python -m app.docs_reference --write` makes docs/settings.md, metrics.md,
+rules.md and sessions.md.
 
 Rules of the check stand in one registry; findings of other places are read off the source text, where each is made by a call
 with its id and its words in both languages. A test finds a page that is out of date.
@@ -16,6 +17,7 @@ from typing import Any, Final, Union, get_args, get_origin
 from prometheus_client.metrics import MetricWrapperBase
 
 from app import metrics
+from app.docs_sessions import sessions_page
 from app.fa3.rules import RULES
 from app.settings import Settings
 
@@ -108,6 +110,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "rules.md": rules_page,
+    "sessions.md": sessions_page,
 }
 """Pages by their name in docs/."""
 

@@ -1,0 +1,65 @@
+"""docs/sessions.md says what the workers do: each of its answers is judged here as they judge it."""
+
+import json
+
+import httpx
+import pytest
+
+from app.docs_sessions import ACTION_WORDS, ANSWERS, EVENT_WORDS, PAUSE_WORDS, AnswerRow, sessions_page
+from app.domain.backoff import next_look
+from app.domain.session_machine import TABLE, Action, Event, Pause
+from app.ksef.answers import Answer
+from app.ksef.errors import KsefError, classify, classify_transport
+from workers import dispatch, session
+from workers.tracking import _STRIKES
+
+
+def _error(row: AnswerRow) -> KsefError:
+    if row.http_status is None:
+        return classify_transport(httpx.ReadTimeout("") if row.sent else httpx.ConnectError(""), row.call)
+    bodies = {
+        "problem": json.dumps({"title": "x", "errors": [{"code": code, "description": "x"} for code in row.codes]}),
+        "permission": json.dumps({"title": "x", "reasonCode": "missing-permissions"}),
+        "html": "<!doctype html><title>Request blocked</title>",
+        "empty": "",
+    }
+    return classify(Answer(row.call, row.http_status, {}, bodies[row.body].encode()))
+
+
+@pytest.mark.parametrize("row", ANSWERS, ids=lambda row: f"{row.call}: {row.answer}")
+def test_an_answer_is_judged_as_the_page_says(row: AnswerRow) -> None:
+    error = _error(row)
+    if row.call == "open":
+        event = dispatch._judge_open(error).event
+    elif row.call == "close":
+        event = dispatch._judge_close(error).event
+    elif row.event is Event.SESSION_UNKNOWN:
+        assert type(error).__name__ == "SessionNotFound"
+        return
+    else:
+        event = session.trouble(error).event
+    assert event is row.event
+
+
+def test_every_word_of_the_machine_is_explained() -> None:
+    assert set(EVENT_WORDS) == set(Event)
+    assert set(ACTION_WORDS) == set(Action)
+    assert set(PAUSE_WORDS) == set(Pause)
+
+
+def test_the_pauses_are_those_that_are_kept() -> None:
+    minutes = {
+        Pause.WATCH: session._WATCH_SECONDS,
+        Pause.PEOPLE: session._PEOPLE_SECONDS,
+        Pause.BLOCKED: session._BLOCKED_SECONDS,
+    }
+    for pause, seconds in minutes.items():
+        assert PAUSE_WORDS[pause] == f"{seconds / 60:g} min"
+    assert PAUSE_WORDS[Pause.GROWING].startswith(f"{session._GROWING_SECONDS:g} s")
+    assert PAUSE_WORDS[Pause.POLL] == f"{next_look(0, 0.5):g} s, growing to {next_look(99, 0.5) / 60:g} min"
+    assert _STRIKES == 8, "the page says eight looks in a row"
+
+
+def test_the_page_has_a_row_for_every_move() -> None:
+    rows = sessions_page().partition("## State and event")[2].partition("## Events")[0]
+    assert rows.count("\n| `") == len(TABLE)
