@@ -114,19 +114,10 @@ async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], round
     """Take uploads through intake and sealing, and give the sealed sessions."""
     with CheckPool(settings.pool_workers, load_schema_files) as pool:
         async with open_store(settings) as store, worker_context(settings, store, pool) as context:
-            now = utc_now()
-            certificate, key = self_signed_seal(NIP, "Bench", now=now)
-            tenant = await store.tenants.add(
-                nip=NIP,
-                name="Bench",
-                credential_kind="self_signed",
-                credential={"certificate": certificate.decode(), "key": key.decode()},
-                compression="zip",
-                now=now,
-            )
+            tenant = await add_tenant(store)
             for number in range(rounds):
                 invoices = [renumbered(one, number) for one in made] if number else made
-                upload = await _add_upload(store, tenant, invoices)
+                upload = await add_upload(store, tenant, invoices)
                 await read_upload(context, upload.id)
                 lane = await store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=False)
                 await seal_lane(context, lane)
@@ -136,7 +127,22 @@ async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], round
     return [one.id for one in sessions]
 
 
-async def _add_upload(store: Store, tenant: Tenant, invoices: list[GeneratedInvoice]) -> Upload:
+async def add_tenant(store: Store) -> Tenant:
+    """Add the tenant of all measurements, with a seal that the KSeF stand-in takes."""
+    now = utc_now()
+    certificate, key = self_signed_seal(NIP, "Bench", now=now)
+    return await store.tenants.add(
+        nip=NIP,
+        name="Bench",
+        credential_kind="self_signed",
+        credential={"certificate": certificate.decode(), "key": key.decode()},
+        compression="zip",
+        now=now,
+    )
+
+
+async def add_upload(store: Store, tenant: Tenant, invoices: list[GeneratedInvoice]) -> Upload:
+    """Acknowledge invoices as the API does, as one ZIP."""
     buffer = BytesIO()
     write_zip(buffer, invoices)
     body = buffer.getvalue()

@@ -17,10 +17,10 @@ _STOP_SECONDS: Final = 10.0
 
 
 @contextmanager
-def running_sandbox(port: int) -> Iterator[str]:
-    """Run the stand-in while inside, without limits and without its own XSD check, and give its address."""
+def running_sandbox(port: int, *options: str) -> Iterator[str]:
+    """Run the stand-in while inside, without its own XSD check, and without limits unless `options` say so; give its address."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox", "--port", str(port), "--validate", "off", "--log-level", "error"],
+        [sys.executable, "-m", "sandbox", "--port", str(port), "--validate", "off", "--log-level", "error", *options],
         env=clean_environment({}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
