@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -61,8 +62,8 @@ def test_the_least_time_is_that_of_sliding_windows() -> None:
         assert all(later - earlier >= span for earlier, later in zip(moments, moments[most:], strict=False))
 
 
-def _run(**other: float) -> QuotaRun:
-    facts = {
+def _run(**other: Any) -> QuotaRun:
+    facts: dict[str, Any] = {
         "sessions": 100, "completed": 100, "invoices_carried": 2_000, "hour_limit": 60, "turned_back": 1,
         "first_to_last_open_seconds": 3_700.0, "least_seconds": 3_661.0, "sessions_an_hour": 58.0,
         "virtual_hours": 1.1, "too_many": 0,
