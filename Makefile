@@ -33,7 +33,7 @@ sandbox: $(STAMP) ## The KSeF stand-in on port 8099
 test: $(STAMP) ## All tests
 	$(BIN)/python -m pytest
 
-torture: $(STAMP) ## The long versions: a hundred kill -9 during 50,000 invoices, every fault alone; about an hour
+torture: $(STAMP) ## The long tests: a hundred kill -9 during 50,000 invoices, every fault alone
 	KSEFD_TORTURE=1 $(BIN)/python -m pytest -s tests/road/test_torture.py tests/road/test_kill.py tests/road/test_ksef_trouble.py
 
 lint: $(STAMP) ## Format, lint, types
