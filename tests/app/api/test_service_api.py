@@ -19,6 +19,7 @@ from app.api.paging import read_cursor, write_cursor
 from app.api.problems import PROBLEMS, problems_page
 from app.domain.ids import parse_public_id
 from app.errors import DispatchError, RequestError, TryLater
+from app.logs import configure_logging
 from app.settings import Settings
 from app.store.store import Store
 from tests.app.api.conftest import Caller, MovableClock
