@@ -17,6 +17,7 @@ from app.domain.backoff import next_look
 from app.domain.session_machine import Action, Event, Move, Pause, next_move
 from app.domain.states import SessionState
 from app.ksef.errors import KsefError, Outcome, QuotaExhausted, RateLimited
+from app.ksef.models import SessionStatus
 from app.store.jobs import Priority, Task
 from app.store.sessions import Session
 from workers.context import RetryLater, WorkerContext
@@ -48,10 +49,12 @@ class Result:
     event: Event
     detail: Mapping[str, Any] = field(default_factory=dict)
     wait_seconds: float | None = None
+    status: SessionStatus | None = None
+    """What a look saw, for the action that follows at once: asking again would be counted again."""
 
 
-Performer = Callable[[WorkerContext, Session, Action], Awaitable[Result]]
-"""Performs one action on a held session and says what came of it."""
+Performer = Callable[[WorkerContext, Session, Action, Result], Awaitable[Result]]
+"""Performs one action on a held session, knowing what came of the one before, and says what came of it."""
 
 
 def trouble(error: KsefError) -> Result:
@@ -98,7 +101,7 @@ async def hold_session(context: WorkerContext, session_id: UUID, perform: Perfor
                 await _rest(context, session, move, result)
                 return
             await before_action(context, session, move.action)
-            result = await perform(context, session, move.action)
+            result = await perform(context, session, move.action, result)
             state = move.state
             session = await context.store.sessions.get_for_job(session_id)
 
@@ -129,7 +132,7 @@ async def _enter(context: WorkerContext, session: Session, move: Move, result: R
 
 async def _rest(context: WorkerContext, session: Session, move: Move, result: Result) -> None:
     if move.pause is Pause.POLL:
-        pause = next_look(session.polls, random.random())  # noqa: S311 - jitter, not a secret
+        pause = next_look(session.polls, session.invoices, random.random())  # noqa: S311 - jitter, not a secret
         async with context.store.database.connection() as connection:
             await context.store.jobs.defer(
                 Task.TRACK_SESSION,

@@ -15,7 +15,7 @@ async def advance_session(context: WorkerContext, session_id: UUID) -> None:
 
 
 async def _perform(  # noqa: PLR0911 - one line an action, read as a table
-    context: WorkerContext, session: Session, action: Action
+    context: WorkerContext, session: Session, action: Action, before: Result
 ) -> Result:
     match action:
         case Action.OPEN:
@@ -31,9 +31,9 @@ async def _perform(  # noqa: PLR0911 - one line an action, read as a table
         case Action.LOOK:
             return await tracking.look(context, session)
         case Action.READ_RESULTS:
-            return await tracking.read_results(context, session, list_all=False)
+            return await tracking.read_results(context, session, before.status, list_all=False)
         case Action.LIST_INVOICES:
-            return await tracking.read_results(context, session, list_all=True)
+            return await tracking.read_results(context, session, before.status, list_all=True)
         case Action.END_DEAD:
             await verdicts.end_dead(context, session)
         case Action.END_REBUILD:

@@ -59,26 +59,30 @@ async def look(context: WorkerContext, session: Session) -> Result:
     metrics.STAGE_SECONDS.labels(stage="track").observe(time.perf_counter() - started)
     if status.code != session.ksef_status:
         await _note(context, session, "status", str(status.code), told(status))
-    return Result(event_of_status(status.code), told(status))
+    return Result(event_of_status(status.code), told(status), status=status)
 
 
-async def read_results(context: WorkerContext, session: Session, *, list_all: bool) -> Result:
+async def read_results(
+    context: WorkerContext, session: Session, seen: SessionStatus | None, *, list_all: bool
+) -> Result:
     """Give every invoice of a processed session its verdict, and end the session.
 
-    `list_all`: ask for every invoice, since KSeF ended with an unknown error and may have accepted some.
+    `seen` is the status that a look has just brought. `list_all`: ask for every invoice, since KSeF ended with an unknown error and may have accepted some.
     """
     try:
-        return await _read_results(context, session, list_all=list_all)
+        return await _read_results(context, session, seen, list_all=list_all)
     except KsefError as error:
         result = trouble(error)
         await _note(context, session, "results", result.event.value, dict(result.detail))
         return result
 
 
-async def _read_results(context: WorkerContext, session: Session, *, list_all: bool) -> Result:
+async def _read_results(
+    context: WorkerContext, session: Session, seen: SessionStatus | None, *, list_all: bool
+) -> Result:
     client = await context.ksef.of(session.tenant_id)
-    # Links in a status are good for a while only, so the one that ended the polling may be too old after a crash.
-    status = await client.session_status(reference_of(session))
+    # Links in a status are good for a while only, so only the one that was seen a moment ago will do.
+    status = seen or await client.session_status(reference_of(session))
     verdicts = Verdicts()
     sorter = _Sorter(
         verdicts, {bytes(row["sha256"]): row["id"] for row in await context.store.sessions.unaccounted(session.id)}

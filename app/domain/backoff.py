@@ -4,9 +4,11 @@ from typing import Final
 
 LONGEST_SECONDS: Final = 300.0
 
-# Small packages are done in seconds; a stuck one is watched for as long as it takes, a look a minute.
-_POLL_SECONDS: Final = (1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 45.0)
-_POLL_LONGEST_SECONDS: Final = 60.0
+# A small package is done in seconds, a full one rarely before. Doubling keeps the questions few (one look more for twice the
+# time), and no look comes later than KSeF's own processing took again; a stuck session is watched, a look a minute.
+_FIRST_LOOK_SECONDS: Final = 1.5
+_INVOICES_A_SECOND: Final = 4_000
+_LONGEST_LOOK_SECONDS: Final = 60.0
 
 
 def doubling(first_seconds: float, tries: int, random: float) -> float:
@@ -15,7 +17,8 @@ def doubling(first_seconds: float, tries: int, random: float) -> float:
     return pause * (0.75 + random / 2)
 
 
-def next_look(polls: int, random: float) -> float:
-    """Seconds until the next look at a session's status, after so many looks; at most about a minute."""
-    pause = _POLL_SECONDS[polls] if polls < len(_POLL_SECONDS) else _POLL_LONGEST_SECONDS
-    return pause * (0.9 + random / 5)
+def next_look(polls: int, invoices: int, random: float) -> float:
+    """Seconds until the next look at the status of a session with so many invoices, after so many looks."""
+    first = _FIRST_LOOK_SECONDS + invoices / _INVOICES_A_SECOND
+    pause = first * 2.0 ** min(max(0, polls - 1), 10)
+    return min(_LONGEST_LOOK_SECONDS, pause) * (0.9 + random / 5)

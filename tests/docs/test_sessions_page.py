@@ -56,7 +56,10 @@ def test_the_pauses_are_those_that_are_kept() -> None:
     for pause, seconds in minutes.items():
         assert PAUSE_WORDS[pause] == f"{seconds / 60:g} min"
     assert PAUSE_WORDS[Pause.GROWING].startswith(f"{session._GROWING_SECONDS:g} s")
-    assert PAUSE_WORDS[Pause.POLL] == f"{next_look(0, 0.5):g} s, growing to {next_look(99, 0.5) / 60:g} min"
+    first, of_a_full_one, longest = next_look(0, 0, 0.5), next_look(0, 10_000, 0.5), next_look(99, 1, 0.5)
+    assert PAUSE_WORDS[Pause.POLL] == (
+        f"{first:g} s ({of_a_full_one:g} s for 10,000 invoices), growing to {longest / 60:g} min"
+    )
     assert _STRIKES == 8, "the page says eight looks in a row"
 
 

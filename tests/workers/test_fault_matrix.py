@@ -143,7 +143,7 @@ class Road:
                     await self.clocks.advance(later.seconds)
                 else:
                     # A look comes again after a while, longer each time, and KSeF's clock runs meanwhile.
-                    await self.clocks.advance(next_look(session.polls, 0.5))
+                    await self.clocks.advance(next_look(session.polls, session.invoices, 0.5))
             found = await store.uploads.get(tenant.id, upload.id)
             if found.completed_at is not None:
                 return found

@@ -1,6 +1,7 @@
 """What holds for every request: keys, ids, problems, health, metrics, and bounds on what strangers may send."""
 
 import inspect
+import logging
 import pkgutil
 import re
 from collections.abc import AsyncIterator
@@ -85,6 +86,8 @@ async def test_an_unforeseen_error_tells_nothing_and_is_logged(
     alpha: Caller, settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # A test before this one may have sent all lines to an end that is captured no more.
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
     configure_logging(settings)
 
     async def broken(*_: Any, **__: Any) -> None:

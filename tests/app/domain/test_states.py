@@ -60,7 +60,16 @@ def test_a_pause_is_positive_and_never_much_longer_than_the_longest(first: float
     assert 0 < doubling(first, tries, random) <= LONGEST_SECONDS * 1.25
 
 
-@given(polls=st.integers(0, 100_000), random=st.floats(0, 1, exclude_max=True))
-def test_looks_at_a_session_get_rarer_but_never_cease(polls: int, random: float) -> None:
-    assert 0.5 < next_look(polls, random) <= 66
-    assert next_look(polls, 0.5) <= next_look(polls + 1, 0.5)
+@given(polls=st.integers(0, 100_000), invoices=st.integers(1, 100_000), random=st.floats(0, 1, exclude_max=True))
+def test_looks_at_a_session_get_rarer_but_never_cease(polls: int, invoices: int, random: float) -> None:
+    assert 0.5 < next_look(polls, invoices, random) <= 66
+    assert next_look(polls, invoices, 0.5) <= next_look(polls + 1, invoices, 0.5)
+
+
+@given(seconds=st.floats(1, 55), random=st.floats(0, 1, exclude_max=True))
+def test_a_full_session_that_takes_a_minute_is_looked_at_five_times(seconds: float, random: float) -> None:
+    looks, passed = 0, 0.0
+    while passed < seconds:
+        passed += next_look(looks, 10_000, random)
+        looks += 1
+    assert looks <= 5
