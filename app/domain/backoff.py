@@ -7,7 +7,7 @@ LONGEST_SECONDS: Final = 300.0
 # A small package is done in seconds, a full one rarely before. Doubling keeps the questions few (one look more for twice the
 # time), and no look comes later than KSeF's own processing took again; a stuck session is watched, a look a minute.
 _FIRST_LOOK_SECONDS: Final = 1.5
-_INVOICES_A_SECOND: Final = 4_000
+_MORE_FOR_10_000_SECONDS: Final = 3.0
 _LONGEST_LOOK_SECONDS: Final = 60.0
 
 
@@ -19,6 +19,6 @@ def doubling(first_seconds: float, tries: int, random: float) -> float:
 
 def next_look(polls: int, invoices: int, random: float) -> float:
     """Seconds until the next look at the status of a session with so many invoices, after so many looks."""
-    first = _FIRST_LOOK_SECONDS + invoices / _INVOICES_A_SECOND
+    first = _FIRST_LOOK_SECONDS + _MORE_FOR_10_000_SECONDS * invoices / 10_000
     pause = first * 2.0 ** min(max(0, polls - 1), 10)
     return min(_LONGEST_LOOK_SECONDS, pause) * (0.9 + random / 5)

@@ -66,7 +66,7 @@ def test_looks_at_a_session_get_rarer_but_never_cease(polls: int, invoices: int,
     assert next_look(polls, invoices, 0.5) <= next_look(polls + 1, invoices, 0.5)
 
 
-@given(seconds=st.floats(1, 55), random=st.floats(0, 1, exclude_max=True))
+@given(seconds=st.floats(1, 60), random=st.floats(0, 1, exclude_max=True))
 def test_a_full_session_that_takes_a_minute_is_looked_at_five_times(seconds: float, random: float) -> None:
     looks, passed = 0, 0.0
     while passed < seconds:
