@@ -50,18 +50,27 @@ def serve(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT]
 
 def api(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] = 8080) -> None:
     """Run the HTTP API only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
-    from app.api.serve import run_api
     from app.cli.local import settings_with_database
+    from app.metrics_folder import use_metrics_folder
 
-    run_api(settings_with_database(), host, port)
+    settings = settings_with_database()
+    # Before the metrics are imported: so that one `/metrics` shows the API and the workers of this machine.
+    use_metrics_folder(settings)
+    from app.api.serve import run_api
+
+    run_api(settings, host, port)
 
 
 def worker() -> None:
     """Run a worker only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
     from app.cli.local import settings_with_database
+    from app.metrics_folder import use_metrics_folder
+
+    settings = settings_with_database()
+    use_metrics_folder(settings)
     from workers.runtime import run_worker
 
-    raise typer.Exit(run_worker(settings_with_database()))
+    raise typer.Exit(run_worker(settings))
 
 
 def sandbox(
@@ -75,6 +84,9 @@ def sandbox(
         typer.Option(help="Keep everything in this file across restarts; without it, in memory only.", dir_okay=False),
     ] = None,
     pool: Annotated[int, typer.Option(help="Processes that judge packages.", min=1, max=64)] = 1,
+    record: Annotated[
+        Path | None, typer.Option(help="Write every request and answer to this file as NDJSON, secrets masked.")
+    ] = None,
     processing_delay: Annotated[
         float, typer.Option(help="Seconds, by its own clock, that a closed session waits for its turn.", min=0)
     ] = 0.0,
@@ -90,6 +102,7 @@ def sandbox(
             limits=LimitProfile(limits.value),
             api=ApiVersion(contract.value),
             state=state,
+            record=str(record) if record else "",
             validation=Validation(validate.value),
             pool_processes=pool,
             processing_delay_seconds=processing_delay,
