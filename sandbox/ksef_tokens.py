@@ -19,6 +19,8 @@ ACTIVATION = timedelta(milliseconds=500)
 """How long a new token stays Pending; a client must ask before it uses one."""
 _STATUSES = frozenset({"Pending", "Active", "Revoking", "Revoked", "Failed"})
 
+_AUTHOR_TYPES = frozenset({"Nip", "Pesel", "Fingerprint"})
+
 Permission = Literal[
     "InvoiceRead",
     "InvoiceWrite",
@@ -96,6 +98,12 @@ async def list_tokens(call: Call) -> Response:
     text = call.request.query_params.get("description", "")
     if text and len(text) < 3:
         raise bad(21405, "'description' musi mieć co najmniej 3 znaki.")
+    author = call.request.query_params.get("authorIdentifier", "")
+    if author and len(author) < 3:
+        raise bad(21405, "'authorIdentifier' musi mieć co najmniej 3 znaki.")
+    author_type = call.request.query_params.get("authorIdentifierType")
+    if author_type is not None and author_type not in _AUTHOR_TYPES:
+        raise bad(21405, "'authorIdentifierType' ma niedozwoloną wartość.")
     now = call.sandbox.clock.now()
     tokens = [
         token
@@ -103,6 +111,8 @@ async def list_tokens(call: Call) -> Response:
         if _may_see(call, token)
         and (not statuses or token.status(now) in statuses)
         and text.lower() in token.description.lower()
+        and author in token.author.value
+        and author_type in {None, token.author.type}
     ]
     tokens.sort(key=lambda token: token.created, reverse=True)
     page, more = page_of(call, tokens, page_size(call, maximum=100), "tokens")

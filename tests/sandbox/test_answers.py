@@ -1,6 +1,8 @@
 """What the sandbox holds its own answers against, and that it does: a wrong one never leaves as a good one."""
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,17 @@ from sandbox.answers import ANSWERS, answer_of, leaving
 from sandbox.app import ENDPOINTS
 from sandbox.options import ApiVersion
 from tests.support.ksef_contract import CONTRACT, anonymous, members
+
+
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Hear the sandbox's own logger, whatever other tests of the run did to logging at large."""
+    logger = logging.getLogger("sandbox")
+    disabled, logger.disabled = logger.disabled, False
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+    logger.disabled = disabled
 
 
 @pytest.mark.parametrize("contract", [CONTRACT] if CONTRACT.is_file() else [], ids=lambda path: path.name)
@@ -59,21 +72,21 @@ def challenge(**changes: object) -> dict[str, object]:
     ],
 )
 def test_an_answer_that_breaks_the_contract_leaves_as_500(
-    body: dict[str, object], caplog: pytest.LogCaptureFixture
+    body: dict[str, object], heard: pytest.LogCaptureFixture
 ) -> None:
     described = answer_of("POST", "/auth/challenge", ApiVersion.V2_9)
     good = JSONResponse(challenge())
     assert leaving(good, described) is good
     assert leaving(JSONResponse(body), described).status_code == 500
     assert leaving(JSONResponse(challenge(), status_code=201), described).status_code == 500
-    assert "breaks the contract" in caplog.text
+    assert "breaks the contract" in heard.text
 
 
-def test_a_body_where_none_belongs_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_body_where_none_belongs_is_noticed(heard: pytest.LogCaptureFixture) -> None:
     described = answer_of("POST", "/sessions/batch/{reference}/close", ApiVersion.V2_9)
     assert leaving(Response(status_code=204), described).status_code == 204
     assert leaving(Response("x", status_code=204), described).status_code == 500
-    assert "breaks the contract" in caplog.text
+    assert "breaks the contract" in heard.text
 
 
 def test_a_refusal_is_no_concern_of_the_answers() -> None:
