@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -13,6 +14,15 @@ from app.settings import Settings
 from app.store.store import Store, open_store
 from sandbox.main import RECORD_VARIABLE
 from tests.support.database import fresh_settings, make_database, running_postgres
+
+# A busy machine must not fail a property by its speed, and what is red in CI must be red again when it is looked at.
+hypothesis.settings.register_profile(
+    "ours",
+    deadline=None,
+    derandomize=os.environ.get("CI") == "true",
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("ours")
 
 RECORDED = pytest.StashKey[Path]()
 JUDGED_LAST = "test_recorded_traffic.py"
