@@ -43,6 +43,7 @@ _CREWS: Final = (
 )
 _CONNECTIONS: Final = 24
 _GRACE_SECONDS: Final = 3.0
+_NICENESS: Final = 5
 
 
 @asynccontextmanager
@@ -88,6 +89,8 @@ def run_worker(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code. Whatever it leaves undone, the next one does."""
     end_with_supervisor()
     configure_logging(settings)
+    # Whoever waits for an answer of the API on this machine comes before whoever waits for a verdict.
+    os.nice(_NICENESS)
     # Once here as well, so that files that are missing stop the start with one line.
     load_schema_files(settings.schema_dir)
     with CheckPool(settings.pool_workers, partial(load_schema_files, settings.schema_dir)) as pool:
