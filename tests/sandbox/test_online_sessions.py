@@ -125,13 +125,13 @@ def test_what_is_declared_of_the_plain_document_must_be_true(
 
 
 def test_a_document_that_cannot_be_decrypted_is_435(session: OnlineSession) -> None:
-    foreign = secrets.token_bytes(64)
-    changes = {
-        "encryptedInvoiceContent": base64.b64encode(foreign).decode(),
-        "encryptedInvoiceHash": sha256(foreign),
-        "encryptedInvoiceSize": len(foreign),
-    }
-    while True:  # padding may look right by chance, once in 256 times
+    while True:  # padding may look right by chance, once in 256 times: then other bytes have to be tried
+        foreign = secrets.token_bytes(64)
+        changes = {
+            "encryptedInvoiceContent": base64.b64encode(foreign).decode(),
+            "encryptedInvoiceHash": sha256(foreign),
+            "encryptedInvoiceSize": len(foreign),
+        }
         outcome = session.send(invoice("X", session.client.nip), **changes)
         assert outcome["status"]["code"] in {430, 435}
         if outcome["status"]["code"] == 435:
