@@ -14,8 +14,3 @@ depends_on = None
 def upgrade() -> None:
     """Bring the schema forward."""
     op.execute("SELECT 1")
-
-
-def downgrade() -> None:
-    """Take it back."""
-    op.execute("SELECT 1")
