@@ -142,6 +142,7 @@ class ChunkStore:
                     "offline_mode": offline_mode,
                     "flush": False,
                     "atomic": False,
+                    "content_encoding": None,
                     "received": len(singles),
                     "now": now,
                 },

@@ -41,6 +41,8 @@ class Upload:
     read_at: datetime | None
     completed_at: datetime | None
     counts: dict[InvoiceState, int]
+    content_encoding: str | None = None
+    """`gzip` when the stored bytes have to be inflated before they are what `kind` says."""
 
     @property
     def public_id(self) -> str:
@@ -64,6 +66,7 @@ class NewUpload:
     offline_mode: bool
     flush: bool
     atomic: bool
+    content_encoding: str | None = None
 
 
 class UploadStore:
@@ -110,7 +113,8 @@ class UploadStore:
         )
         if row is None:
             return None
-        if bytes(row["sha256"]) != new.sha256 or row["kind"] != new.kind:
+        told = (bytes(row["sha256"]), row["kind"], row["content_encoding"])
+        if told != (new.sha256, new.kind, new.content_encoding):
             raise IdempotencyKeyReused(
                 f"Idempotency-Key {new.idempotency_key[:64]!r} was used for another body; choose a new key for a new body"
             )
@@ -230,6 +234,7 @@ def upload_from_row(row: Mapping[str, Any]) -> Upload:
         read_at=row["read_at"],
         completed_at=row["completed_at"],
         counts={state: row[state.value] for state in InvoiceState},
+        content_encoding=row["content_encoding"],
     )
 
 

@@ -1,8 +1,8 @@
 -- name: add_upload
 INSERT INTO uploads (id, tenant_id, kind, boundary, state, blob_key, bytes, sha256, reference, idempotency_key,
-    offline_mode, flush, atomic, created_at, received, next_entry)
+    offline_mode, flush, atomic, content_encoding, created_at, received, next_entry)
 VALUES (%(id)s, %(tenant_id)s, %(kind)s, %(boundary)s, %(state)s, %(blob_key)s, %(bytes)s, %(sha256)s, %(reference)s,
-    %(idempotency_key)s, %(offline_mode)s, %(flush)s, %(atomic)s, %(now)s, %(received)s, %(received)s)
+    %(idempotency_key)s, %(offline_mode)s, %(flush)s, %(atomic)s, %(content_encoding)s, %(now)s, %(received)s, %(received)s)
 
 -- name: upload_by_idempotency_key
 SELECT * FROM uploads

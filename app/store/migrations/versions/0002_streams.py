@@ -1,4 +1,4 @@
-"""What the reading of streams has to remember of an upload.
+"""How an upload's stored bytes are coded: a body that came with `Content-Encoding: gzip` is kept as it was sent.
 
 Runs before the code. Revises 0001.
 """
@@ -12,5 +12,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Bring the schema forward."""
-    op.execute("SELECT 1")
+    """Bring the schema forward: older uploads came as they are, which NULL says."""
+    op.execute("ALTER TABLE uploads ADD COLUMN content_encoding text CHECK (content_encoding = 'gzip')")
