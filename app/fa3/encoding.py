@@ -21,12 +21,18 @@ _ENCODING = re.compile(rb"""\sencoding\s*=\s*(["'])(.*?)\1""", re.DOTALL)
 _TARGET = re.compile(rb"[^\s?>]{1,40}")
 
 # U+007F-0084, 0086-009F, FDD0-FDEF and the last two of planes 1 to 16, as UTF-8. (U+FFFE and U+FFFF are not
-# XML characters at all: the parser refuses them.)
-_FORBIDDEN = re.compile(
-    rb"\x7f|\xc2[\x80-\x84\x86-\x9f]|\xef\xb7[\x90-\xaf]|[\xf0-\xf4][\x8f\x9f\xaf\xbf]\xbf[\xbe\xbf]"
+# XML characters at all: the parser refuses them.) One pattern for each first byte: a document without that byte has none of
+# its characters, and a pattern that begins with a known byte is found by looking for that byte, ten times faster.
+_FORBIDDEN = tuple(
+    (first, re.compile(first + rest))
+    for first, rest in (
+        (b"\x7f", b""),
+        (b"\xc2", rb"[\x80-\x84\x86-\x9f]"),
+        (b"\xef", rb"\xb7[\x90-\xaf]"),
+        (b"\xf0", rb"[\x9f\xaf\xbf]\xbf[\xbe\xbf]"),
+        *((lead, rb"[\x8f\x9f\xaf\xbf]\xbf[\xbe\xbf]") for lead in (b"\xf1", b"\xf2", b"\xf3", b"\xf4")),
+    )
 )
-# A document without these bytes has no forbidden character; looking for one byte costs next to nothing.
-_FORBIDDEN_LEADS = (b"\x7f", b"\xc2", b"\xef", b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 _REFERENCE = re.compile(rb"&#(?:x0*([0-9A-Fa-f]{1,6})|0*([0-9]{1,7}));")
 _MAX_LISTED_CHARACTERS = 20
 _MAX_LISTED_INSTRUCTIONS = 20
@@ -150,10 +156,11 @@ def _instruction(document: bytes, start: int) -> Finding:
 
 def _look_at_characters(document: bytes, literal_spans: list[tuple[int, int]], findings: list[Finding]) -> None:
     seen: dict[tuple[int, bool], list[int]] = {}
-    if any(lead in document for lead in _FORBIDDEN_LEADS):
-        for match in islice(_FORBIDDEN.finditer(document), _MAX_COUNTED):
-            _note(seen, ord(match[0].decode("utf-8")), False, match.start())
-    if b"&" in document and b"&#" in document:
+    for first, pattern in _FORBIDDEN:
+        if first in document:
+            for match in islice(pattern.finditer(document), _MAX_COUNTED):
+                _note(seen, ord(match[0].decode("utf-8")), False, match.start())
+    if b"#" in document and b"&#" in document:
         spans = iter(literal_spans)
         span = next(spans, None)
         references = 0
@@ -168,7 +175,7 @@ def _look_at_characters(document: bytes, literal_spans: list[tuple[int, int]], f
                 references += 1
                 if references >= _MAX_COUNTED:
                     break
-    for (point, as_reference), (count, offset) in list(seen.items())[:_MAX_LISTED_CHARACTERS]:
+    for (point, as_reference), (count, offset) in _in_order(seen)[:_MAX_LISTED_CHARACTERS]:
         findings.append(
             finding(
                 "forbidden-character",
@@ -179,6 +186,10 @@ def _look_at_characters(document: bytes, literal_spans: list[tuple[int, int]], f
                 polish_reference=", także jako odwołanie znakowe" if as_reference else "",
             )
         )
+
+
+def _in_order(seen: dict[tuple[int, bool], list[int]]) -> list[tuple[tuple[int, bool], list[int]]]:
+    return sorted(seen.items(), key=lambda item: item[1][1])
 
 
 def _note(seen: dict[tuple[int, bool], list[int]], point: int, as_reference: bool, offset: int) -> None:

@@ -67,3 +67,21 @@ def test_an_import_from_the_disk_fails_even_if_the_file_is_there(tmp_path: Path)
 def test_files_without_the_root_schema_are_refused() -> None:
     with pytest.raises(UnusableSchemaError, match="exactly one"):
         compile_schema({CODES: load_schema_files()[CODES]})
+
+
+def test_the_order_of_lists_that_saves_time_changes_no_allowed_value() -> None:
+    from app.fa3.schema_order import usual_values_first
+
+    def lists(root: etree._Element) -> list[list[str | None]]:
+        name = "{http://www.w3.org/2001/XMLSchema}"
+        return [[v.get("value") for v in r.findall(f"{name}enumeration")] for r in root.iter(f"{name}restriction")]
+
+    moved = 0
+    for content in load_schema_files().values():
+        root = etree.fromstring(content)
+        before = lists(root)
+        usual_values_first(root)
+        after = lists(root)
+        assert [sorted(map(str, one)) for one in after] == [sorted(map(str, one)) for one in before]
+        moved += after != before
+    assert moved, "the countries and currencies of the official files are not in the usual order of their use"
