@@ -187,7 +187,7 @@ async def _timed_packing(context: WorkerContext, session_id: UUID) -> _Cost:
     started, cpu = time.perf_counter(), time.process_time()
     await pack_session(context, session_id)
     cost = _Cost(time.perf_counter() - started, time.process_time() - cpu, _peak() - before)
-    if not await context.store.sessions.parts(session_id):
+    if not await context.store.packages.parts(session_id):
         raise MeasurementFailed("the session has no parts")
     return cost
 

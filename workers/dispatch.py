@@ -32,7 +32,8 @@ from app.ksef.errors import (
     part_numbers_hint,
 )
 from app.store.blobs import BlobMissing
-from app.store.sessions import Part, Session
+from app.store.sessions.packages import Part
+from app.store.sessions.session import Session
 from workers.context import WorkerContext
 from workers.midnight import note_opened
 from workers.session import Result, trouble
@@ -50,8 +51,8 @@ async def open_session(context: WorkerContext, session: Session, *, renew_key: b
     """Open a session for the package and keep its reference number and links before anything is sent."""
     client = await context.ksef.of(session.tenant_id)
     started = time.perf_counter()
-    parts = await context.store.sessions.parts(session.id)
-    key = await context.store.sessions.encryption_key(session.id)
+    parts = await context.store.packages.parts(session.id)
+    key = await context.store.packages.encryption_key(session.id)
     try:
         if renew_key:
             await client.keys.refresh()
@@ -62,7 +63,7 @@ async def open_session(context: WorkerContext, session: Session, *, renew_key: b
         result = _judge_open(error)
         await _note(context, session, "open", result.event.value, result.detail)
         return result
-    await context.store.sessions.opened(
+    await context.store.dispatch.opened(
         session.id,
         reference_number=opened.reference_number,
         targets={
@@ -105,8 +106,8 @@ async def check_opened(context: WorkerContext, session: Session) -> Result:
 async def store_parts(context: WorkerContext, session: Session) -> Result:
     """Send the parts that are not known to be stored, several at a time; each is retried by itself."""
     client = await context.ksef.of(session.tenant_id)
-    parts = await context.store.sessions.parts(session.id)
-    targets = await context.store.sessions.upload_targets(session.id)
+    parts = await context.store.packages.parts(session.id)
+    targets = await context.store.dispatch.upload_targets(session.id)
     results: list[Result] = []
     async with anyio.create_task_group() as tasks:
         for part in parts:
@@ -157,7 +158,7 @@ async def _store_part(
                 return
             await anyio.sleep(_PART_PAUSE_SECONDS * attempt)
         else:
-            await context.store.sessions.part_uploaded(session.id, part.ordinal_number, now=context.clock())
+            await context.store.dispatch.part_uploaded(session.id, part.ordinal_number, now=context.clock())
             metrics.STAGE_SECONDS.labels(stage="put_part").observe(time.perf_counter() - started)
             metrics.PART_BYTES.inc(part.size)
             return
@@ -202,9 +203,9 @@ def _judge_close(error: KsefError) -> Result:
 
 async def _doubt_parts(context: WorkerContext, session: Session, named: tuple[int, ...]) -> None:
     """Send the named parts again; when the answer names none that we have, all of them."""
-    known = [part.ordinal_number for part in await context.store.sessions.parts(session.id)]
+    known = [part.ordinal_number for part in await context.store.packages.parts(session.id)]
     for ordinal_number in [number for number in named if number in known] or known:
-        await context.store.sessions.part_missing(session.id, ordinal_number, now=context.clock())
+        await context.store.dispatch.part_missing(session.id, ordinal_number, now=context.clock())
 
 
 async def _spec(client: KsefClient, session: Session, parts: list[Part], key: bytes) -> BatchSpec:

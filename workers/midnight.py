@@ -14,7 +14,8 @@ from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
 from app.store.events import EventType
 from app.store.jobs import Priority, Task
-from app.store.sessions import Session, session_document
+from app.store.sessions.document import session_document
+from app.store.sessions.session import Session
 from workers.context import RetryLater, WorkerContext
 from workers.sealing import seal_soon
 
@@ -65,7 +66,7 @@ async def _take_apart(context: WorkerContext, session: Session) -> None:
     now, store = context.clock(), context.store
     async with store.database.transaction() as connection:
         requeued = await store.late.unseal(connection, session.id, day=day_of_opening(now))
-        ended = await store.sessions.finish(
+        ended = await store.verdicts.finish(
             connection,
             session,
             SessionState.FAILED,
@@ -87,7 +88,7 @@ async def _take_apart(context: WorkerContext, session: Session) -> None:
             data=session_document(ended_session, parts=parts, upo_pages=[]),
             now=now,
         )
-        keys = [part.blob_key for part in await store.sessions.parts(session.id)]
+        keys = [part.blob_key for part in await store.packages.parts(session.id)]
         await store.jobs.defer(Task.DROP_BLOBS, connection=connection, keys=keys)
     log.warning("session taken apart for late invoices", session=session.public_id, requeued=requeued)
     await seal_soon(context, session.lane_id)

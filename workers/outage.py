@@ -15,7 +15,7 @@ from app.domain.session_machine import Action
 from app.ksef.errors import KsefError
 from app.ksef.latarnia import Latarnia, Opinion
 from app.store.outages import KsefRecord
-from app.store.sessions import Session
+from app.store.sessions.session import Session
 from app.store.uploads import iso_utc
 from workers.context import RetryLater, WorkerContext
 

@@ -38,7 +38,7 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
     if session.state is not SessionState.SEALED:
         return
     started = time.perf_counter()
-    rows = await context.store.sessions.entries(session_id)
+    rows = await context.store.packages.entries(session_id)
     if len(rows) != session.invoices:
         raise RuntimeError(
             f"{session.public_id} was sealed with {session.invoices} invoices, its rows give {len(rows)}"
@@ -50,7 +50,7 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
         _build, context.store.blobs, rows, session.compression, key, iv, part_plain_bytes(context.settings), folder
     )
     async with context.store.database.transaction() as connection:
-        committed = await context.store.sessions.packed(
+        committed = await context.store.packages.packed(
             connection,
             session_id,
             package_bytes=package.size,

@@ -17,7 +17,8 @@ from app.ksef.errors import KsefError, Unreadable
 from app.ksef.models import UpoPage as OfferedPage
 from app.ksef.upo import parse_upo
 from app.ksef.upo_signature import SignatureState, check_signature
-from app.store.sessions import Receipt, Session
+from app.store.sessions.session import Session
+from app.store.sessions.verdicts import Receipt
 from workers.context import WorkerContext
 from workers.dispatch import reference_of
 

@@ -65,10 +65,10 @@ async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
     """Seal one session if one is due. Gives when to look again (a past moment: at once), or None when nothing waits."""
     settings, now = context.settings, context.clock()
     async with context.store.database.transaction() as connection:
-        lane = await context.store.sessions.lock_lane(connection, lane_id)
+        lane = await context.store.sealing.lock_lane(connection, lane_id)
         if lane is None or lane["disabled"]:
             return None
-        waiting = await context.store.sessions.backlog(connection, lane_id, today=warsaw_day(now))
+        waiting = await context.store.sealing.backlog(connection, lane_id, today=warsaw_day(now))
         if waiting.oldest is None:
             return None
         max_bytes = max_package_bytes(settings, lane["compression"])
@@ -86,7 +86,7 @@ async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
         if not (full or flushed or due <= now):
             return due
         session_id = time_ordered_id(int(now.timestamp() * 1000), secrets.token_bytes(10))
-        taken = await context.store.sessions.seal(
+        taken = await context.store.sealing.seal(
             connection,
             lane,
             session_id=session_id,

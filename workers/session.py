@@ -19,7 +19,7 @@ from app.domain.states import SessionState
 from app.ksef.errors import KsefError, Outcome, QuotaExhausted, RateLimited
 from app.ksef.models import SessionStatus
 from app.store.jobs import Priority, Task
-from app.store.sessions import Session
+from app.store.sessions.session import Session
 from workers.context import RetryLater, WorkerContext
 from workers.midnight import may_open
 from workers.outage import before_action
@@ -110,7 +110,7 @@ async def _enter(context: WorkerContext, session: Session, move: Move, result: R
     """Write the state that a move leads to, before its action is performed."""
     sessions, now = context.store.sessions, context.clock()
     if move.action is Action.RENEW_KEY:
-        await sessions.renew_key(session.id)
+        await context.store.dispatch.renew_key(session.id)
     # An end is written by its action, in one transaction with the verdicts.
     if move.state is not session.state and not move.state.is_final:
         async with context.store.database.transaction() as connection:
@@ -126,7 +126,7 @@ async def _enter(context: WorkerContext, session: Session, move: Move, result: R
             if not moved:
                 raise RetryLater("the session was moved by somebody else", seconds=_HELD_SECONDS)
             if move.state is SessionState.PROCESSING:
-                await sessions.mark_sent(connection, session.id)
+                await context.store.dispatch.mark_sent(connection, session.id)
     return await sessions.get_for_job(session.id)
 
 

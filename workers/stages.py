@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from app.domain.session_machine import Action, Event
-from app.store.sessions import Session
+from app.store.sessions.session import Session
 from workers import dispatch, tracking, verdicts
 from workers.context import WorkerContext
 from workers.session import Result, hold_session

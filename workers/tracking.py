@@ -18,7 +18,8 @@ from app.domain.states import SessionState
 from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, SessionNotFound
 from app.ksef.models import SessionInvoice, SessionStatus
-from app.store.sessions import Receipt, Refusal, Session
+from app.store.sessions.session import Session
+from app.store.sessions.verdicts import Receipt, Refusal
 from workers.context import WorkerContext
 from workers.dispatch import reference_of
 from workers.receipts import fetch_page
@@ -45,7 +46,7 @@ async def look(context: WorkerContext, session: Session) -> Result:
     try:
         status = await client.session_status(reference_of(session))
     except SessionNotFound as error:
-        strikes = await context.store.sessions.strike(session.id)
+        strikes = await context.store.verdicts.strike(session.id)
         event = Event.SESSION_GONE if strikes >= _STRIKES else Event.SESSION_UNKNOWN
         await _note(context, session, "status", event.value, error.as_dict() | {"in_a_row": strikes})
         return Result(event, error.as_dict())
@@ -53,7 +54,7 @@ async def look(context: WorkerContext, session: Session) -> Result:
         result = trouble(error)
         await _note(context, session, "status", result.event.value, dict(result.detail))
         return result
-    await context.store.sessions.count_poll(
+    await context.store.verdicts.count_poll(
         session.id, status.code, now=context.clock(), ksef_created_at=status.date_created
     )
     metrics.STAGE_SECONDS.labels(stage="track").observe(time.perf_counter() - started)
@@ -85,7 +86,7 @@ async def _read_results(
     status = seen or await client.session_status(reference_of(session))
     verdicts = Verdicts()
     sorter = _Sorter(
-        verdicts, {bytes(row["sha256"]): row["id"] for row in await context.store.sessions.unaccounted(session.id)}
+        verdicts, {bytes(row["sha256"]): row["id"] for row in await context.store.verdicts.unaccounted(session.id)}
     )
     for number, offered in enumerate(status.upo_pages, start=1):
         page = await fetch_page(context, client, session, number, offered)
@@ -105,7 +106,7 @@ async def _read_results(
         verdicts.dead += [(key, "ksef-status-500") for key in sorter.waiting.values()]
     elif sorter.waiting:
         # KSeF says that it is done, yet names these nowhere: its lists lag behind. Nobody is left without a verdict.
-        looks = await context.store.sessions.incomplete_look(session.id)
+        looks = await context.store.verdicts.incomplete_look(session.id)
         log.warning("invoices without a verdict", session=session.public_id, count=len(sorter.waiting), looks=looks)
         await _note(context, session, "results", Event.RESULTS_INCOMPLETE.value, {"missing": len(sorter.waiting)})
         return Result(Event.RESULTS_INCOMPLETE)
@@ -162,7 +163,7 @@ async def prove_duplicates(context: WorkerContext, client: KsefClient, session: 
     wanted = {doubt.sha256: doubt for doubt in verdicts.doubts}
     if wanted:
         keys = [doubt.invoice_id for doubt in verdicts.doubts]
-        for earlier_id, reference in await context.store.sessions.earlier(session.id, keys):
+        for earlier_id, reference in await context.store.verdicts.earlier(session.id, keys):
             if not wanted:
                 break
             await _look_in(context, client, session, earlier_id, reference, wanted, verdicts)

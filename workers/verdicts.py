@@ -23,7 +23,10 @@ from app.store.blobs import BlobMissing, BlobStore
 from app.store.database import Connection
 from app.store.events import EventType
 from app.store.jobs import Task
-from app.store.sessions import Part, Receipt, Refusal, Session, session_document
+from app.store.sessions.document import session_document
+from app.store.sessions.packages import Part
+from app.store.sessions.session import Session
+from app.store.sessions.verdicts import Receipt, Refusal
 from workers.context import WorkerContext
 from workers.receipts import UpoPage
 from workers.sealing import seal_soon
@@ -74,32 +77,33 @@ async def settle_session(
     Dead invoices travel again up to `max_attempts` sessions; `uncounted`: this session is none of them.
     """
     now = context.clock()
-    sessions, outbox = context.store.sessions, context.store.outbox
+    store = context.store
     # Once KSeF was asked to close, and agreed, the invoices count as sent.
     old = InvoiceState.SENT if session.closed_at is not None else InvoiceState.PACKED
-    attempts = {row["id"]: row["attempts"] for row in await sessions.unaccounted(session.id)} if verdicts.dead else {}
+    unaccounted = await store.verdicts.unaccounted(session.id) if verdicts.dead else []
+    attempts = {row["id"]: row["attempts"] for row in unaccounted}
     again, spent = [], []
     for key, words in verdicts.dead:
         if uncounted or attempts.get(key, max_attempts) < max_attempts:
             again.append(key)
         else:
             spent.append(Refusal(key, _gave_up(attempts.get(key, max_attempts), words).as_dict()))
-    async with context.store.database.transaction() as connection:
+    async with store.database.transaction() as connection:
         accepted = 0
         for page in verdicts.pages:
             accepted += await _keep_page(context, connection, session, page)
         if verdicts.accepted_by_list:
-            accepted += await sessions.accept(connection, session.id, verdicts.accepted_by_list, page=0, now=now)
-        if accepted and (odd := await context.store.late.check_modes(connection, session.id)):
+            accepted += await store.verdicts.accept(connection, session.id, verdicts.accepted_by_list, page=0, now=now)
+        if accepted and (odd := await store.late.check_modes(connection, session.id)):
             log.warning("invoices with an unexpected mode", session=session.public_id, invoices=odd)
-        rejected = await sessions.refuse(
+        rejected = await store.verdicts.refuse(
             connection, session.id, verdicts.rejected, new=InvoiceState.REJECTED, old=old, now=now
         )
-        failed = await sessions.refuse(connection, session.id, spent, new=InvoiceState.FAILED, old=old, now=now)
-        requeued = await sessions.requeue(
+        failed = await store.verdicts.refuse(connection, session.id, spent, new=InvoiceState.FAILED, old=old, now=now)
+        requeued = await store.verdicts.requeue(
             connection, session.id, again, old=old, finding=_travels_again(session).as_dict(), uncounted=uncounted
         )
-        ended = await sessions.finish(
+        ended = await store.verdicts.finish(
             connection,
             session,
             new,
@@ -116,14 +120,14 @@ async def settle_session(
             (EventType.INVOICES_ACCEPTED, [InvoiceState.ACCEPTED.value]),
             (EventType.INVOICES_REJECTED, [InvoiceState.REJECTED.value, InvoiceState.FAILED.value]),
         ):
-            await outbox.add_invoices(
+            await store.outbox.add_invoices(
                 connection, event, tenant_id=session.tenant_id, session_id=session.id, states=states, now=now
             )
         await _tell_of_the_end(context, connection, session.id, new)
-        uploads = await sessions.uploads_of(connection, session.id)
-        await context.store.uploads.complete(connection, uploads, now=now)
-        parts = await sessions.parts(session.id)
-        await context.store.jobs.defer(Task.DROP_BLOBS, connection=connection, keys=[part.blob_key for part in parts])
+        uploads = await store.sessions.uploads_of(connection, session.id)
+        await store.uploads.complete(connection, uploads, now=now)
+        parts = await store.packages.parts(session.id)
+        await store.jobs.defer(Task.DROP_BLOBS, connection=connection, keys=[part.blob_key for part in parts])
     metrics.SESSION_SECONDS.observe((now - session.sealed_at).total_seconds())
     log.info(
         "session ended",
@@ -171,7 +175,7 @@ async def _end(
     uncounted: bool = False,
     detail: Mapping[str, object] | None = None,
 ) -> None:
-    rows = await context.store.sessions.unaccounted(session.id)
+    rows = await context.store.verdicts.unaccounted(session.id)
     words = f"{reason} (status {session.ksef_status})" if session.ksef_status else reason
     await settle_session(
         context,
@@ -187,7 +191,7 @@ async def _end(
 async def _verify_parts(context: WorkerContext, session: Session) -> dict[str, object]:
     """Read our copy once more: damage on our side is worth knowing, and a new package cures it."""
     damaged = []
-    for part in await context.store.sessions.parts(session.id):
+    for part in await context.store.packages.parts(session.id):
         try:
             await anyio.to_thread.run_sync(_verify_part, context.store.blobs, part)
         except (PartMismatch, BlobMissing) as error:
@@ -204,7 +208,7 @@ def _verify_part(blobs: BlobStore, part: Part) -> None:
 
 async def _keep_page(context: WorkerContext, connection: Connection, session: Session, page: UpoPage) -> int:
     now = context.clock()
-    await context.store.sessions.add_upo_page(
+    await context.store.verdicts.add_upo_page(
         connection,
         session.id,
         page=page.page,
@@ -215,7 +219,7 @@ async def _keep_page(context: WorkerContext, connection: Connection, session: Se
         documents=page.documents,
         now=now,
     )
-    return await context.store.sessions.accept(connection, session.id, page.receipts, page=page.page, now=now)
+    return await context.store.verdicts.accept(connection, session.id, page.receipts, page=page.page, now=now)
 
 
 async def _tell_of_the_end(context: WorkerContext, connection: Connection, session_id: UUID, new: SessionState) -> None:

@@ -1,5 +1,6 @@
 """`/v1/sessions`: batch sessions with KSeF, how they went, and their receipts."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -18,7 +19,8 @@ from app.domain.session_times import close_by, upload_by
 from app.domain.states import SessionState
 from app.errors import NotFound, Unauthorized
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
-from app.store.sessions import Session, session_document
+from app.store.sessions.document import session_document
+from app.store.sessions.session import Session
 from app.store.store import Store
 from app.store.uploads import iso_utc
 
@@ -38,7 +40,7 @@ async def list_sessions(
         tenant.id, before=read_cursor(cursor), state=state.value if state else None, limit=limit + 1
     )
     kept, following = one_page(rows, limit, lambda session: session.id)
-    return {"items": [await _document(store, session) for session in kept], "next": following}
+    return {"items": await _documents(store, kept), "next": following}
 
 
 @router.get("/{session_id}", response_model=SessionDetail, responses=declare(Unauthorized, NotFound))
@@ -46,7 +48,7 @@ async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenan
     """Show one session with its history."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
     address = f"/v1/sessions/{session.public_id}"
-    document = await _document(store, session)
+    (document,) = await _documents(store, [session])
     return document | {
         **_times(session, document["parts"], now),
         "history": session_history(await store.sessions.history(session.id)),
@@ -101,6 +103,11 @@ def _times(session: Session, parts: int, now: datetime) -> dict[str, Any]:
     }
 
 
-async def _document(store: Store, session: Session) -> dict[str, Any]:
-    parts = await store.sessions.parts(session.id)
-    return session_document(session, parts=len(parts), upo_pages=await store.sessions.upo_pages(session.id))
+async def _documents(store: Store, sessions: Sequence[Session]) -> list[dict[str, Any]]:
+    """Show sessions with their parts and receipts, in two queries however many they are."""
+    ids = [session.id for session in sessions]
+    parts, pages = await store.sessions.part_counts(ids), await store.sessions.upo_pages_of(ids)
+    return [
+        session_document(session, parts=parts.get(session.id, 0), upo_pages=pages.get(session.id, []))
+        for session in sessions
+    ]

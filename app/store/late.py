@@ -17,6 +17,7 @@ from app.errors import Conflict, NotFound
 from app.store.chunks import ENTRY_OVERHEAD_BYTES
 from app.store.database import Connection, Database, queries
 from app.store.jobs import JobQueue, Task
+from app.store.shifts import shift_counted
 from app.store.uploads import UploadStore
 
 _SQL: Final = queries("late")
@@ -71,10 +72,8 @@ class LateStore:
         cursor = await connection.execute(_SQL["lock_chunks_of_session"], {"session_id": session_id})
         chunks = [row["id"] for row in await cursor.fetchall()]
         cursor = await connection.execute(_SQL["unseal_invoices"], {"session_id": session_id, "chunks": chunks})
-        moved = {row["upload_id"]: row["n"] for row in await cursor.fetchall()}
         await self._hold(connection, chunks, day)
-        await self._uploads.shift(connection, moved, old=InvoiceState.PACKED, new=InvoiceState.QUEUED)
-        return sum(moved.values())
+        return await shift_counted(self._uploads, connection, cursor, old=InvoiceState.PACKED, new=InvoiceState.QUEUED)
 
     async def urgent_sessions_wait(self, tenant_id: int, *, today: date) -> bool:
         """Tell whether sessions of a tenant with invoices of `today` are still to be opened."""

@@ -17,7 +17,11 @@ from app.store.limits import LimitsStore
 from app.store.outages import OutageStore
 from app.store.quota import QuotaStore
 from app.store.secrets import SecretBox, load_or_make_master_key
-from app.store.sessions import SessionStore
+from app.store.sessions.dispatch import DispatchStore
+from app.store.sessions.packages import PackageStore
+from app.store.sessions.sealing import SealingStore
+from app.store.sessions.store import SessionStore
+from app.store.sessions.verdicts import VerdictStore
 from app.store.tenants import TenantStore
 from app.store.uploads import UploadStore
 from app.store.webhooks import WebhookStore
@@ -37,6 +41,10 @@ class Store:
     chunks: ChunkStore
     invoices: InvoiceStore
     sessions: SessionStore
+    sealing: SealingStore
+    packages: PackageStore
+    dispatch: DispatchStore
+    verdicts: VerdictStore
     late: LateStore
     webhooks: WebhookStore
     quota: QuotaStore
@@ -70,7 +78,11 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             uploads=uploads,
             chunks=ChunkStore(database, jobs, uploads),
             invoices=InvoiceStore(database),
-            sessions=SessionStore(database, uploads, box),
+            sessions=SessionStore(database),
+            sealing=SealingStore(uploads),
+            packages=PackageStore(database, box),
+            dispatch=DispatchStore(database, uploads, box),
+            verdicts=VerdictStore(database, uploads),
             late=LateStore(database, jobs, uploads),
             webhooks=WebhookStore(database, jobs, box),
             quota=QuotaStore(database),

@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.store.chunks import NewSingle
 from app.store.invoices import InvoiceFilter
 from app.store.late import NotHeld
-from app.store.sessions import Session
+from app.store.sessions.session import Session
 from app.store.store import Store
 from app.store.tenants import Tenant
 from app.store.uploads import Upload

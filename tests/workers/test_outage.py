@@ -19,7 +19,7 @@ from app.ksef.errors import KsefError, Outcome, TransportFailed, classify
 from app.ksef.latarnia import Latarnia
 from app.ksef.transport import LimitGroup
 from app.settings import Settings
-from app.store.sessions import Session
+from app.store.sessions.session import Session
 from app.store.store import Store
 from tests.support.road import add_tenant, add_upload, carry_one, invoices, read, seal_and_pack, zip_of
 from tests.support.sandbox_process import running_sandbox

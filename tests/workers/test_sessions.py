@@ -18,7 +18,7 @@ from app.clock import utc_now
 from app.domain.states import InvoiceState, SessionState, UploadState
 from app.errors import NotFound
 from app.store.invoices import InvoiceFilter
-from app.store.sessions import Session
+from app.store.sessions.session import Session
 from app.store.tenants import Tenant
 from app.store.uploads import Upload
 from benchmarks.invoices import GeneratedInvoice
@@ -39,10 +39,10 @@ def _with(context: WorkerContext, **settings: Any) -> WorkerContext:
 
 
 async def _package(context: WorkerContext, session: Session) -> bytes:
-    key, iv = await context.store.sessions.encryption_key(session.id), session.iv
+    key, iv = await context.store.packages.encryption_key(session.id), session.iv
     assert iv is not None
     plain = b""
-    for part in await context.store.sessions.parts(session.id):
+    for part in await context.store.packages.parts(session.id):
         encrypted = await context.store.blobs.read(part.blob_key)
         assert (len(encrypted), hashlib.sha256(encrypted).digest()) == (part.size, part.sha256)
         decryptor, unpadder = Cipher(AES256(key), CBC(iv)).decryptor(), PKCS7(128).unpadder()
@@ -114,7 +114,7 @@ async def test_a_session_is_sealed_below_the_bytes_that_its_parts_can_hold(conte
     assert sum(session.invoices for session in sessions) == 100
     for session in sessions:
         assert session.state is SessionState.PACKED
-        assert len(await context.store.sessions.parts(session.id)) <= 50
+        assert len(await context.store.packages.parts(session.id)) <= 50
         assert session.package_bytes is not None
         assert session.package_bytes <= 50_000
 
@@ -147,13 +147,13 @@ async def test_a_package_holds_exactly_the_documents_that_came_in(context: Worke
 async def test_packing_again_after_a_crash_gives_the_same_package_under_another_key(context: WorkerContext) -> None:
     tenant, _ = await _queued(context, invoices(5))
     (session,) = await seal_and_pack(context, tenant)
-    first_key = await context.store.sessions.encryption_key(session.id)
+    first_key = await context.store.packages.encryption_key(session.id)
     # As if the process had died after the parts were written and before the commit.
     await context.store.database.execute("UPDATE sessions SET state = 'sealed'")
     await packing.pack_session(context, session.id)
     again = await context.store.sessions.get(tenant.id, session.id)
     assert again.package_sha256 == session.package_sha256
-    assert await context.store.sessions.encryption_key(session.id) != first_key
+    assert await context.store.packages.encryption_key(session.id) != first_key
     await _package(context, again)
 
 
@@ -181,7 +181,7 @@ async def test_every_invoice_comes_back_with_its_number(
     assert hashlib.sha256(stored).digest() == bytes(page["sha256"])
     assert all(number.encode() in stored for number in numbers)
     with pytest.raises(NotFound):
-        await road.store.sessions.encryption_key(session.id)
+        await road.store.packages.encryption_key(session.id)
 
 
 async def test_what_ksef_refuses_is_rejected_with_its_words_and_frees_the_number(

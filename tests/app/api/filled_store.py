@@ -10,7 +10,7 @@ from app.domain.ids import chunk_id, invoice_id, public_id, time_ordered_id
 from app.domain.states import SessionState
 from app.package.entries import compress, crc32
 from app.store.chunks import CheckedChunk
-from app.store.sessions import Receipt
+from app.store.sessions.verdicts import Receipt
 from app.store.store import Store
 from app.store.tenants import Tenant
 from app.store.uploads import NewUpload
@@ -95,9 +95,9 @@ async def fill(
     session_id = time_ordered_id(now_ms, os.urandom(10))
     upo = f"<Potwierdzenie>{tenant.nip}</Potwierdzenie>".encode()
     async with store.database.transaction() as connection:
-        locked = await store.sessions.lock_lane(connection, lane)
+        locked = await store.sealing.lock_lane(connection, lane)
         assert locked is not None
-        await store.sessions.seal(
+        await store.sealing.seal(
             connection, locked, session_id=session_id, max_invoices=10_000, max_bytes=10**9, now=now
         )
     if finish:
@@ -117,7 +117,7 @@ async def _finish(
 ) -> None:
     async with store.database.transaction() as connection:
         part = {"ordinal_number": 1, "plain_bytes": 9, "bytes": 16, "sha256": b"s" * 32, "blob_key": "sessions/p1"}
-        await store.sessions.packed(
+        await store.packages.packed(
             connection,
             session_id,
             package_bytes=9,
@@ -130,13 +130,13 @@ async def _finish(
     session = await store.sessions.get_for_job(session_id)
     await store.sessions.move(session, SessionState.OPENING, action="open", outcome="asked", now=now)
     reference = f"20261122-SB-{session_id.hex[:10].upper()}"
-    await store.sessions.opened(session_id, reference_number=reference, targets={}, now=now)
+    await store.dispatch.opened(session_id, reference_number=reference, targets={}, now=now)
     for new in (SessionState.CLOSING, SessionState.PROCESSING):
         session = await store.sessions.get_for_job(session_id)
         await store.sessions.move(session, new, action="close", outcome=new.value, now=now)
     session = await store.sessions.get_for_job(session_id)
     async with store.database.transaction() as connection:
-        await store.sessions.mark_sent(connection, session_id)
+        await store.dispatch.mark_sent(connection, session_id)
         receipts = [
             Receipt(hashlib.sha256(document).digest(), ksef_number(position), now, "Online")
             for position, document in enumerate(documents)
@@ -145,12 +145,12 @@ async def _finish(
             content = upo + (f"<!-- {page} -->".encode() if pages > 1 else b"")
             key = f"upo/{session_id.hex}/{page}"
             await store.blobs.put(key, content)
-            await store.sessions.add_upo_page(
+            await store.verdicts.add_upo_page(
                 connection, session_id, page=page, upo_reference_number=f"{reference}-{page}", blob_key=key,
                 size=len(content), sha256=hashlib.sha256(content).digest(), documents=len(documents), now=now,
             )  # fmt: skip
-        accepted = await store.sessions.accept(connection, session_id, receipts, page=1, now=now)
-        await store.sessions.finish(
+        accepted = await store.verdicts.accept(connection, session_id, receipts, page=1, now=now)
+        await store.verdicts.finish(
             connection,
             session,
             SessionState.COMPLETED,

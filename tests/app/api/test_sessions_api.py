@@ -4,10 +4,12 @@ import csv
 import io
 import json
 from datetime import timedelta
+from typing import Any, LiteralString
 
 import pytest
 
 from app.api.uploads import CSV_COLUMNS
+from app.store.database import Database
 from app.store.store import Store
 from tests.app.api.conftest import Caller, MovableClock
 from tests.app.api.filled_store import fill, ksef_number
@@ -64,6 +66,33 @@ async def test_sessions_are_listed_newest_first_and_by_state(alpha: Caller, stor
     assert rest["next"] is None
     sealed = (await alpha.http.get("/v1/sessions?state=sealed")).json()["items"]
     assert [item["id"] for item in sealed] == [made[2]]
+
+
+async def test_a_page_of_sessions_costs_as_many_queries_as_one_session_and_each_gets_its_own_parts_and_pages(
+    alpha: Caller, store: Store, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    for pages in (1, 3, 0):
+        clock.move(timedelta(seconds=1))
+        filled = await fill(store, alpha.tenant, clock(), count=2, pages=pages, finish=pages > 0)
+        made.append((filled.session, 1 if pages else 0, list(range(1, pages + 1))))
+    asked: list[str] = []
+    fetch_all = Database.fetch_all
+
+    async def counting(database: Database, query: LiteralString, parameters: Any = None) -> Any:
+        asked.append(query)
+        return await fetch_all(database, query, parameters)
+
+    monkeypatch.setattr(Database, "fetch_all", counting)
+    queries = []
+    for limit in (1, 100):
+        asked.clear()
+        items = (await alpha.http.get("/v1/sessions", params={"limit": limit})).json()["items"]
+        queries.append(list(asked))
+    shown = [(item["id"], item["parts"], [page["page"] for page in item["upo"]]) for item in items]
+    assert shown == made[::-1]
+    assert queries[0] == queries[1]
+    assert any("FROM upo_pages" in query for query in queries[0]), "what counts the queries does not see them"
 
 
 async def test_another_tenant_finds_nothing_of_a_session(

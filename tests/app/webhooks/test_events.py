@@ -13,7 +13,7 @@ from app.domain.findings import Finding, Severity
 from app.domain.ids import parse_public_id
 from app.events import MODELS, Event, InvoiceItem, SessionData, UploadData, UpoData, json_schema, main
 from app.store.events import EventType
-from app.store.sessions import session_document
+from app.store.sessions.document import session_document
 from app.store.store import Store
 from app.store.tenants import Tenant
 from app.store.uploads import upload_document

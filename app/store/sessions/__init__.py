@@ -1,0 +1,1 @@
+"""Batch sessions, by the stage that works on them."""

@@ -1,0 +1,85 @@
+"""Dispatch: what KSeF answered when a session was opened, and which parts its storage has."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from app.domain.states import InvoiceState
+from app.store.database import Connection, Database, queries
+from app.store.secrets import SecretBox
+from app.store.sessions.journal import add_history
+from app.store.shifts import shift_counted
+from app.store.uploads import UploadStore
+
+_SQL: Final = queries("session_dispatch")
+
+
+class DispatchStore:
+    """The way of a package to KSeF: opened, its parts stored, its invoices sent."""
+
+    def __init__(self, database: Database, uploads: UploadStore, box: SecretBox) -> None:
+        self._database = database
+        self._uploads = uploads
+        self._box = box
+
+    async def opened(
+        self,
+        session_id: UUID,
+        *,
+        reference_number: str,
+        targets: Mapping[int, Mapping[str, Any]],
+        now: datetime,
+    ) -> bool:
+        """Record KSeF's answer to open, before any part goes out; False when another run was faster."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                _SQL["opened"], {"id": session_id, "reference_number": reference_number, "now": now}
+            )
+            if await cursor.fetchone() is None:
+                return False
+            for ordinal_number, target in targets.items():
+                sealed = self._box.encrypt(json.dumps(dict(target)).encode(), purpose=f"upload-target:{session_id}")
+                await connection.execute(
+                    _SQL["set_upload_target"],
+                    {"session_id": session_id, "ordinal_number": ordinal_number, "upload_target": sealed},
+                )
+            detail = {"reference_number": reference_number, "parts": len(targets)}
+            await add_history(connection, session_id, "open", "opened", detail, now=now)
+        return True
+
+    async def upload_targets(self, session_id: UUID) -> dict[int, dict[str, Any]]:
+        """Decrypt where each part goes: {ordinal: {method, url, headers}}. The links are secrets."""
+        rows = await self._database.fetch_all(_SQL["upload_targets"], {"session_id": session_id})
+        return {
+            row["ordinal_number"]: json.loads(
+                self._box.decrypt(row["upload_target"], purpose=f"upload-target:{session_id}")
+            )
+            for row in rows
+        }
+
+    async def part_uploaded(self, session_id: UUID, ordinal_number: int, *, now: datetime) -> None:
+        """Record that storage answered 201 for a part."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                _SQL["part_uploaded"], {"session_id": session_id, "ordinal_number": ordinal_number, "now": now}
+            )
+            detail = {"ordinal_number": ordinal_number}
+            await add_history(connection, session_id, "put-part", "stored", detail, now=now)
+
+    async def part_missing(self, session_id: UUID, ordinal_number: int, *, now: datetime) -> None:
+        """Record that KSeF does not have a part that we sent."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_SQL["part_missing"], {"session_id": session_id, "ordinal_number": ordinal_number})
+            detail = {"ordinal_number": ordinal_number}
+            await add_history(connection, session_id, "close", "part-missing", detail, now=now)
+
+    async def renew_key(self, session_id: UUID) -> None:
+        """Count that the session's AES key is wrapped with another public key."""
+        await self._database.execute(_SQL["renew_key"], {"id": session_id})
+
+    async def mark_sent(self, connection: Connection, session_id: UUID) -> int:
+        """Move the session's invoices from packed to sent; returns how many."""
+        cursor = await connection.execute(_SQL["mark_sent"], {"session_id": session_id})
+        return await shift_counted(self._uploads, connection, cursor, old=InvoiceState.PACKED, new=InvoiceState.SENT)

@@ -1,0 +1,105 @@
+"""Sealing: which invoices of a lane travel together in a new session."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg.rows import DictRow
+
+from app.domain.states import InvoiceState
+from app.store.chunks import ENTRY_OVERHEAD_BYTES
+from app.store.database import Connection, queries
+from app.store.sessions.journal import add_history
+from app.store.uploads import UploadStore
+
+_SQL: Final = queries("session_sealing")
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in a lane: invoices, their bytes as ready entries, and since when, all of it and those of today."""
+
+    invoices: int
+    bytes: int
+    oldest: datetime | None
+    oldest_of_today: datetime | None
+
+
+class SealingStore:
+    """What waits in a lane, and giving it to a session. Everything here happens in the caller's transaction."""
+
+    def __init__(self, uploads: UploadStore) -> None:
+        self._uploads = uploads
+
+    async def lock_lane(self, connection: Connection, lane_id: int) -> DictRow | None:
+        """Take a lane for sealing; gives its row with `disabled` of its tenant."""
+        return await (await connection.execute(_SQL["lock_lane"], {"lane_id": lane_id})).fetchone()
+
+    async def backlog(self, connection: Connection, lane_id: int, *, today: date) -> Backlog:
+        """Say what waits in a lane. Chunks whose latest `P_1` is `today` or later count as today's."""
+        parameters = {"lane_id": lane_id, "today": today}
+        row = await (await connection.execute(_SQL["lane_backlog"], parameters)).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate without groups gives a row
+        return Backlog(**row)
+
+    async def seal(
+        self,
+        connection: Connection,
+        lane: Mapping[str, Any],
+        *,
+        session_id: UUID,
+        max_invoices: int,
+        max_bytes: int,
+        now: datetime,
+    ) -> int:
+        """Give a new session the oldest invoices of a lane, within both limits; returns how many it got.
+
+        A single entry above `max_bytes` cannot exist: documents are limited to 3 MB long before.
+        """
+        await connection.execute(
+            _SQL["add_session"],
+            {
+                "id": session_id,
+                "tenant_id": lane["tenant_id"],
+                "lane_id": lane["id"],
+                "form_code": lane["form_code"],
+                "offline_mode": lane["offline_mode"],
+                "compression": lane["compression"],
+                "now": now,
+            },
+        )
+        taken, size = 0, 0
+        latest: date | None = None
+        by_upload: dict[UUID, int] = {}
+        cursor = await connection.execute(_SQL["queued_chunks"], {"lane_id": lane["id"], "limit": max_invoices})
+        for chunk in await cursor.fetchall():
+            if taken >= max_invoices:
+                break
+            rows = await connection.execute(
+                _SQL["take_invoices"],
+                {
+                    "session_id": session_id,
+                    "first": chunk["id"],
+                    "last": chunk["last_id"],
+                    "limit": max_invoices - taken,
+                    "max_bytes": max_bytes - size,
+                    "overhead": ENTRY_OVERHEAD_BYTES,
+                },
+            )
+            got = 0
+            for row in await rows.fetchall():
+                by_upload[row["upload_id"]] = by_upload.get(row["upload_id"], 0) + row["n"]
+                got += row["n"]
+                size += row["bytes"]
+                latest = max(filter(None, (latest, row["latest"])), default=None)
+            taken += got
+            if got < chunk["queued"]:
+                break
+        await connection.execute(
+            _SQL["set_session_size"], {"id": session_id, "invoices": taken, "latest_issue_date": latest}
+        )
+        await add_history(connection, session_id, "seal", "sealed", {"invoices": taken}, now=now)
+        await self._uploads.shift(connection, by_upload, old=InvoiceState.QUEUED, new=InvoiceState.PACKED)
+        return taken

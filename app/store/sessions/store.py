@@ -1,0 +1,139 @@
+"""Sessions: their rows as workers and the API read them, their moves from state to state, and their history."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg.rows import DictRow
+
+from app.domain.ids import public_id
+from app.domain.states import SESSION_MOVES, SessionState
+from app.errors import NotFound
+from app.store.database import Connection, Database, queries
+from app.store.sessions.journal import add_history
+from app.store.sessions.session import Session, session_from_row
+
+_SQL: Final = queries("sessions")
+
+
+class SessionStore:
+    """Rows of sessions and their history."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get_for_job(self, session_id: UUID) -> Session:
+        """Give a session to a worker. Raises NotFound."""
+        row = await self._database.fetch_one(_SQL["get_session_for_job"], {"id": session_id})
+        if row is None:
+            raise NotFound(f"there is no session {public_id('ses', session_id)}")
+        return session_from_row(row)
+
+    async def get(self, tenant_id: int, session_id: UUID) -> Session:
+        """Give one session of a tenant. Raises NotFound."""
+        row = await self._database.fetch_one(_SQL["get_session"], {"id": session_id, "tenant_id": tenant_id})
+        if row is None:
+            raise NotFound(f"there is no session {public_id('ses', session_id)}")
+        return session_from_row(row)
+
+    async def page(self, tenant_id: int, *, before: UUID | None, state: str | None, limit: int) -> list[Session]:
+        """Give a tenant's sessions, newest first, older than `before`."""
+        rows = await self._database.fetch_all(
+            _SQL["list_sessions"], {"tenant_id": tenant_id, "before": before, "state": state, "limit": limit}
+        )
+        return [session_from_row(row) for row in rows]
+
+    async def unfinished(self) -> list[tuple[UUID, SessionState]]:
+        """Give all sessions that have not ended, oldest first."""
+        rows = await self._database.fetch_all(_SQL["unfinished_sessions"])
+        return [(row["id"], SessionState(row["state"])) for row in rows]
+
+    async def state_counts(self) -> dict[str, int]:
+        """Count all sessions by state."""
+        return {row["state"]: row["n"] for row in await self._database.fetch_all(_SQL["session_state_counts"])}
+
+    async def oldest_opened(self) -> dict[SessionState, datetime]:
+        """Give the moment at which the oldest session of each unfinished state was opened; only states that have one."""
+        rows = await self._database.fetch_all(_SQL["oldest_opened"])
+        return {SessionState(row["state"]): row["opened_at"] for row in rows}
+
+    async def uploads_of(self, connection: Connection, session_id: UUID) -> list[UUID]:
+        """Give the uploads that a session took invoices from."""
+        cursor = await connection.execute(_SQL["uploads_of_session"], {"session_id": session_id})
+        return [row["upload_id"] for row in await cursor.fetchall()]
+
+    async def part_counts(self, session_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Say how many parts each of some sessions has; one that is not packed yet has no key here."""
+        rows = await self._database.fetch_all(_SQL["part_counts"], {"ids": list(session_ids)})
+        return {row["session_id"]: row["n"] for row in rows}
+
+    async def upo_pages_of(self, session_ids: Sequence[UUID]) -> dict[UUID, list[DictRow]]:
+        """Give the UPO pages of some sessions, each as `upo_pages` does; one without a page has no key here."""
+        pages: dict[UUID, list[DictRow]] = {}
+        for row in await self._database.fetch_all(_SQL["list_upo_pages"], {"ids": list(session_ids)}):
+            pages.setdefault(row["session_id"], []).append(row)
+        return pages
+
+    async def upo_pages(self, session_id: UUID) -> list[DictRow]:
+        """Give the UPO pages of a session: page, upo_reference_number, blob_key, bytes, sha256, documents, fetched_at."""
+        return await self._database.fetch_all(_SQL["list_upo_pages"], {"ids": [session_id]})
+
+    async def history(self, session_id: UUID) -> list[DictRow]:
+        """Give what happened to a session, oldest first: at, action, outcome, detail."""
+        return await self._database.fetch_all(_SQL["session_history"], {"session_id": session_id})
+
+    async def read_for_event(self, connection: Connection, session_id: UUID) -> tuple[Session, int, list[DictRow]]:
+        """Read a session as a transaction sees it: the row, how many parts, and the UPO pages."""
+        row = await (await connection.execute(_SQL["get_session_for_job"], {"id": session_id})).fetchone()
+        if row is None:
+            raise NotFound(f"there is no session {public_id('ses', session_id)}")
+        ids = {"ids": [session_id]}
+        parts = await (await connection.execute(_SQL["part_counts"], ids)).fetchone()
+        pages = await (await connection.execute(_SQL["list_upo_pages"], ids)).fetchall()
+        return session_from_row(row), parts["n"] if parts else 0, pages
+
+    async def move(
+        self,
+        session: Session,
+        new: SessionState,
+        *,
+        action: str,
+        outcome: str,
+        now: datetime,
+        detail: Mapping[str, Any] | None = None,
+        connection: Connection | None = None,
+    ) -> bool:
+        """Move a session to another state with a line in its history; False when it is not in the old one any more."""
+        if new not in SESSION_MOVES[session.state]:
+            raise ValueError(f"a session does not go from {session.state} to {new}")
+        if connection is None:
+            async with self._database.transaction() as own:
+                return await self._move(own, session, new, action, outcome, detail, now=now)
+        return await self._move(connection, session, new, action, outcome, detail, now=now)
+
+    async def _move(
+        self,
+        connection: Connection,
+        session: Session,
+        new: SessionState,
+        action: str,
+        outcome: str,
+        detail: Mapping[str, Any] | None,
+        *,
+        now: datetime,
+    ) -> bool:
+        cursor = await connection.execute(
+            _SQL["move_session"], {"id": session.id, "old": session.state.value, "new": new.value, "now": now}
+        )
+        if await cursor.fetchone() is None:
+            return False
+        await add_history(connection, session.id, action, outcome, detail or {}, now=now)
+        return True
+
+    async def note(
+        self, session_id: UUID, action: str, outcome: str, *, now: datetime, detail: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add a line to a session's history by itself."""
+        async with self._database.connection() as connection:
+            await add_history(connection, session_id, action, outcome, detail or {}, now=now)

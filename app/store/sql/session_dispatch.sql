@@ -1,0 +1,31 @@
+-- name: opened
+UPDATE sessions SET state = 'open', reference_number = %(reference_number)s, opened_at = %(now)s
+WHERE id = %(id)s AND state = 'opening'
+RETURNING id
+
+-- name: set_upload_target
+UPDATE parts SET upload_target = %(upload_target)s, uploaded_at = NULL
+WHERE session_id = %(session_id)s AND ordinal_number = %(ordinal_number)s
+
+-- name: upload_targets
+SELECT ordinal_number, upload_target FROM parts
+WHERE session_id = %(session_id)s AND upload_target IS NOT NULL ORDER BY ordinal_number
+
+-- name: part_uploaded
+UPDATE parts SET uploaded_at = %(now)s WHERE session_id = %(session_id)s AND ordinal_number = %(ordinal_number)s
+
+-- name: part_missing
+UPDATE parts SET uploaded_at = NULL WHERE session_id = %(session_id)s AND ordinal_number = %(ordinal_number)s
+
+-- name: renew_key
+UPDATE sessions SET key_renewals = key_renewals + 1 WHERE id = %(id)s
+
+-- name: mark_sent
+WITH moved AS (
+    UPDATE invoices i SET state = 'sent'
+    FROM session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
+    WHERE sc.session_id = %(session_id)s AND i.id BETWEEN c.id AND c.last_id
+        AND i.session_id = %(session_id)s AND i.state = 'packed'
+    RETURNING i.upload_id
+)
+SELECT upload_id, count(*)::integer AS n FROM moved GROUP BY upload_id

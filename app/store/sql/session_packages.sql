@@ -1,0 +1,27 @@
+-- name: session_entries
+-- What a package is made of, in the order of the invoice ids, so that a repeat gives the same bytes.
+SELECT i.id, i.crc32, i.size, i.blob_offset, i.blob_bytes, c.blob_key
+FROM session_chunks sc
+JOIN chunks c ON c.id = sc.chunk_id
+JOIN invoices i ON i.id BETWEEN c.id AND c.last_id
+WHERE sc.session_id = %(session_id)s AND i.session_id = %(session_id)s
+ORDER BY i.id
+
+-- name: packed
+UPDATE sessions SET state = 'packed', package_bytes = %(package_bytes)s, package_sha256 = %(package_sha256)s,
+    encryption_key = %(encryption_key)s, iv = %(iv)s, packed_at = %(now)s
+WHERE id = %(id)s AND state = 'sealed'
+RETURNING id
+
+-- name: encryption_key
+SELECT encryption_key FROM sessions WHERE id = %(id)s
+
+-- name: drop_parts
+DELETE FROM parts WHERE session_id = %(session_id)s RETURNING blob_key
+
+-- name: add_part
+INSERT INTO parts (session_id, ordinal_number, plain_bytes, bytes, sha256, blob_key)
+VALUES (%(session_id)s, %(ordinal_number)s, %(plain_bytes)s, %(bytes)s, %(sha256)s, %(blob_key)s)
+
+-- name: list_parts
+SELECT * FROM parts WHERE session_id = %(session_id)s ORDER BY ordinal_number

@@ -1,0 +1,47 @@
+-- name: lock_lane
+SELECT l.*, t.disabled_at IS NOT NULL AS disabled, t.late_invoices FROM lanes l JOIN tenants t ON t.id = l.tenant_id
+-- Not FOR UPDATE: every new chunk holds its lane by a foreign key, and a post must not wait for a seal.
+WHERE l.id = %(lane_id)s FOR NO KEY UPDATE OF l
+
+-- name: queued_chunks
+-- What waits in a lane, oldest first; leans on chunks_queued. Locked: a repeat of intake may not change them now.
+SELECT id, last_id, queued, queued_bytes, created_at FROM chunks
+WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT held ORDER BY id LIMIT %(limit)s
+FOR NO KEY UPDATE
+
+-- name: lane_backlog
+SELECT coalesce(sum(queued), 0)::bigint AS invoices, coalesce(sum(queued_bytes), 0)::bigint AS bytes,
+    min(created_at) AS oldest, min(created_at) FILTER (WHERE latest_issue_date >= %(today)s) AS oldest_of_today
+FROM chunks
+WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT held
+
+-- name: add_session
+INSERT INTO sessions (id, tenant_id, lane_id, state, form_code, offline_mode, compression, invoices, sealed_at)
+VALUES (%(id)s, %(tenant_id)s, %(lane_id)s, 'sealed', %(form_code)s, %(offline_mode)s, %(compression)s, 0, %(now)s)
+
+-- name: take_invoices
+-- Gives a session at most `limit` queued invoices of a chunk within `max_bytes`, in the order of their arrival.
+WITH waiting AS (
+    SELECT id, upload_id, blob_bytes,
+        row_number() OVER (ORDER BY id) AS n,
+        sum(blob_bytes + %(overhead)s) OVER (ORDER BY id) AS running
+    FROM invoices WHERE id BETWEEN %(first)s AND %(last)s AND state = 'queued' AND hold IS DISTINCT FROM 'held'
+), taken AS (
+    UPDATE invoices i SET state = 'packed', session_id = %(session_id)s, attempts = i.attempts + 1
+    FROM waiting w WHERE i.id = w.id AND w.n <= %(limit)s AND w.running <= %(max_bytes)s
+    RETURNING i.id, i.upload_id, i.blob_bytes, i.issue_date
+), kept AS (
+    UPDATE chunks c SET
+        queued = c.queued - t.n,
+        queued_bytes = c.queued_bytes - t.bytes
+    FROM (SELECT count(*)::integer AS n, coalesce(sum(blob_bytes + %(overhead)s), 0) AS bytes FROM taken) t
+    WHERE c.id = %(first)s
+), recorded AS (
+    INSERT INTO session_chunks (session_id, chunk_id, invoices)
+    SELECT %(session_id)s, %(first)s, count(*) FROM taken HAVING count(*) > 0
+)
+SELECT upload_id, count(*)::integer AS n, sum(blob_bytes + %(overhead)s)::bigint AS bytes, max(issue_date) AS latest
+FROM taken GROUP BY upload_id
+
+-- name: set_session_size
+UPDATE sessions SET invoices = %(invoices)s, latest_issue_date = %(latest_issue_date)s WHERE id = %(id)s

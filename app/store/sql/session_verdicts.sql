@@ -1,0 +1,90 @@
+-- name: count_poll
+UPDATE sessions SET polls = polls + 1, ksef_status = %(ksef_status)s, strikes = 0,
+    ksef_created_at = coalesce(%(ksef_created_at)s, ksef_created_at),
+    processed_at = CASE WHEN %(ksef_status)s >= 200 THEN coalesce(processed_at, %(now)s) ELSE processed_at END
+WHERE id = %(id)s
+RETURNING polls
+
+-- name: strike
+UPDATE sessions SET strikes = strikes + 1 WHERE id = %(id)s RETURNING strikes
+
+-- name: incomplete_look
+UPDATE sessions SET incomplete_looks = incomplete_looks + 1 WHERE id = %(id)s RETURNING incomplete_looks
+
+-- name: earlier_sessions
+-- Sessions that carried any of these invoices before, newest first: the journal of what may have been accepted.
+SELECT DISTINCT s.id, s.reference_number FROM unnest(%(ids)s::uuid[]) AS i (id)
+JOIN chunks c ON i.id BETWEEN c.id AND c.last_id
+JOIN session_chunks sc ON sc.chunk_id = c.id AND sc.session_id <> %(session_id)s
+JOIN sessions s ON s.id = sc.session_id AND s.reference_number IS NOT NULL
+ORDER BY s.id DESC
+
+-- name: sent_invoices
+-- Those that have no verdict yet.
+SELECT i.id, i.sha256, i.attempts
+FROM session_chunks sc
+JOIN chunks c ON c.id = sc.chunk_id
+JOIN invoices i ON i.id BETWEEN c.id AND c.last_id
+WHERE sc.session_id = %(session_id)s AND i.session_id = %(session_id)s AND i.state IN ('packed', 'sent')
+ORDER BY i.id
+
+-- name: add_upo_page
+INSERT INTO upo_pages (session_id, page, upo_reference_number, blob_key, bytes, sha256, documents, fetched_at)
+VALUES (%(session_id)s, %(page)s, %(upo_reference_number)s, %(blob_key)s, %(bytes)s, %(sha256)s, %(documents)s, %(now)s)
+ON CONFLICT (session_id, page) DO NOTHING
+
+-- name: accept_invoices
+-- Joined by hash: KSeF's receipt names each document by the SHA-256 of its XML.
+WITH changed AS (
+    UPDATE invoices i SET state = 'accepted', ksef_number = v.ksef_number, acquired_at = v.acquired_at,
+        invoicing_mode = v.mode, upo_page = %(page)s, finished_at = %(now)s
+    FROM unnest(%(hashes)s::bytea[], %(ksef_numbers)s::text[], %(acquired)s::timestamptz[], %(modes)s::text[])
+            AS v (hash, ksef_number, acquired_at, mode),
+        session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
+    WHERE sc.session_id = %(session_id)s AND i.id BETWEEN c.id AND c.last_id
+        AND i.session_id = %(session_id)s AND i.state = 'sent' AND i.sha256 = v.hash
+    RETURNING i.upload_id
+)
+SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
+
+-- name: refuse_invoices
+-- Final without a number; the claim is released, so that a corrected document is welcome.
+WITH changed AS (
+    UPDATE invoices i SET state = %(state)s, finished_at = %(now)s,
+        findings = coalesce(i.findings, '[]'::jsonb) || v.finding::jsonb,
+        invoice_reference_number = coalesce(v.reference, i.invoice_reference_number)
+    FROM unnest(%(ids)s::uuid[], %(findings)s::text[], %(references)s::text[]) AS v (id, finding, reference)
+    WHERE i.id = v.id AND i.session_id = %(session_id)s AND i.state = %(old)s
+    RETURNING i.upload_id, i.tenant_id, i.identity, i.id
+), released AS (
+    DELETE FROM claims k USING changed c
+    WHERE k.tenant_id = c.tenant_id AND k.identity = c.identity AND k.invoice_id = c.id
+)
+SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
+
+-- name: requeue_invoices
+-- KSeF's own answer says that nothing of these was accepted: they wait for another session.
+WITH changed AS (
+    UPDATE invoices i SET state = 'queued', session_id = NULL,
+        attempts = i.attempts - CASE WHEN %(uncounted)s THEN 1 ELSE 0 END,
+        findings = coalesce(i.findings, '[]'::jsonb) || %(finding)s::jsonb
+    WHERE i.id = ANY(%(ids)s) AND i.session_id = %(session_id)s AND i.state = %(old)s
+    RETURNING i.id, i.upload_id, i.blob_bytes, i.issue_date
+), chunked AS (
+    UPDATE chunks c SET queued = c.queued + n.n, queued_bytes = c.queued_bytes + n.bytes,
+        latest_issue_date = greatest(c.latest_issue_date, n.latest)
+    FROM (
+        SELECT c.id, count(*)::integer AS n, sum(ch.blob_bytes + %(overhead)s) AS bytes, max(ch.issue_date) AS latest
+        FROM changed ch JOIN session_chunks sc ON sc.session_id = %(session_id)s
+        JOIN chunks c ON c.id = sc.chunk_id AND ch.id BETWEEN c.id AND c.last_id
+        GROUP BY c.id
+    ) n WHERE c.id = n.id
+)
+SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
+
+-- name: finish_session
+-- The session's key is destroyed with its last state.
+UPDATE sessions SET state = %(state)s, completed_at = %(now)s, encryption_key = NULL,
+    accepted = %(accepted)s, rejected = %(rejected)s, failed = %(failed)s, requeued = %(requeued)s
+WHERE id = %(id)s AND state = %(old)s
+RETURNING id
