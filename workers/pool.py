@@ -1,6 +1,7 @@
 """The process pool: chunks to processes that were started clean, with the schema compiled once in each.
 
-A document that kills or hangs a process is found by bisecting its chunk, and is refused alone.
+A document that kills or hangs a process is found by bisecting its chunk, and is refused alone. Tenants take turns: a chunk
+waits for at most one of each other tenant, however many those have waiting.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import structlog
 from pebble import ProcessExpired, ProcessPool
 
 from app.errors import TryLater
+from app.turns import FairTurns
 from workers.checking import ChunkOutcome, ChunkTask, check_chunk, prepare
 
 log = structlog.get_logger(__name__)
@@ -30,6 +32,8 @@ _ALONE_SECONDS: Final = 15.0
 _NICENESS: Final = 10
 # Some 160,000 invoices; a new process costs about half a second of CPU.
 _TASKS_OF_A_PROCESS: Final = 400
+# Given to the processes beyond what they work on, so that none idles while an outcome is taken from it.
+_CHUNKS_AHEAD: Final = 1
 
 
 class PoolBroken(TryLater):
@@ -55,6 +59,7 @@ class CheckPool:
         self._check = check
         self._chunk_seconds = chunk_seconds
         self._load_schema = load_schema
+        self._turns = FairTurns(workers + _CHUNKS_AHEAD)
         self._pool = self._make()
 
     def _make(self) -> ProcessPool:
@@ -86,9 +91,11 @@ class CheckPool:
             return await self._run(task, self._chunk_seconds)
         except (ProcessExpired, FutureTimeout) as error:
             log.warning("chunk killed a pool process", reason=type(error).__name__, entries=len(task.entries))
-        poisoned = await self._culprits(task, range(len(task.entries)))
-        log.warning("documents isolated", count=len(poisoned))
-        return await self._run(replace(task, poisoned=frozenset(poisoned)), self._chunk_seconds * 4)
+        # Looking for the culprit may hang process after process; meanwhile its tenant leaves some to others.
+        with self._turns.restrained(task.tenant_id):
+            poisoned = await self._culprits(task, range(len(task.entries)))
+            log.warning("documents isolated", count=len(poisoned))
+            return await self._run(replace(task, poisoned=frozenset(poisoned)), self._chunk_seconds * 4)
 
     async def _culprits(self, task: ChunkTask, positions: range) -> list[int]:
         """Find the positions that no process survives, by halves."""
@@ -112,6 +119,10 @@ class CheckPool:
         return await self._culprits(task, positions[:half]) + await self._culprits(task, positions[half:])
 
     async def _run(self, task: ChunkTask, seconds: float) -> ChunkOutcome:
+        async with self._turns.turn(task.tenant_id):
+            return await self._run_now(task, seconds)
+
+    async def _run_now(self, task: ChunkTask, seconds: float) -> ChunkOutcome:
         pool = self._pool
         try:
             future = pool.schedule(self._check, args=[task], timeout=seconds)
