@@ -150,7 +150,7 @@ def _look_at(
     if position in task.poisoned:
         return entry.name, None, CheckedInvoice(facts=None, findings=(POISONED,))
     try:
-        document = decode_entry(entry, task.context.max_bytes_with_attachment)
+        document = decode_entry(entry, max(task.context.max_bytes, task.context.max_bytes_with_attachment))
     except EntryUnreadable as unreadable:
         return entry.name, None, CheckedInvoice(facts=None, findings=(unreadable.finding(),))
     checked = checker.check(document.content, task.context)

@@ -16,7 +16,6 @@ import structlog
 from anyio.streams.memory import MemoryObjectSendStream
 
 from app import metrics
-from app.clock import warsaw_day
 from app.domain.ids import chunk_id
 from app.errors import UnreadableUpload
 from app.fa3.checker import CheckContext
@@ -25,6 +24,7 @@ from app.reading.entry import RawEntry
 from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
+from app.store import judging
 from app.store.blobs import BlobMissing
 from app.store.chunks import CheckedChunk
 from app.store.tenants import Tenant
@@ -56,13 +56,14 @@ class _Pending:
     outcome: ChunkOutcome | None = None
 
 
-def check_context(context: WorkerContext, tenant: Tenant) -> CheckContext:
-    """Say what a tenant's invoices are checked against, today in Warsaw."""
-    return CheckContext(
-        tenant_nip=tenant.nip,
-        today=warsaw_day(context.clock()),
+async def check_context(context: WorkerContext, tenant: Tenant) -> CheckContext:
+    """Say what a tenant's invoices are checked against now, by what KSeF told of the tenant last."""
+    return judging.check_context(
+        tenant,
+        await context.store.permissions.of(tenant.id),
+        (await context.quota.limits_of(tenant.id)).context,
+        now=context.clock(),
         check_nip_checksums=context.check_nip_checksums,
-        attachments_allowed=None,
     )
 
 
@@ -97,11 +98,12 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
 
 
 async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, lane_id: int, source: IO[bytes]) -> None:
+    known = (await context.quota.limits_of(tenant.id)).context
     entries = read_entries(
         BodyKind(upload.kind),
         source,
         size=upload.size,
-        limits=ReadingLimits(),
+        limits=ReadingLimits(max_document_bytes=max(judging.MAX_DOCUMENT_BYTES, *judging.document_limits(known))),
         boundary=upload.boundary,
         start_index=upload.next_entry,
     )
@@ -166,7 +168,7 @@ async def _check(context: WorkerContext, upload: Upload, tenant: Tenant, pending
             upload_ids=(upload.id,),
             chunk_id=pending.id,
             entries=pending.entries,
-            context=check_context(context, tenant),
+            context=await check_context(context, tenant),
             now=context.clock(),
         )
     )
@@ -201,13 +203,15 @@ async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: 
         await context.store.blobs.delete([blob_key])
         return
     metrics.STAGE_SECONDS.labels(stage="commit").observe(anyio.current_time() - started)
-    count_findings(outcome)
+    await tell_of_findings(context, upload.tenant_id, outcome)
     if not upload.atomic:
         await seal_soon(context, lane_id)
 
 
-def count_findings(outcome: ChunkOutcome) -> None:
-    """Put a checked chunk into the metrics."""
+async def tell_of_findings(context: WorkerContext, tenant_id: int, outcome: ChunkOutcome) -> None:
+    """Put a checked chunk into the metrics, and have KSeF asked again whether the tenant may send what was refused."""
+    if outcome.findings["attachment-not-allowed"]:
+        await context.store.permissions.want_attachments(tenant_id, now=context.clock())
     metrics.STAGE_SECONDS.labels(stage="check").observe(outcome.seconds)
     for rule, count in outcome.findings.items():
         metrics.VALIDATION_FINDINGS.labels(rule=rule).inc(count)

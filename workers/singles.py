@@ -10,7 +10,7 @@ from app.reading.entry import Encoding, RawEntry
 from app.store.chunks import SinglesChunk
 from workers.checking import ChunkTask
 from workers.context import WorkerContext
-from workers.intake import CHUNK_BYTES, CHUNK_ENTRIES, check_context, count_findings
+from workers.intake import CHUNK_BYTES, CHUNK_ENTRIES, check_context, tell_of_findings
 from workers.sealing import seal_soon
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ async def check_singles(context: WorkerContext, tenant_id: int) -> None:
                 upload_ids=tuple(uploads),
                 chunk_id=batch[0].id,
                 entries=tuple(entries),
-                context=check_context(context, tenant),
+                context=await check_context(context, tenant),
                 now=context.clock(),
                 ids=tuple(ids),
             )
@@ -68,7 +68,7 @@ async def check_singles(context: WorkerContext, tenant_id: int) -> None:
             blob_key=blob_key,
             now=context.clock(),
         )
-        count_findings(outcome)
+        await tell_of_findings(context, tenant_id, outcome)
         await context.store.blobs.delete([chunk.blob_key for chunk in batch])
         for lane_id in sorted({chunk.lane_id for chunk in batch}):
             await seal_soon(context, lane_id)

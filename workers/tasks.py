@@ -13,7 +13,7 @@ from app.domain.backoff import doubling
 from app.errors import TryLater
 from app.ksef.errors import QuotaExhausted
 from app.store.jobs import QUEUES, Task
-from workers import intake, maintenance, outage, packing, sealing, singles, stages, webhooks
+from workers import intake, maintenance, outage, packing, permissions, sealing, singles, stages, webhooks
 from workers.context import RetryLater, WorkerContext
 
 log = structlog.get_logger(__name__)
@@ -118,6 +118,11 @@ def register(app: App, context: WorkerContext) -> None:
     @app.task(name="maintenance.mind_ksef", queue="maintenance")
     async def mind_ksef(timestamp: int) -> None:
         await outage.mind_ksef(context)
+
+    @app.periodic(cron=_EVERY_MINUTE)
+    @app.task(name="maintenance.ask_permissions", queue="maintenance")
+    async def ask_permissions(timestamp: int) -> None:
+        await permissions.ask_permissions(context)
 
     @app.periodic(cron=_EVERY_NIGHT)
     @app.task(name="maintenance.expire", queue="maintenance")

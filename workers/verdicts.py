@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS: Final = 3
 """Sessions that an invoice travels in before we give up on it, when KSeF accepts nothing of them."""
+_NO_ATTACHMENTS: Final = "ksef-415"
+"""KSeF refused an invoice for its attachment: what we know of the tenant's consent is out of date."""
 REBUILDS: Final = 2
 """The same when KSeF could not read the package: one more, made anew, then people have to look."""
 
@@ -103,6 +105,8 @@ async def settle_session(
         requeued = await store.verdicts.requeue(
             connection, session.id, again, old=old, finding=_travels_again(session).as_dict(), uncounted=uncounted
         )
+        if any(refusal.finding["rule"] == _NO_ATTACHMENTS for refusal in verdicts.rejected):
+            await store.permissions.want_attachments(session.tenant_id, now=now, connection=connection)
         ended = await store.verdicts.finish(
             connection,
             session,

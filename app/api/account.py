@@ -6,10 +6,10 @@ from fastapi import APIRouter
 
 from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, Now
 from app.api.documents import FlushDocument, MeDocument, ReleaseDocument
-from app.api.invoices import MAX_INVOICE_BYTES
 from app.api.problems import declare
 from app.api.quota import quota_document
 from app.errors import Unauthorized
+from app.store.judging import document_limits
 from app.store.quota import counting_time
 from app.store.uploads import iso_utc
 
@@ -38,7 +38,7 @@ async def me(
         "ksef_url": settings.ksef_base_url,
         "limits": {
             "max_upload_bytes": settings.max_upload_bytes,
-            "max_invoice_bytes": MAX_INVOICE_BYTES,
+            "max_invoice_bytes": max(document_limits(known.context)),
             "session_max_invoices": min(most, known.session_max_invoices or most),
             "part_bytes": settings.part_bytes,
             "linger_seconds": settings.linger_seconds,
@@ -47,6 +47,7 @@ async def me(
         },
         "held_invoices": await store.late.count_held(tenant.id),
         "ksef": (await state.store.outages.read(settings.ksef_base_url)).document(state.clock()),
+        "attachments": (await store.permissions.of(tenant.id)).document(state.clock()),
         "accepts_uploads": await state.receiver.accepts_more(),
         "quota": quota_document(known.rates, left),
     }

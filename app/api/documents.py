@@ -203,6 +203,17 @@ class KsefDocument(BaseModel):
     latarnia: LatarniaDocument | None = None
 
 
+class AttachmentsDocument(BaseModel):
+    """Whether the tenant may send invoices with attachments, as KSeF said when it was asked last."""
+
+    allowed: bool | None = Field(
+        description="null: not known, or not known for certain any more. Such invoices are then sent, and KSeF decides."
+    )
+    ends_at: str | None = Field(description="When the consent ends, or when it ended; null: no end is known.")
+    reason: str | None = Field(description="Why KSeF does not tell; null when it does, or was not asked yet.")
+    checked_at: str | None
+
+
 class MeDocument(BaseModel):
     """Who asks, and what they may do."""
 
@@ -212,6 +223,7 @@ class MeDocument(BaseModel):
     limits: LimitsDocument
     held_invoices: int = Field(description="Invoices that wait for a decision: release or withdraw them.")
     ksef: KsefDocument
+    attachments: AttachmentsDocument
     accepts_uploads: bool = Field(description="False while the spool is full: uploads get 503.")
     quota: dict[str, Any] = Field(
         description="Requests left by KSeF's limit group in any second, minute and hour (null: no limit); `blocked_until` "

@@ -32,7 +32,6 @@ from app.api.qr import QR_MEDIA_TYPES, qr_image, verification_link
 from app.api.receiving import small_body
 from app.api.state import ApiState
 from app.api.streaming import stream_answer
-from app.clock import warsaw_day
 from app.domain.findings import Finding, has_errors
 from app.domain.ids import parse_public_id, public_id
 from app.domain.states import InvoiceState
@@ -47,21 +46,21 @@ from app.errors import (
     Unauthorized,
     UnsupportedContentType,
 )
-from app.fa3.checker import CheckContext
 from app.metrics import STAGE_SECONDS, UPLOAD_BYTES, VALIDATION_FINDINGS
 from app.package.entries import decompress
 from app.package.errors import MalformedEntry
 from app.reading.kinds import BodyKind, body_kind
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
 from app.store.invoices import FIRST, InvoiceFilter
+from app.store.judging import MAX_DOCUMENT_BYTES, check_context
 from app.store.late import NotHeld
 from app.store.store import Store
 from app.store.tenants import Tenant
 
 router = APIRouter(prefix="/v1", tags=["invoices"])
 
-MAX_INVOICE_BYTES: Final = 3_000_000
-"""What KSeF takes for an invoice with an attachment (ksef-docs, limity/limity.md); without one it is 1,000,000."""
+MAX_INVOICE_BYTES: Final = MAX_DOCUMENT_BYTES
+"""What a body of one invoice may have. A tenant with a higher limit sends larger ones in an upload."""
 
 # Above this size inflating and hashing are handed to a thread.
 _INLINE_BYTES: Final = 200_000
@@ -108,6 +107,8 @@ async def create_invoice(
             if has_errors(findings):
                 for finding in findings:
                     VALIDATION_FINDINGS.labels(rule=finding.rule).inc()
+                if any(finding.rule == "attachment-not-allowed" for finding in findings):
+                    await state.store.permissions.want_attachments(tenant.id, now=state.clock())
                 raise InvalidInvoice(
                     "the invoice breaks at least one rule; it was not stored",
                     errors=[finding.as_dict() for finding in findings],
@@ -283,11 +284,12 @@ async def _shown(store: Store, tenant: Tenant, invoice_id: str) -> dict[str, Any
 
 
 async def _check(state: ApiState, tenant: Tenant, document: bytes) -> list[Finding]:
-    context = CheckContext(
-        tenant_nip=tenant.nip,
-        today=warsaw_day(state.clock()),
+    context = check_context(
+        tenant,
+        await state.store.permissions.of(tenant.id),
+        (await state.store.limits.of(tenant.id)).context,
+        now=state.clock(),
         check_nip_checksums=state.settings.checks_nip_checksums,
-        attachments_allowed=None,
     )
     return await state.checking.check(document, context)
 

@@ -10,13 +10,14 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from app.ksef import batch, limits, sessions
+from app.ksef import batch, limits, permissions, sessions
 from app.ksef.auth import Authenticator, LoginInfo
 from app.ksef.batch import BatchSpec, OpenedSession, PartUpload
 from app.ksef.errors import Unauthenticated
 from app.ksef.keys import PublicKeys
 from app.ksef.limits import ContextLimits, RateLimits
 from app.ksef.models import ListedSession, SessionInvoice, SessionStatus
+from app.ksef.permissions import AttachmentConsent
 from app.ksef.sessions import InvoicePage, SessionPage
 from app.ksef.storage import DownloadedUpo, Sink, StorageClient
 from app.ksef.transport import KsefTransport
@@ -140,6 +141,12 @@ class KsefClient:
         """How often one may ask; see `limits.rate_limits`."""
         return await self._with_token(
             lambda token, attempt: limits.rate_limits(self._transport, token, attempt=attempt)
+        )
+
+    async def attachment_consent(self) -> AttachmentConsent:
+        """Whether this context may send attachments; see `permissions.attachment_consent`."""
+        return await self._with_token(
+            lambda token, attempt: permissions.attachment_consent(self._transport, token, attempt=attempt)
         )
 
     async def login(self) -> LoginInfo:

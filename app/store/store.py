@@ -15,6 +15,7 @@ from app.store.jobs import JobQueue
 from app.store.late import LateStore
 from app.store.limits import LimitsStore
 from app.store.outages import OutageStore
+from app.store.permissions import PermissionStore
 from app.store.quota import QuotaStore
 from app.store.secrets import SecretBox, load_or_make_master_key
 from app.store.sessions.dispatch import DispatchStore
@@ -49,6 +50,7 @@ class Store:
     webhooks: WebhookStore
     quota: QuotaStore
     limits: LimitsStore
+    permissions: PermissionStore
     outages: OutageStore
 
 
@@ -87,6 +89,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             webhooks=WebhookStore(database, jobs, box),
             quota=QuotaStore(database),
             limits=LimitsStore(database),
+            permissions=PermissionStore(database),
             outages=OutageStore(database, jobs, outbox),
         )
     finally:

@@ -192,7 +192,7 @@ async def test_a_document_that_kills_or_hangs_its_process_is_refused_alone(conte
             RawEntry(index, f"{index}.xml", Encoding.PLAIN, payload, len(payload), None)
             for index, payload in enumerate(payloads)
         ),
-        context=check_context(context, tenant),
+        context=await check_context(context, tenant),
         now=context.clock(),
     )
     with CheckPool(1, load_schema_files, check=_check_or_die, chunk_seconds=4.0) as pool:
@@ -218,7 +218,7 @@ async def test_a_pool_whose_processes_could_not_start_is_replaced(context: Worke
         upload_ids=(chunk_id(1, bytes(10)),),
         chunk_id=chunk_id(0, bytes(10)),
         entries=(RawEntry(0, "0.xml", Encoding.PLAIN, document.xml, len(document.xml), None),),
-        context=check_context(context, tenant),
+        context=await check_context(context, tenant),
         now=context.clock(),
     )
     with CheckPool(1, partial(_schema_once, marker)) as pool:

@@ -23,8 +23,9 @@ UPDATE tenants SET disabled_at = NULL WHERE id = %(tenant_id)s
 UPDATE tenants SET late_invoices = %(choice)s WHERE id = %(tenant_id)s
 
 -- name: set_credential
--- The tokens of the old credential go with it.
-WITH dropped AS (DELETE FROM ksef_tokens WHERE tenant_id = %(tenant_id)s)
+-- The tokens of the old credential go with it, and what its login could not find out is to be asked again.
+WITH dropped AS (DELETE FROM ksef_tokens WHERE tenant_id = %(tenant_id)s),
+    forgotten AS (DELETE FROM ksef_permissions WHERE tenant_id = %(tenant_id)s)
 UPDATE tenants SET credential_kind = %(credential_kind)s, credential = %(credential)s WHERE id = %(tenant_id)s
 
 -- name: add_api_key

@@ -242,6 +242,8 @@ def test_auth_check_says_as_whom_we_are_logged_in_or_why_not(on_database: Ksefd,
     assert good.code == OK, good.err
     assert (good.json["ok"], good.json["nip"]) == (True, NIP)
     assert "InvoiceWrite" in good.json["permissions"]
+    assert good.json["attachments"]["allowed"] is False
+    assert good.json["attachments"]["checked_at"]
     assert bad.code == REFUSED
     assert bad.json["ok"] is False
     assert bad.json["reason"]

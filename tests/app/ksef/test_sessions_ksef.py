@@ -19,6 +19,7 @@ from app.ksef.errors import (
     KsefError,
     Outcome,
     PartMissing,
+    PermissionMissing,
     ServerFailed,
     SessionNotFound,
     StateForbids,
@@ -384,3 +385,31 @@ async def test_rate_limits_know_unlimited_unknown_and_older_groups(ksef: FakeKse
     old = await client.rate_limits()
     assert old.counter_of("batchSessionClose") == "batchSession"
     assert old.limit_of("batchSessionClose").per_hour == 60
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"isAttachmentAllowed": True}, (True, None)),
+        (
+            {"isAttachmentAllowed": True, "revokedDate": "2026-12-31T23:00:00.1234567+00:00", "new": 1},
+            (True, datetime(2026, 12, 31, 23, 0, 0, 123456, tzinfo=UTC)),
+        ),
+        ({"isAttachmentAllowed": False, "revokedDate": None}, (False, None)),
+        ({"isAttachmentAllowed": "yes", "revokedDate": "soon"}, (None, None)),
+        ({}, (None, None)),
+    ],
+)
+async def test_the_consent_to_attachments_is_read_leniently(
+    ksef: FakeKsef, client: KsefClient, answer: dict[str, Any], expected: tuple[bool | None, datetime | None]
+) -> None:
+    ksef.on("GET", "/permissions/attachments/status", json_answer(200, answer))
+    consent = await client.attachment_consent()
+    assert (consent.allowed, consent.ends_at) == expected
+
+
+async def test_a_login_that_may_not_ask_for_permissions_is_told_so(ksef: FakeKsef, client: KsefClient) -> None:
+    problem = {"title": "Forbidden", "status": 403, "reasonCode": "missing-permissions", "detail": "Brak uprawnień."}
+    ksef.on("GET", "/permissions/attachments/status", json_answer(403, problem))
+    with pytest.raises(PermissionMissing):
+        await client.attachment_consent()

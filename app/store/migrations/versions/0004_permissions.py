@@ -13,4 +13,21 @@ depends_on = None
 
 def upgrade() -> None:
     """Bring the schema forward."""
-    op.execute("SELECT 1")
+    op.execute(
+        """
+CREATE TABLE ksef_permissions (
+    tenant_id integer PRIMARY KEY REFERENCES tenants,
+    -- NULL: not known.
+    attachments_allowed boolean,
+    -- When the consent ends, or when it ended, as KSeF says it.
+    attachments_end_at timestamptz,
+    -- Why KSeF does not tell; NULL when it does, or was not asked.
+    refused text,
+    fetched_at timestamptz,
+    asked_at timestamptz,
+    ask_after timestamptz NOT NULL,
+    -- When an attachment was refused last, here or by KSeF.
+    wanted_at timestamptz
+);
+"""
+    )

@@ -1,0 +1,46 @@
+"""What KSeF lets a context send: for now only whether its invoices may have attachments.
+
+Source: KSeF API 2.9, GET /permissions/attachments/status.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import WrapValidator
+
+from app.ksef.models import KsefModel, OptionalTime, read_model
+from app.ksef.transport import Call, KsefTransport, LimitGroup
+
+_ATTACHMENTS = Call(LimitGroup.OTHER, "GET", "/permissions/attachments/status", frozenset({200}))
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentConsent:
+    """Whether the context may send invoices with attachments. None: KSeF's answer did not say.
+
+    `ends_at` is when a consent that is there ends, or when it ended; None: no end is known.
+    """
+
+    allowed: bool | None
+    ends_at: datetime | None
+
+
+def _bool_or_none(value: object, _validate: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+class _Status(KsefModel):
+    """The answer (CheckAttachmentPermissionStatusResponse), in which neither member is required."""
+
+    is_attachment_allowed: Annotated[bool | None, WrapValidator(_bool_or_none)] = None
+    revoked_date: OptionalTime = None
+
+
+async def attachment_consent(transport: KsefTransport, token: str, *, attempt: int = 1) -> AttachmentConsent:
+    """Whether this context may send attachments now. Only reads; counted in `other`.
+
+    Raises PermissionMissing when the login has neither CredentialsManage nor CredentialsRead.
+    """
+    status = read_model(await transport.send(_ATTACHMENTS, token=token, attempt=attempt), _Status)
+    return AttachmentConsent(status.is_attachment_allowed, status.revoked_date)

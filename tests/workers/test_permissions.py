@@ -1,0 +1,93 @@
+"""Attachments on the way of an invoice: asked of the sandbox, applied at intake, and asked again when KSeF refuses one."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from app.domain.states import InvoiceState
+from app.ksef.client import KsefClient
+from app.ksef.errors import PermissionMissing
+from app.store.invoices import FIRST, InvoiceFilter
+from tests.support.road import NIP, add_tenant, add_upload, carry, invoices, read, seal_and_pack, zip_of
+from tests.support.sandbox_process import SandboxHandle
+from workers.context import KsefClients, WorkerContext
+from workers.permissions import ask_permissions, ask_permissions_of
+
+ATTACHMENT = (
+    b"<Zalacznik><BlokDanych><MetaDane><ZKlucz>a</ZKlucz><ZWartosc>b</ZWartosc></MetaDane></BlokDanych></Zalacznik>"
+)
+
+
+def _with_attachment(number: int) -> bytes:
+    (made,) = invoices(1, start=number)
+    end = b"</Faktura>"
+    assert made.xml.rstrip().endswith(end)
+    return zip_of([replace(made, xml=made.xml.rstrip()[: -len(end)] + ATTACHMENT + end)])
+
+
+def _allow(sandbox: SandboxHandle, allowed: bool) -> None:
+    httpx.post(f"{sandbox.control_url}/attachments", json={"nip": NIP, "allowed": allowed}).raise_for_status()
+
+
+async def _verdicts(context: WorkerContext, tenant_id: int) -> list[tuple[str, list[str]]]:
+    page = await context.store.invoices.page(tenant_id, InvoiceFilter(), after=FIRST, limit=50)
+    return [(row["state"], [finding["rule"] for finding in row["findings"]]) for _, row in page]
+
+
+async def test_what_ksef_says_of_attachments_is_applied_to_the_next_upload(
+    road: WorkerContext, sandbox: SandboxHandle
+) -> None:
+    tenant = await add_tenant(road.store)
+    # Nothing is known: it is let through, and KSeF's refusal has it asked.
+    await read(road, await add_upload(road.store, tenant, _with_attachment(0)))
+    await carry(road, await seal_and_pack(road, tenant))
+    assert (await _verdicts(road, tenant.id))[0] == (InvoiceState.REJECTED.value, ["ksef-415"])
+    assert await road.store.permissions.due(now=road.clock(), limit=10) == [tenant.id]
+    await ask_permissions(road)
+    assert (await road.store.permissions.of(tenant.id)).attachments_at(road.clock()) is False
+    # Now it is known.
+    await read(road, await add_upload(road.store, tenant, _with_attachment(1)))
+    assert (await _verdicts(road, tenant.id))[1] == (InvoiceState.INVALID.value, ["attachment-not-allowed"])
+    # The consent is given; the refusal has it asked as soon as an hour has passed.
+    _allow(sandbox, True)
+    assert await road.store.permissions.due(now=road.clock(), limit=10) == []
+    assert await road.store.permissions.due(now=road.clock() + timedelta(hours=1), limit=10) == [tenant.id]
+    await road.store.database.execute("UPDATE ksef_permissions SET ask_after = now()")
+    await ask_permissions(road)
+    await read(road, await add_upload(road.store, tenant, _with_attachment(2)))
+    await carry(road, await seal_and_pack(road, tenant))
+    assert (await _verdicts(road, tenant.id))[2] == (InvoiceState.ACCEPTED.value, [])
+
+
+async def test_a_login_without_the_permission_is_remembered(
+    context: WorkerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = await add_tenant(context.store)
+    asked = 0
+
+    async def forbidden(self: KsefClient) -> None:
+        nonlocal asked
+        asked += 1
+        raise PermissionMissing("missing permissions: CredentialsManage, CredentialsRead")
+
+    async def client(self: KsefClients, tenant_id: int) -> KsefClient:
+        return KsefClient.__new__(KsefClient)
+
+    monkeypatch.setattr(KsefClient, "attachment_consent", forbidden)
+    monkeypatch.setattr(KsefClients, "of", client)
+    for _ in range(3):
+        await ask_permissions_of(context, tenant.id)
+    known = await context.store.permissions.of(tenant.id)
+    assert asked == 1
+    assert known.attachments_at(context.clock()) is None
+    assert known.refused is not None
+    assert "CredentialsRead" in known.refused
+
+
+async def test_a_ksef_that_does_not_answer_leaves_it_unknown(context: WorkerContext) -> None:
+    tenant = await add_tenant(context.store)
+    await ask_permissions(context)
+    assert (await context.store.permissions.of(tenant.id)).attachments_at(context.clock()) is None
+    assert await context.store.permissions.due(now=context.clock(), limit=10) == []
