@@ -68,8 +68,10 @@ def read_zip(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
     files = source.window(0, directory.offset)
     for record in _records(source, directory):
         end = record.offset + _LOCAL.size + len(record.raw_name) + record.stored
+        # What a damaged directory points at may lie anywhere; an error names a place of the body.
+        place = source.start + min(record.offset, directory.offset)
         if record.is_folder:
-            ledger.pass_over(source.start + record.offset)
+            ledger.pass_over(place)
             continue
         fault = _fault_of(record, ledger.limits)
         if end > directory.offset:
@@ -77,9 +79,9 @@ def read_zip(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
         elif not spans.claim(record.offset, end):
             fault = faults.OVERLAPS
         if is_junk(record.name):
-            ledger.pass_over(source.start + record.offset)
+            ledger.pass_over(place)
             continue
-        index = ledger.admit(0 if fault else record.size, source.start + record.offset)
+        index = ledger.admit(0 if fault else record.size, place)
         if not ledger.wanted(index):
             continue
         name = clean_name(record.name, index)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from app.errors import UnreadableUpload
 from app.reading.entry import RawEntry
 from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
@@ -263,6 +264,17 @@ def test_damage_in_the_middle_of_the_directory_keeps_what_came_before(limits: Re
     assert next(entries).name == "a.xml"
     with pytest.raises(Exception, match="directory of the ZIP is damaged"):
         next(entries)
+
+
+def test_an_error_names_a_place_of_the_body_even_where_the_directory_lies(limits: ReadingLimits) -> None:
+    """Fuzzing found an error about byte 25,172,402 of a body of 7,655."""
+    body = make(Member(), Member(name=b"b.xml", offset=25_000_000))
+    with pytest.raises(UnreadableUpload) as caught:
+        list(read_entries(BodyKind.ZIP, io.BytesIO(body), size=len(body), limits=replace(limits, max_entries=1)))
+    assert caught.value.errors is not None
+    (error,) = caught.value.errors
+    assert error["reason"] == "too-many-entries"
+    assert 0 <= error["offset"] <= len(body)
 
 
 def test_a_directory_larger_than_our_memory_is_streamed(tmp_path: Path, limits: ReadingLimits) -> None:
