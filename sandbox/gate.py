@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandbox.answers import answer_of, leaving
+from sandbox.answers.table import answer_of, leaving
 from sandbox.auth_request import address_is_allowed
 from sandbox.ids import REFERENCE
 from sandbox.jwt import InvalidToken, decode_token

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.answers import Answer, Status, answer_of
+from sandbox.answers.shapes import Answer, Status
+from sandbox.answers.table import answer_of
 from sandbox.gate import Endpoint
 from sandbox.ids import KSEF_NUMBER, REFERENCE
 from sandbox.options import ApiVersion

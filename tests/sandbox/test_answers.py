@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 from starlette.responses import JSONResponse, Response
 
-from sandbox.answers import ANSWERS, answer_of, leaving
+from sandbox.answers.table import ANSWERS, answer_of, leaving
 from sandbox.app import ENDPOINTS
 from sandbox.options import ApiVersion
 from tests.support.ksef_contract import CONTRACT, anonymous, members

@@ -1,0 +1,127 @@
+"""Which operation answers what, and the check of every answer before it leaves."""
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.responses import JSONResponse, Response
+
+from sandbox.answers.certificates import (
+    CertificateLimits,
+    Certificates,
+    EnrollmentData,
+    EnrollmentStatus,
+    EnrollmentTaken,
+    RetrievedCertificates,
+)
+from sandbox.answers.ksef_tokens import TokenMade, Tokens, TokenStatus
+from sandbox.answers.login import Challenge, Logins, LoginStarted, LoginStatus, NewAccessToken, TokenPair
+from sandbox.answers.reference_data import (
+    AttachmentConsent,
+    ContextLimits,
+    ContextLimits27,
+    PublicKey,
+    RateLimits,
+    RateLimits27,
+    SubjectLimits,
+)
+from sandbox.answers.sessions import BatchOpened, Invoice, Invoices, InvoiceTaken, OnlineOpened, Sessions, SessionStatus
+from sandbox.options import ApiVersion
+
+logger = logging.getLogger("sandbox")
+
+ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
+    ("POST", "/auth/challenge"): (200, Challenge),
+    ("POST", "/auth/xades-signature"): (202, LoginStarted),
+    ("POST", "/auth/ksef-token"): (202, LoginStarted),
+    ("GET", "/auth/{}"): (200, LoginStatus),
+    ("POST", "/auth/token/redeem"): (200, TokenPair),
+    ("POST", "/auth/token/refresh"): (200, NewAccessToken),
+    ("GET", "/auth/sessions"): (200, Logins),
+    ("DELETE", "/auth/sessions/current"): (204, None),
+    ("DELETE", "/auth/sessions/{}"): (204, None),
+    ("GET", "/security/public-key-certificates"): (200, list[PublicKey]),
+    ("GET", "/limits/context"): (200, ContextLimits),
+    ("GET", "/limits/subject"): (200, SubjectLimits),
+    ("GET", "/rate-limits"): (200, RateLimits),
+    ("GET", "/permissions/attachments/status"): (200, AttachmentConsent),
+    ("POST", "/sessions/batch"): (201, BatchOpened),
+    ("POST", "/sessions/batch/{}/close"): (204, None),
+    ("POST", "/sessions/online"): (201, OnlineOpened),
+    ("POST", "/sessions/online/{}/invoices"): (202, InvoiceTaken),
+    ("POST", "/sessions/online/{}/close"): (204, None),
+    ("GET", "/sessions"): (200, Sessions),
+    ("GET", "/sessions/{}"): (200, SessionStatus),
+    ("GET", "/sessions/{}/invoices"): (200, Invoices),
+    ("GET", "/sessions/{}/invoices/failed"): (200, Invoices),
+    ("GET", "/sessions/{}/invoices/{}"): (200, Invoice),
+    ("GET", "/sessions/{}/upo/{}"): (200, "xml"),
+    ("GET", "/sessions/{}/invoices/{}/upo"): (200, "xml"),
+    ("GET", "/sessions/{}/invoices/ksef/{}/upo"): (200, "xml"),
+    ("GET", "/invoices/ksef/{}"): (200, "xml"),
+    ("POST", "/tokens"): (202, TokenMade),
+    ("GET", "/tokens"): (200, Tokens),
+    ("GET", "/tokens/{}"): (200, TokenStatus),
+    ("DELETE", "/tokens/{}"): (204, None),
+    ("GET", "/certificates/limits"): (200, CertificateLimits),
+    ("GET", "/certificates/enrollments/data"): (200, EnrollmentData),
+    ("POST", "/certificates/enrollments"): (202, EnrollmentTaken),
+    ("GET", "/certificates/enrollments/{}"): (200, EnrollmentStatus),
+    ("POST", "/certificates/retrieve"): (200, RetrievedCertificates),
+    ("POST", "/certificates/query"): (200, Certificates),
+    ("POST", "/certificates/{}/revoke"): (204, None),
+}
+"""Operation, its path's parameters made anonymous -> status of success and shape of the body. `/testdata/` answers
+200 without a body."""
+_OLDER: dict[tuple[str, str], Any] = {
+    ("GET", "/limits/context"): ContextLimits27,
+    ("GET", "/rate-limits"): RateLimits27,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What an operation answers when it succeeds."""
+
+    status: int
+    shape: Any
+    """A model, a list of one, "xml", or None for no body."""
+    adapter: TypeAdapter[Any] | None
+
+
+def answer_of(method: str, path: str, api: ApiVersion) -> Described:
+    """What an operation answers. Raises LookupError for an operation without a row."""
+    key = method, re.sub(r"\{[^}]*\}", "{}", path)
+    if path.startswith("/testdata/"):
+        return Described(200, None, None)
+    status, shape = ANSWERS[key]
+    shape = _OLDER.get(key, shape) if api is ApiVersion.V2_7 else shape
+    return Described(status, shape, None if shape in {None, "xml"} else TypeAdapter(shape))
+
+
+def leaving(response: Response, described: Described) -> Response:
+    """The answer itself, or 500 where it breaks the contract: then the sandbox is wrong, and nobody shall build on it."""
+    if response.status_code >= 400:
+        return response
+    fault = _fault(response, described)
+    if fault is None:
+        return response
+    logger.error("an answer of the sandbox breaks the contract: %s", fault)
+    return JSONResponse({"sandboxFault": fault}, status_code=500)
+
+
+def _fault(response: Response, described: Described) -> str | None:
+    if response.status_code != described.status:
+        return f"status {response.status_code} instead of {described.status}"
+    if described.shape == "xml":
+        return None if response.media_type == "application/xml" else f"media type {response.media_type}"
+    if described.adapter is None:
+        return "a body where none belongs" if response.body else None
+    try:
+        described.adapter.validate_json(bytes(response.body))
+    except ValidationError as error:
+        # The faulty value may be a secret: only its place is told.
+        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['type']}" for item in error.errors())
+    return None
