@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 from lxml import etree
 
+from sandbox.records.common import Identifier
 from sandbox.refusals import bad
-from sandbox.state import Identifier
 
 NAMESPACES = ("http://ksef.mf.gov.pl/auth/token/2.0", "http://ksef.mf.gov.pl/auth/token/2.1")
 _CHALLENGE = re.compile(r"[0-9]{8}-CR-[A-F0-9]{10}-[A-F0-9]{10}-[A-F0-9]{2}")

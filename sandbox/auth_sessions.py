@@ -11,9 +11,10 @@ from sandbox.gate import Call, Endpoint
 from sandbox.ids import new_reference
 from sandbox.jwt import encode_token
 from sandbox.paging import page_of, page_size
+from sandbox.records.common import Identifier, Status
+from sandbox.records.logins import AuthOperation
 from sandbox.refusals import BadRequest, Gone, bad
 from sandbox.service import Sandbox
-from sandbox.state import AuthOperation, Identifier, Status
 
 AUTHENTICATION_TOKEN_LIFE = timedelta(minutes=45)
 REFRESH_TOKEN_LIFE = timedelta(days=7)

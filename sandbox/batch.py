@@ -14,9 +14,10 @@ from sandbox.ids import new_reference
 from sandbox.links import sign_link
 from sandbox.online_processing import close_online
 from sandbox.processing import PROCESSING, SESSION_TEXTS, process_session
+from sandbox.records.common import Status
+from sandbox.records.sessions import Part, Session
 from sandbox.refusals import ApiError, BadRequest, Forbidden, bad
 from sandbox.service import Sandbox
-from sandbox.state import Part, Session, Status
 
 MAX_PARTS = 50
 MAX_PART_BYTES = 100_000_000

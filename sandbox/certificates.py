@@ -17,9 +17,9 @@ from starlette.responses import JSONResponse, Response
 from sandbox.clock import stamp
 from sandbox.gate import Body, Call, Endpoint, Moment, read_json, read_optional_json
 from sandbox.paging import page_number, page_size
+from sandbox.records.certificates import KsefCertificate
 from sandbox.refusals import Forbidden, bad
 from sandbox.service import Sandbox
-from sandbox.state import KsefCertificate
 
 _SERIAL = re.compile(r"[0-9A-F]{16}")
 

@@ -16,9 +16,10 @@ from sandbox.certificates_issuing import CertificateRequest, issue, new_serial_n
 from sandbox.clock import stamp
 from sandbox.gate import Body, Call, Endpoint, Moment, read_json
 from sandbox.ids import new_reference
+from sandbox.records.certificates import Enrollment, KsefCertificate
+from sandbox.records.common import Identifier, Status
 from sandbox.refusals import Forbidden, Gone, bad
 from sandbox.service import Sandbox
-from sandbox.state import Enrollment, Identifier, KsefCertificate, Status
 
 LIFE = timedelta(days=730)
 """As observed; the documents do not say."""

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from sandbox.keys import PublishedKey
+from sandbox.records.common import Identifier
 from sandbox.refusals import bad
-from sandbox.state import Identifier
 
 _MEMBERS = {
     NameOID.COMMON_NAME: "commonName",

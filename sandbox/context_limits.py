@@ -1,7 +1,8 @@
 """What a context's sessions may hold: the sandbox's defaults, or what test data set for the context."""
 
+from sandbox.records.common import Identifier
+from sandbox.records.limits import ContextLimits, SessionLimits
 from sandbox.service import Sandbox
-from sandbox.state import ContextLimits, Identifier, SessionLimits
 
 _COLLECTIVE = 500
 

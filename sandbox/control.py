@@ -14,7 +14,9 @@ from sandbox import control_trouble
 from sandbox.clock import stamp
 from sandbox.control_input import ControlInput, Nip, read_input, sandbox_of
 from sandbox.ksef_tokens import make_token
-from sandbox.state import OWNER_PERMISSIONS, Accepted, Identifier
+from sandbox.records.common import Identifier
+from sandbox.records.sessions import Accepted
+from sandbox.state import OWNER_PERMISSIONS
 
 _LINES = 500
 

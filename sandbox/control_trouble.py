@@ -14,7 +14,7 @@ from sandbox.clock import MovableClock, stamp
 from sandbox.control_input import ControlInput, Unusable, read_input, sandbox_of
 from sandbox.faults import RULE, SessionScript
 from sandbox.keys import Rotation, Usage
-from sandbox.state import Session
+from sandbox.records.sessions import Session
 
 _YEARS_SECONDS = 10 * 366 * 86_400
 

@@ -16,6 +16,7 @@ from sandbox.answers.table import answer_of, leaving
 from sandbox.auth_request import address_is_allowed
 from sandbox.ids import REFERENCE
 from sandbox.jwt import InvalidToken, decode_token
+from sandbox.records.logins import AuthOperation
 from sandbox.refusals import (
     ApiError,
     BadRequest,
@@ -27,7 +28,6 @@ from sandbox.refusals import (
     refusal_response,
 )
 from sandbox.service import Sandbox
-from sandbox.state import AuthOperation
 
 _MAX_BODY = 1_000_000
 _LARGE = 200_000

@@ -11,9 +11,10 @@ from sandbox.clock import stamp
 from sandbox.gate import Body, Call, Endpoint, read_json
 from sandbox.ids import new_reference
 from sandbox.paging import page_of, page_size
+from sandbox.records.common import Identifier
+from sandbox.records.logins import KsefToken
 from sandbox.refusals import Forbidden, bad
 from sandbox.service import Sandbox
-from sandbox.state import Identifier, KsefToken
 
 ACTIVATION = timedelta(milliseconds=500)
 """How long a new token stays Pending; a client must ask before it uses one."""

@@ -26,10 +26,12 @@ from sandbox.clock import stamp
 from sandbox.gate import Body, Call, Endpoint, read_body, read_json
 from sandbox.ids import new_reference, nip_checksum_is_right
 from sandbox.keys import PublishedKey
+from sandbox.records.certificates import KsefCertificate
+from sandbox.records.common import Identifier, Status
+from sandbox.records.logins import Challenge, KsefToken
 from sandbox.refusals import bad
 from sandbox.service import Sandbox
 from sandbox.signature import SignedRequest, verify_signed_request
-from sandbox.state import Challenge, Identifier, KsefCertificate, KsefToken, Status
 
 CHALLENGE_LIFE = timedelta(minutes=10)
 

@@ -27,8 +27,9 @@ from sandbox.gate import Body, Call, Endpoint, read_json
 from sandbox.ids import new_reference
 from sandbox.online_processing import ACCEPTED_FOR_PROCESSING, close_online, start_invoice
 from sandbox.processing import session_limits
+from sandbox.records.common import Status
+from sandbox.records.sessions import Invoice, Session
 from sandbox.refusals import BadRequest, bad
-from sandbox.state import Invoice, Session, Status
 from sandbox.work.outcome import Verdict
 
 SESSION_LIFE = timedelta(hours=12)

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from sandbox.processing import INVOICE_TEXTS, NOTHING_ACCEPTED, decide_invoice, document_rules, make_pages
+from sandbox.records.common import Status
+from sandbox.records.sessions import Invoice, Session
 from sandbox.service import Sandbox
-from sandbox.state import Invoice, Session, Status
 from sandbox.state_tables import taking_notes
 from sandbox.work.single import InvoiceJob, judge_invoice
 

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox.records.common import Status
+from sandbox.records.testdata import PlannedOutcome
 from sandbox.service import Sandbox
-from sandbox.state import PlannedOutcome, Status
 
 _TEXTS = {
     "login": {

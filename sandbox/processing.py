@@ -15,8 +15,11 @@ from sandbox.clock import polish_stamp, warsaw_day
 from sandbox.context_limits import limits_of
 from sandbox.ids import new_ksef_number, new_reference
 from sandbox.options import Validation
+from sandbox.records.common import Status
+from sandbox.records.limits import SessionLimits
+from sandbox.records.logins import AuthOperation
+from sandbox.records.sessions import Invoice, Session, UpoPage
 from sandbox.service import Sandbox
-from sandbox.state import AuthOperation, Invoice, Session, SessionLimits, Status, UpoPage
 from sandbox.state_tables import taking_notes
 from sandbox.work.outcome import DocumentRules, PackageJob, PackageVerdict, UpoDocument, UpoJob, Verdict
 from sandbox.work.package import judge_package

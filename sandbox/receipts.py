@@ -7,10 +7,10 @@ from starlette.responses import FileResponse, Response
 from sandbox.gate import Call, Endpoint
 from sandbox.ids import KSEF_NUMBER
 from sandbox.processing import make_receipt
+from sandbox.records.sessions import Accepted, Invoice, Session, UpoPage
 from sandbox.refusals import BadRequest, Forbidden, bad
 from sandbox.results import READERS, is_stored, session_of
 from sandbox.service import Sandbox
-from sandbox.state import Accepted, Invoice, Session, UpoPage
 from sandbox.work.package import read_document
 
 # Receipts

@@ -10,7 +10,7 @@ from sandbox.clock import WARSAW, stamp, warsaw_day
 from sandbox.context_limits import limits_of
 from sandbox.gate import Call, Endpoint
 from sandbox.options import ApiVersion
-from sandbox.state import SessionLimits
+from sandbox.records.limits import SessionLimits
 
 _WINDOW_NAMES = ("perSecond", "perMinute", "perHour")
 

@@ -10,10 +10,10 @@ from sandbox.clock import stamp
 from sandbox.gate import Call, Endpoint
 from sandbox.links import sign_link
 from sandbox.paging import page_of, page_size
+from sandbox.records.sessions import Invoice, Session, UpoPage
 from sandbox.refusals import bad
 from sandbox.scripted import as_scripted
 from sandbox.service import Sandbox
-from sandbox.state import Invoice, Session, UpoPage
 
 UPO_LINK_LIFE = timedelta(hours=72)
 READERS = frozenset({"InvoiceWrite", "Introspection", "PefInvoiceWrite", "EnforcementOperations"})

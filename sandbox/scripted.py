@@ -4,7 +4,8 @@ from typing import Any
 
 from sandbox.clock import stamp
 from sandbox.processing import PROCESSING
-from sandbox.state import Session, Status
+from sandbox.records.common import Status
+from sandbox.records.sessions import Session
 
 _OPENED = Status(100, "Sesja wsadowa rozpoczęta")
 _ONLY_WHEN_DONE = ("upo", "invoiceCount", "successfulInvoiceCount", "failedInvoiceCount")

@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from sandbox.ratelimits import LimitKey, RateLimiter
-from sandbox.state import AuthOperation, Invoice, SandboxState, Session
+from sandbox.records.logins import AuthOperation
+from sandbox.records.sessions import Invoice, Session
+from sandbox.state import SandboxState
 from sandbox.state_tables import RecordId, Table
 
-_FORMAT = "3"
+_FORMAT = "4"
 _SLICE = 200
 """Invoices in one row: some two milliseconds of pickling, after which other requests get a turn."""
 _RECORDS = """CREATE TABLE IF NOT EXISTS records
@@ -40,7 +42,13 @@ _FROM_ELSEWHERE = {
     "collections": {"Counter", "deque"},
     "datetime": {"datetime", "date", "timedelta", "timezone"},
 }
-_OURS = {"sandbox.state", "sandbox.work.outcome", "sandbox.faults", "sandbox.clock", "sandbox.ratelimits"}
+_OURS = {
+    *(f"sandbox.records.{area}" for area in ("certificates", "common", "limits", "logins", "sessions", "testdata")),
+    "sandbox.work.outcome",
+    "sandbox.faults",
+    "sandbox.clock",
+    "sandbox.ratelimits",
+}
 
 Row: TypeAlias = tuple[str, str, bytes | None]
 """Kind, key, body; None removes."""

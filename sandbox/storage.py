@@ -11,8 +11,8 @@ from starlette.responses import FileResponse, Response
 
 from sandbox.links import Permission, link_fault
 from sandbox.receipts import invoice_upo
+from sandbox.records.sessions import Part, Session
 from sandbox.service import Sandbox
-from sandbox.state import Part, Session
 
 _WRITE_BUFFER = 4 << 20
 

@@ -15,8 +15,10 @@ from sandbox.certificates import find_own, serial_number
 from sandbox.gate import Body, Call, Endpoint, Moment, read_json, read_optional_json
 from sandbox.ids import NIP
 from sandbox.ksef_tokens import Permission
+from sandbox.records.common import Identifier
+from sandbox.records.testdata import MadeSubject
 from sandbox.refusals import bad
-from sandbox.state import OWNER_PERMISSIONS, Identifier, MadeSubject, SandboxState
+from sandbox.state import OWNER_PERMISSIONS, SandboxState
 
 _PESEL = r"[0-9]{2}(0[1-9]|1[0-2]|2[1-9]|3[0-2]|4[1-9]|5[0-2]|6[1-9]|7[0-2]|8[1-9]|9[0-2])[0-9]{7}"
 _PATTERNS = {"Nip": NIP.pattern, "Pesel": _PESEL, "Fingerprint": "[0-9A-F]{64}"}

@@ -12,8 +12,8 @@ from sandbox.context_limits import limits_of
 from sandbox.gate import Body, Call, Endpoint, read_json, read_optional_json
 from sandbox.options import ApiVersion
 from sandbox.ratelimits import make_limiter
+from sandbox.records.limits import ContextLimits, SessionLimits
 from sandbox.refusals import bad
-from sandbox.state import ContextLimits, SessionLimits
 
 _INT32 = 2**31 - 1
 

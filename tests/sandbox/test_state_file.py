@@ -14,18 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.state import (
-    AuthOperation,
-    Challenge,
-    Identifier,
-    Invoice,
-    KsefToken,
-    Part,
-    SandboxState,
-    Session,
-    Status,
-    UpoPage,
-)
+from sandbox.records.common import Identifier, Status
+from sandbox.records.logins import AuthOperation, Challenge, KsefToken
+from sandbox.records.sessions import Invoice, Part, Session, UpoPage
+from sandbox.state import SandboxState
 from sandbox.state_file import StateFile, UnusableState
 from sandbox.state_tables import taking_notes
 from sandbox.work.outcome import Verdict
