@@ -12,8 +12,10 @@ from starlette.exceptions import HTTPException
 
 from app import __version__, metrics
 from app.api import account, events, health, invoices, sessions, uploads, webhooks
+from app.api.admission import Admission
 from app.api.authentication import Authenticator
 from app.api.checking import CheckingProcess
+from app.api.event_waiting import EventWatcher
 from app.api.gauges import DatabaseGauges
 from app.api.middleware import RequestContext, SmallBodies
 from app.api.problems import ProblemDocument, answer_error, answer_http, answer_invalid
@@ -23,6 +25,7 @@ from app.api.state import ApiState
 from app.clock import Clock, utc_now
 from app.errors import DispatchError
 from app.settings import Settings
+from app.store.event_feed import EventFeed
 from app.store.store import open_store
 
 _DESCRIPTION: Final = """\
@@ -44,6 +47,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         metrics.start_at_zero()
         checking = CheckingProcess(settings)
         async with open_store(settings, max_connections=16) as store, anyio.create_task_group() as tasks:
+            admission = Admission(store, settings, tasks)
+            feed = EventFeed(store.database)
+            watcher = EventWatcher(feed)
+            tasks.start_soon(watcher.run)
             try:
                 yield {
                     "api": ApiState(
@@ -51,13 +58,17 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                         settings=settings,
                         clock=clock,
                         authenticator=Authenticator(store.tenants, clock),
-                        receiver=Receiver(store, settings),
+                        admission=admission,
+                        receiver=Receiver(store, settings, admission),
                         singles=SinglesGrouping(store, clock, tasks),
                         checking=checking,
                         gauges=DatabaseGauges(store, settings.ksef_base_url, clock),
+                        feed=feed,
+                        watcher=watcher,
                     )
                 }
             finally:
+                watcher.end()
                 with anyio.move_on_after(10, shield=True):
                     await checking.close()
 

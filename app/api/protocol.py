@@ -45,9 +45,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.send_400_response("The request head is too large.")
 
     def on_message_begin(self) -> None:
-        """Begin a head."""
+        """Begin a head, and let whoever serves the request break the connection off: `scope["ksefd"]["abort"]`."""
         self._in_head = True
         super().on_message_begin()
+        self.scope["ksefd"] = {"abort": self.transport.abort}  # type: ignore[typeddict-unknown-key]  # a key of our own
 
     def on_headers_complete(self) -> None:
         """End a head; what follows is a body, which has bounds of its own."""

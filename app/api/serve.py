@@ -12,6 +12,7 @@ import uvicorn
 
 from app.api.application import create_app
 from app.api.protocol import BoundedHttpProtocol
+from app.api.state import ApiState
 from app.clock import Clock, utc_now
 from app.errors import ConfigurationError
 from app.logs import configure_logging, get_logger
@@ -41,6 +42,13 @@ class ApiServer(uvicorn.Server):
             _log.info("api-listens", url=url)
             if self._ready is not None:
                 self._ready(url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop: who waits for events is let go at once, everybody else may finish."""
+        state: ApiState | None = self.lifespan.state.get("api")
+        if state is not None:
+            state.watcher.end()
+        await super().shutdown(sockets)
 
     @property
     def url(self) -> str:

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
+from app.api.admission import Admission
 from app.api.authentication import Authenticator
 from app.api.checking import CheckingProcess
+from app.api.event_waiting import EventWatcher
 from app.api.gauges import DatabaseGauges
 from app.api.receiving import Receiver
 from app.api.singles import SinglesGrouping
 from app.clock import Clock
 from app.settings import Settings
+from app.store.event_feed import EventFeed
 from app.store.store import Store
 
 
@@ -20,7 +23,10 @@ class ApiState:
     settings: Settings
     clock: Clock
     authenticator: Authenticator
+    admission: Admission
     receiver: Receiver
     singles: SinglesGrouping
     checking: CheckingProcess
     gauges: DatabaseGauges
+    feed: EventFeed
+    watcher: EventWatcher
