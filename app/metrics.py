@@ -39,12 +39,19 @@ REGISTRY: Final = CollectorRegistry(auto_describe=True)
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 STAGES: Final = (
-    "receive", "single", "read", "check", "commit", "seal", "pack", "open", "put_part", "close", "track", "upo", "deliver",
+    "receive", "single", "read", "check", "commit", "seal", "pack", "open", "put_part", "close", "track", "upo",
+    "verdicts", "deliver",
 )  # fmt: skip
 """Values of `stage`: what an invoice passes through, in this order."""
 
 LIMIT_GROUPS: Final = ("batchSession", "batchSessionClose", "sessionMisc", "sessionInvoiceList")
 """Groups of KSeF's limits that start at zero; others appear when a request of theirs is made."""
+
+REFUSALS: Final = (
+    "tenant-concurrent-uploads", "tenant-unread-uploads", "tenant-spooled-bytes", "tenant-waiting-invoices", "tenant-busy",
+    "busy", "spool", "queue", "disk",
+)  # fmt: skip
+"""Values of `reason`: first a tenant's own limits (429), then those of the process and the installation (503)."""
 
 DELIVERY_OUTCOMES: Final = ("succeeded", "retried", "failed", "gone")
 
@@ -85,6 +92,12 @@ WEBHOOK_LAG_SECONDS: Final = Histogram(
     buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 86400),
     registry=REGISTRY,
 )
+REFUSED_REQUESTS: Final = Counter(
+    "ksefd_refused_requests_total",
+    "Uploads and single posts that were put off because too much waits, by the limit that was reached.",
+    ["reason"],
+    registry=REGISTRY,
+)
 BUILD_INFO: Final = Gauge(
     "ksefd_build_info",
     "Always 1; the labels say which version runs.",
@@ -95,7 +108,7 @@ BUILD_INFO: Final = Gauge(
 
 METRICS: Final[tuple[MetricWrapperBase, ...]] = (
     UPLOAD_BYTES, STAGE_SECONDS, VALIDATION_FINDINGS, SESSION_SECONDS, PART_BYTES, KSEF_REQUESTS,
-    WEBHOOK_DELIVERIES, WEBHOOK_LAG_SECONDS, BUILD_INFO,
+    WEBHOOK_DELIVERIES, WEBHOOK_LAG_SECONDS, REFUSED_REQUESTS, BUILD_INFO,
 )  # fmt: skip
 
 
@@ -110,6 +123,8 @@ def start_at_zero() -> None:
         KSEF_REQUESTS.labels(group=group, status="429")
     for outcome in DELIVERY_OUTCOMES:
         WEBHOOK_DELIVERIES.labels(outcome=outcome)
+    for reason in REFUSALS:
+        REFUSED_REQUESTS.labels(reason=reason)
     BUILD_INFO.labels(version=__version__, python=platform.python_version()).set(1)
 
 

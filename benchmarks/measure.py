@@ -25,8 +25,16 @@ class Scale:
     """How long single posts are sent."""
     rate: int = 200
     """Single posts a second."""
+    fast_rate: int = 1_000
+    """Single posts a second when only errors count."""
     in_flight: int = 100_000
     """Invoices under way when everything is killed."""
+    largest: int = 100_000
+    """Invoices of the largest upload of the cost curve."""
+
+    def full(self) -> "Scale":
+        """Give the sizes that the goals speak of, which take an hour or two."""
+        return replace(self, count=100_000, rounds=5, upload_bytes=2_000_000_000, seconds=60.0, largest=1_000_000)
 
     def quick(self) -> "Scale":
         """Give a smaller scale that shows the way of things in about a minute and a half."""
@@ -38,6 +46,7 @@ class Scale:
             upload_bytes=30_000_000,
             seconds=3.0,
             in_flight=20_000,
+            largest=10_000,
         )
 
 

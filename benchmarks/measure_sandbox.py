@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import httpx
+import psutil
 
 from app.cli.demo.processes import clean_environment
 from benchmarks.measure import MeasurementFailed
@@ -38,6 +39,17 @@ def running_sandbox(port: int, *options: str) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def sandbox_process(url: str) -> psutil.Process:
+    """Give the process that serves a stand-in started here, to read its CPU time. Raises MeasurementFailed."""
+    port = url.rpartition(":")[2]
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            words = child.cmdline()
+            if "sandbox" in words and port in words:
+                return child
+    raise MeasurementFailed("the process of the KSeF stand-in cannot be found")
 
 
 def ledger(url: str) -> dict[str, Any]:

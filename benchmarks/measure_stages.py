@@ -2,7 +2,7 @@
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
@@ -26,6 +26,7 @@ from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
 from app.schema_files import load_schema_files
 from benchmarks.archives import write_zip
+from benchmarks.invoices import GeneratedInvoice
 from benchmarks.measure import Figure, Say, Scale, Yardstick
 from benchmarks.measure_cargo import NIP, fresh_invoices
 from workers.checking import ChunkTask, check_chunk, prepare
@@ -42,13 +43,11 @@ def measure_stages(scale: Scale, say: Say) -> list[Figure]:
     count = min(CHUNK_ENTRIES, scale.count)
     say(f"stages: one chunk of {count} invoices, step by step")
     invoices = fresh_invoices(count, seed=51)
-    body = BytesIO()
-    write_zip(body, invoices)
     files = load_schema_files()
     schema, published = compile_schema(files), compile_schema(files, as_published=True)
     prepare(files)
     context = CheckContext(NIP, warsaw_day(utc_now()), check_nip_checksums=False, attachments_allowed=None)
-    entries = _read(body)
+    entries, body = raw_entries(invoices), zip_of(invoices)
     task = ChunkTask(1, (uuid4(),), uuid4(), entries, context, utc_now())
     outcome = check_chunk(task)
     documents = [one.xml for one in invoices]
@@ -86,6 +85,18 @@ def measure_stages(scale: Scale, say: Say) -> list[Figure]:
             detail={"us_an_invoice": {name: round(cost, 1) for name, cost in costs.items()}},
         )
     ]
+
+
+def zip_of(invoices: Sequence[GeneratedInvoice]) -> BytesIO:
+    """Put invoices into a ZIP in memory."""
+    body = BytesIO()
+    write_zip(body, invoices)
+    return body
+
+
+def raw_entries(invoices: Sequence[GeneratedInvoice]) -> tuple[RawEntry, ...]:
+    """Give invoices as the reader of a ZIP gives them."""
+    return _read(zip_of(invoices))
 
 
 def _read(body: BytesIO) -> tuple[RawEntry, ...]:

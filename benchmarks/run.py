@@ -24,13 +24,17 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.measure import Figure, MeasurementFailed, Say, Scale
+from benchmarks.measure_commit import measure_commit
+from benchmarks.measure_curve import measure_curve
 from benchmarks.measure_latency import measure_latency
 from benchmarks.measure_memory import measure_memory
 from benchmarks.measure_packing import measure_packing
 from benchmarks.measure_pipeline import measure_pipeline
+from benchmarks.measure_raw import measure_raw
 from benchmarks.measure_restart import measure_restart
 from benchmarks.measure_service import on_two_cores
 from benchmarks.measure_stages import measure_stages
+from benchmarks.measure_way import measure_way
 from benchmarks.measure_webhooks import measure_webhooks
 
 RESULTS = Path(__file__).parent / "results"
@@ -40,22 +44,30 @@ class Name(StrEnum):
     """The measurements, in the order in which they run."""
 
     PIPELINE = "pipeline"
+    WAY = "way"
+    RAW = "raw"
+    COMMIT = "commit"
     PACKING = "packing"
     MEMORY = "memory"
     LATENCY = "latency"
     WEBHOOKS = "webhooks"
     RESTART = "restart"
     STAGES = "stages"
+    CURVE = "curve"
 
 
 MEASUREMENTS: dict[Name, Callable[[Scale, Say], list[Figure]]] = {
     Name.PIPELINE: measure_pipeline,
+    Name.WAY: measure_way,
+    Name.RAW: measure_raw,
+    Name.COMMIT: measure_commit,
     Name.PACKING: measure_packing,
     Name.MEMORY: measure_memory,
     Name.LATENCY: measure_latency,
     Name.WEBHOOKS: measure_webhooks,
     Name.RESTART: measure_restart,
     Name.STAGES: measure_stages,
+    Name.CURVE: measure_curve,
 }
 
 
@@ -64,18 +76,23 @@ def main(
     quick: Annotated[
         bool, typer.Option(help="Smaller sizes: about a minute and a half, goals of full size not judged.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option(help="The sizes that the goals speak of: 100,000 and 1,000,000 invoices, 2 GB; hours.")
+    ] = False,
     count: Annotated[int | None, typer.Option(min=100, help="Invoices of the pipeline, a round.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the pipeline and of packing.")] = None,
     upload_bytes: Annotated[int | None, typer.Option(min=1_000_000, help="XML bytes of the large upload.")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, help="How long single posts are sent.")] = None,
     in_flight: Annotated[int | None, typer.Option(min=2_000, help="Invoices under way at the kill.")] = None,
+    largest: Annotated[int | None, typer.Option(min=1_000, help="Invoices of the cost curve's largest upload.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write all numbers to benchmarks/results/ too.")] = False,
 ) -> None:
     """Measure the service against its goals and print one table. Exit code 1 means that something could not be measured."""
     asked: dict[str, Any] = {
         "count": count, "rounds": rounds, "upload_bytes": upload_bytes, "seconds": seconds, "in_flight": in_flight,
+        "largest": largest,
     }  # fmt: skip
-    scale = Scale().quick() if quick else Scale()
+    scale = Scale().full() if full else Scale().quick() if quick else Scale()
     scale = replace(scale, **{name: value for name, value in asked.items() if value is not None})
     names = [name for name in Name if not only or name in only]
     _be_quiet()

@@ -3,6 +3,7 @@
 Every invoice leaves with a number, with a reason, or back into its lane; the end of a session is one transaction.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -78,6 +79,7 @@ async def settle_session(
 
     Dead invoices travel again up to `max_attempts` sessions; `uncounted`: this session is none of them.
     """
+    started = time.perf_counter()
     now = context.clock()
     store = context.store
     # Once KSeF was asked to close, and agreed, the invoices count as sent.
@@ -132,6 +134,7 @@ async def settle_session(
         await store.uploads.complete(connection, uploads, now=now)
         parts = await store.packages.parts(session.id)
         await store.jobs.defer(Task.DROP_BLOBS, connection=connection, keys=[part.blob_key for part in parts])
+    metrics.STAGE_SECONDS.labels(stage="verdicts").observe(time.perf_counter() - started)
     metrics.SESSION_SECONDS.observe((now - session.sealed_at).total_seconds())
     log.info(
         "session ended",

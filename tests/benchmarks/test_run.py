@@ -27,15 +27,21 @@ TINY = Scale(
     rate=40,
     # Enough that something is left to do after two kills.
     in_flight=12_000,
+    fast_rate=60,
+    largest=1_000,
 )
 FIGURES = {
     Name.PIPELINE: 1,
+    Name.WAY: 3,
+    Name.RAW: 5,
+    Name.COMMIT: 1,
     Name.PACKING: 2,
     Name.MEMORY: 2,
-    Name.LATENCY: 3,
+    Name.LATENCY: 4,
     Name.WEBHOOKS: 1,
     Name.RESTART: 2,
     Name.STAGES: 1,
+    Name.CURVE: 2,
 }
 
 
