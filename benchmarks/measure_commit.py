@@ -1,0 +1,86 @@
+"""Committing checked chunks, beside PostgreSQL's own COPY of the same rows into a table with the same indexes."""
+
+import asyncio
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from app.clock import utc_now, warsaw_day
+from app.domain.ids import chunk_id
+from app.fa3.checker import CheckContext
+from app.schema_files import load_schema_files
+from app.settings import Settings
+from app.store.chunks import CheckedChunk
+from app.store.embedded import EmbeddedPostgres
+from app.store.migrate import migrate
+from app.store.store import open_store
+from benchmarks.measure import Figure, Say, Scale, Yardstick
+from benchmarks.measure_cargo import NIP, fresh_invoices
+from benchmarks.measure_packing import add_tenant, add_upload
+from benchmarks.measure_stages import raw_entries
+from workers.checking import ChunkTask, check_chunk, prepare
+from workers.intake import CHUNK_ENTRIES, FORM_CODE
+
+_COLUMNS: Final = """id, tenant_id, upload_id, state, name, number, seller_nip, kind, issue_date, identity, sha256, size,
+    crc32, blob_offset, blob_bytes, findings, finished_at"""
+
+
+def measure_commit(scale: Scale, say: Say) -> list[Figure]:
+    """Measure rows a second of our commit (rows, claims, queue, checkpoint) and of COPY alone, one chunk after the other."""
+    count = min(scale.count, 20_000)
+    say(f"commit: checking {count:,} invoices")
+    with TemporaryDirectory(prefix="ksefd-bench-", ignore_cleanup_errors=True) as folder:
+        data = Path(folder) / "var"
+        with EmbeddedPostgres(data) as server:
+            migrate(server.url)
+            ours, bare = asyncio.run(_measure(Settings(data_dir=data, database_url=server.url), count))
+    return [
+        Figure(
+            "commit", f"chunks of {CHUNK_ENTRIES} committed: rows, claims, queue and checkpoint", count / ours, "rows/s",
+            Yardstick("COPY of the same rows, same indexes, one transaction a chunk", count / bare, "rows/s"),
+        )
+    ]  # fmt: skip
+
+
+async def _measure(settings: Settings, count: int) -> tuple[float, float]:
+    prepare(load_schema_files())
+    now = utc_now()
+    made = fresh_invoices(count, seed=71)
+    ours = bare = 0.0
+    async with open_store(settings) as store:
+        tenant = await add_tenant(store)
+        upload = await add_upload(store, tenant, made[:1])
+        lane = await store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=False)
+        await store.database.execute("CREATE TABLE bare_invoices (LIKE invoices INCLUDING ALL)", {})
+        context = CheckContext(NIP, warsaw_day(now), check_nip_checksums=False, attachments_allowed=None)
+        for number, start in enumerate(range(0, count, CHUNK_ENTRIES)):
+            key = chunk_id(int(now.timestamp() * 1000) + number, number.to_bytes(10, "big"))
+            entries = raw_entries(made[start : start + CHUNK_ENTRIES])
+            outcome = check_chunk(ChunkTask(tenant.id, (upload.id,), key, entries, context, now))
+            began = time.perf_counter()
+            async with (
+                store.database.transaction() as connection,
+                connection.cursor().copy(f"COPY bare_invoices ({_COLUMNS}) FROM STDIN") as copy,
+            ):
+                await copy.write(outcome.rows)
+            bare += time.perf_counter() - began
+            began = time.perf_counter()
+            await store.chunks.commit(
+                upload,
+                CheckedChunk(
+                    id=key,
+                    first_entry=start,
+                    entries=len(entries),
+                    rows=outcome.rows,
+                    claims=[(identity, one.int - key.int) for identity, one in outcome.claims],
+                    sizes={one.int - key.int: size for one, size in outcome.sizes.items()},
+                    invalid=len(outcome.invalid),
+                    latest_issue_date=outcome.latest_issue_date,
+                ),
+                lane_id=lane,
+                blob_key=f"chunks/{key.hex}",
+                now=now,
+            )
+            ours += time.perf_counter() - began
+    return ours, bare

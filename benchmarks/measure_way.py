@@ -1,0 +1,124 @@
+"""The whole way: from the first byte over HTTP until the webhook with the last KSeF number has been taken, and what a session's end costs.
+
+The KSeF side is the stand-in without its XSD check, in a process of its own. On two cores it takes its share of them, so its CPU
+time is told beside the figure, and the rate that would be left without it.
+"""
+
+import time
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import psutil
+
+from app.cli.demo.processes import free_port
+from app.cli.demo.receiver import Receiver, listening
+from benchmarks.bare import bare_rate
+from benchmarks.measure import Figure, Goal, Say, Scale, Yardstick
+from benchmarks.measure_cargo import ZipBody, fresh_invoices, renumbered
+from benchmarks.measure_sandbox import running_sandbox, sandbox_process
+from benchmarks.measure_service import POOL_PROCESSES, Service, running_service, send, wait_for
+
+_SLOWEST_A_SECOND: Final = 50
+_RECEIPT_SECONDS: Final = 1.5
+
+
+def measure_way(scale: Scale, say: Say) -> list[Figure]:
+    """Measure in rounds, the yardstick before each on the same documents."""
+    say(f"way: making {scale.count:,} invoices")
+    made = fresh_invoices(scale.count, seed=41)
+    rounds: list[dict[str, float]] = []
+    receiver = Receiver()
+    with (
+        running_sandbox(free_port()) as sandbox_url,
+        listening(receiver, free_port()) as hook,
+        TemporaryDirectory() as folder,
+    ):
+        settings = {
+            "KSEFD_KSEF_URL": f"{sandbox_url}/v2",
+            "KSEFD_SESSION_MAX_INVOICES": str(scale.session_invoices),
+            "KSEFD_WEBHOOK_ALLOW_HTTP": "true",
+            "KSEFD_WEBHOOK_ALLOW_PRIVATE": "true",
+        }
+        sink = sandbox_process(sandbox_url)
+        with running_service(settings) as service, service.client() as http:
+            receiver.expect(http.post("/v1/webhooks", json={"url": hook}).raise_for_status().json()["secret"])
+            for number in range(scale.rounds):
+                invoices = [renumbered(one, number) for one in made] if number else made
+                say(f"way: round {number + 1} of {scale.rounds}, bare lxml on {POOL_PROCESSES} processes")
+                bare = bare_rate([one.xml for one in invoices], POOL_PROCESSES)
+                say(f"way: round {number + 1} of {scale.rounds}, the service")
+                body = ZipBody(Path(folder) / "body.zip", invoices)
+                rounds.append({"bare": bare, **_round(service, http, body, receiver, sink, len(invoices))})
+            stages = service.stage_seconds()
+    ratios = [one["rate"] / one["bare"] for one in rounds]
+    without = [one["rate_without_sink"] / one["bare"] for one in rounds]
+    stick = Yardstick(
+        f"{POOL_PROCESSES} bare lxml processes, parse + XSD", median(one["bare"] for one in rounds), "invoices/s"
+    )
+    return [
+        Figure(
+            "way", f"whole way of {scale.count:,} invoices, HTTP upload to the last webhook",
+            median(one["rate"] for one in rounds), "invoices/s", stick,
+            Goal(0.45, at_least=True, of_ratio=True, full_size=scale.count >= 10_000),
+            note=f"the stand-in and the receiver took {median(one['others_share'] for one in rounds):.0%} of the cores",
+            detail={"rounds": rounds, "ratios": ratios}, measured_ratio=median(ratios),
+        ),
+        Figure(
+            "way", "the same, the time that stand-in and receiver took of the cores left out",
+            median(one["rate_without_sink"] for one in rounds), "invoices/s", stick,
+            detail={"ratios": without}, measured_ratio=median(without),
+        ),
+        *_receipts(stages, scale),
+    ]  # fmt: skip
+
+
+def _receipts(stages: dict[str, tuple[int | float, float]], scale: Scale) -> list[Figure]:
+    """What follows KSeF's "processed": the receipt fetched, parsed, matched, and all verdicts and events written."""
+    runs = stages["verdicts"][0]
+    upo, verdicts = (stages[name][1] / stages[name][0] for name in ("upo", "verdicts"))
+    per_session = min(scale.session_invoices, scale.count)
+    return [
+        Figure(
+            "way", f"receipt of {per_session:,} documents: fetched, parsed, matched, verdicts written",
+            upo + verdicts, "s", Yardstick("of this, until it is parsed and kept", upo, "s"),
+            Goal(_RECEIPT_SECONDS, full_size=per_session >= 10_000),
+            note=f"mean of {runs:.0f} sessions, while others were under way",
+        )
+    ]  # fmt: skip
+
+
+def _round(
+    service: Service, http: Any, body: ZipBody, receiver: Receiver, sink: psutil.Process, count: int
+) -> dict[str, float]:
+    already = len(receiver.invoices)
+    us = psutil.Process()
+    before, ours = _cpu_of(sink) + _cpu_of(us), service.cpu_seconds()
+    started = time.monotonic()
+    send(http, body, body.content_type)
+    wait_for(
+        lambda: len(receiver.invoices) >= already + count,
+        "the last webhook",
+        seconds=90 + count / _SLOWEST_A_SECOND,
+        pause=0.1,
+    )
+    seconds = (receiver.last_at or time.monotonic()) - started
+    others = _cpu_of(sink) + _cpu_of(us) - before
+    used = service.cpu_seconds()
+    cores = len(us.cpu_affinity() or [0, 1]) if hasattr(us, "cpu_affinity") else 2
+    return {
+        "rate": count / seconds,
+        "others_share": others / (seconds * cores),
+        "rate_without_sink": count / max(seconds - others / cores, 1e-9),
+        **{f"cpu_us_{role}": 1e6 * (used[role] - ours.get(role, 0.0)) / count for role in used},
+    }
+
+
+def _cpu_of(process: psutil.Process) -> float:
+    """Give the CPU seconds of a process and its children so far."""
+    total = 0.0
+    for one in (process,) if process.pid == psutil.Process().pid else (process, *process.children(recursive=True)):
+        times = one.cpu_times()
+        total += times.user + times.system
+    return total
