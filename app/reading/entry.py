@@ -104,7 +104,7 @@ def _inflate(entry: RawEntry, max_bytes: int) -> bytes:
 
 def _parse_line(entry: RawEntry, max_bytes: int) -> tuple[str, bytes]:
     try:
-        line: Any = json.loads(entry.payload)
+        line: Any = json.loads(entry.payload, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise EntryUnreadable(faults.LINE_NOT_JSON) from error
     if not isinstance(line, dict):
@@ -123,6 +123,14 @@ def _parse_line(entry: RawEntry, max_bytes: int) -> tuple[str, bytes]:
         except UnicodeEncodeError as error:
             raise EntryUnreadable(faults.LINE_TEXT) from error
     raise EntryUnreadable(faults.LINE_SHAPE)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its pairs. A key that stands twice would show two programs two different documents."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise EntryUnreadable(faults.LINE_KEY_TWICE)
+    return made
 
 
 def _decode_base64(encoded: str, max_bytes: int) -> bytes:

@@ -1,9 +1,14 @@
 """Why an entry, or a whole upload, cannot be read: stable ids with words in English and Polish."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from app.domain.findings import Finding, Severity
 from app.errors import DispatchError, UnreadableUpload
+
+# The whole upload asks for too much, or its bytes cannot be had.
+_END_EVERYTHING: Final = {"too-many-entries", "too-many-bytes", "too-much-else", "body-incomplete", "gzip-read-back"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,19 @@ def unreadable(reason: str, message: str, message_pl: str, offset: int | None = 
     """
     shape = {"reason": reason, "message": message, "message_pl": message_pl, "offset": offset}
     return UnreadableUpload(message, errors=[shape])
+
+
+def together(broken: Sequence[UnreadableUpload]) -> UnreadableUpload:
+    """Return one error for several faults of an upload that do not concern each other."""
+    if len(broken) == 1:
+        return broken[0]
+    message = f"{broken[0].detail} (and {len(broken) - 1} more faults)"
+    return UnreadableUpload(message, errors=[item for error in broken for item in error.errors or ()])
+
+
+def ends_everything(error: UnreadableUpload) -> bool:
+    """Tell whether nothing else of an upload may be read after this fault of one part of it."""
+    return any(item.get("reason") in _END_EVERYTHING for item in error.errors or ())
 
 
 def too_large(limit: int) -> EntryFault:
@@ -116,6 +134,11 @@ LINE_NOT_JSON = EntryFault(
     "The line is not a JSON object",
     "Wiersz nie jest obiektem JSON",
 )
+LINE_KEY_TWICE = EntryFault(
+    "line-key-twice",
+    "The line has the same key twice, so nobody can tell which of the two is meant",
+    "Wiersz zawiera dwa razy ten sam klucz; nie wiadomo, która wartość jest właściwa",
+)
 LINE_SHAPE = EntryFault(
     "line-shape",
     'The line must have the text "name" and either "xml_base64" or "xml", also a text',
@@ -135,4 +158,9 @@ PART_ENCODING = EntryFault(
     "part-encoding",
     "The part has a Content-Transfer-Encoding; form parts are sent as they are (RFC 7578, section 4.7)",
     "Część ma nagłówek Content-Transfer-Encoding; części formularza przesyła się bez kodowania (RFC 7578)",
+)
+PART_TOO_LARGE_CODED = EntryFault(
+    "part-too-large-coded",
+    "The part is too large for a form that is gzip-coded; send the archive as an upload of its own",
+    "Część jest za duża dla formularza skompresowanego gzip; archiwum należy wysłać jako osobną przesyłkę",
 )

@@ -6,6 +6,7 @@ from typing import Final
 from python_multipart.multipart import parse_options_header
 
 from app.errors import UnsupportedContentType
+from app.reading.tar_header import is_header
 
 _BOM: Final = b"\xef\xbb\xbf"
 _WIDE_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -81,6 +82,14 @@ def body_kind(content_type: str) -> BodyKind:
     return kind
 
 
+def takes_gzip(kind: BodyKind) -> bool:
+    """Tell whether a body of this kind may come with `Content-Encoding: gzip`.
+
+    A ZIP is read from its end, and what is compressed already gains nothing.
+    """
+    return kind not in {BodyKind.ZIP, BodyKind.TARGZ}
+
+
 def kind_of_part(content_type: str) -> BodyKind | None:
     """Return the kind that a part of a multipart body declares, None when it declares nothing that we know."""
     return _KINDS.get(content_type.partition(";")[0].strip().lower())
@@ -108,7 +117,7 @@ def sniff(path_name: str, head: bytes) -> BodyKind | None:
         return BodyKind.ZIP
     if head[:2] == b"\x1f\x8b":
         return BodyKind.TARGZ
-    if head[257:262] == b"ustar":
+    if is_header(head):
         return BodyKind.TAR
     text = head.removeprefix(_BOM).lstrip()
     if text[:1] == b"<" or head[:2] in _WIDE_BOMS:

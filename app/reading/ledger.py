@@ -1,7 +1,12 @@
 """Counting what was read: gives entries their index and ends an upload that asks for too much."""
 
+from typing import Final
+
 from app.reading.faults import unreadable
 from app.reading.limits import ReadingLimits
+
+# A header and padding, which a tar has beside each document.
+_OVERHEAD_BYTES: Final = 2_048
 
 
 class Ledger:
@@ -13,6 +18,7 @@ class Ledger:
         self._next_index = 0
         self._total_bytes = 0
         self._passed_over = 0
+        self._inflated = 0
 
     def admit(self, size: int, offset: int) -> int:
         """Count one entry with `size` bytes of document, at `offset` of the body, and return its index.
@@ -52,6 +58,11 @@ class Ledger:
                 f"Przesyłka ma ponad {self.limits.max_passed_over:,} folderów, pól formularza itp.",
                 offset,
             )
+
+    def inflate(self, size: int) -> bool:
+        """Count bytes that came out of a gzip stream; False when all streams together gave more than documents may have."""
+        self._inflated += size
+        return self._inflated <= self.limits.max_total_bytes + _OVERHEAD_BYTES * self.limits.max_entries
 
     def wanted(self, index: int) -> bool:
         """Tell whether the entry is to be yielded, not only counted."""

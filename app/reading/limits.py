@@ -26,13 +26,20 @@ class ReadingLimits:
 
     @property
     def max_passed_over(self) -> int:
-        """Return how much that is no entry may lie between the entries: two of it for each, and some."""
+        """Return how much that is no entry may lie between the entries: two of it for each, and some.
+
+        Folders, form fields, headers of headers, members of gzip streams.
+        """
         return 2 * self.max_entries + 1_000
 
     @property
     def max_line_bytes(self) -> int:
-        """Return the longest NDJSON line worth holding: Base64 takes 4/3; escaped XML rarely more than twice."""
-        return 2 * self.max_document_bytes + 65_536
+        """Return the longest NDJSON line worth holding.
+
+        Base64 takes 4/3 of the document. As text, a Polish letter that is written `\\u0142` takes three times its bytes in
+        UTF-8, and some programs also write `<`, `>` and quotes that way.
+        """
+        return 3 * self.max_document_bytes + 65_536
 
     @property
     def max_compressed_bytes(self) -> int:

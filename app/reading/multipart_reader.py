@@ -8,30 +8,32 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from python_multipart.multipart import parse_options_header
-
 from app.errors import UnreadableUpload
 from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
-from app.reading.faults import unreadable
+from app.reading.faults import EntryFault, ends_everything, together, unreadable
+from app.reading.filename import filename_of
 from app.reading.kinds import BodyKind, kind_of_part, sniff
 from app.reading.ledger import Ledger
-from app.reading.names import clean_name, decode_name
+from app.reading.names import clean_name, is_junk
 from app.reading.source import Source
 
 _MAX_HEADER_BYTES: Final = 16_384
 _SNIFF_BYTES: Final = 512
 _PADDING_BYTES: Final = 256
+# Faults of archives that are told one by one; the upload has failed with the first.
+_MAX_BROKEN: Final = 20
 _PLAIN_ENCODINGS: Final = {"", "binary", "8bit", "7bit"}
 _ARCHIVES: Final = {BodyKind.ZIP, BodyKind.TARGZ, BodyKind.TAR}
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One part: where its content lies, and what its headers say."""
+    """One part: where its content lies, how it begins, and what its headers say."""
 
     start: int
     size: int
+    head: bytes
     filename: str | None
     content_type: str
     transfer_encoding: str
@@ -43,34 +45,64 @@ def read_multipart(
     boundary: str,
     read_part: Callable[[BodyKind, Source], Iterator[RawEntry]],
 ) -> Iterator[RawEntry]:
-    """Yield the entries of all file parts; plain form fields and empty file inputs are skipped.
+    """Yield the entries of all file parts; plain form fields, empty file inputs and system files are skipped.
 
     A part is a file if it has a file name, a content type that we know, or begins like XML or an archive.
-    `read_part` reads an archive found in a part. Raises UnreadableUpload when the closing delimiter is missing
-    or a part's headers cannot be read.
+    `read_part` reads an archive found in a part. An archive that cannot be read to its end does not concern the parts
+    behind it: they are read, and its fault is raised at the end. Raises UnreadableUpload when the closing delimiter is
+    missing or a part's headers cannot be read.
     """
-    for part in _parts(source, boundary.encode("ascii")):
-        content = source.window(part.start, part.size)
-        kind = _kind_of(part, source.read_at(part.start, min(_SNIFF_BYTES, part.size)))
-        if kind is None or (part.size == 0 and not part.filename):
-            ledger.pass_over(source.start + part.start)
-            continue
-        plain = part.transfer_encoding in _PLAIN_ENCODINGS
-        if plain and kind is not BodyKind.XML:
-            yield from read_part(kind, content)
-            continue
-        fault = None
-        if not plain:
-            fault = faults.PART_ENCODING
-        elif part.size > ledger.limits.max_document_bytes:
-            fault = faults.too_large(ledger.limits.max_document_bytes)
-        elif len((part.filename or "").encode("utf-8", "replace")) > ledger.limits.max_name_bytes:
-            fault = faults.NAME_UNUSABLE
-        index = ledger.admit(0 if fault else part.size, source.start + part.start)
-        if ledger.wanted(index):
-            name = clean_name(part.filename or "", index)
-            payload = b"" if fault else source.read_at(part.start, part.size)
-            yield RawEntry(index, name, Encoding.PLAIN, payload, fault=fault)
+    broken: list[UnreadableUpload] = []
+    try:
+        for part in _parts(source, boundary.encode("ascii")):
+            kind = _kind_of(part)
+            skipped = kind is None or (part.size == 0 and not part.filename) or is_junk(part.filename or "")
+            if kind is None or skipped:
+                ledger.pass_over(source.start + part.start)
+                continue
+            fault = _fault_of(part, kind, source, ledger)
+            if fault is None and kind is not BodyKind.XML:
+                ledger.pass_over(source.start + part.start)
+                try:
+                    yield from read_part(kind, source.window(part.start, part.size))
+                except UnreadableUpload as error:
+                    _note(broken, error, part)
+                continue
+            index = ledger.admit(0 if fault else part.size, source.start + part.start)
+            if ledger.wanted(index):
+                name = clean_name(part.filename or "", index)
+                payload = b"" if fault else source.read_at(part.start, part.size)
+                yield RawEntry(index, name, Encoding.PLAIN, payload, fault=fault)
+    except UnreadableUpload as error:
+        if not broken:
+            raise
+        raise together([*broken, error]) from error
+    if broken:
+        raise together(broken)
+
+
+def _fault_of(part: _Part, kind: BodyKind, source: Source, ledger: Ledger) -> EntryFault | None:
+    limits = ledger.limits
+    if part.transfer_encoding not in _PLAIN_ENCODINGS:
+        return faults.PART_ENCODING
+    if kind is not BodyKind.XML:
+        # An archive is read from its beginning, or from its end, once its place in the body is known.
+        return None if source.holds(part.start) else faults.PART_TOO_LARGE_CODED
+    if part.size > limits.max_document_bytes:
+        return faults.too_large(limits.max_document_bytes)
+    if len((part.filename or "").encode("utf-8", "replace")) > limits.max_name_bytes:
+        return faults.NAME_UNUSABLE
+    return None
+
+
+def _note(broken: list[UnreadableUpload], error: UnreadableUpload, part: _Part) -> None:
+    """Remember the fault of an archive, with its name. Raises it if nothing behind it may be read."""
+    if ends_everything(error):
+        raise error
+    if len(broken) < _MAX_BROKEN:
+        for item in error.errors or ():
+            item["part"] = clean_name(part.filename or "", len(broken))
+        broken.append(error)
 
 
 def _parts(source: Source, boundary: bytes) -> Iterator[_Part]:
@@ -83,14 +115,15 @@ def _parts(source: Source, boundary: bytes) -> Iterator[_Part]:
         found = _next_delimiter(source, delimiter, 0)
     while found[1] >= 0:
         start, headers = _headers(source, found[1])
+        head = source.read_at(start, _SNIFF_BYTES)
         # The line end before a delimiter belongs to it; a part without content starts right behind one.
         found = _next_delimiter(source, delimiter, start - 2, keep=start)
-        disposition = parse_options_header(headers.get(b"content-disposition", b""))[1]
-        filename = disposition.get(b"filename")
+        size = max(0, found[0] - start)
         yield _Part(
             start,
-            max(0, found[0] - start),
-            None if filename is None else decode_name(filename),
+            size,
+            head[:size],
+            filename_of(headers.get(b"content-disposition", b"")),
             headers.get(b"content-type", b"").decode("latin-1"),
             headers.get(b"content-transfer-encoding", b"").decode("latin-1").strip().lower(),
         )
@@ -139,9 +172,9 @@ def _headers(source: Source, offset: int) -> tuple[int, dict[bytes, bytes]]:
     return offset + length + 4, headers
 
 
-def _kind_of(part: _Part, head: bytes) -> BodyKind | None:
+def _kind_of(part: _Part) -> BodyKind | None:
     """Return how to read a part: first what its bytes prove, then what it declares, then what they suggest."""
-    seen = sniff("", head)
+    seen = sniff("", part.head)
     declared = kind_of_part(part.content_type)
     if seen in _ARCHIVES:
         return seen

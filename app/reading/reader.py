@@ -5,7 +5,8 @@ from functools import partial
 
 from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
-from app.reading.kinds import BodyKind
+from app.reading.inflated import InflatedFile, InflatedSource
+from app.reading.kinds import BodyKind, takes_gzip
 from app.reading.ledger import Ledger
 from app.reading.limits import ReadingLimits
 from app.reading.multipart_reader import read_multipart
@@ -24,23 +25,40 @@ def read_entries(
     limits: ReadingLimits,
     boundary: str | None = None,
     start_index: int = 0,
+    gzip_coded: bool = False,
 ) -> Iterator[RawEntry]:
     """Yield the entries of a body of `size` bytes, one by one, in its order, undecoded.
 
     An entry that exists but cannot be used comes with a `fault` and counts like any other; folders and what
     operating systems add are skipped. With `start_index` reading resumes: the same entries as the first time,
     from that index on (the first `start_index` are still walked past, but in a ZIP or plain tar not read).
-    `boundary` belongs to MULTIPART. Memory holds some MiB, whatever the size of the body or the number of its
+    `boundary` belongs to MULTIPART. With `gzip_coded` the body was sent with `Content-Encoding: gzip` and is inflated
+    while it is read, within the bounds that a tar.gz has; offsets in errors then count inflated bytes. Memory holds some MiB, whatever the size of the body or the number of its
     entries. The file is sought and read as the iterator advances; nobody else may move it meanwhile.
 
     Raises, possibly after some entries, UnreadableUpload when the body is cut, damaged, or beyond the limits;
-    entries yielded before stay valid. Raises ValueError for MULTIPART without a boundary. Errors of `source`
-    itself pass through unchanged.
+    entries yielded before stay valid. Raises ValueError for MULTIPART without a boundary, and for a kind that cannot be
+    gzip-coded (`kinds.takes_gzip`). Errors of `source` itself pass through unchanged.
     """
     if kind is BodyKind.MULTIPART and boundary is None:
         raise ValueError("a multipart body cannot be read without its boundary")
+    if gzip_coded and not takes_gzip(kind):
+        raise ValueError(f"a body of kind {kind} cannot be gzip-coded")
     ledger = Ledger(limits, start_index)
-    return _read(ledger, boundary, kind, Source(source, 0, size))
+    body = Source(source, 0, size)
+    if gzip_coded:
+        return _read_coded(ledger, boundary, kind, body)
+    return _read(ledger, boundary, kind, body)
+
+
+def _read_coded(ledger: Ledger, boundary: str | None, kind: BodyKind, body: Source) -> Iterator[RawEntry]:
+    """Yield the entries of a gzip-coded body and verify it to its end."""
+    if kind is BodyKind.TAR:
+        yield from _read_targz(body, ledger)
+        return
+    inflated = InflatedFile(body, ledger)
+    yield from _read(ledger, boundary, kind, InflatedSource(inflated))
+    inflated.drain()
 
 
 def _read(ledger: Ledger, boundary: str | None, kind: BodyKind, source: Source) -> Iterator[RawEntry]:
@@ -62,14 +80,15 @@ def _read(ledger: Ledger, boundary: str | None, kind: BodyKind, source: Source) 
 
 def _read_targz(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
     """Yield the entries of a tar.gz; a generator, so that its faults show when it is read, like all others."""
-    yield from read_tar(GzipStream(source, ledger.limits), ledger)
+    yield from read_tar(GzipStream(source, ledger), ledger)
 
 
 def _read_document(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
     """Yield the one document that the body is."""
     limit = ledger.limits.max_document_bytes
-    fault = faults.too_large(limit) if source.size > limit else None
-    index = ledger.admit(0 if fault else source.size, source.start)
+    # The size of an inflated body is known only when its end was seen.
+    payload = source.read_at(0, limit + 1)
+    fault = faults.too_large(limit) if len(payload) > limit else None
+    index = ledger.admit(0 if fault else len(payload), source.start)
     if ledger.wanted(index):
-        payload = b"" if fault else source.read_at(0, source.size)
-        yield RawEntry(index, "document.xml", Encoding.PLAIN, payload, fault=fault)
+        yield RawEntry(index, "document.xml", Encoding.PLAIN, b"" if fault else payload, fault=fault)

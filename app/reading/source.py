@@ -1,6 +1,5 @@
 """The stored body as a range of bytes, read in large blocks: each read of a blob costs some 50 to 100 µs."""
 
-import io
 from typing import TYPE_CHECKING, Final, Protocol
 
 from app.reading.faults import unreadable
@@ -42,6 +41,10 @@ class Source:
     def window(self, start: int, size: int) -> "Source":
         """Return a part of this range as a source of its own, with its own block."""
         return Source(self._file, self.start + start, size)
+
+    def holds(self, offset: int) -> bool:
+        """Tell whether what lies at `offset` can (still) be read."""
+        return offset >= 0
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`, fewer only where the range ends."""
@@ -91,36 +94,23 @@ class Source:
         self._buffer = b""
         self._file.seek(self.start + offset)
         pieces: list[bytes] = []
-        missing = wanted
-        while missing:
-            piece = bytes(self._file.read(missing))
+        got = 0
+        # What goes beyond `length` is read ahead; it need not come whole.
+        while got < min(length, wanted):
+            piece = bytes(self._file.read(wanted - got))
             if not piece:
-                raise unreadable(
-                    "body-incomplete",
-                    "The stored body is shorter than recorded",
-                    "Zapisana treść jest krótsza, niż odnotowano",
-                    self.start + offset + wanted - missing,
-                )
+                self._end_at(offset + got)
+                break
             pieces.append(piece)
-            missing -= len(piece)
+            got += len(piece)
         self._buffer = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._buffer_at = offset
 
-
-class SourceFile(io.RawIOBase):
-    """A source as a file that is read from its start to its end, for readers that want one."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.position = 0
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def readinto(self, target: bytearray | memoryview, /) -> int:  # type: ignore[override]  # no typeshed name for it
-        """Fill as much of `target` as one block gives; 0 at the end."""
-        taken = self._source.some_at(self.position, len(target))
-        target[: len(taken)] = taken
-        self.position += len(taken)
-        return len(taken)
+    def _end_at(self, offset: int) -> None:
+        """Take note that the file ends within this range. Raises UnreadableUpload: it was recorded as longer."""
+        raise unreadable(
+            "body-incomplete",
+            "The stored body is shorter than recorded",
+            "Zapisana treść jest krótsza, niż odnotowano",
+            self.start + offset,
+        )

@@ -5,12 +5,13 @@ from typing import Final, Protocol, cast
 from isal import isal_zlib
 
 from app.reading.faults import unreadable
-from app.reading.limits import ReadingLimits
-from app.reading.source import BLOCK_BYTES, Source, SourceFile
+from app.reading.ledger import Ledger
+from app.reading.source import BLOCK_BYTES, Source
 
 _DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
-_TAR_OVERHEAD: Final = 2_048
 _GZIP: Final = 31
+# What an inflater is given at a time. It copies what it did not use, so a large piece would make tiny members dear.
+_PIECE_BYTES: Final = 1 << 16
 
 
 class Stream(Protocol):
@@ -55,22 +56,23 @@ class PlainStream:
 class GzipStream:
     """A gzip stream of any number of members, inflated in blocks; checksums are checked at each member's end.
 
-    Raises UnreadableUpload: at once when the data do not begin like gzip, from `take` and `skip` when the stream
-    is cut or damaged, or inflates to more than the limits allow.
+    Raises UnreadableUpload: at once when the data do not begin like gzip, from `take`, `skip` and `block` when the
+    stream is cut or damaged, inflates to more than the limits allow, or has more members than an upload has entries.
     """
 
-    def __init__(self, source: Source, limits: ReadingLimits) -> None:
+    def __init__(self, source: Source, ledger: Ledger) -> None:
+        """`ledger` counts members and inflated bytes over all gzip streams of an upload."""
         if source.read_at(0, 2) != b"\x1f\x8b"[: source.size]:
             raise unreadable(
                 "not-a-gzip", "The data are not a gzip stream", "Dane nie są strumieniem gzip", source.start
             )
-        self._start = source.start
-        self._raw = SourceFile(source)
+        self._source = source
+        self._position = 0
         self._member = isal_zlib.decompressobj(wbits=_GZIP)
         self._input = b""
         self._between = True
         self._ended = False
-        self._limits = limits
+        self._ledger = ledger
         self._total = 0
         self._block = b""
         self._at = 0
@@ -78,7 +80,7 @@ class GzipStream:
     @property
     def offset(self) -> int:
         """Where in the body we are, give or take the block that was read ahead."""
-        return self._start + self._raw.position
+        return self._source.start + self._position
 
     def take(self, length: int) -> bytes:
         """Return the next `length` bytes, fewer only at the end."""
@@ -104,11 +106,20 @@ class GzipStream:
             skipped += self._at
         return skipped
 
+    def block(self) -> bytes:
+        """Return what comes next, as much as is at hand; nothing only at the end."""
+        if self._at == len(self._block) and not self._fill():
+            return b""
+        taken = self._block[self._at :]
+        self._at = len(self._block)
+        return taken
+
     def _fill(self) -> bool:
         self._block, self._at = b"", 0
         while not self._block:
             if not self._input and not self._ended:
-                self._input = self._raw.read(BLOCK_BYTES) or b""
+                self._input = self._source.some_at(self._position, _PIECE_BYTES)
+                self._position += len(self._input)
                 self._ended = not self._input
             if self._between:
                 # Zeros after a member are padding, as gzip itself has it; anything else must be another member.
@@ -117,39 +128,37 @@ class GzipStream:
                     if self._ended:
                         return False
                     continue
+                self._ledger.pass_over(self.offset)
                 self._member = isal_zlib.decompressobj(wbits=_GZIP)
                 self._between = False
-            try:
-                self._block = self._member.decompress(self._input, BLOCK_BYTES)
-            except (_DEFLATE_ERROR, OverflowError) as error:
-                raise unreadable(
-                    "gzip-damaged",
-                    "The gzip stream is damaged",
-                    "Strumień gzip jest uszkodzony",
-                    self.offset,
-                ) from error
-            if self._ended and not self._block and not self._member.eof:
-                # Only now: what could be inflated before the cut has been given out.
-                raise unreadable(
-                    "gzip-truncated",
-                    "The gzip stream ends too early; the upload was probably cut",
-                    "Strumień gzip kończy się za wcześnie; przesyłka została prawdopodobnie ucięta",
-                    self.offset,
-                )
-            self._input = self._member.unconsumed_tail
-            if self._member.eof:
-                self._input = self._member.unused_data
-                self._between = True
+            self._inflate()
         self._total += len(self._block)
-        limits = self._limits
-        allowed = max(limits.ratio_grace_bytes, limits.max_ratio * self._raw.position)
-        # What the documents may have together, and a header with padding for each.
-        ceiling = limits.max_total_bytes + _TAR_OVERHEAD * limits.max_entries
-        if self._total > allowed or self._total > ceiling:
+        limits = self._ledger.limits
+        allowed = max(limits.ratio_grace_bytes, limits.max_ratio * self._position)
+        if self._total > allowed or not self._ledger.inflate(len(self._block)):
             raise unreadable(
                 "gzip-ratio",
                 "The gzip stream inflates to far more than invoices can",
                 "Strumień gzip rozpakowuje się do rozmiaru niemożliwego w przypadku faktur",
                 self.offset,
             )
-        return bool(self._block)
+        return True
+
+    def _inflate(self) -> None:
+        """Make the next block out of the input at hand, perhaps an empty one."""
+        try:
+            self._block = self._member.decompress(self._input, BLOCK_BYTES)
+        except (_DEFLATE_ERROR, OverflowError) as error:
+            raise unreadable(
+                "gzip-damaged", "The gzip stream is damaged", "Strumień gzip jest uszkodzony", self.offset
+            ) from error
+        if self._ended and not self._block and not self._member.eof:
+            # Only now: what could be inflated before the cut has been given out.
+            raise unreadable(
+                "gzip-truncated",
+                "The gzip stream ends too early; the upload was probably cut",
+                "Strumień gzip kończy się za wcześnie; przesyłka została prawdopodobnie ucięta",
+                self.offset,
+            )
+        self._between = self._member.eof
+        self._input = self._member.unused_data if self._between else self._member.unconsumed_tail

@@ -14,9 +14,10 @@ from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, unreadable
 from app.reading.ledger import Ledger
-from app.reading.names import clean_name, decode_name, is_junk
+from app.reading.names import UNIX, clean_name, decode_name, is_junk
 from app.reading.source import BLOCK_BYTES
 from app.reading.streams import Stream
+from app.reading.tar_header import checksum_holds, name_of, size_of
 
 _BLOCK: Final = 512
 _ZERO_BLOCK: Final = bytes(_BLOCK)
@@ -25,6 +26,10 @@ _APPLE_DOUBLE: Final = b"\0\5\x16\7"
 
 _REGULAR: Final = b"0\x007"  # regular, regular in V7 tars, contiguous
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _DIRECTORY, _SPARSE = b"L", b"K", b"x", b"g", b"5", b"S"
+# How Solaris marks a PAX header; what GNU tar writes of a folder in an incremental backup, and of the volume.
+_PAX_SOLARIS, _FOLDER_LIST, _LABEL = b"X", b"D", b"V"
+_EXTENSIONS: Final = {_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _PAX_SOLARIS}
+_NOT_AN_ENTRY: Final = {_DIRECTORY, _FOLDER_LIST, _LABEL}
 
 
 @dataclass(slots=True)
@@ -47,11 +52,11 @@ def read_tar(stream: Stream, ledger: Ledger) -> Iterator[RawEntry]:
     while (header := stream.take(_BLOCK)) != _ZERO_BLOCK:
         if len(header) < _BLOCK:
             raise _truncated(stream)
-        if not _checksum_holds(header):
+        if not checksum_holds(header):
             raise _not_a_tar(stream) if first else _damaged(stream, "a header's checksum is wrong")
         first = False
         kind = header[156:157]
-        if kind in {_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL}:
+        if kind in _EXTENSIONS:
             _extend(pending, header, stream, ledger)
         else:
             yield from _entry(header, pending, stream, ledger)
@@ -62,11 +67,11 @@ def read_tar(stream: Stream, ledger: Ledger) -> Iterator[RawEntry]:
 def _entry(header: bytes, pending: _Pending, stream: Stream, ledger: Ledger) -> Iterator[RawEntry]:
     """Yield the entry of a header, if it is one that is wanted, and leave the stream behind it."""
     kind = header[156:157]
-    size = _number(header[124:136], stream) if pending.size is None else pending.size
-    name = decode_name(pending.name or _name_of(header), "iso8859_2")
+    size = _size_of(header, stream) if pending.size is None else pending.size
+    name = decode_name(pending.name or name_of(header), UNIX)
     if kind == _SPARSE:
         _skip_sparse_map(header, stream)
-    if kind == _DIRECTORY or (kind in _REGULAR and name.endswith("/")) or is_junk(name):
+    if kind in _NOT_AN_ENTRY or (kind in _REGULAR and name.endswith("/")) or is_junk(name):
         ledger.pass_over(stream.offset)
         _skip(stream, size)
         return
@@ -113,7 +118,7 @@ def _extend(pending: _Pending, header: bytes, stream: Stream, ledger: Ledger) ->
     """Take in a header that only says something about the next entry."""
     ledger.pass_over(stream.offset)
     kind = header[156:157]
-    size = _number(header[124:136], stream)
+    size = _size_of(header, stream)
     if kind in {_LONG_LINK, _PAX_GLOBAL}:
         _skip(stream, size)
     elif kind == _LONG_NAME:
@@ -160,38 +165,11 @@ def _skip_sparse_map(header: bytes, stream: Stream) -> None:
         more = block[504:505] != b"\0"
 
 
-def _name_of(header: bytes) -> bytes:
-    name = header[:100].split(b"\0", 1)[0]
-    if header[257:263] == b"ustar\0":
-        prefix = header[345:500].split(b"\0", 1)[0]
-        if prefix:
-            return prefix + b"/" + name
-    return name
-
-
-def _number(field: bytes, stream: Stream) -> int:
-    """Return a size: octal digits, or GNU's binary form when the first bit is set."""
-    if field[0] & 0x80:
-        number = int.from_bytes(field, "big") & ~(0x80 << 88)
-        if field[0] & 0x40:
-            raise _damaged(stream, "a header gives a negative size")
-        return number
-    digits = field.strip(b" \0")
-    if any(byte not in b"01234567" for byte in digits):
+def _size_of(header: bytes, stream: Stream) -> int:
+    size = size_of(header)
+    if size is None:
         raise _damaged(stream, "a header gives no usable size")
-    return int(digits or b"0", 8)
-
-
-def _checksum_holds(header: bytes) -> bool:
-    digits = header[148:156].strip(b" \0")
-    if not digits or any(byte not in b"01234567" for byte in digits):
-        return False
-    told = int(digits, 8)
-    counted = sum(header) - sum(header[148:156]) + 8 * 0x20
-    if told == counted:
-        return True
-    # Some old writers summed signed bytes.
-    return told == counted - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
+    return size
 
 
 def _take(stream: Stream, size: int) -> bytes:

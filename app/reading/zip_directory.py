@@ -14,12 +14,20 @@ _LOCATOR: Final = struct.Struct("<4sLQL")
 _END64: Final = struct.Struct("<4sQHHLLQQQQ")
 _MAX_COMMENT: Final = 0xFFFF
 _SMALLEST_RECORD: Final = 46
+_SMALLEST_FILE: Final = 30
+_RECORD_MARK: Final = b"PK\1\2"
+# What the classic record holds where the number stands in the 64-bit one.
+_SATURATED: Final = (0xFFFF, 0xFFFF, 0xFFFF_FFFF, 0xFFFF_FFFF)
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Place, length (bytes) and number of lines of the directory."""
+    """Place, length (bytes) and number of lines of the directory.
 
+    All offsets in the archive, that of the directory as well, count from `prefix` bytes into the body.
+    """
+
+    prefix: int
     offset: int
     size: int
     entries: int
@@ -29,30 +37,25 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
     """Return where the directory is.
 
     The end record must close the body exactly: a ZIP with something behind it can show two programs two
-    different contents. Raises UnreadableUpload when there is none (then it was cut, or is no ZIP), when it
-    contradicts itself, is one of several volumes, or has more entries than allowed.
+    different contents. Something before it is passed over, as everybody does: programs that extract themselves begin so.
+    Raises UnreadableUpload when there is no directory (then the ZIP was cut, or is none), when it contradicts itself, is
+    one of several volumes, or has more entries than allowed.
     """
     tail_at = max(0, source.size - _END.size - _MAX_COMMENT)
     tail = source.window(tail_at, source.size - tail_at).read_at(0, source.size - tail_at)
     at = _end_record(tail)
     if at < 0:
-        if source.read_at(0, 4) not in {b"PK\3\4", b"PK\5\6"}:
-            raise unreadable("not-a-zip", "The data are not a ZIP", "Dane nie są archiwum ZIP", source.start)
-        raise unreadable(
-            "zip-truncated",
-            "The ZIP has no directory at its end; the upload was probably cut",
-            "Archiwum ZIP nie ma katalogu na końcu; przesyłka została prawdopodobnie ucięta",
-            source.start + source.size,
-        )
+        raise _no_end(source, tail)
     _, disk, start_disk, entries_here, entries, size, offset, _ = _END.unpack_from(tail, at)
     end = tail_at + at
     # Whoever writes the 64-bit record writes its locator just before the classic one.
     if at >= _LOCATOR.size and tail.startswith(b"PK\6\7", at - _LOCATOR.size):
-        _, _, end64, _ = _LOCATOR.unpack_from(tail, at - _LOCATOR.size)
-        record = source.read_at(end64, _END64.size) if end64 < source.size else b""
-        if len(record) < _END64.size or not record.startswith(b"PK\6\6"):
-            raise _contradiction(source.start + end)
+        told = (entries_here, entries, size, offset)
+        end64, record = _end64(source, end - _LOCATOR.size, tail[at - _LOCATOR.size : at])
         _, _, _, _, disk, start_disk, entries_here, entries, size, offset = _END64.unpack(record)
+        said = (entries_here, entries, size, offset)
+        if any(short not in {long, limit} for short, long, limit in zip(told, said, _SATURATED, strict=True)):
+            raise _contradiction(source.start + end)
         end = end64
     if disk or start_disk or entries_here != entries:
         raise unreadable(
@@ -61,8 +64,17 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
             "Archiwum ZIP jest jednym z kilku tomów; należy spakować je do jednego pliku",
             source.start + end,
         )
-    if offset + size > end or entries * _SMALLEST_RECORD > size or (entries == 0) != (size == 0):
+    prefix = end - size - offset
+    if (
+        prefix < 0
+        or entries * _SMALLEST_RECORD > size
+        or (entries == 0) != (size == 0)
+        or (entries and offset < _SMALLEST_FILE)
+    ):
         raise _contradiction(source.start + end)
+    if prefix and entries and source.read_at(prefix + offset, 4) != _RECORD_MARK:
+        # Then it is not something before the archive but something between its directory and its end.
+        prefix = 0
     # Folders and system files have lines as well but are no entries, hence some room; the exact count follows.
     if entries > limits.max_entries + limits.max_passed_over:
         raise unreadable(
@@ -71,7 +83,38 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
             f"Archiwum ZIP ma {entries:,} pozycji, więcej niż dozwolone {limits.max_entries:,}",
             source.start + end,
         )
-    return Directory(offset, size, entries)
+    return Directory(prefix, offset, size, entries)
+
+
+def _end64(source: Source, locator_at: int, locator: bytes) -> tuple[int, bytes]:
+    """Return where the 64-bit end record is, and the record. Raises UnreadableUpload when it is not there."""
+    _, _, told, _ = _LOCATOR.unpack(locator)
+    # Where it is told to be, or, if something lies before the archive, just before its locator.
+    for at in (told, locator_at - _END64.size):
+        record = source.read_at(at, _END64.size) if 0 <= at <= locator_at - _END64.size else b""
+        if record.startswith(b"PK\6\6"):
+            return at, record
+    raise _contradiction(source.start + locator_at)
+
+
+def _no_end(source: Source, tail: bytes) -> UnreadableUpload:
+    """Return why there is no end record that closes the body."""
+    at = tail.rfind(b"PK\5\6")
+    if 0 <= at <= len(tail) - _END.size and at + _END.size + _END.unpack_from(tail, at)[-1] < len(tail):
+        return unreadable(
+            "zip-data-after-end",
+            "There are data behind the end of the ZIP",
+            "Za końcem archiwum ZIP są dane",
+            source.start + source.size - len(tail) + at,
+        )
+    if source.read_at(0, 4) not in {b"PK\3\4", b"PK\5\6"}:
+        return unreadable("not-a-zip", "The data are not a ZIP", "Dane nie są archiwum ZIP", source.start)
+    return unreadable(
+        "zip-truncated",
+        "The ZIP has no directory at its end; the upload was probably cut",
+        "Archiwum ZIP nie ma katalogu na końcu; przesyłka została prawdopodobnie ucięta",
+        source.start + source.size,
+    )
 
 
 def _end_record(tail: bytes) -> int:

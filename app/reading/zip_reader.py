@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from isal import isal_zlib
+
 from app.errors import UnreadableUpload
 from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
@@ -64,6 +66,8 @@ def read_zip(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
     UnreadableUpload when the directory is missing or damaged, so a ZIP that was cut yields nothing.
     """
     directory = find_directory(source, ledger.limits)
+    # What lies before the archive, the program of one that extracts itself, is no part of it.
+    source = source.window(directory.prefix, source.size - directory.prefix)
     spans = Spans()
     files = source.window(0, directory.offset)
     for record in _records(source, directory):
@@ -115,14 +119,19 @@ def _records(source: Source, directory: Directory) -> Iterator[_Record]:
         extras = dict(_extras(names[name_length:]))
         if _NEEDS_ZIP64 in {stored, size, offset}:
             size, stored, offset = _zip64(extras.get(_ZIP64_EXTRA, b""), size, stored, offset, central.start + at)
-        name = decode_name(raw_name)
-        if not flags & 0x800 and (unicode_path := extras.get(_UNICODE_PATH_EXTRA, b""))[:1] == b"\1":
-            name = decode_name(unicode_path[5:])
+        name = decode_name(_unicode_path(extras.get(_UNICODE_PATH_EXTRA, b""), raw_name) or raw_name)
         if disk not in {0, 0xFFFF}:
             raise _damaged(central.start + at)
         yield _Record(system, flags, method, crc, stored, size, attributes, offset, raw_name, name)
     if count != directory.entries:
         raise _damaged(central.start + at)
+
+
+def _unicode_path(extra: bytes, raw_name: bytes) -> bytes | None:
+    """Return the name in UTF-8 that Info-ZIP adds, None if it is missing or was made for another name."""
+    if extra[:1] != b"\1" or len(extra) < 6 or int.from_bytes(extra[1:5], "little") != isal_zlib.crc32(raw_name):
+        return None
+    return extra[5:]
 
 
 def _extras(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -177,7 +186,7 @@ def _payload_of(files: Source, record: _Record) -> bytes | EntryFault:
     (_, _, flags, method, _, _, crc, stored, size, name_length, extra_length) = _LOCAL.unpack_from(header)
     agrees = (
         method == record.method
-        and not (flags ^ record.flags) & (_ENCRYPTED | _SIZES_FOLLOW)
+        and not (flags ^ record.flags) & _ENCRYPTED
         and name_length == len(record.raw_name)
         and header[_LOCAL.size :] == record.raw_name
     )

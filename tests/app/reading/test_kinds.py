@@ -1,5 +1,7 @@
 """The kind of a body is what its content type says; of a file, what its first bytes say."""
 
+import tarfile
+
 import pytest
 
 from app.errors import UnsupportedContentType
@@ -58,7 +60,8 @@ def test_the_boundary_comes_without_its_quotes() -> None:
         ("x", b"PK\3\4....", BodyKind.ZIP),
         ("invoices.xml", b"PK\5\6....", BodyKind.ZIP),
         ("x.bin", b"\x1f\x8b\x08", BodyKind.TARGZ),
-        ("x", bytes(257) + b"ustar\x0000", BodyKind.TAR),
+        ("x", tarfile.TarInfo("a.xml").tobuf(), BodyKind.TAR),
+        ("x", b"<" + b"ustar\0\0\0" * 64, BodyKind.XML),
         ("x", b"\xef\xbb\xbf\r\n <?xml", BodyKind.XML),
         ("x", "<a/>".encode("utf-16"), BodyKind.XML),
         ("x", b'{"name":', BodyKind.NDJSON),

@@ -9,8 +9,11 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from app.errors import UnreadableUpload
 from app.reading.entry import RawEntry
 from app.reading.kinds import BodyKind, boundary_of
+from app.reading.limits import ReadingLimits
+from app.reading.reader import read_entries
 
 Verdicts = Callable[..., list[tuple[str, bytes | str]]]
 Reason = Callable[..., str]
@@ -128,3 +131,69 @@ def test_a_damaged_body_ends_the_upload_with_a_reason(body: bytes, reason: str, 
 
 def test_a_body_without_parts_has_no_entries(verdicts_of: Verdicts) -> None:
     assert verdicts_of(BodyKind.MULTIPART, b"--B--\r\n", boundary="B") == []
+
+
+def test_a_document_that_looks_like_a_tar_by_chance_is_a_document(verdicts_of: Verdicts) -> None:
+    content = b"<" + b"ustar\0\0\0" * 900
+    body = body_of((FILE.format("a.xml") + "Content-Type: application/xml\r\n", content), (FILE.format("b"), b"<b/>"))
+    assert verdicts_of(BodyKind.MULTIPART, body, boundary="B") == [("a.xml", content), ("b", b"<b/>")]
+
+
+def test_a_broken_archive_does_not_concern_the_parts_behind_it(limits: ReadingLimits) -> None:
+    archive = zip_of(("z.xml", b"<z/>"))
+    body = body_of(
+        (FILE.format("a.xml"), b"<a/>"),
+        (FILE.format("cut.zip"), archive[:-5]),
+        (FILE.format("bad.tgz"), targz_of("c.xml", b"<c/>")[:-9]),
+        (FILE.format("good.zip"), archive),
+        (FILE.format("b.xml"), b"<b/>"),
+    )
+    seen = []
+    with pytest.raises(UnreadableUpload) as caught:  # noqa: PT012 - it is an iterator that raises
+        for entry in read_entries(BodyKind.MULTIPART, io.BytesIO(body), size=len(body), limits=limits, boundary="B"):
+            seen.append(entry.name)  # noqa: PERF401 - what came before the error is wanted
+    assert seen == ["a.xml", "c.xml", "z.xml", "b.xml"]
+    assert [(item["reason"], item["part"]) for item in caught.value.errors or ()] == [
+        ("zip-truncated", "cut.zip"),
+        ("gzip-truncated", "bad.tgz"),
+    ]
+
+
+def test_an_upload_that_asks_for_too_much_ends_at_once(limits: ReadingLimits) -> None:
+    archive = zip_of(*((f"{i}.xml", b"<a/>") for i in range(6)))
+    body = body_of((FILE.format("a.zip"), archive), (FILE.format("b.xml"), b"<b/>"))
+    seen = []
+    few = ReadingLimits(max_entries=5)
+    with pytest.raises(UnreadableUpload, match="more than 5 entries"):  # noqa: PT012 - it is an iterator that raises
+        for entry in read_entries(BodyKind.MULTIPART, io.BytesIO(body), size=len(body), limits=few, boundary="B"):
+            seen.append(entry.name)  # noqa: PERF401 - what came before the error is wanted
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('form-data; name="f"; filename="zażółć.xml"'.encode(), "zażółć.xml"),
+        ('form-data; name="f"; filename="zażółć.xml"'.encode("cp1250"), "zażółć.xml"),
+        (b'form-data; name="f"; filename="a\\"b.xml"', 'a"b.xml'),
+        (b'form-data; name="f"; filename="a%22b.xml"', 'a"b.xml'),
+        (b'form-data; name="f"; filename="a;b.xml"', "a;b.xml"),
+        (b"form-data; name=f; filename=plain.xml", "plain.xml"),
+        (b'form-data; name="f"; FileName="x.xml"', "x.xml"),
+        (b"form-data; name=\"f\"; filename*=utf-8''za%C5%BC%C3%B3%C5%82.xml", "zażół.xml"),
+        (b"form-data; name=\"f\"; filename*=UTF-8'pl'%C5%BC.xml; size=4", "ż.xml"),
+        (b"form-data; filename*=ISO-8859-2''%BF.xml", "ż.xml"),
+        (b"form-data; filename*=unknown''%C5%BC.xml", "ż.xml"),
+        (b"form-data; filename=\"plain.xml\"; filename*=UTF-8''other.xml", "plain.xml"),
+        (b'form-data; name="f"; filename="C:\\fakepath\\a.xml"', "a.xml"),
+        (b'form-data; name="f"; filename="folder/sub/a.xml"', "folder/sub/a.xml"),
+    ],
+)
+def test_file_names_are_read_as_clients_write_them(disposition: bytes, name: str, verdicts_of: Verdicts) -> None:
+    body = b"--B\r\nContent-Disposition: " + disposition + b"\r\n\r\n<a/>\r\n--B--\r\n"
+    assert verdicts_of(BodyKind.MULTIPART, body, boundary="B") == [(name, b"<a/>")]
+
+
+def test_system_files_of_a_folder_that_a_browser_sends_are_passed_over(verdicts_of: Verdicts) -> None:
+    body = body_of((FILE.format("faktury/.DS_Store"), b"junk"), (FILE.format("faktury/a.xml"), b"<a/>"))
+    assert verdicts_of(BodyKind.MULTIPART, body, boundary="B") == [("faktury/a.xml", b"<a/>")]

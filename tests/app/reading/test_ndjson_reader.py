@@ -1,5 +1,6 @@
 """Lines come out one by one, whatever lies between them."""
 
+import json
 from collections.abc import Callable
 
 from app.reading.entry import RawEntry
@@ -48,3 +49,15 @@ def test_many_blank_lines_cost_little_and_are_counted(entries_of: Entries) -> No
 def test_no_lines_are_no_entries(entries_of: Entries) -> None:
     assert entries_of(BodyKind.NDJSON, b"") == []
     assert entries_of(BodyKind.NDJSON, b"\n" * 100_000) == []
+
+
+def test_a_line_of_polish_letters_that_are_all_escaped_is_taken(verdicts_of: Verdicts, limits: ReadingLimits) -> None:
+    text = "<" + "ż" * ((limits.max_document_bytes - 1) // 2)
+    line = json.dumps({"name": "a.xml", "xml": text}).encode()
+    assert len(line) > 2.9 * limits.max_document_bytes
+    assert verdicts_of(BodyKind.NDJSON, line) == [("a.xml", text.encode())]
+
+
+def test_a_line_with_a_key_twice_is_refused(verdicts_of: Verdicts) -> None:
+    body = b'{"xml": "<a/>", "xml": "<b/>"}\n{"xml": "<c/>"}\n'
+    assert verdicts_of(BodyKind.NDJSON, body) == [("line-1", "line-key-twice"), ("line-2", b"<c/>")]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import UnreadableUpload
-from app.reading.source import Source, SourceFile
+from app.reading.source import Source
 
 DATA = random.Random(5).randbytes(300_000)
 
@@ -53,10 +53,6 @@ def test_reading_on_takes_few_large_reads() -> None:
     for offset in range(0, 40_000_000, 4_000):
         source.read_at(offset, 4_000)
     assert reads < 60
-
-
-def test_a_file_over_a_source_reads_it_to_its_end() -> None:
-    assert SourceFile(Source(io.BytesIO(DATA), 100, 200_000)).readall() == DATA[100:200_100]
 
 
 def test_a_body_shorter_than_recorded_is_unreadable() -> None:

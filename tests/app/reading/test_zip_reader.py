@@ -240,7 +240,7 @@ def with_end(**changes: int) -> bytes:
         (b"", "not-a-zip"),
         (b"<a/>" * 100, "not-a-zip"),
         (GOOD[:-1], "zip-truncated"),
-        (GOOD + b"\n", "zip-truncated"),
+        (GOOD + b"\n", "zip-data-after-end"),
         (with_end(disk=1), "zip-in-volumes"),
         (with_end(here=1), "zip-in-volumes"),
         (with_end(entries=3, here=3), "zip-directory-damaged"),
@@ -300,3 +300,44 @@ def test_a_directory_larger_than_our_memory_is_streamed(tmp_path: Path, limits: 
             assert tracemalloc.get_traced_memory()[1] < 3_000_000
         finally:
             tracemalloc.stop()
+
+
+def test_a_program_before_the_archive_is_passed_over(verdicts_of: Verdicts) -> None:
+    program = b"MZ" + bytes(1_000) + b"PK\3\4 is how it begins"
+    expected = [("a.xml", b"<a/>"), ("b.xml", b"<a/>")]
+    assert verdicts_of(BodyKind.ZIP, program + GOOD) == expected
+    # Told by offsets from the very beginning, as `zip -A` writes them.
+    adjusted = make(Member(offset=len(program)), Member(b"b.xml", offset=len(program) + GOOD.index(b"PK\3\4", 4)))
+    at = adjusted.index(b"PK\1\2")
+    end = END.pack(b"PK\5\6", 0, 0, 2, 2, len(adjusted) - END.size - at, len(program) + at, 0)
+    assert verdicts_of(BodyKind.ZIP, program + adjusted[: -END.size] + end) == expected
+
+
+def test_zip64_records_behind_a_program_are_found(verdicts_of: Verdicts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        archive.writestr("a.xml", b"<a/>")
+        archive.writestr("b.xml", b"<b/>")
+    assert b"PK\6\6" in body.getvalue()
+    assert verdicts_of(BodyKind.ZIP, bytes(100) + body.getvalue()) == [("a.xml", b"<a/>"), ("b.xml", b"<b/>")]
+
+
+def test_classic_and_64_bit_numbers_must_agree(reason_of: Reason) -> None:
+    end64 = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, *END.unpack(GOOD[-END.size :])[5:7])
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(GOOD) - END.size, 1)
+    body = GOOD[: -END.size] + end64 + locator + GOOD[-END.size :]
+    assert reason_of(BodyKind.ZIP, body) == "zip-directory-damaged"
+
+
+def test_a_unicode_path_of_another_name_is_not_believed(verdicts_of: Verdicts) -> None:
+    content = b"\1" + zlib.crc32(b"other.xml").to_bytes(4, "little") + "ł.xml".encode()
+    extra = struct.pack("<HH", 0x7075, len(content)) + content
+    assert verdicts_of(BodyKind.ZIP, make(Member(b"a.xml", extra=extra))) == [("a.xml", b"<a/>")]
+
+
+@pytest.mark.parametrize("flags", [0, 0x800])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp852", "cp1250"])
+def test_names_are_read_with_and_without_the_flag_for_utf8(flags: int, encoding: str, verdicts_of: Verdicts) -> None:
+    name = "Księgowość/zażółć.xml"
+    assert verdicts_of(BodyKind.ZIP, make(Member(name.encode(encoding), flags=flags))) == [(name, b"<a/>")]
