@@ -74,7 +74,9 @@ class StateFile:
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise UnusableState(str(error)) from error
-        # One thread, so that rows reach the file in the order in which they were made.
+        self._saving = asyncio.Lock()
+        """Held from the first comparison to the last row written: what one answer has found to be saved, another may leave on."""
+        # One thread, so that nothing waits for the disk on the event loop.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sandbox-state")
         self._saved: dict[tuple[str, str], bytes] = {}
         self._finished: set[str] = set()
@@ -126,7 +128,8 @@ class StateFile:
                 known.add(session.package)
         for path in self.folder.iterdir():
             if path not in known:
-                path.unlink()
+                # A pool process of the killed sandbox may just be removing it.
+                path.unlink(missing_ok=True)
 
     # Writing
 
@@ -135,8 +138,15 @@ class StateFile:
     ) -> None:
         """Write what differs from the last time: the noted records, the small fields, the given other values.
 
-        `bookings` is emptied.
+        `bookings` is emptied. All that was found changed by an earlier call is written too when this returns: of two
+        requests that changed one record neither is answered before the record is safe, and its younger row comes last.
         """
+        async with self._saving:
+            await self._save(state, notes, others, bookings)
+
+    async def _save(
+        self, state: SandboxState, notes: set[RecordId], others: dict[str, Any], bookings: list[tuple[LimitKey, float]]
+    ) -> None:
         rows: list[Row] = []
         for name, key in list(notes):
             table: Table[Any, Any] = getattr(state, name)
@@ -158,9 +168,10 @@ class StateFile:
 
     async def empty(self) -> None:
         """Forget everything that was saved."""
-        self._saved.clear()
-        self._finished.clear()
-        await self._write(self._delete)
+        async with self._saving:
+            self._saved.clear()
+            self._finished.clear()
+            await self._write(self._delete)
 
     def close(self) -> None:
         """Finish writing and let go of the file."""

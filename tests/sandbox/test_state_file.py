@@ -1,5 +1,6 @@
 """The state file itself: what is written comes back, what does not belong there is refused."""
 
+import asyncio
 import os
 import pickle
 import sqlite3
@@ -8,6 +9,7 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -134,6 +136,28 @@ async def test_a_record_is_saved_though_only_what_it_holds_was_changed(tmp_path:
     assert again.sessions["SB-1"].parts[1].stored_size == 77
     assert [invoice.status.code for invoice in again.sessions["SB-1"].invoices] == [200, 200, 440]
     assert set(again.logins) == {"AU-1"}
+
+
+async def test_nobody_is_told_that_a_change_is_saved_while_another_one_is_still_writing_it(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    file = StateFile(path)
+    state = SandboxState()
+    disk = Event()
+    file._writer.submit(disk.wait)  # the disk is slow: nothing is written before it is set
+    with taking_notes() as notes:
+        state.attachments.add("5265877635")
+        state.challenges["c"] = Challenge("c", datetime.now(UTC))
+        first, second = (asyncio.create_task(file.save(state, notes, {}, [])) for _ in range(2))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        try:
+            assert not first.done()
+            assert not second.done()
+        finally:
+            disk.set()
+        await asyncio.gather(first, second)
+    file.close()
+    assert set(read(path)[0].challenges) == {"c"}
 
 
 async def test_looking_writes_nothing(tmp_path: Path) -> None:
