@@ -32,7 +32,7 @@ def measure_way(scale: Scale, say: Say) -> list[Figure]:
     receiver = Receiver()
     with (
         running_sandbox(free_port()) as sandbox_url,
-        listening(receiver, free_port()) as hook,
+        listening(receiver) as hook,
         TemporaryDirectory() as folder,
     ):
         settings = {

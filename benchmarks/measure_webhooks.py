@@ -20,7 +20,7 @@ def measure_webhooks(scale: Scale, say: Say) -> list[Figure]:
     count = scale.session_invoices
     say(f"webhooks: making {count:,} invoices")
     receiver = Receiver()
-    with running_sandbox(free_port()) as sandbox_url, listening(receiver, free_port()) as hook:
+    with running_sandbox(free_port()) as sandbox_url, listening(receiver) as hook:
         settings = {
             "KSEFD_KSEF_URL": f"{sandbox_url}/v2",
             "KSEFD_SESSION_MAX_INVOICES": str(count),

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from app.cli.demo.processes import free_port
 from app.cli.demo.receiver import Receiver, listening
 from app.clock import utc_now, warsaw_day
 from app.ksef.upo import parse_upo
@@ -38,7 +37,7 @@ def test_every_invoice_of_an_upload_gets_its_number_its_receipt_and_its_webhook(
     client = calm_service.add_tenant(seller_nip(), compression=compression)
     documents = invoices(COUNT, nip=client.nip)
     receiver = Receiver()
-    with listening(receiver, free_port()) as hook:
+    with listening(receiver) as hook:
         answer = client.request("POST", "/v1/webhooks", json={"url": hook})
         assert answer.status_code == 201
         receiver.expect(answer.json()["secret"])

@@ -21,6 +21,7 @@ class Phoenix:
     def __init__(self, stack: ExitStack, state: Path, **options: Any) -> None:
         self._stack = stack
         self._options = {"state": str(state), **options}
+        self._clients: list[HandClient] = []
         self.handle: SandboxHandle = self._start()
 
     def _start(self, **more: Any) -> SandboxHandle:
@@ -29,16 +30,20 @@ class Phoenix:
     def kill_and_start(self) -> None:
         self.handle.process.kill()
         self.handle.process.wait()
+        for client in self._clients:
+            client.close()
+            client.connect()
         self.handle = self._start(port=self.handle.port)
 
     def client(self) -> HandClient:
         """A client of it that is logged in."""
         client = HandClient(self.handle.base_url)
+        self._clients.append(client)
         self._stack.callback(client.close)
         return client.login()
 
     def control(self, method: str, path: str, **more: Any) -> Any:
-        answer = httpx.request(method, f"{self.handle.control_url}{path}", **more)
+        answer = httpx.request(method, f"{self.handle.control_url}{path}", timeout=60, **more)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 

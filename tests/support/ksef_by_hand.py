@@ -287,9 +287,13 @@ class HandClient:
     def __init__(self, base_url: str, nip: str | None = None) -> None:
         self.nip = nip or random_nip()
         self.base_url = base_url
-        self.http = httpx.Client(base_url=base_url, timeout=30)
         self.access_token = ""
         self.refresh_token = ""
+        self.connect()
+
+    def connect(self) -> None:
+        """Have no connection open: what the client says next arrives at whoever listens now."""
+        self.http = httpx.Client(base_url=self.base_url, timeout=60)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -395,7 +399,9 @@ class HandClient:
 
     def put(self, upload: Mapping[str, Any], content: bytes, **headers: str) -> httpx.Response:
         """Upload one part the way the answer says."""
-        return httpx.request(upload["method"], upload["url"], content=content, headers={**upload["headers"], **headers})
+        return httpx.request(
+            upload["method"], upload["url"], content=content, headers={**upload["headers"], **headers}, timeout=60
+        )
 
     def upload(self, opened: Mapping[str, Any], package: Package) -> None:
         """Upload every part."""

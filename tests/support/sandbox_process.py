@@ -1,15 +1,16 @@
 """A real sandbox process for tests: started on a free port, stopped with the context."""
 
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from tests.support.ports import reserved_port
 
 _ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0
@@ -32,9 +33,16 @@ def running_sandbox(**options: str | float | bool) -> Iterator[SandboxHandle]:
     """Start `python -m sandbox` and wait until it answers.
 
     Options are the command's, with underscores: `limits="production"`, `validate="off"`, `processing_delay=0.5`,
-    `enforce_identifiers=True`. The process is ended on leaving.
+    `enforce_identifiers=True`. The process is ended on leaving. Without a `port` it gets one that is kept for it until then,
+    so that it can be killed and started again there.
     """
-    port = int(options.pop("port", 0)) or _free_port()
+    with ExitStack() as stack:
+        port = int(options.pop("port", 0)) or stack.enter_context(reserved_port())
+        yield stack.enter_context(_running(port, options))
+
+
+@contextmanager
+def _running(port: int, options: dict[str, str | float | bool]) -> Iterator[SandboxHandle]:
     arguments = [sys.executable, "-m", "sandbox", "--port", str(port)]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
@@ -55,12 +63,6 @@ def running_sandbox(**options: str | float | bool) -> Iterator[SandboxHandle]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait_until_healthy(handle: SandboxHandle) -> None:

@@ -6,7 +6,6 @@ Whatever a test does to it, leaving the context ends every process of the servic
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any, Literal, Self
 import httpx
 import psutil
 
+from tests.support.ports import reserved_port
 from tests.support.sandbox_process import SandboxHandle
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -295,14 +295,15 @@ def running_service(folder: Path, sandbox: SandboxHandle, **settings: object) ->
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("KSEFD_", "PROMETHEUS_"))}
     environment |= {f"KSEFD_{name.upper()}": str(value) for name, value in (defaults | settings).items()}
     environment["PYTHONUNBUFFERED"] = "1"
-    base_url = f"http://127.0.0.1:{_free_port()}"
     log = folder / "service.log"
-    handle = ServiceHandle(base_url, data_dir, log, _launch(base_url, environment, log), environment)
-    try:
-        handle.wait_until_ready()
-        yield handle
-    finally:
-        handle._end()
+    with reserved_port() as port:
+        base_url = f"http://127.0.0.1:{port}"
+        handle = ServiceHandle(base_url, data_dir, log, _launch(base_url, environment, log), environment)
+        try:
+            handle.wait_until_ready()
+            yield handle
+        finally:
+            handle._end()
 
 
 def _launch(base_url: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
@@ -354,9 +355,3 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
 
 def _told(processes: list[psutil.Process]) -> str:
     return "; ".join(f"{process.pid} {' '.join(_command_line(process))[:120]}" for process in processes) or "none"
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

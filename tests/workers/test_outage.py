@@ -1,6 +1,6 @@
 """An outage of KSeF from its beginning to its end: sending pauses, intake goes on, everything resumes by itself."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from app.ksef.transport import LimitGroup
 from app.settings import Settings
 from app.store.sessions.session import Session
 from app.store.store import Store
+from tests.support.ports import reserved_port
 from tests.support.road import add_tenant, add_upload, carry_one, invoices, read, seal_and_pack, zip_of
 from tests.support.sandbox_process import running_sandbox
 from workers import outage, stages
@@ -50,15 +51,11 @@ def hands() -> Hands:
     return Hands()
 
 
-def _free_port() -> int:
-    with running_sandbox() as handle:
-        return handle.port
-
-
 @pytest.fixture(scope="module")
-def port() -> int:
-    """A port at which a sandbox has been and is no more."""
-    return _free_port()
+def port() -> Iterator[int]:
+    """A port at which there is no sandbox until a test starts one."""
+    with reserved_port() as reserved:
+        yield reserved
 
 
 @pytest_asyncio.fixture

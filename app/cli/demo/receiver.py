@@ -79,7 +79,7 @@ class Receiver:
 
 
 @contextmanager
-def listening(receiver: Receiver, port: int) -> Iterator[str]:
+def listening(receiver: Receiver) -> Iterator[str]:
     """Serve while inside, on this machine only, and give the address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -102,11 +102,11 @@ def listening(receiver: Receiver, port: int) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, name="webhook-receiver", daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{port}/hook"
+            yield f"http://127.0.0.1:{server.server_port}/hook"
         finally:
             server.shutdown()
             thread.join()

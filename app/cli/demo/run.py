@@ -94,7 +94,7 @@ def _run(cargo: Cargo, place: _Place) -> tuple[dict[str, Any], list[Check], Verd
         view = stack.enter_context(ProgressView())
         # Left last: by then the service is gone, and a thread that was sending to it has ended.
         threads = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="sending"))
-        hook = stack.enter_context(listening(receiver, free_port()))
+        hook = stack.enter_context(listening(receiver))
         view.say("Starting a KSeF stand-in and the service with its own PostgreSQL ...")
         sandbox = stack.enter_context(
             running("the sandbox", ["sandbox", "--port", _port(sandbox_url)], environment, place.out / "sandbox.log")

@@ -179,7 +179,7 @@ def test_the_receiver_believes_only_what_is_signed() -> None:
 def test_the_receiver_answers_over_http() -> None:
     receiver = Receiver()
     receiver.expect(SECRET)
-    with listening(receiver, free_port()) as url:
+    with listening(receiver) as url:
         headers, body = delivery(event(1))
         assert httpx.post(url, headers=headers, content=body, trust_env=False).status_code == 204
         assert httpx.post(url, headers=headers, content=body[:-1], trust_env=False).status_code == 401
