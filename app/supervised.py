@@ -1,5 +1,7 @@
-"""How a process that `ksefd serve` started ends when nobody supervises it any more."""
+"""What ties a process to `ksefd serve`, which started it: it ends when nobody supervises it any more, and tells that it lives."""
 
+import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -8,6 +10,10 @@ import threading
 import time
 from typing import Final
 
+HEARTBEAT_VARIABLE: Final = "KSEFD_HEARTBEAT_FD"
+"""Names the file descriptor of a pipe; whoever started the process reads its other end."""
+
+BEAT_SECONDS: Final = 1.0
 _GRACE_SECONDS: Final = 5.0
 
 
@@ -19,6 +25,26 @@ def end_with_supervisor() -> None:
     """
     if os.environ.get("KSEFD_SUPERVISED") == "1":
         threading.Thread(target=_watch, args=(sys.stdin.fileno(),), name="supervisor-watch", daemon=True).start()
+
+
+async def beat(ended: asyncio.Event) -> None:
+    """Tell the supervisor every second that this event loop turns, until `ended`. Returns at once without a supervisor."""
+    written = os.environ.get(HEARTBEAT_VARIABLE)
+    if written is None:
+        return
+    pipe = int(written)
+    os.set_blocking(pipe, False)
+    os.set_inheritable(pipe, False)
+    while not ended.is_set():
+        try:
+            # A full pipe is no trouble: the supervisor has enough to read.
+            with contextlib.suppress(BlockingIOError):
+                os.write(pipe, b".")
+        except OSError:
+            # It is gone; the watch on standard input sees to the end.
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), timeout=BEAT_SECONDS)
 
 
 def _watch(stdin: int) -> None:

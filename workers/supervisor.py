@@ -1,6 +1,7 @@
 """A whole service on one machine: the embedded database, the API and a worker, each a process, kept alive and ended together.
 
-Children hold the other end of a pipe from here: when this process is killed, they see its end and stop by themselves.
+Children hold the other end of a pipe from here: when this process is killed, they see its end and stop by themselves. Through
+another one they tell every second that they live: one that has been silent for long hangs, and is killed and started again.
 """
 
 import asyncio
@@ -21,11 +22,18 @@ from app.metrics_folder import process_environment, sweep_dead_processes
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
+from app.supervised import HEARTBEAT_VARIABLE
 
 log = structlog.get_logger(__name__)
 
 _STOP_SECONDS: Final = 15.0
 _DATABASE_CHECK_SECONDS: Final = 1.0
+SILENT_SECONDS: Final = 60.0
+"""A child that was not heard for so long hangs. Its own calls have shorter deadlines, and nothing keeps a loop so long."""
+_STARTING_SECONDS: Final = 180.0
+"""Before a child is heard for the first time it may wait for a database that starts on a slow disk."""
+_CHECKS: Final = 12
+"""Looks in that time. Silence is counted in looks, so that this process's own pause is not taken for its children's."""
 _STEADY_SECONDS: Final = 30.0
 """A child that lived so long counts as healthy again."""
 
@@ -82,18 +90,54 @@ async def _supervise(children: Sequence[_Child], environment: dict[str, str], se
     return 0
 
 
-async def _keep_alive(child: _Child, environment: dict[str, str], stop: asyncio.Event) -> None:
+async def _listen(child: _Child, process: asyncio.subprocess.Process, heard: int, silent_seconds: float) -> None:
+    """Kill the child when it has been silent for too long; whoever waits for its end starts it again."""
+    loop = asyncio.get_running_loop()
+    silent, allowed = 0, _CHECKS * _STARTING_SECONDS / SILENT_SECONDS
+
+    def hear() -> None:
+        nonlocal silent, allowed
+        if not os.read(heard, 4096):
+            loop.remove_reader(heard)
+            return
+        silent, allowed = 0, float(_CHECKS)
+
+    loop.add_reader(heard, hear)
+    try:
+        while silent < allowed:
+            await asyncio.sleep(silent_seconds / _CHECKS)
+            silent += 1
+        log.error("process hangs, killing it", process=child.name, pid=process.pid, silent_seconds=silent_seconds)
+        process.kill()
+    finally:
+        loop.remove_reader(heard)
+        os.close(heard)
+
+
+async def _keep_alive(
+    child: _Child, environment: dict[str, str], stop: asyncio.Event, *, silent_seconds: float = SILENT_SECONDS
+) -> None:
     failures = 0
     while not stop.is_set():
         started = asyncio.get_running_loop().time()
         # A session of its own, so that Ctrl-C reaches only this process, which then asks the others to stop.
-        process = await asyncio.create_subprocess_exec(
-            *child.command, env=environment, stdin=asyncio.subprocess.PIPE, start_new_session=True
-        )
+        heard, mouth = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *child.command,
+                env=environment | {HEARTBEAT_VARIABLE: str(mouth)},
+                stdin=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=(mouth,),
+            )
+        finally:
+            os.close(mouth)
         ended = asyncio.ensure_future(process.wait())
         asked = asyncio.ensure_future(stop.wait())
+        listening = asyncio.ensure_future(_listen(child, process, heard, silent_seconds))
         await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
+        listening.cancel()
         if stop.is_set():
             await _end(child, process)
             return
