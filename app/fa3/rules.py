@@ -340,6 +340,16 @@ _ALL = (
         _XSD,
     ),
     Rule(
+        "xsd-instruction",
+        _ERROR,
+        "An attribute tells the schema check what to do, which no invoice may",
+        "{english_element} has the attribute xsi:{attribute}, which an invoice may not use here. Remove it; leave an element"
+        " without a value out.",
+        "{polish_element} ma atrybut xsi:{attribute}, którego faktura nie może tu używać. Należy go usunąć; element bez"
+        " wartości należy pominąć.",
+        _XSD,
+    ),
+    Rule(
         "xsd-other",
         _ERROR,
         "The schema is broken in another way",

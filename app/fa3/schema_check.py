@@ -11,7 +11,6 @@ from lxml import etree
 
 from app.domain.findings import Finding
 from app.fa3.places import REMOVED, find_by_node_path, line_of_element, path_of
-from app.fa3.schema import FA3_NAMESPACE
 from app.fa3.schema_messages import CONTENT, expected_names, explain, explain_missing, is_about_missing_child
 from app.fa3.wellformed import make_parser
 
@@ -21,6 +20,10 @@ LARGE_DOCUMENT_BYTES = 256 * 1024
 _FEED_BYTES = 32 * 1024
 _MAX_MESSAGES = 400
 MANY_ROUNDS = 20
+# Elements put in before one that is out of place, until it is in place: more would make another document of it.
+_MOST_PUT_IN = 12
+# libxml2 names at most so many elements that it would have accepted: with so many the required one may not be among them.
+_MOST_NAMED = 10
 FEW_ROUNDS = 3
 _MAX_FINDINGS = 150
 _KEY_LENGTH = 2_000
@@ -85,14 +88,30 @@ def check_beginning(schema: etree.XMLSchema, document: bytes, end: int) -> list[
 
 
 @dataclass(slots=True)
+class _OutOfPlace:
+    """An element that stands where it may not: where its finding is, and libxml2's words, anew for each thing put in before it."""
+
+    index: int
+    messages: list[str]
+    is_hopeless: bool = False
+
+    def telling_messages(self) -> list[str]:
+        """Return a message for each element that was really missing: optional ones may be put in on the way to it."""
+        last = len(self.messages) - 1
+        return [
+            message
+            for number, message in enumerate(self.messages)
+            if number == last or len(expected_names(message)) < _MOST_NAMED
+        ]
+
+
+@dataclass(slots=True)
 class _Check:
     """What is known after some rounds. Elements are kept alive, so that each is recognised in the next round."""
 
     findings: list[Finding] = field(default_factory=list)
     put_in: set[etree._Element] = field(default_factory=set)
-    displaced: set[etree._Element] = field(default_factory=set)
-    # Where in the findings an element out of place was reported, and libxml2's words.
-    reported: dict[etree._Element, tuple[int | None, str]] = field(default_factory=dict)
+    out_of_place: dict[etree._Element, _OutOfPlace] = field(default_factory=dict)
     told: dict[etree._Element, set[str]] = field(default_factory=dict)
 
     def take(self, root: etree._Element, schema: etree.XMLSchema) -> bool:
@@ -105,14 +124,15 @@ class _Check:
             if element in self.put_in:
                 continue
             kind, message = entry.type_name, entry.message
-            out_of_place = kind == CONTENT and not is_about_missing_child(message)
-            expected = expected_names(message) if out_of_place else []
-            if out_of_place:
-                to_mend.append((element, expected))
+            is_out_of_place = kind == CONTENT and not is_about_missing_child(message)
+            if is_out_of_place:
+                to_mend.append((element, expected_names(message)))
             if self._is_new(element, kind, message) and len(self.findings) < _MAX_FINDINGS:
-                if out_of_place:
-                    self.reported[element] = (len(self.findings), message)
-                self.findings.append(self._explain(kind, message, element, expected))
+                if is_out_of_place:
+                    self.out_of_place[element] = _OutOfPlace(len(self.findings), [message])
+                self.findings.append(explain(kind, message, element, line_of_element(element), path_of(element)))
+            elif is_out_of_place and element in self.out_of_place:
+                self.out_of_place[element].messages.append(message)
         self.settle_missing({element for element, _ in to_mend})
         for element, expected in to_mend:
             self._mend(element, expected)
@@ -120,12 +140,15 @@ class _Check:
 
     def settle_missing(self, still_out_of_place: set[etree._Element]) -> None:
         """Reword what was said about an element that is in place once something was put in before it."""
-        for element in self.displaced - still_out_of_place:
+        for element in [one for one in self.out_of_place if one not in still_out_of_place]:
+            known = self.out_of_place.pop(element)
             parent = element.getparent()
-            index, message = self.reported.pop(element, (None, ""))
-            if index is not None and parent is not None:
-                line = line_of_element(element)
-                self.findings[index] = explain_missing(message, parent, line, path_of(parent))
+            if known.is_hopeless or parent is None:
+                continue
+            line, path = line_of_element(element), path_of(parent)
+            first, *more = [explain_missing(message, parent, line, path) for message in known.telling_messages()]
+            self.findings[known.index] = first
+            self.findings += more[: _MAX_FINDINGS - len(self.findings)]
 
     def _is_new(self, element: etree._Element, kind: str, message: str) -> bool:
         told = self.told.setdefault(element, set())
@@ -136,30 +159,23 @@ class _Check:
         told.update((key, kind))
         return True
 
-    def _explain(self, kind: str, message: str, element: etree._Element, expected: list[str]) -> Finding:
-        line = line_of_element(element)
-        parent = element.getparent()
-        is_ours = element.tag.startswith(f"{{{FA3_NAMESPACE}}}")
-        if len(expected) == 1 and parent is not None and is_ours and next(parent.iterchildren(*expected), None) is None:
-            # The only thing that may stand here is nowhere: that is the fault, not the element that came instead.
-            return explain_missing(message, parent, line, path_of(parent))
-        return explain(kind, message, element, line, path_of(element))
-
     def _mend(self, element: etree._Element, expected: list[str]) -> None:
         parent = element.getparent()
         if parent is None:
             return
+        known = self.out_of_place.get(element)
         later = {sibling.tag for sibling in element.itersiblings()}
         earlier = {sibling.tag for sibling in element.itersiblings(preceding=True)}
-        known = element.tag not in earlier
-        if expected and element not in self.displaced and known and not later.intersection(expected):
+        if known is not None and len(known.messages) <= _MOST_PUT_IN and expected and element.tag not in earlier:
             # Nothing of what is expected comes later: then it is missing. Of several, the last is the required one.
-            self.displaced.add(element)
             missing = element.makeelement(expected[-1])
-            element.addprevious(missing)
-            self.put_in.add(missing)
-            return
+            if missing.tag not in earlier and not later.intersection(expected):
+                element.addprevious(missing)
+                self.put_in.add(missing)
+                return
+        if known is not None:
+            known.is_hopeless = True
         mark = etree.Comment(f"{REMOVED}{element.tag}")
         mark.tail = element.tail
-        # Keep the element itself alive and where it was in `seen`; only its place is taken.
+        # Keep the element itself alive and where it was in `told`; only its place is taken.
         parent.replace(element, mark)

@@ -15,7 +15,7 @@ from app.domain.findings import Finding
 from app.fa3.places import local_name
 from app.fa3.rules import finding, quoted
 from app.fa3.schema import FA3_NAMESPACE
-from app.fa3.vocabulary import PATTERNS, TYPES, label
+from app.fa3.vocabulary import PATTERNS, TYPES, UNNAMED_TYPES, label
 
 # The allowed currencies fill 1,400 characters; nothing that libxml2 adds to a value is longer than this.
 _EDGE = 6_000
@@ -23,6 +23,7 @@ _MAX_LISTED = 12
 _MAX_NAME = 60
 
 _ATTRIBUTE = re.compile(r", attribute '(?:\{[^}]{0,200}\})?([^']{1,60})")
+_HINT = re.compile(r", attribute '\{http://www\.w3\.org/2001/XMLSchema-instance\}([^']{1,60})")
 _MISSING_ATTRIBUTE = re.compile(r"The attribute '([^']{1,60})' is required")
 _EXPECTED = re.compile(r"Expected is (?:one of )?\( ([^()]*?) ?\)\.?\s*$")
 _ALLOWED = re.compile(r"is not an element of the set \{([^{}]*)\}\.?\s*$")
@@ -38,7 +39,13 @@ _BOUNDS = {
     "SCHEMAV_CVC_MINEXCLUSIVE_VALID": ("greater than", "większa niż"),
     "SCHEMAV_CVC_MAXEXCLUSIVE_VALID": ("less than", "mniejsza niż"),
 }
+# What libxml2 says of `xsi:nil` and `xsi:type` where they may not stand.
+_HINTS = (
+    *("SCHEMAV_CVC_ELT_3_1", "SCHEMAV_CVC_ELT_3_2_1", "SCHEMAV_CVC_ELT_3_2_2"),
+    *("SCHEMAV_CVC_ELT_4_1", "SCHEMAV_CVC_ELT_4_2", "SCHEMAV_CVC_ELT_4_3"),
+)
 _MISSING_CHILD = "Missing child element"
+_NAMES_THE_ATTRIBUTE = frozenset(("xsd-unexpected-attribute", "xsd-instruction"))
 CONTENT = "SCHEMAV_ELEMENT_CONTENT"
 
 _RuleAndValues = tuple[str, dict[str, object]]
@@ -73,7 +80,7 @@ def explain(kind: str, message: str, element: etree._Element, line: int | None, 
     rule, values = _rule_and_values(kind, message, element)
     name = local_name(element)[:_MAX_NAME]
     attribute = _ATTRIBUTE.search(message[:_EDGE])
-    suffix = f"/@{attribute[1]}" if attribute and rule != "xsd-unexpected-attribute" else ""
+    suffix = f"/@{attribute[1]}" if attribute and rule not in _NAMES_THE_ATTRIBUTE else ""
     return finding(
         rule,
         line=line,
@@ -91,7 +98,8 @@ def _rule_and_values(kind: str, message: str, element: etree._Element) -> _RuleA
     explainer = _EXPLAINERS.get(kind)
     if explainer is None:
         return "xsd-other", {}
-    said = _Said(kind, message[-_EDGE:], _ATTRIBUTE.search(message[:_EDGE]), element)
+    start = message[:_EDGE]
+    said = _Said(kind, message[-_EDGE:], _ATTRIBUTE.search(start), _HINT.search(start), element)
     return explainer(said)
 
 
@@ -102,6 +110,8 @@ class _Said:
     kind: str
     tail: str
     attribute: re.Match[str] | None
+    hint: re.Match[str] | None
+    """Set when the attribute is one of those that instruct the validator (`xsi:type`, `xsi:nil`)."""
     element: etree._Element
 
     def value(self) -> str:
@@ -139,8 +149,10 @@ def _about_pattern(said: _Said) -> _RuleAndValues:
 def _about_type(said: _Said) -> _RuleAndValues:
     if said.is_empty():
         return "xsd-empty-value", {}
-    name = said.find(_TYPE, "?")
-    english, polish = TYPES.get(name, (f"of the type {name}", f"wartość typu {name}"))
+    if said.hint is not None:
+        return _about_hint(said)
+    name = said.find(_TYPE, "") or UNNAMED_TYPES.get(local_name(said.element), "")
+    english, polish = TYPES.get(name, ("a value that this field takes", "wartość dozwolona w tym polu"))
     return "xsd-bad-value", {"value": said.value(), "english_kind": english, "polish_kind": polish}
 
 
@@ -182,6 +194,10 @@ def _about_surplus_attribute(said: _Said) -> _RuleAndValues:
     return "xsd-unexpected-attribute", {"attribute": said.attribute[1] if said.attribute else "?"}
 
 
+def _about_hint(said: _Said) -> _RuleAndValues:
+    return "xsd-instruction", {"attribute": said.hint[1] if said.hint else "nil"}
+
+
 def _about_text(said: _Said) -> _RuleAndValues:
     return "xsd-unexpected-text", {}
 
@@ -198,13 +214,17 @@ def _about_content(message: str, element: etree._Element) -> _RuleAndValues:
     namespace = element.tag.rpartition("}")[0][1:]
     if namespace != FA3_NAMESPACE and not any(name.startswith(f"{{{namespace}}}") for name in expected):
         return "xsd-foreign-namespace", {"namespace": quoted(namespace), "expected": FA3_NAMESPACE}
-    if not names:
+    before = element.getprevious()
+    if before is not None and before.tag == element.tag:
+        english = "There are more of them in a row than allowed."
+        polish = "Jest ich pod rząd więcej, niż wolno."
+    elif not names:
         english = "Nothing more is expected at this point: it is surplus or misplaced."
         polish = "W tym miejscu nie oczekuje się już niczego: element jest zbędny albo źle umieszczony."
     else:
         listed = _in_both("expected", names)
-        english = f"Expected here: {listed['english_expected']}. Either that is missing, or the order is wrong."
-        polish = f"Oczekiwano: {listed['polish_expected']}. Albo tego brakuje, albo kolejność jest błędna."
+        english = f"Expected here: {listed['english_expected']}. Either that is missing, or the order is wrong, or there is no such element."
+        polish = f"Oczekiwano: {listed['polish_expected']}. Albo tego brakuje, albo kolejność jest błędna, albo takiego elementu nie ma."
     return "xsd-unexpected-element", {"english_hint": english, "polish_hint": polish}
 
 
@@ -228,7 +248,8 @@ def _in_both(name: str, elements: list[str]) -> dict[str, object]:
 
 def _listed(items: list[str], last: str = ", ") -> str:
     if len(items) > _MAX_LISTED:
-        return f"{', '.join(items[:_MAX_LISTED])}, … ({len(items)})"
+        # The last one is the most telling: in a sequence it is the one that is required, after others that may come first.
+        return f"{', '.join(items[: _MAX_LISTED - 1])}, … ({len(items)}){last}{items[-1]}"
     return ", ".join(items[:-1]) + (last if len(items) > 1 else "") + (items[-1] if items else "")
 
 
@@ -255,4 +276,5 @@ _EXPLAINERS: dict[str, Callable[[_Said], _RuleAndValues]] = {
     "SCHEMAV_CVC_COMPLEX_TYPE_2_3": _about_text,
     "SCHEMAV_CVC_TYPE_3_1_2": _about_child,
     "SCHEMAV_CVC_COMPLEX_TYPE_2_2": _about_child,
+    **dict.fromkeys(_HINTS, _about_hint),
 }

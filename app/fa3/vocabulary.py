@@ -70,6 +70,27 @@ PATTERNS: tuple[tuple[str, str, str], ...] = (
     ),
     (r"([1-9]((\d[1-9])|([1-9]\d))\d{7}|M", "a KSeF number", "numer KSeF"),
     (
+        r"(\d|[A-Z]|\+|\*){1,12}",
+        "a VAT number of the EU without its country code: at most 12 digits and capital letters",
+        "numer VAT UE bez kodu kraju: najwyżej 12 cyfr i wielkich liter",
+    ),
+    (
+        r"[A-Z]{6}[A-Z0-9]{2}",
+        "a SWIFT code of 8 or 11 capital letters and digits",
+        "kod SWIFT z 8 lub 11 wielkich liter i cyfr",
+    ),
+    (
+        r"(https?)://",
+        "a link to a payment, starting with https:// and with IPKSeF=... among its parameters",
+        "link do płatności, zaczynający się od https:// i zawierający parametr IPKSeF=...",
+    ),
+    (
+        r"[0-9]{3}[a-zA-Z0-9]{10}",
+        "a payment identifier of 13 characters: three digits, then ten letters and digits",
+        "identyfikator płatności z 13 znaków: trzy cyfry, potem dziesięć liter i cyfr",
+    ),
+    (r"\d{10}", "ten digits", "dziesięć cyfr"),
+    (
         r"-?([1-9]\d{0,15}|0)(\.\d{1,2})?",
         "an amount with a dot and at most two decimals, without spaces and leading zeros",
         "kwota z kropką i najwyżej dwoma miejscami po niej, bez spacji i zer wiodących",
@@ -113,6 +134,14 @@ TYPES: dict[str, tuple[str, str]] = {
         ("one of the code numbers for this field", "jeden z kodów liczbowych tego pola"),
     ),
     "TNrREGON": ("a REGON of 9 or 14 digits", "numer REGON z 9 lub 14 cyfr"),
+}
+
+# Elements whose type has no name in the XSD -> the named type that a value of it is like.
+UNNAMED_TYPES: dict[str, str] = {
+    "DataWytworzeniaFa": "dateTime",
+    "WariantFormularza": "integer",
+    "JST": "TWybor1_2",
+    "GV": "TWybor1_2",
 }
 
 

@@ -76,7 +76,7 @@ BREAKING: list[tuple[str, Pairs, dict[str, Any]]] = [
     ("xsd-unexpected-text", [("<Fa>", "<Fa>text")], {}),
     ("xsd-unexpected-child", [("FV/1", "FV/1<b/>")], {}),
     (
-        "xsd-other",
+        "xsd-instruction",
         [("<P_2>", '<P_2 xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:nil="true">')],
         {},
     ),
@@ -96,7 +96,8 @@ def test_a_document_that_breaks_one_rule_gets_exactly_that_finding(
 
 
 def test_every_rule_has_a_document_that_breaks_it() -> None:
-    elsewhere = {"empty-document", "too-many-findings", "too-many-attributes"}
+    # xsd-other is for what libxml2 may say one day: test_fa3_schema_mutations finds nothing that it says today.
+    elsewhere = {"empty-document", "too-many-findings", "too-many-attributes", "xsd-other"}
     # No element of FA(3) has a minimum length above one that is not also bound to a pattern, except in accounts.
     elsewhere.add("xsd-too-short")
     assert {rule for rule, _, _ in BREAKING} | elsewhere == set(RULES)
