@@ -37,6 +37,9 @@ MAX_WAIT_SECONDS: Final = 60
 RECHECK_SECONDS: Final = 5.0
 """A stream asks this often, while nothing happens, whether its key is still good."""
 
+_NOW: Final = "now"
+"""As a cursor: after everything that there is already."""
+
 _STREAM_LIMIT: Final = 20
 _STREAM_BYTES: Final = 50_000
 """A stream reads little at a time: what it has read it holds until a slow reader has taken it."""
@@ -57,7 +60,8 @@ class EventPage(BaseModel):
 CursorParameter = Annotated[
     str | None,
     Query(
-        max_length=100, description="`next` or `cursor` of the page before, or the id of the last event that you have."
+        max_length=100,
+        description="`next` or `cursor` of the page before, the id of the last event that you have, or `now`.",
     ),
 ]
 Types = Annotated[list[str] | None, Query(description="Only these types; repeated or separated by commas.")]
@@ -144,7 +148,7 @@ async def stream_events(
     elif since is not None:
         place = BEGINNING
     else:
-        place = (await state.feed.newest([tenant.id])).get(tenant.id, BEGINNING)
+        place = await _place(state, tenant, _NOW)
     pieces = _stream(state, request, tenant, place, wanted, since)
     # The first piece is made before the status is sent, so that too many streams are a problem document.
     return EventStream(await anext(pieces), pieces)
@@ -241,6 +245,8 @@ async def _while_connected(request: Request, work: Callable[[], Awaitable[FeedPa
 
 
 async def _place(state: ApiState, tenant: Tenant, cursor: str) -> Place:
+    if cursor == _NOW:
+        return (await state.feed.newest([tenant.id])).get(tenant.id, BEGINNING)
     try:
         return await state.feed.place_of(tenant.id, parse_public_id("evt", cursor))
     except NotFound as error:

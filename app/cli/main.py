@@ -9,7 +9,7 @@ import typer
 
 from app import __version__
 from app.cli import exit_codes
-from app.cli.commands import auth, demo, invoices, keys, outage, processes, tenants
+from app.cli.commands import auth, demo, invoices, keys, outage, processes, tenants, webhooks
 from app.cli.output import print_error
 from app.errors import DispatchError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SERVICE, ACCOUNTS, INVOICES = "Running the service", "Tenants and access", "Invoices"
+SERVICE, ACCOUNTS, INVOICES, EVENTS = "Running the service", "Tenants and access", "Invoices", "Events"
 
 for _name, _run in processes.COMMANDS.items():
     app.command(_name, rich_help_panel=SERVICE)(_run)
@@ -34,6 +34,8 @@ app.add_typer(keys.app, name="key", rich_help_panel=ACCOUNTS)
 app.add_typer(auth.app, name="auth", rich_help_panel=ACCOUNTS)
 for _name, _run in invoices.COMMANDS.items():
     app.command(_name, rich_help_panel=INVOICES)(_run)
+app.add_typer(webhooks.app, name="webhook", rich_help_panel=EVENTS)
+app.command("events", rich_help_panel=EVENTS)(webhooks.events)
 
 
 def _print_version(wanted: bool) -> None:

@@ -74,6 +74,14 @@ class ServiceClient:
         answer = self._send("POST", path, json=body)
         return self._json(answer) if answer.content else {}
 
+    def patch(self, path: str, body: Any) -> dict[str, Any]:
+        """Change what is at a path and give what it is then."""
+        return self._json(self._send("PATCH", path, json=body))
+
+    def delete(self, path: str) -> None:
+        """Remove what is at a path."""
+        self._send("DELETE", path)
+
     def items(self, path: str, parameters: Parameters | None = None) -> Iterator[dict[str, Any]]:
         """Give the items of a list, page after page; stop iterating to stop asking."""
         wanted: dict[str, str | int] = {"limit": _PAGE, **(parameters or {})}

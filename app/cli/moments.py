@@ -1,0 +1,28 @@
+"""Times as people give them on the command line: a moment, or how long ago."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from app.cli.exit_codes import UsageProblem
+from app.clock import WARSAW
+
+_AGO: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment(text: str, *, option: str, now: datetime) -> datetime:
+    """Read `2026-02-01T06:00` (Polish time unless it has an offset) or `90m`, `2h`, `7d` ago; gives UTC.
+
+    Raises UsageProblem that names the option.
+    """
+    ago = _AGO.fullmatch(text.strip())
+    try:
+        if ago is not None:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        found = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError) as error:
+        raise UsageProblem(
+            f"{option} {text[:40]}: not a time; write it as 2026-02-01T06:00, or as 90m, 2h or 7d ago"
+        ) from error
+    return (found if found.tzinfo is not None else found.replace(tzinfo=WARSAW)).astimezone(UTC)
