@@ -1,5 +1,6 @@
 """Picks out of a parsed invoice the few elements that rules and later stages need, in one walk over its top."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
@@ -19,6 +20,7 @@ _MAX_NUMBER = 256
 _MAX_FORM_CODE = 40
 _MAX_CURRENCY = 20
 _ISO_DATE_LENGTH = 10
+_BLANKS = re.compile("[ \t\r\n]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class InvoiceElements:
     currency: _Element | None = None
     issue_date: _Element | None = None
     number: _Element | None = None
+    delivery: _Element | None = None
+    period: _Element | None = None
     kind: _Element | None = None
     self_billing: bool = False
     # Net values and taxes by rate, without the restatements in zloty, and the total.
@@ -97,13 +101,15 @@ class _Names:
     self_billing: str
     kind: str
     total: str
+    delivery: str
+    period: str
 
 
 _LOCAL_NAMES = (
     *("Naglowek", "KodFormularza", "WariantFormularza", "DataWytworzeniaFa"),
     *("Podmiot1", "Podmiot2", "Podmiot3", "PodmiotUpowazniony", "Fa", "Zalacznik"),
     *("DaneIdentyfikacyjne", "NIP", "IDWew", "Rola"),
-    *("KodWaluty", "P_1", "P_2", "Adnotacje", "P_17", "RodzajFaktury", "P_15"),
+    *("KodWaluty", "P_1", "P_2", "Adnotacje", "P_17", "RodzajFaktury", "P_15", "P_6", "OkresFa"),
 )
 
 
@@ -149,14 +155,18 @@ def read_elements(root: _Element) -> InvoiceElements:
 
 
 def text_of(element: _Element | None) -> str:
-    """Return the text directly inside an element with blanks collapsed; empty when there is none."""
+    """Return the text directly inside an element with blanks collapsed; empty when there is none.
+
+    Blanks are those of XML: space, tab and line ends. A no-break space belongs to the value, as it does for KSeF.
+    """
     if element is None:
         return ""
     text = element.text
     if text is None or len(element):
         # A comment may split the text: the value is all of it.
         text = "".join([text or "", *(child.tail or "" for child in element)])
-    return " ".join(text.split())
+    # Of the ASCII blanks that split() knows, XML allows only its own four.
+    return " ".join(text.split()) if text.isascii() else _BLANKS.sub(" ", text).strip(" ")
 
 
 def date_of(element: _Element | None) -> date | None:
@@ -211,7 +221,7 @@ def _party(element: _Element, names: _Names, *, with_role: bool = False) -> Part
             if party.nip is None:
                 party.internal_id = _first(child, names.internal_id)
         elif with_role and tag == names.role:
-            party.role = text_of(child)
+            party.role = text_of(child).lstrip("+0")
             break
     return party
 
@@ -240,10 +250,15 @@ def _read_body(body: _Element, names: _Names, found: InvoiceElements) -> None:
             found.issue_date = child
         elif tag == names.number:
             found.number = child
+        elif tag == names.delivery:
+            found.delivery = child
+        elif tag == names.period:
+            found.period = child
         elif tag == names.total:
             found.total = child
         elif tag == names.annotations:
-            found.self_billing = text_of(_first(child, names.self_billing)) == "1"
+            # A number for the XSD: 01 and +1 are the same.
+            found.self_billing = text_of(_first(child, names.self_billing)).lstrip("+0") == "1"
         elif tag == names.kind:
             # Nothing that is wanted comes after it, but up to ten thousand lines do.
             found.kind = child

@@ -5,6 +5,7 @@ of validation the tree is mended at those places, on the tree in memory only, an
 surplus one taken out. What is found after that is still about the reader's document.
 """
 
+import re
 from dataclasses import dataclass, field
 
 from lxml import etree
@@ -27,6 +28,8 @@ _MOST_NAMED = 10
 FEW_ROUNDS = 3
 _MAX_FINDINGS = 150
 _KEY_LENGTH = 2_000
+_NOT_OF_TYPE = "SCHEMAV_CVC_DATATYPE_VALID_1_2_1"
+_MOMENT_AFTER_BLANKS = re.compile(r"[ \t\r\n]+\d{4}-\d\d-\d\dT")
 _DIGITS = frozenset(("SCHEMAV_CVC_FRACTIONDIGITS_VALID", "SCHEMAV_CVC_TOTALDIGITS_VALID"))
 _CHILD = frozenset(("SCHEMAV_CVC_TYPE_3_1_2",))
 # Messages that only repeat another one about the same element: too many digits break the pattern of an amount too,
@@ -61,7 +64,7 @@ def find_where_to_give_up(document: bytes, schema: etree.XMLSchema) -> int | Non
 
 def check_schema(root: etree._Element, schema: etree.XMLSchema, *, rounds: int = MANY_ROUNDS) -> list[Finding]:
     """Return the findings of the XSD; empty for a valid document. The tree is changed when there are any."""
-    if schema.validate(root):
+    if schema.validate(root) or (_collapse_moments(root, schema) and schema.validate(root)):
         return []
     check = _Check()
     for round_number in range(rounds):
@@ -71,6 +74,21 @@ def check_schema(root: etree._Element, schema: etree.XMLSchema, *, rounds: int =
         if not check.take(root, schema) or len(check.findings) >= _MAX_FINDINGS:
             break
     return check.findings
+
+
+def _collapse_moments(root: etree._Element, schema: etree.XMLSchema) -> bool:
+    """Take the blanks from before moments that libxml2 refused; tell whether there were any.
+
+    For the XSD they are no part of any date or time (XML Schema Part 2, whiteSpace), and other readers know that.
+    """
+    found = False
+    for entry in list(schema.error_log)[:_MAX_MESSAGES]:  # type: ignore[call-overload]  # the stubs forget that it is iterable
+        if entry.type_name == _NOT_OF_TYPE and (element := find_by_node_path(root, entry.path)) is not None:
+            text = element.text or ""
+            if _MOMENT_AFTER_BLANKS.match(text):
+                element.text = text.strip(" \t\r\n")
+                found = True
+    return found
 
 
 def check_beginning(schema: etree.XMLSchema, document: bytes, end: int) -> list[Finding]:

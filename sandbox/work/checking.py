@@ -22,6 +22,13 @@ _BOM = b"\xef\xbb\xbf"
 _NS = {"fa": FA3_NAMESPACE}
 _DECLARATION = re.compile(rb"<\?xml\s[^>]*?\?>")
 _ENCODING = re.compile(rb"""\sencoding\s*=\s*["']([^"']*)["']""")
+_VERSION = re.compile(rb"""\sversion\s*=\s*["']([^"']*)["']""")
+_XML_SPACE = " \t\r\n"
+"""What XML and the XSD call white space; Python's own idea of it is wider."""
+_PARTIES = ("Podmiot1", "Podmiot2", "Podmiot3", "PodmiotUpowazniony")
+_MOMENTS = tuple(
+    f"{{{FA3_NAMESPACE}}}{name}" for name in ("DataWytworzeniaFa", "DataGodzRozpTransportu", "DataGodzZakTransportu")
+)
 _FORBIDDEN = re.compile(
     "[\x7f-\x84\x86-\x9f\ufdd0-\ufdef"
     + "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(1, 17))
@@ -34,7 +41,7 @@ _FORBIDDEN_BYTES = re.compile(
     rb"\x7f|\xc2[\x80-\x84\x86-\x9f]|\xef\xb7[\x90-\xaf]|[\xf0-\xf4][\x8f\x9f\xaf\xbf]\xbf[\xbe\xbf]"
 )
 _REFERENCE = re.compile(rb"&#(?:x0*([0-9A-Fa-f]{1,6})|0*([0-9]{1,7}));")
-_FORM = ("FA (3)", "1-0E", "FA", "3")
+_FORM = ("FA (3)", "1-0E", "FA", 3)
 
 
 class Objection(Exception):
@@ -93,6 +100,10 @@ def _check_bytes(content: bytes) -> None:
         encoding = _ENCODING.search(declaration[0])
         if encoding is not None and encoding[1].lower() != b"utf-8":
             raise Objection(450, "Prolog XML deklaruje kodowanie inne niż UTF-8.")
+        # libxml2 reads any 1.x; KSeF's parser, of .NET by its messages, knows 1.0 only.
+        version = _VERSION.search(declaration[0])
+        if version is not None and version[1] != b"1.0":
+            raise Objection(450, "Prolog XML deklaruje wersję inną niż 1.0.")
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -100,9 +111,15 @@ def _check_bytes(content: bytes) -> None:
 
 
 def _parse(content: bytes) -> etree._Element:
-    # A parser of its own for every document: a shared one keeps the names of all documents.
+    # A parser of its own for every document: a shared one keeps the names of all documents. The encoding is told, or
+    # it would be guessed, and UTF-16 without a mark be read.
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=False
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=False,
     )
     try:
         root = etree.fromstring(content, parser)
@@ -144,13 +161,18 @@ def _check_form(root: etree._Element) -> None:
     if root.tag != f"{{{FA3_NAMESPACE}}}Faktura":
         raise Objection(450, "Dokument nie jest fakturą FA(3).")
     code = root.find("fa:Naglowek/fa:KodFormularza", _NS)
-    found = (code.get("kodSystemowy"), code.get("wersjaSchemy"), code.text) if code is not None else (None, None, None)
-    if (*found, _text(root, "fa:Naglowek/fa:WariantFormularza")) != _FORM:
+    found = (code.get("kodSystemowy"), code.get("wersjaSchemy"), _text_of(code)) if code is not None else (None,) * 3
+    if (*found, _number(_text(root, "fa:Naglowek/fa:WariantFormularza"))) != _FORM:
         raise Objection(450, "Nagłówek dokumentu jest niezgodny z kodem formularza sesji.")
 
 
 def _check_schema(root: etree._Element) -> None:
     schema = fa3_schema()
+    if schema.validate(root):
+        return
+    # White space around a date and time is none of its value; libxml2 alone minds what stands before it.
+    for moment in root.iter(*_MOMENTS):
+        moment.text = moment.text.strip(_XML_SPACE) if moment.text else moment.text
     if not schema.validate(root):
         log: Any = schema.error_log  # iterable, which the stubs do not say
         raise Objection(450, *(f"{item.line}: {item.message}" for item in list(log)[:_MAX_MESSAGES]))
@@ -169,16 +191,18 @@ def _read_fields(root: etree._Element, fields: KeyFields) -> None:
     except ValueError as error:
         raise Objection(450, f"P_1 nie jest datą: {issued}.") from error
     # Whether numbers that differ in white space are one number is not documented; XSD token rules say they are.
-    fields.seller_nip, fields.kind, fields.number = seller, kind, " ".join(number.split())
+    fields.seller_nip, fields.kind, fields.number = seller, kind, " ".join(re.split(f"[{_XML_SPACE}]+", number))
 
 
 def _check_identifiers(root: etree._Element) -> None:
-    for element in root.iterfind(".//fa:DaneIdentyfikacyjne/fa:NIP", _NS):
-        if not nip_checksum_is_right(element.text or ""):
-            raise Objection(450, f"Nieprawidłowa suma kontrolna NIP {element.text}.")
-    for element in root.iterfind(".//fa:DaneIdentyfikacyjne/fa:IDWew", _NS):
-        if not nip_checksum_is_right((element.text or "")[:10]):
-            raise Objection(450, f"Nieprawidłowy identyfikator wewnętrzny {element.text}.")
+    """Those of the parties. A correction may quote the wrong NIP that a party had before (Podmiot1K, Podmiot2K)."""
+    for party in _PARTIES:
+        for known in root.iterfind(f"fa:{party}/fa:DaneIdentyfikacyjne", _NS):
+            nip, internal = _text(known, "fa:NIP"), _text(known, "fa:IDWew")
+            if nip is not None and not nip_checksum_is_right(nip):
+                raise Objection(450, f"Nieprawidłowa suma kontrolna NIP {nip}.")
+            if internal is not None and not nip_checksum_is_right(internal[:10]):
+                raise Objection(450, f"Nieprawidłowy identyfikator wewnętrzny {internal}.")
 
 
 def _check_seller(root: etree._Element, rules: DocumentRules, seller: str) -> None:
@@ -187,19 +211,29 @@ def _check_seller(root: etree._Element, rules: DocumentRules, seller: str) -> No
     if context == seller:
         return
     buyer = _text(root, "fa:Podmiot2/fa:DaneIdentyfikacyjne/fa:NIP")
-    self_invoicing = _text(root, "fa:Fa/fa:Adnotacje/fa:P_17") == "1"
+    self_invoicing = _number(_text(root, "fa:Fa/fa:Adnotacje/fa:P_17")) == 1
     if self_invoicing and buyer == context and seller in rules.self_invoiced_sellers:
         return
     authorised = root.find("fa:PodmiotUpowazniony", _NS)
     if authorised is not None and _text(authorised, "fa:DaneIdentyfikacyjne/fa:NIP") == context:
-        role = _text(authorised, "fa:RolaPU")
-        if role in {"1", "2"} and rules.enforcement:
+        role = _number(_text(authorised, "fa:RolaPU"))
+        if role in {1, 2} and rules.enforcement:
             return
-        if role == "3" and seller in rules.represented_sellers:
+        if role == 3 and seller in rules.represented_sellers:
             return
     raise Objection(410, f"Kontekst nie ma uprawnień do wystawienia faktury w imieniu sprzedawcy {seller}.")
 
 
+def _number(text: str | None) -> int | None:
+    """The value of an XSD integer, which may be written as 1, 01 or +1."""
+    return int(text) if text is not None and re.fullmatch(r"[+-]?[0-9]{1,9}", text) else None
+
+
 def _text(element: etree._Element, path: str) -> str | None:
     found = element.find(path, _NS)
-    return found.text.strip() if found is not None and found.text else None
+    return (_text_of(found).strip(_XML_SPACE) or None) if found is not None else None
+
+
+def _text_of(element: etree._Element) -> str:
+    """All of an element's text: comments inside it are no part of its value and do not end it."""
+    return (element.text or "") + "".join(child.tail or "" for child in element)

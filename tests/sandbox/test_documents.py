@@ -51,6 +51,12 @@ def verdict(client: HandClient, content: bytes, **more: dict[str, str]) -> dict[
         pytest.param(lambda c: c.replace(b'"FA (3)"', b'"FA (2)"'), 450, id="FA(2) code"),
         pytest.param(lambda c: c.replace(today().encode(), TOMORROW.encode()), 450, id="dated tomorrow"),
         pytest.param(lambda c: c.replace(b"</Faktura>", ATTACHMENT.encode() + b"</Faktura>"), 415, id="attachment"),
+        pytest.param(lambda c: c.replace(b'version="1.0"', b'version="1.1"'), 450, id="XML 1.1"),
+        pytest.param(lambda c: c.decode().encode("utf-16-le", "xmlcharrefreplace"), 450, id="UTF-16 without a mark"),
+        pytest.param(lambda c: c.replace(b"<P_2>A<", b"<P_2><!-- no. -->A<![CDATA[/1]]><"), 200, id="number with a comment"),
+        pytest.param(lambda c: c.replace(b"<P_2>A<", "<P_2>\xa0<".encode()), 200, id="number of a no-break space"),
+        pytest.param(lambda c: c.replace(b">3</War", b">03</War"), 200, id="variant with a zero"),
+        pytest.param(lambda c: c.replace(b"<DataWytworzeniaFa>", b"<DataWytworzeniaFa>\n"), 200, id="moment after a line end"),
         pytest.param(lambda c: c.replace(b"<Fa>", b"<!--" + b"x" * 1_000_000 + b"--><Fa>"), 430, id="above 1 MB"),
         pytest.param(lambda c: c.replace(b"<Fa>", b"<!--" + b"x" * 990_000 + b"--><Fa>"), 200, id="below 1 MB"),
     ],
@@ -119,3 +125,25 @@ def test_without_the_schema_every_other_rule_still_holds(lenient_sandbox: Sandbo
     assert verdict(client, invoice("B", client.nip, buyer=BAD_NIP))["code"] == 450
     assert verdict(client, b"\xef\xbb\xbf" + good)["code"] == 430
     client.close()
+
+
+def test_a_correction_may_quote_the_wrong_nip_that_a_party_had(client: HandClient) -> None:
+    """The check digits are looked at in Podmiot1, 2, 3 and PodmiotUpowazniony only."""
+    feature = {"headers": {"X-KSeF-Feature": "subject-identifier-validation"}}
+    corrected = (
+        "<DaneFaKorygowanej><DataWystFaKorygowanej>2026-02-02</DataWystFaKorygowanej>"
+        "<NrFaKorygowanej>1</NrFaKorygowanej><NrKSeFN>1</NrKSeFN></DaneFaKorygowanej>"
+        f"<Podmiot2K><DaneIdentyfikacyjne><NIP>{BAD_NIP}</NIP></DaneIdentyfikacyjne></Podmiot2K>"
+    )
+    content = invoice("K", client.nip).replace(
+        b"Faktury>VAT</RodzajFaktury>", b"Faktury>KOR</RodzajFaktury>" + corrected.encode()
+    )
+    assert verdict(client, content, **feature)["code"] == 200
+    wrong = content.replace(b"<NIP>1111111111</NIP>", f"<NIP> {BAD_NIP}</NIP>".replace(" ", "<!-- -->").encode())
+    assert verdict(client, wrong, **feature)["code"] == 450
+
+
+def test_digits_of_another_script_make_no_nip(client: HandClient) -> None:
+    """The pattern of the XSD takes them."""
+    foreign = client.nip[:3] + client.nip[3:].translate({ord("0") + n: 0x660 + n for n in range(10)})
+    assert verdict(client, invoice("D", foreign))["code"] == 410
