@@ -104,7 +104,7 @@ class DigestMismatch(RequestError):
 
 
 class IdempotencyKeyReused(RequestError):
-    """The Idempotency-Key was used before with another body."""
+    """The Idempotency-Key was used before with another body or other parameters."""
 
     status = 422
     code = "idempotency-key-reused"

@@ -78,6 +78,9 @@ class UploadData(_Shape):
     state: UploadState = Field(description="completed, or failed when it could not be read to its end.")
     bytes: Count
     sha256: Sha256
+    repeat_of: UploadId | None = Field(
+        default=None, description="The first upload of the same body within seven days; null when there was none."
+    )
     reference: str | None
     counts: dict[InvoiceState, int] = Field(description="Invoices by state; a state without any is left out.")
     errors: list[dict[str, Any]] = Field(description="Where reading broke off, if it did.")
@@ -141,6 +144,19 @@ class KsefData(_Shape):
     since: datetime
     reason: str | None = Field(description="The last call without an answer, or the operator's words.")
     ordered: bool = Field(description="True when an operator ordered it; false when KSeF's own answers say so.")
+
+
+class DisabledData(_Shape):
+    """A webhook that gets nothing any more. What it misses can be replayed to it once it is enabled again."""
+
+    webhook: WebhookId
+    url: str
+    description: str
+    reason: Literal["failing", "gone", "asked"] = Field(
+        description="`failing` (nothing has succeeded for days), `gone` (it answered 410), `asked` (somebody switched it off)."
+    )
+    disabled_at: datetime
+    failing_since: datetime | None = Field(description="Since when nothing has succeeded: where a replay should start.")
 
 
 class TestData(_Shape):
@@ -218,6 +234,13 @@ class KsefAvailable(Event):
     data: KsefData
 
 
+class WebhookDisabled(Event):
+    """A webhook was disabled. Told to the tenant's other webhooks and by `GET /v1/events`."""
+
+    type: Literal["webhook.disabled"]
+    data: DisabledData
+
+
 class WebhookTest(Event):
     """Asked for by `POST /v1/webhooks/{id}/test`; goes to that webhook only."""
 
@@ -234,6 +257,7 @@ MODELS: Final[dict[str, type[Event]]] = {
     "upo.available": UpoAvailable,
     "ksef.unavailable": KsefUnavailable,
     "ksef.available": KsefAvailable,
+    "webhook.disabled": WebhookDisabled,
     "webhook.test": WebhookTest,
 }
 """The model of each event, by its type."""

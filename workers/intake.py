@@ -5,6 +5,7 @@ the blob of a chunk that was written but not committed belongs to nobody and is 
 """
 
 import secrets
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Final
@@ -25,13 +26,16 @@ from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
 from app.store import judging
-from app.store.blobs import BlobMissing
+from app.store.blobs import BlobMissing, JoinedFile
 from app.store.chunks import CheckedChunk
+from app.store.disk import Reserve
 from app.store.tenants import Tenant
 from app.store.uploads import Upload
+from app.turns import Turn
 from workers.checking import ChunkOutcome, ChunkTask
 from workers.context import WorkerContext
 from workers.sealing import seal_soon
+from workers.whole import settle_hash
 
 log = structlog.get_logger(__name__)
 
@@ -70,18 +74,20 @@ async def check_context(context: WorkerContext, tenant: Tenant) -> CheckContext:
 async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     """Read an upload to its end, or from where an earlier run stopped. Safe to run again at any time."""
     upload = await context.store.uploads.start_reading(upload_id)
-    if upload is None or upload.blob_key is None:
+    if upload is None or (upload.blob_key is None and not upload.segmented):
         return
     tenant = await context.store.tenants.get(upload.tenant_id)
     lane_id = await context.store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=upload.offline_mode)
     errors: list[dict[str, Any]] = []
     started = anyio.current_time()
     try:
-        source = await anyio.to_thread.run_sync(context.store.blobs.open_blocking, upload.blob_key)
+        source = await _open(context, upload)
     except BlobMissing:
         log.exception("the stored body of an upload is gone", upload=upload.public_id)
         raise
     try:
+        if upload.segmented:
+            upload = await settle_hash(context, upload, source)
         await _read(context, upload, tenant, lane_id, source)
     except* UnreadableUpload as group:
         error = next(_leaves(group))
@@ -97,7 +103,15 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     log.info("upload read", upload=upload.public_id, errors=len(errors))
 
 
-async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, lane_id: int, source: IO[bytes]) -> None:
+async def _open(context: WorkerContext, upload: Upload) -> IO[bytes] | JoinedFile:
+    if upload.blob_key is None:
+        return context.store.blobs.open_joined_blocking(await context.store.resumable.segments(upload.id))
+    return await anyio.to_thread.run_sync(context.store.blobs.open_blocking, upload.blob_key)
+
+
+async def _read(
+    context: WorkerContext, upload: Upload, tenant: Tenant, lane_id: int, source: IO[bytes] | JoinedFile
+) -> None:
     known = (await context.quota.limits_of(tenant.id)).context
     entries = read_entries(
         BodyKind(upload.kind),
@@ -106,15 +120,23 @@ async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, lane_id:
         limits=ReadingLimits(max_document_bytes=max(judging.MAX_DOCUMENT_BYTES, *judging.document_limits(known))),
         boundary=upload.boundary,
         start_index=upload.next_entry,
+        gzip_coded=upload.content_encoding is not None,
     )
     # As many chunks are on the way as keep the pool busy while one is being stored.
     send, receive = anyio.create_memory_object_stream[_Pending](max_buffer_size=context.pool.workers)
     unreadable: list[UnreadableUpload] = []
-    async with anyio.create_task_group() as tasks, receive:
-        tasks.start_soon(_feed, context, upload, tenant, entries, send, unreadable)
-        async for pending in receive:
-            await pending.done.wait()
-            await _store(context, upload, lane_id, pending)
+    # Room for each chunk from before it is read until it is stored; what is left when this breaks off is given back.
+    room: deque[Turn] = deque()
+    try:
+        async with anyio.create_task_group() as tasks, receive:
+            tasks.start_soon(_feed, context, upload, tenant, entries, send, unreadable, room)
+            async for pending in receive:
+                await pending.done.wait()
+                await _store(context, upload, lane_id, pending)
+                room.popleft().give_back()
+    finally:
+        for turn in room:
+            turn.give_back()
     if unreadable:
         # Raised only now: what was read before the fault is stored.
         raise ExceptionGroup("the upload cannot be read to its end", unreadable)
@@ -127,11 +149,16 @@ async def _feed(
     entries: Iterator[RawEntry],
     send: MemoryObjectSendStream[_Pending],
     unreadable: list[UnreadableUpload],
+    room: deque[Turn],
 ) -> None:
     chunks = _chunks(entries, unreadable)
     made_at = 0
     async with send, anyio.create_task_group() as tasks:
-        while (chunk := await anyio.to_thread.run_sync(next, chunks, None)) is not None:
+        while True:
+            room.append(await context.room.take(upload.tenant_id))
+            chunk = await anyio.to_thread.run_sync(next, chunks, None)
+            if chunk is None:
+                break
             # Never two in the same millisecond: the order of the ids is the order of the upload.
             made_at = max(made_at + 1, int(context.clock().timestamp() * 1000))
             pending = _Pending(
@@ -176,6 +203,7 @@ async def _check(context: WorkerContext, upload: Upload, tenant: Tenant, pending
 
 
 async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: _Pending) -> None:
+    await context.store.disk.require(Reserve.READING)
     outcome = pending.outcome
     if outcome is None:
         raise RuntimeError("a chunk was announced as checked without an outcome")

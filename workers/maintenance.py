@@ -14,18 +14,16 @@ from procrastinate import App
 
 from app.domain.states import SessionState
 from app.store.jobs import Priority, Task
+from app.store.uploads import REPEAT_WINDOW
 from workers.context import WorkerContext
 from workers.sealing import seal_soon
 from workers.session import PRIORITIES
-from workers.webhooks import rescue_deliveries
 
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS: Final = 2.0
 STALLED_AFTER_SECONDS: Final = 8.0
 """A worker that was silent for so long is taken for dead: four heartbeats."""
-
-_IDEMPOTENCY_DAYS: Final = 7
 
 _ORPHAN_AGE: Final = timedelta(days=1)
 _ORPHANS_AT_ONCE: Final = 1_000
@@ -54,22 +52,28 @@ async def sweep(context: WorkerContext) -> None:
     """Send a job to everything that waits and has none. Safe to run at any time, by any number of workers."""
     for lane in await context.store.chunks.lanes_with_queue():
         await seal_soon(context, lane["lane_id"])
-    await rescue_deliveries(context.deliveries)
+    if expired := await context.store.resumable.expire(now=context.clock()):
+        log.info("unfinished uploads expired", uploads=expired)
     orphans: list[tuple[Task, Priority, dict[str, Any]]] = []
     jobs = context.store.jobs
     async with context.store.database.connection() as connection:
         for tenant_id in await context.store.chunks.tenants_with_unchecked_singles():
             await context.store.chunks.check_singles_soon(connection, tenant_id)
         waiting = await jobs.arguments_of_waiting(connection)
-        orphans += [
-            (Task.READ_UPLOAD, Priority.OPEN, {"upload_id": str(upload_id)})
-            for upload_id in await context.store.uploads.unread()
-            if (Task.READ_UPLOAD, str(upload_id)) not in waiting
-        ]
+        for upload_id in await context.store.uploads.unread():
+            if (Task.READ_UPLOAD, str(upload_id)) not in waiting:
+                log.warning("nobody was coming for it", task=Task.READ_UPLOAD.value, upload_id=str(upload_id))
+                name = f"{Task.READ_UPLOAD.value}:{upload_id}"
+                await context.store.uploads.read_soon(connection, upload_id, once=name)
         for session_id, state in await context.store.sessions.unfinished():
             task = _STAGE_OF[state]
             if (task, str(session_id)) not in waiting:
                 orphans.append((task, PRIORITIES.get(state, Priority.OPEN), {"session_id": str(session_id)}))
+        orphans += [
+            (Task.REPLAY_EVENTS, Priority.OPEN, {"replay_id": str(replay_id)})
+            for replay_id in await context.store.replays.running()
+            if (Task.REPLAY_EVENTS, str(replay_id)) not in waiting
+        ]
         for task, priority, arguments in orphans:
             log.warning("nobody was coming for it", task=task.value, **arguments)
             name = f"{task.value}:{next(iter(arguments.values()))}"
@@ -107,9 +111,10 @@ async def drop_blobs(context: WorkerContext, keys: Sequence[str]) -> None:
 
 
 async def expire(context: WorkerContext) -> None:
-    """Let go of what is older than the retention: bytes of finished uploads; rows and receipts stay."""
+    """Let go of what is older than the retention: bytes of finished uploads, events and deliveries; rows and receipts stay."""
     now = context.clock()
-    await context.store.uploads.forget_idempotency_keys(before=now - timedelta(days=_IDEMPOTENCY_DAYS))
+    await context.store.uploads.forget_idempotency_keys(before=now - REPEAT_WINDOW)
+    await context.store.chunks.forget_single_keys(before=now - REPEAT_WINDOW)
     before = now - timedelta(days=context.settings.retention_days)
     expired: list[UUID] = await context.store.uploads.expired(before=before)
     for upload_id in expired:
@@ -117,3 +122,6 @@ async def expire(context: WorkerContext) -> None:
         await context.store.uploads.mark_expired(upload_id, now=now)
     if expired:
         log.info("bytes of old uploads removed", uploads=len(expired), before=before.isoformat())
+    removed = await context.store.deliveries.remove_old(before=before)
+    if removed:
+        log.info("old events removed", events=removed, before=before.isoformat())

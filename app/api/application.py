@@ -1,5 +1,6 @@
 """The ASGI application: its parts, its start and its end."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -11,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from app import __version__, metrics
-from app.api import account, events, health, invoices, sessions, uploads, webhooks
+from app.api import account, deliveries, events, health, invoices, resumable, sessions, uploads, webhooks
 from app.api.admission import Admission
 from app.api.authentication import Authenticator
 from app.api.checking import CheckingProcess
@@ -27,6 +28,7 @@ from app.errors import DispatchError
 from app.settings import Settings
 from app.store.event_feed import EventFeed
 from app.store.store import open_store
+from app.supervised import beat
 
 _DESCRIPTION: Final = """\
 Takes FA(3) invoices for KSeF, Poland's national e-invoice system, and reports the verdict on each.
@@ -47,6 +49,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         metrics.start_at_zero()
         checking = CheckingProcess(settings)
         async with open_store(settings, max_connections=16) as store, anyio.create_task_group() as tasks:
+            ended = asyncio.Event()
+            tasks.start_soon(beat, ended, name="heartbeat")
             admission = Admission(store, settings, tasks)
             feed = EventFeed(store.database)
             watcher = EventWatcher(feed)
@@ -62,12 +66,13 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                         receiver=Receiver(store, settings, admission),
                         singles=SinglesGrouping(store, clock, tasks),
                         checking=checking,
-                        gauges=DatabaseGauges(store, settings.ksef_base_url, clock),
+                        gauges=DatabaseGauges(store, settings.ksef_base_url, clock, admission.limits()),
                         feed=feed,
                         watcher=watcher,
                     )
                 }
             finally:
+                ended.set()
                 watcher.end()
                 with anyio.move_on_after(10, shield=True):
                     await checking.close()
@@ -81,17 +86,24 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         redirect_slashes=False,
     )
     # The last one added is the outermost.
-    app.add_middleware(SmallBodies, except_paths=frozenset({"/v1/uploads", "/v1/invoices", "/v1/validate"}))
+    app.add_middleware(
+        SmallBodies,
+        except_paths=frozenset({"/v1/uploads", "/v1/invoices", "/v1/validate"}),
+        except_below=resumable.PREFIX,
+    )
     app.add_middleware(RequestContext)
     app.add_exception_handler(DispatchError, answer_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
     for router in (
+        # Before the router that takes any name below /v1/uploads for an id.
+        resumable.router,
         uploads.router,
         invoices.router,
         sessions.router,
         account.router,
         webhooks.router,
+        deliveries.router,
         events.router,
         health.router,
     ):

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, cast
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.state import ApiState
@@ -56,3 +56,12 @@ CurrentStore = Annotated[Store, Depends(current_store)]
 CurrentSettings = Annotated[Settings, Depends(current_settings)]
 CurrentTenant = Annotated[Tenant, Depends(current_tenant)]
 Now = Annotated[datetime, Depends(current_moment)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description="The same key with the same request gives the first answer again, for seven days.",
+    ),
+]

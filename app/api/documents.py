@@ -35,7 +35,12 @@ class UploadDocument(BaseModel):
     id: str
     state: UploadState
     bytes: int
-    sha256: str
+    sha256: str | None = Field(
+        description="Of the body as it came. Null only while an upload that came in pieces waits to be hashed."
+    )
+    repeat_of: str | None = Field(
+        None, description="The first upload of the same body within seven days; null when there was none."
+    )
     reference: str | None
     counts: dict[str, int] = Field(description="Invoices by state; states without invoices are left out.")
     errors: list[dict[str, Any]]
@@ -48,6 +53,32 @@ class UploadPage(BaseModel):
     """A page of uploads, newest first."""
 
     items: list[UploadDocument]
+    next: str | None
+
+
+class UnfinishedDocument(BaseModel):
+    """An upload that arrives in pieces."""
+
+    id: str = Field(description="Of the upload, too, once it is complete.")
+    complete: bool
+    offset: int = Field(description="How many bytes are durable.")
+    bytes: int | None = Field(description="Of the whole body; null while its sender has not told.")
+    content_type: str
+    sha256: str | None = Field(description="As declared; compared before anything of the body is taken.")
+    filename: str | None
+    reference: str | None
+    offline: bool
+    flush: bool
+    atomic: bool
+    created_at: str
+    expires_at: str | None = Field(description="When it is dropped unless more bytes come before.")
+    links: dict[str, str]
+
+
+class UnfinishedPage(BaseModel):
+    """A page of uploads that have not arrived whole, newest first."""
+
+    items: list[UnfinishedDocument]
     next: str | None
 
 
@@ -214,6 +245,13 @@ class AttachmentsDocument(BaseModel):
     checked_at: str | None
 
 
+class UseDocument(BaseModel):
+    """How much of a limit is used."""
+
+    used: int
+    most: int
+
+
 class MeDocument(BaseModel):
     """Who asks, and what they may do."""
 
@@ -224,7 +262,12 @@ class MeDocument(BaseModel):
     held_invoices: int = Field(description="Invoices that wait for a decision: release or withdraw them.")
     ksef: KsefDocument
     attachments: AttachmentsDocument
-    accepts_uploads: bool = Field(description="False while the spool is full: uploads get 503.")
+    accepts_uploads: bool = Field(description="False while uploads get 429 or 503: too much waits, or the disk is low.")
+    waiting: dict[str, UseDocument] = Field(
+        description="What of this tenant waits, and the most that may: `concurrent_uploads` that arrive, `unread_uploads`, "
+        "`spooled_bytes` of these, and `waiting_invoices` that KSeF has no session for. At the most, uploads get 429; at the "
+        "most of the last one single posts do, too."
+    )
     quota: dict[str, Any] = Field(
         description="Requests left by KSeF's limit group in any second, minute and hour (null: no limit); `blocked_until` "
         "while KSeF or its front layer keeps the group, or all of them, out."
@@ -236,3 +279,6 @@ class Liveness(BaseModel):
 
     status: str
     version: str
+    warnings: list[dict[str, str]] = Field(
+        default_factory=list, description="What keeps part of the work from being done, by `part` and `message`."
+    )

@@ -1,6 +1,6 @@
 """Errors that only the HTTP API raises, beside those of `app.errors`."""
 
-from app.errors import NotFound, RequestError, TryLater
+from app.errors import NotFound, RequestError, TryLater, UnsupportedContentType
 
 
 class InvalidRequest(RequestError):
@@ -48,6 +48,42 @@ class BodyTooSlow(RequestError):
     title = "Body too slow"
 
 
+class UnsupportedTusVersion(RequestError):
+    """Resumable uploads speak tus 1.0.0, and each request says so: `Tus-Resumable: 1.0.0`."""
+
+    status = 412
+    code = "unsupported-tus-version"
+    title = "Unsupported tus version"
+
+
+class ChecksumMismatch(RequestError):
+    """The bytes of the request do not have the Upload-Checksum that it declares; none of them was kept."""
+
+    status = 460
+    code = "checksum-mismatch"
+    title = "Checksum mismatch"
+
+
+class UnsupportedContentCoding(UnsupportedContentType):
+    """The Content-Encoding is not taken for this body; the answer's Accept-Encoding says which is."""
+
+    code = "unsupported-content-coding"
+    title = "Unsupported content coding"
+    accepted: str
+
+    def __init__(self, detail: str, *, accepted: str = "gzip") -> None:
+        """`accepted` goes into the answer's Accept-Encoding (RFC 9110, section 15.5.16)."""
+        super().__init__(detail)
+        self.accepted = accepted
+
+
+class ContentCodingDamaged(RequestError):
+    """The body cannot be inflated, although its Content-Encoding says that it is gzip."""
+
+    code = "content-coding-damaged"
+    title = "Content coding damaged"
+
+
 class XmlNotKept(NotFound):
     """The invoice is known, but its bytes are not kept (any more)."""
 
@@ -67,6 +103,23 @@ class QrNotAvailable(NotFound):
 
     code = "qr-not-available"
     title = "QR code not available"
+
+
+class TenantLimitReached(TryLater):
+    """The tenant has as much waiting as its share allows; `errors` names the limit, how much is used and the most."""
+
+    status = 429
+    retry_after_seconds = 2
+    code = "tenant-limit"
+    title = "Tenant limit reached"
+
+
+class QueueFull(TryLater):
+    """Too many invoices wait for KSeF on this installation; more are taken when some have been sent."""
+
+    code = "queue-full"
+    title = "Queue full"
+    retry_after_seconds = 60
 
 
 class SpoolFull(TryLater):

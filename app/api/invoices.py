@@ -11,16 +11,20 @@ import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, Now
+from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, IdempotencyKey, Now
 from app.api.documents import CheckDocument, InvoiceDetail, InvoicePage, SingleReceipt
 from app.api.errors import (
     BadCursor,
     BodyTooSlow,
     Busy,
+    ContentCodingDamaged,
     EmptyBody,
     InvalidRequest,
     NotAcceptable,
     QrNotAvailable,
+    QueueFull,
+    TenantLimitReached,
+    UnsupportedContentCoding,
     UpoNotAvailable,
     XmlNotKept,
 )
@@ -39,6 +43,7 @@ from app.errors import (
     BodyTooLarge,
     DigestMismatch,
     DispatchError,
+    IdempotencyKeyReused,
     InvalidInvoice,
     NotFound,
     RequestError,
@@ -51,6 +56,7 @@ from app.package.entries import decompress
 from app.package.errors import MalformedEntry
 from app.reading.kinds import BodyKind, body_kind
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.disk import DiskLow
 from app.store.invoices import FIRST, InvoiceFilter
 from app.store.judging import MAX_DOCUMENT_BYTES, check_context
 from app.store.late import NotHeld
@@ -74,7 +80,8 @@ _BODY: Final[dict[str, Any]] = {
     }
 }
 _BODY_PROBLEMS: Final = (
-    RequestError, DigestMismatch, EmptyBody, Unauthorized, BodyTooSlow, BodyTooLarge, UnsupportedContentType, TryLater, Busy,
+    RequestError, DigestMismatch, EmptyBody, Unauthorized, BodyTooSlow, BodyTooLarge, UnsupportedContentType, UnsupportedContentCoding, ContentCodingDamaged, TryLater, Busy,
+    TenantLimitReached,
 )  # fmt: skip
 
 
@@ -83,7 +90,7 @@ _BODY_PROBLEMS: Final = (
     status_code=202,
     response_model=SingleReceipt,
     openapi_extra=_BODY,
-    responses=declare(*_BODY_PROBLEMS, InvalidInvoice, BlobStoreUnavailable),
+    responses=declare(*_BODY_PROBLEMS, IdempotencyKeyReused, InvalidInvoice, BlobStoreUnavailable, QueueFull, DiskLow),
 )
 async def create_invoice(
     request: Request,
@@ -94,13 +101,18 @@ async def create_invoice(
     prefer: Annotated[
         list[str] | None, Header(description="`handling=strict`: check at once, refuse with 422.")
     ] = None,
-    content_digest: Annotated[str | None, Header(description="sha-256=:<Base64>: of the body (RFC 9530).")] = None,
+    idempotency_key: IdempotencyKey = None,
+    content_digest: Annotated[
+        str | None, Header(description="sha-256=:<Base64>: of the body as it is sent (RFC 9530).")
+    ] = None,
+    content_encoding: Annotated[str | None, Header(description="`gzip`; the invoice is what comes out.")] = None,
 ) -> Response:
     """Take one invoice. 202 means that it is durable; its check follows, unless `Prefer: handling=strict` had it done."""
     started = time.perf_counter()
     _require_xml(request)
     strict = _wants_strict(prefer)
-    with state.singles.room_for(_expected_size(request)):
+    await state.admission.admit_invoice(tenant.id)
+    with state.singles.room_for(tenant, _expected_size(request)):
         document = await small_body(request, MAX_INVOICE_BYTES)
         if strict:
             findings = await _check(state, tenant, document)
@@ -113,7 +125,9 @@ async def create_invoice(
                     "the invoice breaks at least one rule; it was not stored",
                     errors=[finding.as_dict() for finding in findings],
                 )
-        invoice, digest = await state.singles.add(tenant, document, name=name or "invoice.xml", offline_mode=offline)
+        invoice, digest = await state.singles.add(
+            tenant, document, name=name or "invoice.xml", offline_mode=offline, idempotency_key=idempotency_key
+        )
     UPLOAD_BYTES.inc(len(document))
     STAGE_SECONDS.labels(stage="single").observe(time.perf_counter() - started)
     written = public_id("inv", invoice)
@@ -132,7 +146,7 @@ async def create_invoice(
 async def validate(request: Request, state: CurrentState, tenant: CurrentTenant) -> dict[str, Any]:
     """Check one document without storing it. A duplicate is not found here: that is known when it is queued."""
     _require_xml(request)
-    with state.singles.room_for(_expected_size(request)):
+    with state.singles.room_for(tenant, _expected_size(request)):
         findings = await _check(state, tenant, await small_body(request, MAX_INVOICE_BYTES))
     return {"valid": not has_errors(findings), "findings": [finding.as_dict() for finding in findings]}
 
@@ -315,6 +329,8 @@ def _require_xml(request: Request) -> None:
 
 
 def _expected_size(request: Request) -> int:
+    if request.headers.get("content-encoding") is not None:
+        return MAX_INVOICE_BYTES
     text = request.headers.get("content-length", "")
     return min(int(text[:20]), MAX_INVOICE_BYTES) if text.isascii() and text.isdigit() else MAX_INVOICE_BYTES
 

@@ -75,13 +75,15 @@ class RequestContext:
 class SmallBodies:
     """Ends requests whose body is larger than any that is read whole; endpoints that stream have bounds of their own."""
 
-    def __init__(self, app: ASGIApp, *, except_paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, except_paths: frozenset[str], except_below: str) -> None:
         self._app = app
         self._except_paths = except_paths
+        self._except_below = except_below
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"] in self._except_paths:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path in self._except_paths or path.startswith(self._except_below):
             await self._app(scope, receive, send)
             return
         size = 0

@@ -24,7 +24,9 @@ from app.errors import DispatchError, NotFound, RequestError, TryLater
 from app.logs import get_logger
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
 from app.store.database import DatabaseUnavailable
+from app.store.disk import DiskLow
 from app.store.late import NotHeld
+from app.store.resumable import TooManyUnfinished, UploadNotFinished, WrongOffset
 from app.webhooks.addresses import InvalidWebhookUrl
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -35,6 +37,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     api_errors.BadCursor,
     api_errors.EmptyBody,
     errors.DigestMismatch,
+    api_errors.ContentCodingDamaged,
     errors.Unauthorized,
     errors.Forbidden,
     errors.NotFound,
@@ -45,16 +48,25 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     api_errors.NotAcceptable,
     api_errors.BodyTooSlow,
     errors.Conflict,
+    UploadNotFinished,
+    WrongOffset,
     NotHeld,
+    api_errors.UnsupportedTusVersion,
     errors.BodyTooLarge,
     errors.UnsupportedContentType,
+    api_errors.UnsupportedContentCoding,
     errors.IdempotencyKeyReused,
     errors.InvalidInvoice,
     errors.UnreadableUpload,
     InvalidWebhookUrl,
+    TooManyUnfinished,
+    api_errors.ChecksumMismatch,
+    api_errors.TenantLimitReached,
     errors.TryLater,
     api_errors.Busy,
     api_errors.SpoolFull,
+    api_errors.QueueFull,
+    DiskLow,
     api_errors.NotReady,
     DatabaseUnavailable,
     BlobStoreUnavailable,
@@ -116,9 +128,11 @@ def answer_error(request: Request, error: Exception) -> Response:
         _log.error("request-failed", code=error.code, detail=detail, exc_info=error)
         detail = _HIDDEN
     headers: dict[str, str] = {}
-    if isinstance(error, TryLater) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if isinstance(error, TryLater) and error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers["Retry-After"] = str(error.retry_after_seconds)
         _log.warning("request-put-off", code=error.code, detail=detail, cause=repr(error.__cause__))
+    if isinstance(error, api_errors.UnsupportedContentCoding):
+        headers["Accept-Encoding"] = error.accepted
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return _problem(request, type(error), detail, errors_=error.errors, headers=headers)

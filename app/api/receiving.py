@@ -1,11 +1,8 @@
 """Making a request body durable as it arrives: never whole in memory, hashed on the way, nothing left when it breaks off."""
 
-import base64
-import binascii
 import hashlib
-import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
@@ -13,8 +10,10 @@ from uuid import uuid4
 import anyio
 from starlette.requests import Request
 
-from app.api.errors import BodyTooSlow, Busy, EmptyBody, SpoolFull
-from app.errors import BodyTooLarge, DigestMismatch, RequestError, UnsupportedContentType
+from app.api.admission import Admission, Arrival
+from app.api.decoding import DeclaredDigests, content_coding, inflate_whole, read_digests
+from app.api.errors import BodyTooSlow, EmptyBody
+from app.errors import BodyTooLarge, RequestError
 from app.settings import Settings
 from app.store.blobs import BlobWriter
 from app.store.store import Store
@@ -22,17 +21,7 @@ from app.store.store import Store
 IDLE_SECONDS: Final = 60.0
 """How long a sender may pause in the middle of a body."""
 
-CONCURRENT_BODIES: Final = 32
-"""Bodies that this process takes at a time. Each may hold some megabytes in buffers on its way to the blob store."""
-
-CONCURRENT_BODIES_OF_A_TENANT: Final = 8
-"""So that one tenant's many slow connections leave room for everybody else's."""
-
-WAIT_SECONDS: Final = 30.0
-"""How long a request waits for its turn; its body is not read meanwhile, so waiting costs nothing."""
-
 _CLEANUP_SECONDS: Final = 10.0
-_DIGEST: Final = re.compile(r"(?:^|,)\s*sha-256\s*=\s*(:[^:,]*:|[^,]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +34,12 @@ class ReceivedBody:
 
 
 class Receiver:
-    """Takes upload bodies, within bounds on how many and how much."""
+    """Takes upload bodies, as many and as much as the admission lets in."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, admission: Admission) -> None:
         self._store = store
         self._settings = settings
-        self._bodies = anyio.CapacityLimiter(CONCURRENT_BODIES)
-        self._of_tenant: dict[int, int] = {}
-        self._arriving_bytes = 0
+        self._admission = admission
 
     @asynccontextmanager
     async def receive(self, request: Request, tenant_id: int) -> AsyncIterator[ReceivedBody]:
@@ -61,53 +48,29 @@ class Receiver:
         The blob is removed when the block raises RequestError: the body was refused. After any other error it stays, for
         nobody knows whether the row that names it was committed; maintenance removes what no row names.
 
-        Raises UnsupportedContentType, BodyTooLarge, SpoolFull and Busy before the body is read; BodyTooLarge, BodyTooSlow,
-        DigestMismatch and EmptyBody after; ClientDisconnect when the client went away.
+        Raises BodyTooLarge, and what `Admission.arrival` raises before the body is read; BodyTooLarge,
+        BodyTooSlow, DigestMismatch and EmptyBody after; ClientDisconnect when the client went away.
         """
-        refuse_content_encoding(request)
         declared = declared_length(request, self._settings.max_upload_bytes)
-        expected = declared_digest(request)
-        turn = object()
-        with self._turn_of(tenant_id):
+        expected = DeclaredDigests(request)
+        async with self.admit(tenant_id, declared) as arrival:
+            body = await self._store_body(request, arrival, expected)
             try:
-                with anyio.fail_after(WAIT_SECONDS):
-                    await self._bodies.acquire_on_behalf_of(turn)
-            except TimeoutError as error:
-                raise Busy("too many uploads arrive at this moment") from error
-            try:
-                body = await self._store_body(request, declared, expected)
-            finally:
-                self._bodies.release_on_behalf_of(turn)
-        try:
-            yield body
-        except RequestError:
-            await self.discard(body)
-            raise
+                yield body
+            except RequestError:
+                await self.discard(body)
+                raise
+
+    def admit(self, tenant_id: int, declared: int | None) -> AbstractAsyncContextManager[Arrival]:
+        """Count a body while it arrives and is acknowledged; raises what `Admission.arrival` raises."""
+        return self._admission.arrival(tenant_id, declared)
 
     async def discard(self, body: ReceivedBody) -> None:
         """Remove a body that no row names."""
         with anyio.move_on_after(_CLEANUP_SECONDS, shield=True):
             await self._store.blobs.delete([body.blob_key])
 
-    async def accepts_more(self) -> bool:
-        """Tell whether the spool has room."""
-        return await self._store.uploads.spooled_bytes() + self._arriving_bytes < self._settings.spool_limit_bytes
-
-    @contextmanager
-    def _turn_of(self, tenant_id: int) -> Iterator[None]:
-        count = self._of_tenant.get(tenant_id, 0)
-        if count >= CONCURRENT_BODIES_OF_A_TENANT:
-            raise Busy(f"{count} uploads of this tenant arrive at this moment; send fewer at a time")
-        self._of_tenant[tenant_id] = count + 1
-        try:
-            yield
-        finally:
-            self._of_tenant[tenant_id] -= 1
-            if not self._of_tenant[tenant_id]:
-                del self._of_tenant[tenant_id]
-
-    async def _store_body(self, request: Request, declared: int | None, expected: bytes | None) -> ReceivedBody:
-        arrival = _Arrival(self, await self._store.uploads.spooled_bytes(), declared)
+    async def _store_body(self, request: Request, arrival: Arrival, expected: DeclaredDigests) -> ReceivedBody:
         writer = self._store.blobs.writer(f"uploads/{uuid4().hex}")
         try:
             body = await self._take(request, writer, arrival, expected)
@@ -115,12 +78,10 @@ class Receiver:
             with anyio.move_on_after(_CLEANUP_SECONDS, shield=True):
                 await writer.abort()
             raise
-        finally:
-            arrival.end()
         return body
 
     async def _take(
-        self, request: Request, writer: BlobWriter, arrival: "_Arrival", expected: bytes | None
+        self, request: Request, writer: BlobWriter, arrival: Arrival, expected: DeclaredDigests
     ) -> ReceivedBody:
         digest = hashlib.sha256()
         size = 0
@@ -130,41 +91,13 @@ class Receiver:
                 raise too_large(self._settings.max_upload_bytes)
             arrival.grow_to(size)
             digest.update(piece)
+            expected.update(piece)
             await writer.write(piece)
         if size == 0:
             raise EmptyBody
-        if expected is not None and digest.digest() != expected:
-            raise DigestMismatch("the body does not have the SHA-256 that Content-Digest declares")
+        expected.verify()
         await writer.close()
         return ReceivedBody(writer.key, size, digest.digest())
-
-
-class _Arrival:
-    """The bytes of one body in the count of all that arrive, so that many bodies cannot overfill the spool together."""
-
-    def __init__(self, receiver: Receiver, spooled: int, declared: int | None) -> None:
-        self._receiver = receiver
-        self._room = receiver._settings.spool_limit_bytes - spooled
-        self._booked = 0
-        try:
-            self.grow_to(declared or 1)
-        except SpoolFull:
-            self.end()
-            raise
-
-    def grow_to(self, size: int) -> None:
-        """Count what goes beyond the declared size. Raises SpoolFull."""
-        if size <= self._booked:
-            return
-        self._receiver._arriving_bytes += size - self._booked
-        self._booked = size
-        if self._receiver._arriving_bytes > self._room:
-            raise SpoolFull("too many bytes of uploads wait to be read; try again when some have been")
-
-    def end(self) -> None:
-        """Count it no more: it is stored or dropped."""
-        self._receiver._arriving_bytes -= self._booked
-        self._booked = 0
 
 
 async def pieces(request: Request) -> AsyncIterator[bytes]:
@@ -183,10 +116,13 @@ async def pieces(request: Request) -> AsyncIterator[bytes]:
 
 
 async def small_body(request: Request, limit: int) -> bytes:
-    """Read a whole body of at most `limit` bytes and verify its Content-Digest. Raises what `Receiver.receive` raises."""
-    refuse_content_encoding(request)
+    """Read a whole body of at most `limit` bytes, verify its digests and undo its Content-Encoding.
+
+    Raises what `Receiver.receive` raises, UnsupportedContentCoding and ContentCodingDamaged.
+    """
+    coding = content_coding(request, takes_gzip=True)
     declared_length(request, limit)
-    expected = declared_digest(request)
+    expected = DeclaredDigests(request)
     body = bytearray()
     async for piece in pieces(request):
         body += piece
@@ -194,9 +130,12 @@ async def small_body(request: Request, limit: int) -> bytes:
             raise too_large(limit)
     if not body:
         raise EmptyBody
-    if expected is not None and hashlib.sha256(body).digest() != expected:
-        raise DigestMismatch("the body does not have the SHA-256 that Content-Digest declares")
-    return bytes(body)
+    await expected.update_whole(body)
+    expected.verify()
+    document = bytes(body) if coding is None else await inflate_whole(bytes(body), limit)
+    if not document:
+        raise EmptyBody
+    return document
 
 
 def declared_length(request: Request, limit: int) -> int | None:
@@ -219,25 +158,13 @@ def declared_digest(request: Request) -> bytes | None:
 
     Raises DigestMismatch when it cannot be read: no body has such a digest.
     """
-    header = ",".join(request.headers.getlist("content-digest"))
-    match = _DIGEST.search(header)
-    if match is None:
-        return None
-    text = match.group(1)
-    try:
-        digest = base64.b64decode(text.strip(":"), validate=True)
-    except (binascii.Error, ValueError):
-        digest = b""
-    if len(digest) != hashlib.sha256().digest_size or not text.startswith(":"):
-        raise DigestMismatch("Content-Digest cannot be read; it looks like 'sha-256=:<Base64 of 32 bytes>:'")
-    return digest
+    found = dict(read_digests(",".join(request.headers.getlist("content-digest")), "content-digest"))
+    return found.get("sha-256")
 
 
 def refuse_content_encoding(request: Request) -> None:
-    """Refuse a body that is compressed on the way: its digest and size would speak of other bytes than we keep."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
-        raise UnsupportedContentType(f"Content-Encoding {encoding[:40]!r} is not taken; send the body as it is")
+    """Refuse a body that is compressed on the way, where its offsets and sizes are those of the bytes that we keep."""
+    content_coding(request, takes_gzip=False)
 
 
 def too_large(limit: int) -> BodyTooLarge:

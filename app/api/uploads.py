@@ -12,9 +12,20 @@ import anyio.lowlevel
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from app.api.dependencies import CurrentState, CurrentStore, CurrentTenant, Now
+from app.api.decoding import content_coding
+from app.api.dependencies import CurrentState, CurrentStore, CurrentTenant, IdempotencyKey, Now
 from app.api.documents import InvoicePage, UploadDocument, UploadPage
-from app.api.errors import BadCursor, BodyTooSlow, Busy, EmptyBody, NotAcceptable, SpoolFull
+from app.api.errors import (
+    BadCursor,
+    BodyTooSlow,
+    Busy,
+    EmptyBody,
+    NotAcceptable,
+    QueueFull,
+    SpoolFull,
+    TenantLimitReached,
+    UnsupportedContentCoding,
+)
 from app.api.negotiation import choose
 from app.api.paging import Cursor, Limit, one_page, read_cursor
 from app.api.problems import declare, gives
@@ -31,9 +42,11 @@ from app.errors import (
     UnsupportedContentType,
 )
 from app.metrics import STAGE_SECONDS, UPLOAD_BYTES
-from app.reading.kinds import BodyKind, body_kind, boundary_of
+from app.reading.kinds import BodyKind, body_kind, boundary_of, takes_gzip
 from app.store.blobs import BlobStoreUnavailable
+from app.store.disk import DiskLow
 from app.store.invoices import FIRST, InvoiceFilter
+from app.store.resumable import UploadNotFinished
 from app.store.uploads import NewUpload, Upload, upload_document
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
@@ -67,7 +80,7 @@ _BODY: Final[dict[str, Any]] = {
     openapi_extra=_BODY,
     responses=declare(
         RequestError, DigestMismatch, EmptyBody, Unauthorized, BodyTooSlow, BodyTooLarge, UnsupportedContentType,
-        IdempotencyKeyReused, Busy, SpoolFull, BlobStoreUnavailable,
+        UnsupportedContentCoding, IdempotencyKeyReused, TenantLimitReached, Busy, SpoolFull, QueueFull, DiskLow, BlobStoreUnavailable,
     ),
 )  # fmt: skip
 async def create_upload(
@@ -79,16 +92,23 @@ async def create_upload(
     flush: bool = False,
     atomic: bool = False,
     reference: Text | None = None,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] = None,
-    content_digest: Annotated[str | None, Header(description="sha-256=:<Base64>: of the body (RFC 9530).")] = None,
+    idempotency_key: IdempotencyKey = None,
+    content_digest: Annotated[
+        str | None, Header(description="sha-256=:<Base64>: of the body as it is sent (RFC 9530).")
+    ] = None,
+    content_encoding: Annotated[
+        str | None, Header(description="`gzip`, unless the body is compressed already.")
+    ] = None,
 ) -> Response:
     """Take a body with many invoices. 202 means that it is durable; nothing of it has been looked at yet.
 
-    With an `Idempotency-Key`, the same body again gives the first answer again.
+    With an `Idempotency-Key`, the same body again gives the first answer again. Without one it is taken, and `repeat_of`
+    names the first.
     """
     started = time.perf_counter()
     content_type = request.headers.get("content-type", "")
     kind = body_kind(content_type)
+    coding = content_coding(request, takes_gzip=takes_gzip(kind))
     async with state.receiver.receive(request, tenant.id) as body:
         new = NewUpload(
             id=time_ordered_id(int(now.timestamp() * 1000), os.urandom(10)),
@@ -103,6 +123,7 @@ async def create_upload(
             offline_mode=offline,
             flush=flush,
             atomic=atomic,
+            content_encoding=coding,
         )
         upload, is_new = await state.store.uploads.add(new, now=now)
         if not is_new:
@@ -124,10 +145,15 @@ async def list_uploads(
     return {"items": [with_links(upload) for upload in kept], "next": following}
 
 
-@router.get("/{upload_id}", response_model=UploadDocument, responses=declare(Unauthorized, NotFound))
+@router.get("/{upload_id}", response_model=UploadDocument, responses=declare(Unauthorized, NotFound, UploadNotFinished))
 async def get_upload(upload_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
     """Show one upload: how far it is, and its invoices by state."""
-    return with_links(await store.uploads.get(tenant.id, parse_public_id("upl", upload_id)))
+    wanted = parse_public_id("upl", upload_id)
+    try:
+        return with_links(await store.uploads.get(tenant.id, wanted))
+    except NotFound:
+        await store.resumable.refuse_unfinished(tenant.id, wanted)
+        raise
 
 
 @router.get("/{upload_id}/invoices", response_model=InvoicePage, responses=declare(BadCursor, Unauthorized, NotFound))

@@ -4,8 +4,10 @@ A blob is durable when its writer's `close` returns: object stores promise that 
 and the folders above it are synced here, since obstore does not.
 """
 
+import bisect
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -20,6 +22,15 @@ from app.errors import TryLater
 
 _READ_BYTES: Final = 1 << 20
 _WRITE_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a body that is a blob of its own. `start` and `size` are in bytes."""
+
+    start: int
+    size: int
+    blob_key: str
 
 
 class BlobStoreUnavailable(TryLater):
@@ -51,6 +62,11 @@ class BlobStore:
             self._store = LocalStore(prefix=self._folder)
         else:
             self._store = from_url(url)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the blobs are on this machine; None when they are elsewhere."""
+        return self._folder
 
     async def put(self, key: str, data: bytes) -> None:
         """Store a small blob whole, durably; an old one under the key is replaced at once."""
@@ -124,6 +140,10 @@ class BlobStore:
         except (BaseError, OSError) as error:
             raise BlobStoreUnavailable("the blob store did not give the bytes") from error
 
+    def open_joined_blocking(self, segments: Sequence[Segment]) -> "JoinedFile":
+        """Open neighbouring segments as one seekable file for a thread. Nothing is opened before it is read."""
+        return JoinedFile(self, segments)
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove blobs; those that are gone already do not matter."""
         for key in keys:
@@ -160,6 +180,55 @@ class BlobStore:
                     break
         except OSError as error:
             raise BlobStoreUnavailable("the blob store could not make the bytes durable") from error
+
+
+class JoinedFile:
+    """Segments read as one file, from a thread. One of them is open at a time, whatever their number."""
+
+    def __init__(self, blobs: BlobStore, segments: Sequence[Segment]) -> None:
+        """`segments` follow each other without a gap, from offset 0."""
+        self._blobs = blobs
+        self._segments = segments
+        self._starts = [segment.start for segment in segments]
+        self._size = segments[-1].start + segments[-1].size if segments else 0
+        self._position = 0
+        self._open: tuple[int, IO[bytes]] | None = None
+
+    def read(self, size: int, /) -> bytes:
+        """Give up to `size` bytes, fewer where a segment ends, none at the end of the last."""
+        if self._position >= self._size or size <= 0:
+            return b""
+        number = bisect.bisect_right(self._starts, self._position) - 1
+        segment = self._segments[number]
+        file = self._file(number)
+        inside = self._position - segment.start
+        file.seek(inside)
+        piece = bytes(file.read(min(size, segment.size - inside)))
+        if not piece:
+            raise BlobMissing(f"the blob {segment.blob_key} is shorter than {segment.size} bytes")
+        self._position += len(piece)
+        return piece
+
+    def seek(self, offset: int, /) -> int:
+        """Go to an offset from the start."""
+        self._position = offset
+        return offset
+
+    def tell(self) -> int:
+        """Give the offset of the next byte."""
+        return self._position
+
+    def close(self) -> None:
+        """Let go of the open segment."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened[1].close()
+
+    def _file(self, number: int) -> IO[bytes]:
+        if self._open is None or self._open[0] != number:
+            self.close()
+            self._open = number, self._blobs.open_blocking(self._segments[number].blob_key)
+        return self._open[1]
 
 
 class BlobWriter:

@@ -14,6 +14,7 @@ from app.domain.ids import CHUNK_CAPACITY, invoice_id, public_id
 from app.domain.states import InvoiceState, UploadState
 from app.store.database import Connection, Database, queries
 from app.store.jobs import JobQueue, Task
+from app.store.resumable import forget_segments
 from app.store.uploads import Upload, UploadStore
 
 _SQL: Final = queries("chunks")
@@ -58,6 +59,16 @@ class NewSingle:
     sha256: bytes
     size: int
     blob_offset: int
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedSingle:
+    """What an Idempotency-Key of a single post was used for."""
+
+    invoice_id: UUID
+    sha256: bytes
+    offline_mode: bool
 
 
 class ChunkStore:
@@ -123,9 +134,16 @@ class ChunkStore:
         offline_mode: bool,
         group_sha256: bytes,
         now: datetime,
-    ) -> None:
-        """Acknowledge a group of single posts: one upload, one chunk and their rows, in one transaction."""
+    ) -> set[int]:
+        """Acknowledge a group of single posts: one upload, one chunk and their rows, in one transaction.
+
+        Returns the positions that were left out because their Idempotency-Key is in use: `single_with_key` says for what.
+        """
         async with self._database.transaction() as connection:
+            left_out = await self._take_keys(connection, tenant_id, chunk_id, singles, offline_mode, now=now)
+            taken = [(at, single) for at, single in enumerate(singles) if at not in left_out]
+            if not taken:
+                return left_out
             await connection.execute(
                 _UPLOADS["add_upload"],
                 {
@@ -135,7 +153,7 @@ class ChunkStore:
                     "boundary": None,
                     "state": UploadState.IN_PROGRESS.value,
                     "blob_key": None,
-                    "bytes": sum(single.size for single in singles),
+                    "bytes": sum(single.size for _, single in taken),
                     "sha256": group_sha256,
                     "reference": None,
                     "idempotency_key": None,
@@ -143,7 +161,7 @@ class ChunkStore:
                     "flush": False,
                     "atomic": False,
                     "content_encoding": None,
-                    "received": len(singles),
+                    "received": len(taken),
                     "now": now,
                 },
             )
@@ -165,7 +183,7 @@ class ChunkStore:
                 },
             )
             async with connection.cursor().copy(_SQL["copy_invoices"]) as copy:
-                for position, single in enumerate(singles):
+                for position, single in taken:
                     await copy.write_row(
                         (
                             invoice_id(chunk_id, position), tenant_id, upload_id, InvoiceState.RECEIVED.value,
@@ -175,6 +193,46 @@ class ChunkStore:
                     )  # fmt: skip
         async with self._database.connection() as connection:
             await self.check_singles_soon(connection, tenant_id)
+        return left_out
+
+    async def _take_keys(
+        self,
+        connection: Connection,
+        tenant_id: int,
+        chunk: UUID,
+        singles: Sequence[NewSingle],
+        offline_mode: bool,
+        *,
+        now: datetime,
+    ) -> set[int]:
+        # Sorted, so that two transactions with common keys wait in the same order. The first position wins.
+        keyed = sorted((single.idempotency_key, at) for at, single in enumerate(singles) if single.idempotency_key)
+        if not keyed:
+            return set()
+        cursor = await connection.execute(
+            _SQL["take_single_keys"],
+            {
+                "tenant_id": tenant_id,
+                "offline_mode": offline_mode,
+                "now": now,
+                "keys": [key for key, _ in keyed],
+                "invoice_ids": [invoice_id(chunk, at) for _, at in keyed],
+                "hashes": [singles[at].sha256 for _, at in keyed],
+            },
+        )
+        taken = {row["invoice_id"] for row in await cursor.fetchall()}
+        return {at for _, at in keyed if invoice_id(chunk, at) not in taken}
+
+    async def single_with_key(self, tenant_id: int, idempotency_key: str) -> KeyedSingle | None:
+        """Say what an Idempotency-Key of a tenant's single posts was used for."""
+        row = await self._database.fetch_one(
+            _SQL["single_with_key"], {"tenant_id": tenant_id, "idempotency_key": idempotency_key}
+        )
+        return KeyedSingle(row["invoice_id"], bytes(row["sha256"]), row["offline_mode"]) if row else None
+
+    async def forget_single_keys(self, *, before: datetime) -> int:
+        """Let keys of single posts older than `before` be used anew."""
+        return await self._database.execute(_SQL["forget_single_keys"], {"before": before})
 
     async def check_singles_soon(self, connection: Connection, tenant_id: int) -> None:
         """Have the tenant's unchecked single posts checked; call it after the commit that added them."""
@@ -260,6 +318,8 @@ class ChunkStore:
             await self._uploads.finish_reading(connection, upload, errors=errors, now=now)
             if upload.blob_key is not None:
                 await self._jobs.defer(Task.DROP_BLOBS, connection=connection, keys=[upload.blob_key])
+            if upload.segmented:
+                await forget_segments(self._jobs, connection, upload.id)
 
     async def tenants_with_unchecked_singles(self) -> list[int]:
         """Give the tenants whose single posts wait for a check."""

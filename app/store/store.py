@@ -6,17 +6,23 @@ from dataclasses import dataclass
 
 from app.errors import ConfigurationError
 from app.settings import Settings
+from app.store.admission import AdmissionStore
 from app.store.blobs import BlobStore
 from app.store.chunks import ChunkStore
 from app.store.database import Database
+from app.store.deliveries import DeliveryStore
+from app.store.disk import Disk
 from app.store.events import Outbox
 from app.store.invoices import InvoiceStore
 from app.store.jobs import JobQueue
 from app.store.late import LateStore
 from app.store.limits import LimitsStore
 from app.store.outages import OutageStore
+from app.store.outgoing import OutgoingStore
 from app.store.permissions import PermissionStore
 from app.store.quota import QuotaStore
+from app.store.replays import ReplayStore
+from app.store.resumable import ResumableStore
 from app.store.secrets import SecretBox, load_or_make_master_key
 from app.store.sessions.dispatch import DispatchStore
 from app.store.sessions.packages import PackageStore
@@ -34,11 +40,14 @@ class Store:
 
     database: Database
     blobs: BlobStore
+    disk: Disk
+    admission: AdmissionStore
     secrets: SecretBox
     jobs: JobQueue
     outbox: Outbox
     tenants: TenantStore
     uploads: UploadStore
+    resumable: ResumableStore
     chunks: ChunkStore
     invoices: InvoiceStore
     sessions: SessionStore
@@ -48,6 +57,9 @@ class Store:
     verdicts: VerdictStore
     late: LateStore
     webhooks: WebhookStore
+    deliveries: DeliveryStore
+    outgoing: OutgoingStore
+    replays: ReplayStore
     quota: QuotaStore
     limits: LimitsStore
     permissions: PermissionStore
@@ -66,18 +78,24 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
     box = SecretBox(load_or_make_master_key(settings.master_key_file or settings.data_dir / "master.key"))
     database = Database(settings.database_url, max_connections=max_connections)
     jobs = JobQueue(settings.database_url)
-    outbox = Outbox(jobs)
+    outbox = Outbox()
     uploads = UploadStore(database, jobs, outbox)
+    blobs = BlobStore(settings.blob_url, settings.data_dir)
+    embedded = settings.data_dir.expanduser().resolve() / "postgres"
+    watched = [folder for folder in (blobs.folder, embedded) if folder is not None and folder.is_dir()]
     await database.open()
     try:
         yield Store(
             database=database,
-            blobs=BlobStore(settings.blob_url, settings.data_dir),
+            blobs=blobs,
+            disk=Disk(watched),
+            admission=AdmissionStore(database),
             secrets=box,
             jobs=jobs,
             outbox=outbox,
             tenants=TenantStore(database, box),
             uploads=uploads,
+            resumable=ResumableStore(database, jobs, uploads),
             chunks=ChunkStore(database, jobs, uploads),
             invoices=InvoiceStore(database),
             sessions=SessionStore(database),
@@ -86,7 +104,10 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             dispatch=DispatchStore(database, uploads, box),
             verdicts=VerdictStore(database, uploads),
             late=LateStore(database, jobs, uploads),
-            webhooks=WebhookStore(database, jobs, box),
+            webhooks=WebhookStore(database, outbox, box),
+            deliveries=DeliveryStore(database),
+            outgoing=OutgoingStore(database, outbox, box),
+            replays=ReplayStore(database, jobs),
             quota=QuotaStore(database),
             limits=LimitsStore(database),
             permissions=PermissionStore(database),

@@ -3,20 +3,30 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from psycopg.errors import UniqueViolation
 
+from app.domain.fairness import behind
 from app.domain.ids import public_id
 from app.domain.states import InvoiceState, UploadState
-from app.errors import IdempotencyKeyReused, NotFound
+from app.errors import IdempotencyKeyReused, NotFound, TryLater
 from app.store.database import Connection, Database, queries
 from app.store.events import EventType, Outbox
-from app.store.jobs import JobQueue, Task
+from app.store.jobs import INTAKE_SHORT, QUEUES, JobQueue, Task
 
 _SQL: Final = queries("uploads")
+
+REPEAT_WINDOW: Final = timedelta(days=7)
+"""How long the same body counts as a repeat of the first, and how long an Idempotency-Key is remembered."""
+
+SHORT_UPLOAD_BYTES: Final = 4_000_000
+"""An upload of so many bytes, some thousands of invoices, is read in a moment."""
+SHORT_AT_A_TIME: Final = 2
+LONG_AT_A_TIME: Final = 4
+"""Uploads of one tenant that are read at the same time, by all workers together. One keeps a machine busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,8 @@ class Upload:
     state: UploadState
     blob_key: str | None
     size: int
-    sha256: bytes
+    sha256: bytes | None
+    """None until a body that came in pieces has been read once."""
     reference: str | None
     offline_mode: bool
     flush: bool
@@ -43,6 +54,11 @@ class Upload:
     counts: dict[InvoiceState, int]
     content_encoding: str | None = None
     """`gzip` when the stored bytes have to be inflated before they are what `kind` says."""
+    segmented: bool = False
+    """Whether it came in pieces: then its bytes are segments instead of one blob."""
+    declared_sha256: bytes | None = None
+    repeat_of: UUID | None = None
+    """The first upload of the same body within `REPEAT_WINDOW`."""
 
     @property
     def public_id(self) -> str:
@@ -80,8 +96,8 @@ class UploadStore:
     async def add(self, new: NewUpload, *, now: datetime) -> tuple[Upload, bool]:
         """Acknowledge an upload: its row and the job that reads it, in one transaction.
 
-        Returns the upload and whether it is new: with an Idempotency-Key that was used for the same body, the first
-        upload is given again. Raises IdempotencyKeyReused when the key was used for another body.
+        Returns the upload and whether it is new: with an Idempotency-Key that was used for the same body with the same
+        parameters, the first upload is given again. Raises IdempotencyKeyReused when the key was used otherwise.
         """
         earlier = await self._by_idempotency_key(new)
         if earlier is not None:
@@ -93,9 +109,8 @@ class UploadStore:
                     {field: getattr(new, field) for field in NewUpload.__dataclass_fields__}
                     | {"bytes": new.size, "now": now, "state": UploadState.RECEIVED.value, "received": 0},
                 )
-                await self._jobs.defer(
-                    Task.READ_UPLOAD, connection=connection, lock=f"upload:{new.id}", upload_id=str(new.id)
-                )
+                await self._note_repeat(connection, new.tenant_id, new.id, new.sha256, now=now)
+                await self.read_soon(connection, new.id)
         except UniqueViolation:
             # The same key arrived twice at the same moment; the other request was first.
             earlier = await self._by_idempotency_key(new)
@@ -107,18 +122,58 @@ class UploadStore:
     async def _by_idempotency_key(self, new: NewUpload) -> Upload | None:
         if new.idempotency_key is None:
             return None
-        row = await self._database.fetch_one(
-            _SQL["upload_by_idempotency_key"],
-            {"tenant_id": new.tenant_id, "idempotency_key": new.idempotency_key},
-        )
-        if row is None:
+        earlier = await self.with_key(new.tenant_id, new.idempotency_key)
+        if earlier is None:
+            await self._refuse_key_of_unfinished(new.tenant_id, new.idempotency_key)
             return None
-        told = (bytes(row["sha256"]), row["kind"], row["content_encoding"])
-        if told != (new.sha256, new.kind, new.content_encoding):
-            raise IdempotencyKeyReused(
-                f"Idempotency-Key {new.idempotency_key[:64]!r} was used for another body; choose a new key for a new body"
+        key = repr(new.idempotency_key[:64])
+        if earlier.sha256 is None and earlier.size == new.size:
+            raise TryLater(
+                f"the body that came first with Idempotency-Key {key} is being hashed; ask again in a moment"
             )
-        return upload_from_row(row)
+        if (earlier.sha256, earlier.kind, earlier.content_encoding) != (new.sha256, new.kind, new.content_encoding):
+            raise IdempotencyKeyReused(
+                f"Idempotency-Key {key} was used for another body; choose a new key for a new body"
+            )
+        asked = (new.offline_mode, new.flush, new.atomic)
+        if (earlier.offline_mode, earlier.flush, earlier.atomic) != asked:
+            raise IdempotencyKeyReused(
+                f"Idempotency-Key {key} was used for this body with another offline, flush or atomic; choose a new key"
+            )
+        return earlier
+
+    async def with_key(self, tenant_id: int, idempotency_key: str) -> Upload | None:
+        """Give the upload that came with an Idempotency-Key."""
+        row = await self._database.fetch_one(
+            _SQL["upload_by_idempotency_key"], {"tenant_id": tenant_id, "idempotency_key": idempotency_key}
+        )
+        return upload_from_row(row) if row else None
+
+    async def _refuse_key_of_unfinished(self, tenant_id: int, idempotency_key: str) -> None:
+        row = await self._database.fetch_one(
+            _SQL["unfinished_with_key"], {"tenant_id": tenant_id, "idempotency_key": idempotency_key}
+        )
+        if row is not None:
+            raise IdempotencyKeyReused(
+                f"Idempotency-Key {idempotency_key[:64]!r} belongs to {public_id('upl', row['id'])}, which is arriving in pieces"
+            )
+
+    async def set_hash(self, upload: Upload, sha256: bytes, *, now: datetime) -> Upload:
+        """Record the hash of a body that came in pieces, and whether it repeats an earlier one; gives the upload again."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_SQL["set_hash"], {"id": upload.id, "sha256": sha256})
+            await self._note_repeat(connection, upload.tenant_id, upload.id, sha256, now=now)
+        return await self.get(upload.tenant_id, upload.id)
+
+    async def _note_repeat(
+        self, connection: Connection, tenant_id: int, upload_id: UUID, sha256: bytes, *, now: datetime
+    ) -> None:
+        # Of two that arrive at the same moment one waits here for the other's commit, so that it is seen.
+        await connection.execute(_SQL["lock_hash"], {"tenant_id": tenant_id, "sha256": sha256})
+        await connection.execute(
+            _SQL["note_repeat"],
+            {"tenant_id": tenant_id, "id": upload_id, "sha256": sha256, "since": now - REPEAT_WINDOW},
+        )
 
     async def get(self, tenant_id: int, upload_id: UUID) -> Upload:
         """Give one upload of a tenant. Raises NotFound."""
@@ -138,6 +193,29 @@ class UploadStore:
         """Sum the bytes of all uploads that are stored but not read yet."""
         row = await self._database.fetch_one(_SQL["spooled_bytes"])
         return int(row["bytes"]) if row else 0
+
+    async def read_soon(self, connection: Connection, upload_id: UUID, *, once: str | None = None) -> None:
+        """Have an upload read; call it in the transaction that made its row, or where its job is missing (`once`).
+
+        Of one tenant only a few uploads are read at a time, and the more of them wait, the later comes the next one among
+        those of all tenants. Short ones have a queue of their own, which no long one holds up.
+        """
+        cursor = await connection.execute(_SQL["unread_beside"], {"id": upload_id})
+        row = await cursor.fetchone()
+        if row is None:
+            return
+        short = row["bytes"] <= SHORT_UPLOAD_BYTES
+        queue = INTAKE_SHORT if short else QUEUES[Task.READ_UPLOAD]
+        await self._jobs.defer(
+            Task.READ_UPLOAD,
+            connection=connection,
+            queue=queue,
+            # The same upload always has the same one, so it is never read twice at a time either.
+            lock=f"{queue}:{row['tenant_id']}:{upload_id.int % (SHORT_AT_A_TIME if short else LONG_AT_A_TIME)}",
+            once=once,
+            priority=-behind(row["others"]),
+            upload_id=str(upload_id),
+        )
 
     async def start_reading(self, upload_id: UUID) -> Upload | None:
         """Mark an upload as being read and give it; None when it has been read to its end already."""
@@ -223,7 +301,7 @@ def upload_from_row(row: Mapping[str, Any]) -> Upload:
         state=UploadState(row["state"]),
         blob_key=row["blob_key"],
         size=row["bytes"],
-        sha256=bytes(row["sha256"]),
+        sha256=bytes(row["sha256"]) if row["sha256"] is not None else None,
         reference=row["reference"],
         offline_mode=row["offline_mode"],
         flush=row["flush"],
@@ -235,6 +313,9 @@ def upload_from_row(row: Mapping[str, Any]) -> Upload:
         completed_at=row["completed_at"],
         counts={state: row[state.value] for state in InvoiceState},
         content_encoding=row["content_encoding"],
+        segmented=row["segmented"],
+        declared_sha256=bytes(row["declared_sha256"]) if row["declared_sha256"] is not None else None,
+        repeat_of=row["repeat_of"],
     )
 
 
@@ -244,10 +325,11 @@ def upload_document(upload: Upload) -> dict[str, Any]:
         "id": upload.public_id,
         "state": upload.state.value,
         "bytes": upload.size,
-        "sha256": upload.sha256.hex(),
+        "sha256": upload.sha256.hex() if upload.sha256 is not None else None,
         "reference": upload.reference,
         "counts": {state.value: count for state, count in upload.counts.items() if count},
         "errors": upload.errors,
+        "repeat_of": public_id("upl", upload.repeat_of) if upload.repeat_of is not None else None,
         "created_at": iso_utc(upload.created_at),
         "completed_at": iso_utc(upload.completed_at),
     }

@@ -109,3 +109,20 @@ WHERE c.upload_id = %(upload_id)s AND NOT EXISTS (
     SELECT 1 FROM chunks o JOIN uploads u ON u.id = o.upload_id
     WHERE o.blob_key = c.blob_key AND o.upload_id <> c.upload_id AND u.expired_at IS NULL
 )
+
+-- name: take_single_keys
+-- Sorted by the caller. A key that is in use is not returned; one that another transaction is taking is waited for.
+INSERT INTO single_keys (tenant_id, idempotency_key, invoice_id, sha256, offline_mode, created_at)
+SELECT %(tenant_id)s, k.key, k.invoice_id, k.sha256, %(offline_mode)s, %(now)s
+FROM unnest(%(keys)s::text[], %(invoice_ids)s::uuid[], %(hashes)s::bytea[])
+    WITH ORDINALITY AS k (key, invoice_id, sha256, position)
+ORDER BY k.position
+ON CONFLICT DO NOTHING
+RETURNING invoice_id
+
+-- name: single_with_key
+SELECT invoice_id, sha256, offline_mode FROM single_keys
+WHERE tenant_id = %(tenant_id)s AND idempotency_key = %(idempotency_key)s
+
+-- name: forget_single_keys
+DELETE FROM single_keys WHERE created_at < %(before)s

@@ -8,6 +8,27 @@ VALUES (%(id)s, %(tenant_id)s, %(kind)s, %(boundary)s, %(state)s, %(blob_key)s, 
 SELECT * FROM uploads
 WHERE tenant_id = %(tenant_id)s AND idempotency_key = %(idempotency_key)s
 
+-- name: unfinished_with_key
+SELECT id FROM resumable_uploads
+WHERE tenant_id = %(tenant_id)s AND idempotency_key = %(idempotency_key)s
+
+-- name: lock_hash
+SELECT pg_advisory_xact_lock(hashtextextended('hash:' || %(tenant_id)s::text || encode(%(sha256)s::bytea, 'hex'), 0))
+
+-- name: note_repeat
+-- The first body with the same bytes, kind, coding and mode in the window; leans on uploads_by_hash.
+UPDATE uploads u SET repeat_of = (
+    SELECT o.id FROM uploads o
+    WHERE o.tenant_id = %(tenant_id)s AND o.sha256 = %(sha256)s AND o.kind <> 'invoices' AND o.id <> u.id
+        AND o.bytes = u.bytes AND o.kind = u.kind AND o.offline_mode = u.offline_mode
+        AND o.content_encoding IS NOT DISTINCT FROM u.content_encoding AND o.created_at >= %(since)s
+    ORDER BY o.created_at, o.id LIMIT 1
+)
+WHERE u.id = %(id)s
+
+-- name: set_hash
+UPDATE uploads SET sha256 = %(sha256)s WHERE id = %(id)s
+
 -- name: get_upload
 SELECT * FROM uploads WHERE id = %(id)s AND tenant_id = %(tenant_id)s
 
@@ -21,8 +42,18 @@ WHERE tenant_id = %(tenant_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s
 ORDER BY id DESC LIMIT %(limit)s
 
 -- name: spooled_bytes
--- Bodies that are stored but not read yet.
-SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM uploads WHERE state IN ('received', 'reading')
+-- Bodies that are stored but not read yet, and what is here of those that arrive in pieces.
+SELECT (SELECT coalesce(sum(bytes), 0) FROM uploads WHERE state IN ('received', 'reading'))::bigint
+    + (SELECT coalesce(sum(received), 0) FROM resumable_uploads)::bigint AS bytes
+
+-- name: unread_beside
+-- How many other uploads of the same tenant wait to be read; beyond a thousand it does not matter.
+SELECT u.tenant_id, u.bytes, (
+    SELECT count(*) FROM (
+        SELECT FROM uploads o WHERE o.tenant_id = u.tenant_id AND o.state IN ('received', 'reading') LIMIT 1001
+    ) AS beside
+) - 1 AS others
+FROM uploads u WHERE u.id = %(id)s
 
 -- name: start_reading
 UPDATE uploads SET state = 'reading' WHERE id = %(id)s AND state IN ('received', 'reading')
@@ -87,6 +118,7 @@ UPDATE uploads SET expired_at = %(now)s WHERE id = %(id)s
 -- Which of these blobs nothing refers to; a few at a time, once a night.
 SELECT k.key FROM unnest(%(keys)s::text[]) AS k (key)
 WHERE NOT EXISTS (SELECT 1 FROM uploads u WHERE u.blob_key = k.key)
+    AND NOT EXISTS (SELECT 1 FROM upload_segments s WHERE s.blob_key = k.key)
     AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.blob_key = k.key)
     AND NOT EXISTS (SELECT 1 FROM parts p WHERE p.blob_key = k.key)
     AND NOT EXISTS (SELECT 1 FROM upo_pages o WHERE o.blob_key = k.key)
