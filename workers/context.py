@@ -12,13 +12,15 @@ import anyio
 
 from app.clock import Clock
 from app.errors import DispatchError
-from app.ksef.auth import AuthContext, Authenticator, StoredTokens, TokenCredentials, XadesCredentials
+from app.ksef.auth import Authenticator
 from app.ksef.certificates import load_certificate
 from app.ksef.client import KsefClient
 from app.ksef.errors import AuthFailed, Outcome
 from app.ksef.keys import PublicKeys
 from app.ksef.latarnia import Latarnia
+from app.ksef.login import AuthContext, TokenCredentials, XadesCredentials
 from app.ksef.storage import StorageClient
+from app.ksef.tokens import StoredTokens
 from app.ksef.transport import KsefTransport
 from app.settings import Settings
 from app.store.database import Database

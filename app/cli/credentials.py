@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from app.cli.exit_codes import UsageProblem
 from app.errors import ConfigurationError
 from app.fa3.nip import is_nip
-from app.ksef.auth import TokenCredentials, XadesCredentials
 from app.ksef.certificates import SigningIdentity, load_certificate, self_signed_seal
+from app.ksef.login import TokenCredentials, XadesCredentials
 from app.settings import KsefEnvironment, Settings
 
 _NIP: Final = re.compile(r"[1-9]((\d[1-9])|([1-9]\d))\d{7}", re.ASCII)

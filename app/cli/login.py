@@ -12,10 +12,11 @@ from app.cli.credentials import certificate_end, login_credentials
 from app.cli.exit_codes import REFUSED
 from app.cli.output import fields, print_error, print_json, print_warning, stdout_console
 from app.clock import utc_now
-from app.ksef.auth import AuthContext, Authenticator, LoginInfo
+from app.ksef.auth import Authenticator, LoginInfo
 from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, Outcome, PermissionMissing
 from app.ksef.keys import PublicKeys
+from app.ksef.login import AuthContext
 from app.ksef.storage import StorageClient
 from app.ksef.transport import KsefTransport, make_http_client
 from app.settings import Settings, load_settings

@@ -14,7 +14,6 @@ import pytest
 from procrastinate.jobs import Job
 
 from app.clock import utc_now
-from app.ksef.auth import StoredTokens
 from app.ksef.batch import FA_3, BatchSpec, CompressionType, PartSpec
 from app.ksef.client import KsefClient
 from app.ksef.errors import (
@@ -29,6 +28,7 @@ from app.ksef.errors import (
 from app.ksef.keys import PublicKeys
 from app.ksef.limits import ContextLimits, RateLimit, RateLimits
 from app.ksef.storage import StorageClient
+from app.ksef.tokens import StoredTokens
 from app.ksef.transport import Call, KsefTransport, LimitGroup
 from app.store.jobs import Priority
 from app.store.quota import ADDRESS

@@ -12,17 +12,12 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from app.ksef.auth import (
-    AuthContext,
-    Authenticator,
-    MemoryTokenStore,
-    TokenCredentials,
-    XadesCredentials,
-    permissions_in,
-)
+from app.ksef.auth import Authenticator
 from app.ksef.certificates import SigningIdentity
 from app.ksef.errors import AuthFailed, KsefError, Outcome, RateLimited, ServerFailed
 from app.ksef.keys import PublicKeys
+from app.ksef.login import AuthContext, TokenCredentials, XadesCredentials
+from app.ksef.tokens import MemoryTokenStore, permissions_in
 from app.ksef.xades import ContextType
 from tests.app.ksef.fake_ksef import START, FakeKsef, auth_status, json_answer, published_key
 from tests.app.ksef.signatures import verify_by_hand
