@@ -1,7 +1,7 @@
 """`ksefd webhook ...`: a tenant's webhooks and their deliveries, over the API."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -145,23 +145,23 @@ def remove(webhook: str, access: Access) -> None:
         stdout_console().print(f"{webhook} is removed; what it was still owed is not sent", markup=False)
 
 
-def rotate(webhook: str, access: Access) -> None:
-    """Give a webhook a new key and print it; the old one goes on signing beside it for a day."""
+def rotate(webhook: str, signing: str | None, access: Access) -> None:
+    """Give a webhook a new key, of another kind if wanted, and print it; the old one signs beside it for a day."""
     with access.open() as service:
-        made = service.post(_path(webhook, "rotate-secret"))
+        made = service.post(_path(webhook, "rotate-secret"), {"signing": signing} if signing else None)
     if access.as_json:
         print_json(made)
         return
     stdout_console().print(fields(_key_fields(made)))
 
 
-def send_test(webhook: str, access: Access, *, sleep: Callable[[float], None] = time.sleep) -> None:
+def send_test(webhook: str, access: Access) -> None:
     """Have a test event sent and print what the receiver said. Exits 1 when it did not take it."""
     with access.open() as service:
         delivery = service.post(_path(webhook, "test"))
         waited, pause = 0.0, 0.25
         while not _is_tried(delivery) and waited < _TEST_SECONDS:
-            sleep(pause)
+            time.sleep(pause)
             waited, pause = waited + pause, min(2 * pause, 2.0)
             delivery = service.get(_path(delivery["id"], kind="deliveries"))
     _show_delivery(delivery, access)
@@ -255,13 +255,10 @@ def _key_fields(shape: Mapping[str, Any]) -> dict[str, Any]:
     known: dict[str, Any] = {}
     if shape.get("secret"):
         known["Secret, shown this once"] = shape["secret"]
-    if shape.get("public_key"):
-        known["Public key"] = shape["public_key"]
-    keys = shape.get("public_keys") or []
+    keys = shape.get("public_keys") or ([{"key": shape["public_key"]}] if shape.get("public_key") else [])
     for number, key in enumerate(keys, start=1):
-        text = key.get("public_key") or key.get("key") if isinstance(key, dict) else key
-        ends = key.get("expires_at") if isinstance(key, dict) else None
-        known["Public key" if len(keys) == 1 else f"Public key {number}"] = f"{text} until {ends}" if ends else text
+        ends = f" until {key['expires_at']}" if key.get("expires_at") else ""
+        known["Public key" if len(keys) == 1 else f"Public key {number}"] = f"{key['key']}{ends}"
     return known
 
 

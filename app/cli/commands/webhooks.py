@@ -166,11 +166,17 @@ def remove(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, a
 
 
 @app.command("rotate")
-def rotate(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
+def rotate(
+    webhook: Webhook,
+    signing: Annotated[Signing | None, typer.Option(help="Change how deliveries are signed.")] = None,
+    url: Url = None,
+    api_key_file: ApiKeyFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Give a webhook a new key and print it; the old one goes on signing beside it for 24 hours."""
     from app.cli import webhooks
 
-    webhooks.rotate(webhook, webhooks.Access(url, api_key_file, as_json))
+    webhooks.rotate(webhook, signing.value if signing else None, webhooks.Access(url, api_key_file, as_json))
 
 
 @app.command("test")

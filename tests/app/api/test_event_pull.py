@@ -1,13 +1,10 @@
 """Pulling events over HTTP: waiting for them, and streams that go on where they broke off."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,13 +21,8 @@ from app.store.event_feed import BEGINNING, EventFeed
 from app.store.events import EventType
 from app.store.store import Store
 from tests.app.api.conftest import Caller, MovableClock, eventually
+from tests.support.api_process import api_process
 from tests.support.server_sent_events import EventSource, Told
-
-SCRIPT = """
-from app.settings import load_settings
-from app.api.serve import run_api
-run_api(load_settings(), "127.0.0.1", 0, ready=lambda url: print(url, flush=True))
-"""
 
 
 async def _tell(
@@ -288,9 +280,6 @@ async def test_a_stream_of_some_types_or_since_a_time_leaves_out_the_rest_and_mo
         told = await anext(events)
         assert (told.type, json.loads(told.data)["data"]["words"]) == ("session.failed", "one")
 
-        async def moved() -> bool:
-            return source.last_event_id == newest
-
         with anyio.move_on_after(1):
             await anext(events)
         assert source.last_event_id == newest
@@ -397,30 +386,6 @@ async def test_a_reader_that_does_not_read_holds_up_the_stream_and_is_cut() -> N
 # --- a process of its own ---
 
 
-@contextmanager
-def _api_process(folder: Path, settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    script = folder / "serve.py"
-    script.write_text(SCRIPT)
-    environment = os.environ | {
-        "PYTHONPATH": os.getcwd(),
-        "KSEFD_DATABASE_URL": settings.database_url or "",
-        "KSEFD_DATA_DIR": str(settings.data_dir),
-        "KSEFD_LOG_FORMAT": "json",
-    }
-    with (
-        (folder / "api.log").open("ab") as log,
-        subprocess.Popen(
-            [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        ) as process,
-    ):
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        try:
-            yield process, url
-        finally:
-            process.kill()
-
-
 async def test_a_stream_over_killed_processes_gives_each_event_once_and_in_order(
     settings: Settings, store: Store, tmp_path: Path, clock: MovableClock
 ) -> None:
@@ -461,10 +426,10 @@ async def test_a_stream_over_killed_processes_gives_each_event_once_and_in_order
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(write)
             for until in (10, 30):
-                with _api_process(tmp_path, settings) as (process, url):
+                with api_process(tmp_path, settings) as (process, url):
                     await listen(url, until)
                     process.send_signal(signal.SIGKILL)
-            with _api_process(tmp_path, settings) as (_, url):
+            with api_process(tmp_path, settings) as (_, url):
                 await listen(url, total)
     assert heard == list(range(total))
 
@@ -482,7 +447,7 @@ async def test_a_process_that_is_asked_to_stop_lets_those_who_wait_go_at_once(
     )
     _, key = await store.tenants.add_key(tenant.id, label="t", now=clock())
     answers: list[httpx.Response] = []
-    with anyio.fail_after(40), _api_process(tmp_path, settings) as (process, url):
+    with anyio.fail_after(40), api_process(tmp_path, settings) as (process, url):
         async with (
             httpx.AsyncClient(
                 base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=70, trust_env=False
@@ -531,7 +496,7 @@ async def test_a_client_that_hangs_up_is_not_an_error(
         found = [json.loads(line) for line in log.read_text().splitlines() if '"path": "/v1/events' in line]
         return [line for line in found if line["event"] == "request"]
 
-    with _api_process(tmp_path, settings) as (_, url):
+    with api_process(tmp_path, settings) as (_, url):
         for path in ("/v1/events?wait=60", "/v1/events/stream"):
             with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
                 connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
