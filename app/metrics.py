@@ -54,6 +54,7 @@ REFUSALS: Final = (
 """Values of `reason`: first a tenant's own limits (429), then those of the process and the installation (503)."""
 
 DELIVERY_OUTCOMES: Final = ("succeeded", "retried", "failed", "gone")
+DISABLED_REASONS: Final = ("failing", "gone")
 
 UPLOAD_BYTES: Final = Counter(
     "ksefd_upload_bytes_total", "Bytes of acknowledged request bodies, single posts included.", registry=REGISTRY
@@ -98,6 +99,12 @@ REFUSED_REQUESTS: Final = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+WEBHOOKS_DISABLED: Final = Counter(
+    "ksefd_webhooks_disabled_total",
+    "Webhooks that were disabled because they failed for days, or answered 410.",
+    ["reason"],
+    registry=REGISTRY,
+)
 BUILD_INFO: Final = Gauge(
     "ksefd_build_info",
     "Always 1; the labels say which version runs.",
@@ -123,6 +130,8 @@ def start_at_zero() -> None:
         KSEF_REQUESTS.labels(group=group, status="429")
     for outcome in DELIVERY_OUTCOMES:
         WEBHOOK_DELIVERIES.labels(outcome=outcome)
+    for reason in DISABLED_REASONS:
+        WEBHOOKS_DISABLED.labels(reason=reason)
     for reason in REFUSALS:
         REFUSED_REQUESTS.labels(reason=reason)
     BUILD_INFO.labels(version=__version__, python=platform.python_version()).set(1)

@@ -100,6 +100,17 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes of uploads waiting to be read, in all; above it uploads get 503.",
     )
+    queue_limit_invoices: int = Field(
+        5_000_000,
+        ge=1,
+        description="Invoices waiting to be sent to KSeF, in all; above it uploads and single posts get 503.",
+    )
+    tenant_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="How much of both limits one of several tenants may take; above it that tenant gets 429.",
+    )
     retention_days: int = Field(
         90,
         ge=1,

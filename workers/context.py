@@ -26,10 +26,10 @@ from app.settings import Settings
 from app.store.database import Database
 from app.store.store import Store
 from app.store.tenants import TenantStore
+from app.turns import FairTurns
 from workers.pool import CheckPool
 from workers.quota import Quota
 from workers.watch import KsefWatch
-from workers.webhooks import DeliveryContext
 
 _RENEWAL_PATIENCE_SECONDS: Final = 150.0
 """Longer than a login may take, the checking of a qualified certificate included."""
@@ -169,10 +169,11 @@ class WorkerContext:
     watch: KsefWatch
     latarnia: Latarnia | None
     """None: this environment has no status service worth asking."""
-    deliveries: DeliveryContext
     clock: Clock
     part_uploads: anyio.CapacityLimiter
     """Parts on their way to KSeF at the same time, of all sessions of this worker."""
+    room: FairTurns
+    """Chunks in the memory of this process, by tenant: from before one is read until it is stored."""
     check_nip_checksums: bool
 
     @asynccontextmanager

@@ -21,6 +21,7 @@ from app.package.parts import SealedPackage, seal_parts
 from app.package.targz_writer import targz_package
 from app.package.zip_writer import zip_package
 from app.store.blobs import BlobStore
+from app.store.disk import Reserve
 from app.store.jobs import Task
 from workers.context import WorkerContext
 from workers.midnight import job_priority
@@ -37,6 +38,7 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
     session = await context.store.sessions.get_for_job(session_id)
     if session.state is not SessionState.SEALED:
         return
+    await context.store.disk.require(Reserve.PACKING)
     started = time.perf_counter()
     rows = await context.store.packages.entries(session_id)
     if len(rows) != session.invoices:

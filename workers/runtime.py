@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import structlog
@@ -20,28 +20,34 @@ from app.ksef.transport import KsefTransport, RequestRecord, make_http_client
 from app.logs import configure_logging
 from app.schema_files import load_schema_files
 from app.settings import Settings
+from app.store.jobs import INTAKE_SHORT
 from app.store.store import Store, open_store
-from app.supervised import end_with_supervisor
+from app.supervised import beat, end_with_supervisor
+from app.turns import FairTurns
 from workers.context import KsefClients, WorkerContext
 from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
 from workers.pool import CheckPool
 from workers.quota import Quota
 from workers.tasks import register
 from workers.watch import KsefWatch
-from workers.webhooks import open_deliveries
+from workers.webhooks import Dispatcher, delivery_context
 
 log = structlog.get_logger(__name__)
 
-# Queues that share a number of concurrent jobs. Uploads are few and long; sessions are many and mostly wait for KSeF;
-# webhooks wait for whoever receives them, and one that hangs must not hold up anything else.
+# Queues that share a number of concurrent jobs. Long uploads mostly wait for their tenant's turn at the pool, so that many may
+# be read at a time; what is done in moments waits for none of them. Sessions are many and mostly wait for KSeF.
 _CREWS: Final = (
-    (("intake",), 3),
-    (("sealing", "packing"), 2),
+    (("intake",), 16),
+    ((INTAKE_SHORT,), 8),
+    (("sealing",), 2),
+    (("packing",), 2),
     (("dispatch", "tracking"), 8),
-    (("webhooks",), 20),
+    (("webhooks",), 2),
     (("maintenance",), 2),
 )
 _CONNECTIONS: Final = 24
+# Being read, or checked and stored: up to four megabytes each.
+_CHUNKS_BESIDE_THE_POOL: Final = 6
 _GRACE_SECONDS: Final = 3.0
 _NICENESS: Final = 5
 
@@ -55,7 +61,6 @@ async def worker_context(
         make_http_client() as calls,
         make_http_client() as storage_links,
         make_http_client(max_connections=1) as status_calls,
-        open_deliveries(store, settings, clock) as deliveries,
     ):
         quota = Quota(store.quota, store.limits, clock)
         watch = KsefWatch(store.outages, settings.ksef_base_url, clock)
@@ -78,9 +83,9 @@ async def worker_context(
             quota=quota,
             watch=watch,
             latarnia=Latarnia(status_url, status_calls) if status_url is not None else None,
-            deliveries=deliveries,
             clock=clock,
             part_uploads=anyio.CapacityLimiter(settings.upload_concurrency),
+            room=FairTurns(2 * pool.workers + _CHUNKS_BESIDE_THE_POOL),
             check_nip_checksums=settings.checks_nip_checksums,
         )
 
@@ -106,11 +111,11 @@ async def _run(settings: Settings, pool: CheckPool) -> int:
         register(store.jobs.app, context)
         async with store.jobs.app.open_async():
             log.info("worker started", pool_workers=settings.pool_workers, ksef=settings.ksef_base_url)
-            return await _work(store)
+            return await _work(store, Dispatcher(delivery_context(store, settings, utc_now)))
 
 
-async def _work(store: Store) -> int:
-    crews = [
+async def _work(store: Store, dispatcher: Dispatcher) -> int:
+    crews: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(
             store.jobs.app.run_worker_async(
                 queues=list(queues),
@@ -126,16 +131,19 @@ async def _work(store: Store) -> int:
         )
         for queues, concurrency in _CREWS
     ]
+    # Deliveries are too many for a job each.
+    crews.append(asyncio.ensure_future(dispatcher.run()))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     watcher = asyncio.ensure_future(stop.wait())
+    beating = asyncio.ensure_future(beat(stop))
     try:
         # A crew that ends by itself has lost the database: the process ends and is started again.
         await asyncio.wait([*crews, watcher], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (*crews, watcher):
+        for task in (*crews, watcher, beating):
             task.cancel()
         results = await asyncio.gather(*crews, return_exceptions=True)
     broken = [result for result in results if isinstance(result, Exception)]

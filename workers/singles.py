@@ -8,6 +8,8 @@ import structlog
 
 from app.reading.entry import Encoding, RawEntry
 from app.store.chunks import SinglesChunk
+from app.store.disk import Reserve
+from app.store.tenants import Tenant
 from workers.checking import ChunkTask
 from workers.context import WorkerContext
 from workers.intake import CHUNK_BYTES, CHUNK_ENTRIES, check_context, tell_of_findings
@@ -18,57 +20,74 @@ log = structlog.get_logger(__name__)
 _GROUPS: Final = 400
 """Groups looked at in one go; at a low rate a group holds a single invoice."""
 
+_BATCHES: Final = 8
+"""Batches of one job. A tenant that goes on posting then comes again behind those who wait."""
+
 
 async def check_singles(context: WorkerContext, tenant_id: int) -> None:
-    """Check all single posts of a tenant that wait, oldest first. Safe to run again at any time."""
+    """Check single posts of a tenant that wait, oldest first; another job does what is left. Safe to run again at any time."""
     tenant = await context.store.tenants.get(tenant_id)
-    while chunks := await context.store.chunks.unchecked_singles(tenant_id, limit=_GROUPS):
-        batch: list[SinglesChunk] = []
-        entries: list[RawEntry] = []
-        ids: list[UUID] = []
-        uploads: list[UUID] = []
-        size = 0
-        for chunk in chunks:
-            rows = await context.store.chunks.singles_of(chunk)
-            if batch and (len(entries) + len(rows) > CHUNK_ENTRIES or size > CHUNK_BYTES):
-                break
-            documents = await context.store.blobs.read(chunk.blob_key)
-            batch.append(chunk)
-            for row in rows:
-                document = documents[row["blob_offset"] : row["blob_offset"] + row["blob_bytes"]]
-                entries.append(RawEntry(len(entries), row["name"], Encoding.PLAIN, document, len(document), None))
-                ids.append(row["id"])
-                uploads.append(chunk.upload_id)
-                size += len(document)
-        outcome = await context.pool.check(
-            ChunkTask(
-                tenant_id=tenant_id,
-                upload_ids=tuple(uploads),
-                chunk_id=batch[0].id,
-                entries=tuple(entries),
-                context=await check_context(context, tenant),
-                now=context.clock(),
-                ids=tuple(ids),
-            )
-        )
-        # Named by its content: a repeat after a crash writes the same bytes under the same name.
-        blob_key = f"chunks/singles/{batch[0].id.hex}-{hashlib.sha256(outcome.blob).hexdigest()[:16]}"
-        await context.store.blobs.put(blob_key, outcome.blob)
-        invalid: dict[UUID, int] = {}
-        for key in outcome.invalid:
-            owner = next(chunk.id for chunk in batch if chunk.id <= key <= chunk.last_id)
-            invalid[owner] = invalid.get(owner, 0) + 1
-        await context.store.chunks.commit_singles(
-            batch,
+    for _ in range(_BATCHES):
+        async with context.room.turn(tenant_id):
+            if not await _check_batch(context, tenant):
+                return
+    async with context.store.database.connection() as connection:
+        await context.store.chunks.check_singles_soon(connection, tenant_id)
+
+
+async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
+    await context.store.disk.require(Reserve.READING)
+    tenant_id = tenant.id
+    chunks = await context.store.chunks.unchecked_singles(tenant_id, limit=_GROUPS)
+    if not chunks:
+        return False
+    batch: list[SinglesChunk] = []
+    entries: list[RawEntry] = []
+    ids: list[UUID] = []
+    uploads: list[UUID] = []
+    size = 0
+    for chunk in chunks:
+        rows = await context.store.chunks.singles_of(chunk)
+        if batch and (len(entries) + len(rows) > CHUNK_ENTRIES or size > CHUNK_BYTES):
+            break
+        documents = await context.store.blobs.read(chunk.blob_key)
+        batch.append(chunk)
+        for row in rows:
+            document = documents[row["blob_offset"] : row["blob_offset"] + row["blob_bytes"]]
+            entries.append(RawEntry(len(entries), row["name"], Encoding.PLAIN, document, len(document), None))
+            ids.append(row["id"])
+            uploads.append(chunk.upload_id)
+            size += len(document)
+    outcome = await context.pool.check(
+        ChunkTask(
             tenant_id=tenant_id,
-            rows=outcome.rows,
-            claims=outcome.claims,
-            sizes=outcome.sizes,
-            invalid=invalid,
-            blob_key=blob_key,
+            upload_ids=tuple(uploads),
+            chunk_id=batch[0].id,
+            entries=tuple(entries),
+            context=await check_context(context, tenant),
             now=context.clock(),
+            ids=tuple(ids),
         )
-        await tell_of_findings(context, tenant_id, outcome)
-        await context.store.blobs.delete([chunk.blob_key for chunk in batch])
-        for lane_id in sorted({chunk.lane_id for chunk in batch}):
-            await seal_soon(context, lane_id)
+    )
+    # Named by its content: a repeat after a crash writes the same bytes under the same name.
+    blob_key = f"chunks/singles/{batch[0].id.hex}-{hashlib.sha256(outcome.blob).hexdigest()[:16]}"
+    await context.store.blobs.put(blob_key, outcome.blob)
+    invalid: dict[UUID, int] = {}
+    for key in outcome.invalid:
+        owner = next(chunk.id for chunk in batch if chunk.id <= key <= chunk.last_id)
+        invalid[owner] = invalid.get(owner, 0) + 1
+    await context.store.chunks.commit_singles(
+        batch,
+        tenant_id=tenant_id,
+        rows=outcome.rows,
+        claims=outcome.claims,
+        sizes=outcome.sizes,
+        invalid=invalid,
+        blob_key=blob_key,
+        now=context.clock(),
+    )
+    await tell_of_findings(context, tenant_id, outcome)
+    await context.store.blobs.delete([chunk.blob_key for chunk in batch])
+    for lane_id in sorted({chunk.lane_id for chunk in batch}):
+        await seal_soon(context, lane_id)
+    return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
@@ -13,12 +14,13 @@ from app.domain.backoff import doubling
 from app.errors import TryLater
 from app.ksef.errors import QuotaExhausted
 from app.store.jobs import QUEUES, Task
-from workers import intake, maintenance, outage, packing, permissions, sealing, singles, stages, webhooks
+from workers import intake, maintenance, outage, packing, permissions, replay, sealing, singles, stages
 from workers.context import RetryLater, WorkerContext
 
 log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
+_LONGEST_OWN_SECONDS: Final = 20.0
 
 # Five fields are minutes and up; a sixth, at the end, is seconds.
 _EVERY_FEW_SECONDS: Final = "* * * * * */4"
@@ -29,8 +31,9 @@ _EVERY_NIGHT: Final = "17 2 * * *"
 class Patience(BaseRetryStrategy):
     """Nothing is given up here: a job is tried again until its stage says that it is done.
 
-    The pause is the one that the stage asked for, or doubles with jitter up to five minutes. A job that waits for quota comes
-    back at the moment that it was told, when a place is kept for it.
+    The pause is the one that the stage asked for, or doubles with jitter: up to five minutes, or up to twenty seconds when the
+    trouble is our own database, disk or pool, which nobody is spared by waiting. A job that waits for quota comes back at the
+    moment that it was told, when a place is kept for it.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
@@ -45,10 +48,33 @@ class Patience(BaseRetryStrategy):
                 attempt=job.attempts + 1,
                 pause=round(pause, 1),
                 error=repr(exception),
-                exc_info=None if isinstance(exception, TryLater) else exception,
+                exc_info=None if isinstance(_cause(exception), TryLater) else exception,
             )
         priority = exception.priority if isinstance(exception, RetryLater) else None
-        return RetryDecision(retry_in={"milliseconds": int(1000 * pause)}, priority=priority)
+        return RetryDecision(
+            retry_in={"milliseconds": int(1000 * pause)}, priority=priority, lock=_lock_of_its_own(exception, job)
+        )
+
+
+def _cause(exception: BaseException) -> BaseException:
+    """Give what a task group wrapped up, if it is one thing."""
+    while isinstance(exception, BaseExceptionGroup) and len(exception.exceptions) == 1:
+        exception = exception.exceptions[0]
+    return exception
+
+
+def _is_our_trouble(exception: BaseException) -> bool:
+    """Say whether a part of ours is away, which hits all alike and ends at once."""
+    cause = _cause(exception)
+    return isinstance(cause, TryLater) and cause.status == HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _lock_of_its_own(exception: BaseException, job: Job) -> str | None:
+    """Take an upload that cannot be read out of the row of its tenant's: those behind it are not to wait for ever."""
+    upload = job.task_kwargs.get("upload_id") if job.task_name == Task.READ_UPLOAD else None
+    if upload is None or isinstance(exception, asyncio.CancelledError) or _is_our_trouble(exception):
+        return None
+    return f"upload:{upload}"
 
 
 def _pause(exception: BaseException, attempts: int) -> float:
@@ -65,7 +91,8 @@ def _pause(exception: BaseException, attempts: int) -> float:
         return (
             doubling(exception.seconds, attempts, jitter) if exception.growing else exception.seconds * (1 + jitter / 5)
         )
-    return doubling(_FIRST_PAUSE_SECONDS, attempts, jitter)
+    pause = doubling(_FIRST_PAUSE_SECONDS, attempts, jitter)
+    return min(pause, _LONGEST_OWN_SECONDS * (0.75 + jitter / 2)) if _is_our_trouble(exception) else pause
 
 
 def register(app: App, context: WorkerContext) -> None:
@@ -96,9 +123,9 @@ def register(app: App, context: WorkerContext) -> None:
     async def track_session(session_id: str) -> None:
         await stages.advance_session(context, UUID(session_id))
 
-    @app.task(name=Task.DELIVER_EVENT.value, queue=QUEUES[Task.DELIVER_EVENT], retry=retry)
-    async def deliver_event(delivery_id: str) -> None:
-        await webhooks.deliver_event(context.deliveries, UUID(delivery_id))
+    @app.task(name=Task.REPLAY_EVENTS.value, queue=QUEUES[Task.REPLAY_EVENTS], retry=retry)
+    async def replay_events(replay_id: str) -> None:
+        await replay.replay_events(context.store, context.clock, UUID(replay_id))
 
     @app.task(name=Task.DROP_BLOBS.value, queue=QUEUES[Task.DROP_BLOBS], retry=retry)
     async def drop_blobs(keys: list[str]) -> None:

@@ -48,7 +48,8 @@ async def me(
         "held_invoices": await store.late.count_held(tenant.id),
         "ksef": (await state.store.outages.read(settings.ksef_base_url)).document(state.clock()),
         "attachments": (await store.permissions.of(tenant.id)).document(state.clock()),
-        "accepts_uploads": await state.receiver.accepts_more(),
+        "accepts_uploads": await state.admission.accepts(tenant.id),
+        "waiting": await state.admission.document(tenant.id),
         "quota": quota_document(known.rates, left),
     }
 

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import resource
 import threading
+from collections import Counter
 from concurrent.futures import CancelledError
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -17,18 +18,26 @@ import anyio
 import anyio.to_thread
 from pebble import ProcessExpired, ProcessPool
 
-from app.api.errors import Busy
+from app.api.errors import Busy, TenantLimitReached
 from app.domain.findings import Finding, Severity
 from app.errors import TryLater
 from app.fa3.checker import CheckContext, InvoiceChecker
 from app.fa3.schema import compile_schema
+from app.metrics import REFUSED_REQUESTS
 from app.schema_files import load_schema_files
 from app.settings import Settings
+from app.turns import FairTurns
 
 DOCUMENT_SECONDS: Final = 10.0
 """A document that takes longer is no invoice: 3 MB of FA(3) take well under a second."""
 
-WAITING_DOCUMENTS: Final = 16
+WAITING_DOCUMENTS: Final = 64
+WAITING_DOCUMENTS_OF_A_TENANT: Final = 16
+_PROCESSES: Final = 2
+"""One would be stopped for seconds by a document that hangs; a tenant has only one of them at a time."""
+
+TURN_SECONDS: Final = 60.0
+
 MEMORY_BYTES: Final = 2 << 30
 """Address space of the process. libxml2 answers an allocation beyond it with an error, which is a finding."""
 
@@ -38,29 +47,65 @@ _checker: InvoiceChecker | None = None
 
 
 class CheckingProcess:
-    """Checks documents one after the other in one process."""
+    """Checks documents in two processes, of one tenant one at a time; tenants take turns."""
 
     def __init__(self, settings: Settings) -> None:
         self._schema_dir = settings.schema_dir
         self._pool: ProcessPool | None = None
-        self._waiting = 0
+        self._turns = FairTurns(_PROCESSES, most_of_one=1)
+        self._waiting: Counter[str] = Counter()
 
     async def check(self, document: bytes, context: CheckContext) -> list[Finding]:
-        """Give all findings of a document. Raises Busy when too many wait, TryLater when the process does not answer."""
-        if self._waiting >= WAITING_DOCUMENTS:
+        """Give all findings of a document.
+
+        Raises TenantLimitReached or Busy when too many wait, TryLater when the process does not answer.
+        """
+        owner = context.tenant_nip
+        self._refuse_too_many(owner)
+        self._waiting[owner] += 1
+        try:
+            with anyio.fail_after(TURN_SECONDS):
+                turn = await self._turns.take(owner)
+            try:
+                return await self._check(document, context)
+            finally:
+                turn.give_back()
+        except TimeoutError as error:
+            raise TryLater("the check did not begin in time") from error
+        finally:
+            self._waiting[owner] -= 1
+            if not self._waiting[owner]:
+                del self._waiting[owner]
+
+    def _refuse_too_many(self, owner: str) -> None:
+        if self._waiting[owner] >= WAITING_DOCUMENTS_OF_A_TENANT:
+            REFUSED_REQUESTS.labels(reason="tenant-busy").inc()
+            raise TenantLimitReached(
+                f"{self._waiting[owner]} documents of this tenant wait for their check; send fewer at a time",
+                errors=[
+                    {
+                        "limit": "waiting_checks",
+                        "used": self._waiting[owner],
+                        "most": WAITING_DOCUMENTS_OF_A_TENANT,
+                    }
+                ],
+            )
+        if self._waiting.total() >= WAITING_DOCUMENTS:
+            REFUSED_REQUESTS.labels(reason="busy").inc()
             raise Busy("too many documents wait for their check")
-        self._waiting += 1
+
+    async def _check(self, document: bytes, context: CheckContext) -> list[Finding]:
         try:
             if self._pool is None:
                 self._pool = ProcessPool(
-                    max_workers=1,
+                    max_workers=_PROCESSES,
                     max_tasks=_RESTART_AFTER,
                     initializer=_prepare,
                     initargs=(self._schema_dir,),
                     context=multiprocessing.get_context("spawn"),
                 )
             future = self._pool.schedule(_check, args=(document, context), timeout=DOCUMENT_SECONDS)
-            with anyio.fail_after(DOCUMENT_SECONDS * WAITING_DOCUMENTS / 2):
+            with anyio.fail_after(4 * DOCUMENT_SECONDS):
                 return await asyncio.wrap_future(future)
         except ProcessExpired:
             return [_unbearable("stopped the check")]
@@ -71,8 +116,6 @@ class CheckingProcess:
             raise TryLater("the check did not answer in time") from error
         except CancelledError as error:
             raise TryLater("the check was stopped") from error
-        finally:
-            self._waiting -= 1
 
     async def close(self) -> None:
         """End the process. Safe to call twice."""

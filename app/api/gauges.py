@@ -8,7 +8,9 @@ import anyio
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.api.admission import Limits
 from app.api.quota import quota_gauge
+from app.api.waiting_gauges import waiting_families
 from app.clock import Clock
 from app.domain.outage import KsefState
 from app.domain.states import InvoiceState, SessionState
@@ -24,8 +26,9 @@ UNFINISHED: Final = (SessionState.OPEN, SessionState.CLOSING, SessionState.PROCE
 class DatabaseGauges:
     """Reads what is known of invoices, queues and sessions; every API process of an installation gives the same."""
 
-    def __init__(self, store: Store, ksef_url: str, clock: Clock) -> None:
+    def __init__(self, store: Store, ksef_url: str, clock: Clock, limits: Limits) -> None:
         self._store = store
+        self._limits = limits
         self._ksef_url = ksef_url
         self._clock = clock
         self._lock = anyio.Lock()
@@ -74,7 +77,8 @@ class DatabaseGauges:
             value=float(standing.state is KsefState.AVAILABLE),
         )
         quota = quota_gauge(await self._store.quota.remaining(None, now=counting_time(self._clock)))
-        return [quota, invoices, queued, age, sessions, unfinished, available]
+        waiting = await waiting_families(self._store, self._limits)
+        return [quota, invoices, queued, age, sessions, unfinished, available, *waiting]
 
 
 class _Fixed(Collector):

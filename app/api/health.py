@@ -13,7 +13,9 @@ from app.api.dependencies import CurrentState
 from app.api.documents import Liveness
 from app.api.errors import NotReady
 from app.api.problems import declare, gives, problems_page
+from app.api.state import ApiState
 from app.errors import TryLater
+from app.store.disk import Reserve
 from app.store.health import store_faults
 
 router = APIRouter(tags=["health"])
@@ -34,7 +36,18 @@ async def readyz(state: CurrentState) -> dict[str, Any]:
             ", ".join(part for part, _ in faults) + " cannot be used",
             errors=[{"part": part, "message": reason} for part, reason in faults],
         )
-    return {"status": "ready", "version": __version__}
+    return {"status": "ready", "version": __version__, "warnings": await _warnings(state)}
+
+
+async def _warnings(state: ApiState) -> list[dict[str, str]]:
+    """Tell what keeps new invoices out; those who ask for old ones are still to be sent here."""
+    space = await state.store.disk.space()
+    if space is None or not space.lacks(Reserve.UPLOADS):
+        return []
+    message = (
+        f"{space.free} bytes are free, the last {space.reserved} are not for uploads; they get 503 until there is room"
+    )
+    return [{"part": "disk", "message": message}]
 
 
 @router.get(

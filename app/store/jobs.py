@@ -26,19 +26,22 @@ class Task(StrEnum):
     PACK_SESSION = "packing.pack_session"
     DISPATCH_SESSION = "dispatch.dispatch_session"
     TRACK_SESSION = "tracking.track_session"
-    DELIVER_EVENT = "webhooks.deliver_event"
+    REPLAY_EVENTS = "webhooks.replay_events"
     DROP_BLOBS = "maintenance.drop_blobs"
 
+
+INTAKE_SHORT: Final = "intake-short"
+"""Small uploads and single posts: done in moments, and never behind the reading of a large upload."""
 
 # Queues by what a stage spends: a worker gives each its own number of concurrent jobs, so that none starves another.
 QUEUES: Final[dict[Task, str]] = {
     Task.READ_UPLOAD: "intake",
-    Task.CHECK_SINGLES: "intake",
+    Task.CHECK_SINGLES: INTAKE_SHORT,
     Task.SEAL_LANE: "sealing",
     Task.PACK_SESSION: "packing",
     Task.DISPATCH_SESSION: "dispatch",
     Task.TRACK_SESSION: "tracking",
-    Task.DELIVER_EVENT: "webhooks",
+    Task.REPLAY_EVENTS: "webhooks",
     Task.DROP_BLOBS: "maintenance",
 }
 
@@ -93,9 +96,10 @@ class JobQueue:
         once: str | None = None,
         at: datetime | None = None,
         priority: int = 0,
+        queue: str | None = None,
         **arguments: Any,
     ) -> None:
-        """Add a job on this connection.
+        """Add a job on this connection, in its task's queue unless another one is named.
 
         Jobs with the same `lock` run one after the other. With `once`, nothing is added while a job of that name waits;
         such a job must be deferred after the commit of what it has to see, since the waiting one may start at any time.
@@ -103,7 +107,7 @@ class JobQueue:
         """
         deferrer = self.app.configure_task(
             task.value,
-            queue=QUEUES[task],
+            queue=queue or QUEUES[task],
             lock=lock,
             queueing_lock=once,
             schedule_at=at,
@@ -134,9 +138,9 @@ class JobQueue:
         return cursor.rowcount
 
     async def arguments_of_waiting(self, connection: Connection) -> set[tuple[str, str]]:
-        """Give (task, id) of every job that waits or runs and is about one upload, session or delivery."""
+        """Give (task, id) of every job that waits or runs and is about one upload, session or replay."""
         cursor = await connection.execute(
-            "SELECT task_name, coalesce(args->>'upload_id', args->>'session_id', args->>'delivery_id') AS subject "
+            "SELECT task_name, coalesce(args->>'upload_id', args->>'session_id', args->>'replay_id') AS subject "
             "FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
         )
         return {(row["task_name"], row["subject"]) for row in await cursor.fetchall() if row["subject"]}
