@@ -8,8 +8,10 @@ from lxml import etree
 from app.domain.findings import Finding, Severity, has_errors
 from app.fa3.dates import check_dates
 from app.fa3.encoding import look_at_bytes
-from app.fa3.form import check_attachment, check_header, explain_other_form, is_fa3
+from app.fa3.form import check_attachment, check_header, is_fa3
+from app.fa3.other_forms import explain_other_form
 from app.fa3.parties import check_nips, check_seller
+from app.fa3.rates import check_rates
 from app.fa3.reading import InvoiceFacts, facts_of, read_elements
 from app.fa3.rules import finding
 from app.fa3.schema_check import (
@@ -97,7 +99,7 @@ class InvoiceChecker:
             *bombs,
             *check_size(size, elements, context.max_bytes),
             *check_header(elements),
-            *check_attachment(elements, context.attachments_allowed),
+            *check_attachment(elements, context.tenant_nip, context.attachments_allowed),
             *(check_nips(elements) if context.check_nip_checksums else ()),
             *check_seller(elements, context.tenant_nip),
             *check_dates(elements, context.today),
@@ -114,6 +116,7 @@ class InvoiceChecker:
         findings += [one for one in of_schema if one.path not in told]
         if not of_schema:
             findings += check_total(elements)
+            findings += check_rates(elements)
         return facts, findings
 
 

@@ -135,10 +135,20 @@ _ALL = (
     Rule(
         "form-not-supported",
         _ERROR,
-        "The document is not an FA(3) invoice",
-        "The document is {found}; only FA(3) invoices (namespace {namespace}) are taken.",
-        "Dokument to {found}; przyjmowane są tylko faktury FA(3) (przestrzeń nazw {namespace}).",
-        "KSeF API 2.9, POST /sessions/batch, formCode",
+        "The document is of another form than FA(3)",
+        "The document is {english_form}; this service sends FA(3) only. {english_advice}.",
+        "Dokument to {polish_form}; ta usługa wysyła tylko faktury FA(3). {polish_advice}.",
+        "KSeF API 2.9, POST /sessions/batch and POST /sessions/online, formCode",
+    ),
+    Rule(
+        "not-an-invoice",
+        _ERROR,
+        "The document is none that KSeF knows",
+        "The document is {root} {english_namespace}, which is no invoice that KSeF knows. An FA(3) invoice is <Faktura>"
+        " in the namespace {expected}.",
+        "Dokument to {root} {polish_namespace}; nie jest to faktura znana KSeF. Faktura FA(3) to <Faktura>"
+        " w przestrzeni nazw {expected}.",
+        _XSD,
     ),
     Rule(
         "form-header-mismatch",
@@ -203,6 +213,34 @@ _ALL = (
         "ksef-docs, offline/automatyczne-okreslanie-trybu-offline.md",
     ),
     Rule(
+        "issue-date-long-past",
+        _WARNING,
+        "The issue date is so long past that it may be a slip",
+        "The issue date (P_1) {value} is more than a year before today, {today}, or earlier than {since}, when FA(3) came"
+        " into force. KSeF takes it, but check that it is right.",
+        "Data wystawienia (P_1) {value} przypada ponad rok przed dzisiejszą, {today}, albo przed {since}, kiedy zaczęła"
+        " obowiązywać FA(3). KSeF ją przyjmie, ale należy sprawdzić, czy jest poprawna.",
+        "ksef-docs, issue 657; FA(3) schema, in force since 1 February 2026",
+    ),
+    Rule(
+        "delivery-date-unlikely",
+        _WARNING,
+        "The date of delivery lies so far from the issue date that it may be a slip",
+        "The date of delivery or service {value} lies more than a year after the issue date {issued}, or more than five years"
+        " before it. Check that it is right.",
+        "Data dostawy lub wykonania usługi {value} przypada ponad rok po dacie wystawienia {issued} albo ponad pięć lat przed"
+        " nią. Należy sprawdzić, czy jest poprawna.",
+        "Polish VAT Act, articles 106e(1) point 6 and 106i",
+    ),
+    Rule(
+        "period-reversed",
+        _WARNING,
+        "The invoiced period ends before it starts",
+        "The invoiced period starts on {first} (P_6_Od) and ends before that, on {last} (P_6_Do).",
+        "Okres, którego dotyczy faktura, zaczyna się {first} (P_6_Od), a kończy wcześniej, {last} (P_6_Do).",
+        f"{_XSD}, OkresFa",
+    ),
+    Rule(
         "creation-time-without-offset",
         _WARNING,
         "The creation time does not name its time zone",
@@ -212,12 +250,29 @@ _ALL = (
         "ksef-docs, issues 412 and 712",
     ),
     Rule(
+        "creation-time-in-future",
+        _WARNING,
+        "The creation time lies in the future",
+        "DataWytworzeniaFa {value} is later than today, {today}. Check the clock of the computer that makes the invoices.",
+        "DataWytworzeniaFa {value} jest późniejsza niż dzień dzisiejszy, {today}. Należy sprawdzić zegar komputera, który"
+        " wytwarza faktury.",
+        f"{_XSD}, DataWytworzeniaFa",
+    ),
+    Rule(
         "total-mismatch",
         _WARNING,
         "The total differs from the sum of net values and tax",
         "The total (P_15) is {value}, but the net values and tax amounts (P_13 and P_14 fields) add up to {sum}.",
         "Kwota należności ogółem (P_15) wynosi {value}, a suma wartości netto i podatku (pola P_13 i P_14) to {sum}.",
         "Polish VAT Act, article 106e(1), points 13 to 15",
+    ),
+    Rule(
+        "tax-mismatch",
+        _WARNING,
+        "A tax amount fits no rate of its field",
+        "The tax {tax} ({tax_field}) is not {english_rates} of the net value {net} ({net_field}).",
+        "Podatek {tax} ({tax_field}) to nie {polish_rates} wartości netto {net} ({net_field}).",
+        f"{_XSD}, P_13 and P_14 fields; Polish VAT Act, article 106e(1), points 13 and 14",
     ),
     Rule(
         "xsd-missing-element",

@@ -1,0 +1,61 @@
+"""Does the tax fit its rate? Only a warning, and only for the rates that the law gives a field of its own."""
+
+from app.domain.findings import Finding
+from app.fa3.places import line_of_element, path_of
+from app.fa3.reading import InvoiceElements, text_of
+from app.fa3.rules import finding
+from app.fa3.schema import FA3_NAMESPACE
+
+# In an advance, settling or correcting invoice amounts may stand for differences; a simplified one may leave them out.
+_KIND = "VAT"
+_LINE = f"{{{FA3_NAMESPACE}}}FaWiersz"
+# Net value, tax, and the rates in per cent that both fields are for, as the schema describes them.
+_RATES: tuple[tuple[str, str, tuple[int, ...]], ...] = (
+    ("P_13_1", "P_14_1", (23, 22)),
+    ("P_13_2", "P_14_2", (8, 7)),
+    ("P_13_3", "P_14_3", (5,)),
+)
+_NETS = {f"{{{FA3_NAMESPACE}}}{net}": number for number, (net, _, _) in enumerate(_RATES)}
+_TAXES = {f"{{{FA3_NAMESPACE}}}{tax}": number for number, (_, tax, _) in enumerate(_RATES)}
+# Tax may be computed for each line and from gross values, and rounded to whole units: none of that is a mistake.
+_TOLERANCE = 1.0
+_TOLERANCE_PER_LINE = 0.01
+
+
+def check_rates(found: InvoiceElements) -> list[Finding]:
+    """Return a warning for each tax amount of a basic invoice that no rate of its field makes of the net value.
+
+    Meant for documents that fit the XSD.
+    """
+    if text_of(found.kind) != _KIND:
+        return []
+    nets: dict[int, float] = {}
+    findings: list[Finding] = []
+    for amount in found.amounts:
+        # A net value stands before its tax.
+        if (number := _NETS.get(amount.tag)) is not None:
+            nets[number] = float(text_of(amount))
+        elif (number := _TAXES.get(amount.tag)) is not None and number in nets:
+            net, tax = nets[number], float(text_of(amount))
+            rates = _RATES[number][2]
+            away = min(abs(tax - net * rate / 100) for rate in rates)
+            if away > _TOLERANCE and away > _TOLERANCE + _TOLERANCE_PER_LINE * _lines(found):
+                listed = [f"{rate}%" for rate in rates]
+                findings.append(
+                    finding(
+                        "tax-mismatch",
+                        line=line_of_element(amount),
+                        path=path_of(amount),
+                        tax=text_of(amount),
+                        tax_field=_RATES[number][1],
+                        net=f"{net:.2f}",
+                        net_field=_RATES[number][0],
+                        english_rates=" or ".join(listed),
+                        polish_rates=" lub ".join(listed),
+                    )
+                )
+    return findings
+
+
+def _lines(found: InvoiceElements) -> int:
+    return 0 if found.body is None else sum(1 for _ in found.body.iterchildren(_LINE))
