@@ -84,8 +84,9 @@ def _collapse_moments(root: etree._Element, schema: etree.XMLSchema) -> bool:
     found = False
     for entry in list(schema.error_log)[:_MAX_MESSAGES]:  # type: ignore[call-overload]  # the stubs forget that it is iterable
         if entry.type_name == _NOT_OF_TYPE and (element := find_by_node_path(root, entry.path)) is not None:
-            text = element.text or ""
-            if _MOMENT_AFTER_BLANKS.match(text):
+            text = "".join([element.text or "", *(child.tail or "" for child in element)])
+            if _MOMENT_AFTER_BLANKS.match(text) and all(isinstance(child, etree._Comment) for child in element):
+                etree.strip_tags(element, etree.Comment)
                 element.text = text.strip(" \t\r\n")
                 found = True
     return found

@@ -172,7 +172,10 @@ def _check_schema(root: etree._Element) -> None:
         return
     # White space around a date and time is none of its value; libxml2 alone minds what stands before it.
     for moment in root.iter(*_MOMENTS):
-        moment.text = moment.text.strip(_XML_SPACE) if moment.text else moment.text
+        if all(isinstance(child, etree._Comment) for child in moment):
+            text = _text_of(moment).strip(_XML_SPACE)
+            del moment[:]
+            moment.text = text
     if not schema.validate(root):
         log: Any = schema.error_log  # iterable, which the stubs do not say
         raise Objection(450, *(f"{item.line}: {item.message}" for item in list(log)[:_MAX_MESSAGES]))

@@ -58,7 +58,7 @@ def test_the_mark_of_self_billing_is_a_number(mark: str, check: Check, edited: E
     assert check(document).findings == ()
 
 
-@pytest.mark.parametrize("before", [" ", "\n    ", "\t\r\n"])
+@pytest.mark.parametrize("before", [" ", "\n    ", "\t\r\n", " <!-- --> "])
 def test_blanks_around_the_creation_time_are_none_of_its_value(before: str, check: Check, edited: Edit) -> None:
     """libxml2 minds those before a date and time, and no others."""
     document = edited(("<DataWytworzeniaFa>2026", f"<DataWytworzeniaFa>{before}2026"), ("00Z</Data", "00Z \n</Data"))

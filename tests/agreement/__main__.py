@@ -1,0 +1,98 @@
+"""`python -m tests.agreement`: judge many mutated invoices by our check and by a sandbox, and print where they differ."""
+
+import argparse
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from app.fa3.checker import InvoiceChecker
+from app.fa3.schema import compile_schema
+from app.schema_files import load_schema_files
+from tests.agreement.comparing import MODES, Mode, Opinion, difference, ours
+from tests.agreement.making import Case, make_cases
+from tests.agreement.mutations import BY_LEVEL
+from tests.agreement.through_sandbox import judging_sandbox
+
+_DAY = date(2026, 11, 20)
+_BLOCK = 5_000
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts by mutation: documents that both take, that both refuse, and that are judged differently."""
+
+    both_take: Counter[str] = field(default_factory=Counter)
+    both_refuse: Counter[str] = field(default_factory=Counter)
+    only_ksef_knows: Counter[str] = field(default_factory=Counter)
+    differ: Counter[str] = field(default_factory=Counter)
+    judged: int = 0
+
+    def add(self, case: Case, *, valid: bool, theirs: Opinion, differs: bool) -> None:
+        """Count one document under each of its mutations."""
+        self.judged += 1
+        if differs:
+            kind = self.differ
+        elif valid and not theirs.accepts:
+            kind = self.only_ksef_knows
+        else:
+            kind = self.both_take if valid else self.both_refuse
+        kind.update(case.mutations)
+
+
+def _print(tally: Tally, console: Console) -> None:
+    table = Table("level", "mutation", "both take", "both refuse", "only KSeF knows", "differ")
+    for level, mutations in BY_LEVEL.items():
+        for name in mutations:
+            counts = (tally.both_take, tally.both_refuse, tally.only_ksef_knows, tally.differ)
+            table.add_row(level, name, *(str(count[name]) for count in counts))
+    console.print(table)
+
+
+def _judge(mode: Mode, count: int, seed: int, folder: Path | None, checker: InvoiceChecker, tally: Tally) -> int:
+    """Judge in blocks, so that memory does not depend on the count; return how many are judged differently."""
+    differing = 0
+    with judging_sandbox(mode, _DAY) as sandbox:
+        for block, start in enumerate(range(0, count, _BLOCK)):
+            cases = list(make_cases(min(_BLOCK, count - start), _DAY, seed + block))
+            opinions = sandbox.opinions(cases)
+            for case in cases:
+                checked = ours(checker, case.document, mode, _DAY)
+                theirs = opinions[case.name]
+                found = difference(checked, theirs, case.mutations)
+                tally.add(case, valid=checked.valid, theirs=theirs, differs=found is not None)
+                if found is None:
+                    continue
+                differing += 1
+                print(f"{case.name} [{mode.name}] {', '.join(case.mutations)}: {found}", file=sys.stderr)
+                if folder is not None:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    (folder / case.name).write_bytes(case.document)
+    return differing
+
+
+def main() -> int:
+    """Judge, print the table, and end with 1 when anything is judged differently."""
+    parser = argparse.ArgumentParser(prog="tests.agreement")
+    parser.add_argument("--count", type=int, default=20_000, help="documents, each judged in both modes")
+    parser.add_argument("--seed", type=int, default=1, help="another seed gives other documents")
+    parser.add_argument("--out", type=Path, help="folder for documents that are judged differently")
+    chosen = parser.parse_args()
+    checker = InvoiceChecker(compile_schema(load_schema_files()))
+    console = Console(width=120)
+    tally = Tally()
+    differing = sum(_judge(mode, chosen.count, chosen.seed, chosen.out, checker, tally) for mode in MODES)
+    _print(tally, console)
+    console.print(
+        f"{chosen.count:,} documents from seed {chosen.seed}, {tally.judged:,} verdicts in {len(MODES)} modes,"
+        f" judged differently: {differing:,}"
+    )
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
