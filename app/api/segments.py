@@ -67,9 +67,10 @@ class SegmentTaker:
                     raise too_large(self._end)
                 for checksum in checksums:
                     checksum.update(piece)
-                if self._pending >= SEGMENT_BYTES and keep:
-                    await self._commit()
                 await self._write(piece)
+                # The last segment waits for the end of the request: more bytes than announced must not become an upload.
+                if keep and self._pending >= SEGMENT_BYTES and self._offset + self._pending < self._end:
+                    await self._commit()
             for checksum in checksums:
                 checksum.verify()
             await self._commit()
