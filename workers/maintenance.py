@@ -57,8 +57,8 @@ async def sweep(context: WorkerContext) -> None:
     orphans: list[tuple[Task, Priority, dict[str, Any]]] = []
     jobs = context.store.jobs
     async with context.store.database.connection() as connection:
-        for tenant_id in await context.store.chunks.tenants_with_unchecked_singles():
-            await context.store.chunks.check_singles_soon(connection, tenant_id)
+        for tenant_id in await context.store.singles.tenants_with_unchecked_singles():
+            await context.store.singles.check_singles_soon(connection, tenant_id)
         waiting = await jobs.arguments_of_waiting(connection)
         for upload_id in await context.store.uploads.unread():
             if (Task.READ_UPLOAD, str(upload_id)) not in waiting:
@@ -114,7 +114,7 @@ async def expire(context: WorkerContext) -> None:
     """Let go of what is older than the retention: bytes of finished uploads, events and deliveries; rows and receipts stay."""
     now = context.clock()
     await context.store.uploads.forget_idempotency_keys(before=now - REPEAT_WINDOW)
-    await context.store.chunks.forget_single_keys(before=now - REPEAT_WINDOW)
+    await context.store.singles.forget_single_keys(before=now - REPEAT_WINDOW)
     before = now - timedelta(days=context.settings.retention_days)
     expired: list[UUID] = await context.store.uploads.expired(before=before)
     for upload_id in expired:

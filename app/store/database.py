@@ -78,6 +78,16 @@ class Database:
             raise DatabaseUnavailable("the database does not answer") from error
 
     @asynccontextmanager
+    async def own_connection(self) -> AsyncIterator[Connection]:
+        """Open a connection beside the pool, for what belongs to a connection and lasts: locks, notifications."""
+        try:
+            connecting = AsyncConnection.connect(self.url, autocommit=True, row_factory=dict_row, connect_timeout=15)
+            async with await connecting as connection:
+                yield connection
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable("the database does not answer") from error
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection inside a transaction: committed when the block ends, rolled back when it raises."""
         async with self.connection() as connection, connection.transaction():

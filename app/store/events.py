@@ -1,4 +1,8 @@
-"""The outbox: an event is written in the transaction of the change that it tells of, its deliveries with it."""
+"""The outbox: an event is written in the transaction of the change that it tells of, its deliveries with it.
+
+A session's events are written by whoever holds the session, one transaction after the other, so their sequence numbers
+are in the order in which things happened. Whoever delivers hears of new deliveries by a notification at the commit.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +12,6 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from app.store.database import Connection, queries
-from app.store.jobs import JobQueue, Task
 
 _SQL: Final = queries("events")
 
@@ -24,14 +27,12 @@ class EventType(StrEnum):
     UPO_AVAILABLE = "upo.available"
     KSEF_UNAVAILABLE = "ksef.unavailable"
     KSEF_AVAILABLE = "ksef.available"
+    WEBHOOK_DISABLED = "webhook.disabled"
     WEBHOOK_TEST = "webhook.test"
 
 
 class Outbox:
     """Writes events and the deliveries that follow from them."""
-
-    def __init__(self, jobs: JobQueue) -> None:
-        self._jobs = jobs
 
     async def add(
         self,
@@ -44,21 +45,34 @@ class Outbox:
         session_id: UUID | None = None,
     ) -> int:
         """Write one event in the caller's transaction and return its sequence number."""
-        cursor = await connection.execute(
-            _SQL["add_event"],
+        sequence = await self._write(connection, event, tenant_id, data, session_id, now)
+        await connection.execute(_SQL["add_deliveries"], {"sequences": [sequence], "now": now})
+        return sequence
+
+    async def add_for_one(
+        self,
+        connection: Connection,
+        event: EventType,
+        *,
+        tenant_id: int,
+        endpoint_id: UUID,
+        data: Mapping[str, Any],
+        now: datetime,
+    ) -> UUID:
+        """Write one event that goes to this endpoint only, whatever types it wants; gives the delivery's id."""
+        delivery_id = uuid4()
+        sequence = await self._write(connection, event, tenant_id, data, None, now)
+        await connection.execute(
+            _SQL["add_delivery"],
             {
-                "id": uuid4(),
+                "id": delivery_id,
                 "tenant_id": tenant_id,
-                "type": event.value,
+                "endpoint_id": endpoint_id,
+                "event_sequence": sequence,
                 "now": now,
-                "session_id": session_id,
-                "data": json.dumps(data, ensure_ascii=False),
             },
         )
-        row = await cursor.fetchone()
-        assert row is not None  # noqa: S101 - INSERT ... RETURNING gives a row
-        await self._deliver(connection, [row["sequence"]], now=now)
-        return int(row["sequence"])
+        return delivery_id
 
     async def add_invoices(
         self,
@@ -81,11 +95,30 @@ class Outbox:
                 "now": now,
             },
         )
-        await self._deliver(connection, [row["sequence"] for row in await cursor.fetchall()], now=now)
+        sequences = [row["sequence"] for row in await cursor.fetchall()]
+        if sequences:
+            await connection.execute(_SQL["add_deliveries"], {"sequences": sequences, "now": now})
 
-    async def _deliver(self, connection: Connection, sequences: list[int], *, now: datetime) -> None:
-        if not sequences:
-            return
-        cursor = await connection.execute(_SQL["add_deliveries"], {"sequences": sequences, "now": now})
-        for row in await cursor.fetchall():
-            await self._jobs.defer(Task.DELIVER_EVENT, connection=connection, delivery_id=str(row["id"]))
+    async def _write(
+        self,
+        connection: Connection,
+        event: EventType,
+        tenant_id: int,
+        data: Mapping[str, Any],
+        session_id: UUID | None,
+        now: datetime,
+    ) -> int:
+        cursor = await connection.execute(
+            _SQL["add_event"],
+            {
+                "id": uuid4(),
+                "tenant_id": tenant_id,
+                "type": event.value,
+                "now": now,
+                "session_id": session_id,
+                "data": json.dumps(data, ensure_ascii=False),
+            },
+        )
+        row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - INSERT ... RETURNING gives a row
+        return int(row["sequence"])

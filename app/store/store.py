@@ -29,6 +29,7 @@ from app.store.sessions.packages import PackageStore
 from app.store.sessions.sealing import SealingStore
 from app.store.sessions.store import SessionStore
 from app.store.sessions.verdicts import VerdictStore
+from app.store.singles import SingleStore
 from app.store.tenants import TenantStore
 from app.store.uploads import UploadStore
 from app.store.webhooks import WebhookStore
@@ -49,6 +50,7 @@ class Store:
     uploads: UploadStore
     resumable: ResumableStore
     chunks: ChunkStore
+    singles: SingleStore
     invoices: InvoiceStore
     sessions: SessionStore
     sealing: SealingStore
@@ -97,6 +99,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             uploads=uploads,
             resumable=ResumableStore(database, jobs, uploads),
             chunks=ChunkStore(database, jobs, uploads),
+            singles=SingleStore(database, jobs, uploads),
             invoices=InvoiceStore(database),
             sessions=SessionStore(database),
             sealing=SealingStore(uploads),

@@ -1,15 +1,10 @@
-"""Webhook endpoints of tenants, the deliveries owed to them, every attempt, and the events to pull instead.
-
-A delivery is `pending` until it succeeded or failed. An attempt is claimed before the request leaves: the claim writes the
-intent into the history and puts the next attempt off by a lease, so that two jobs of one delivery cannot both send, and a
-worker that dies in between only costs the lease.
-"""
+"""Webhook endpoints of tenants, and the events to pull instead. What endpoints are owed is told by `app.store.deliveries`."""
 
 import json
-import secrets as randomness
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -18,11 +13,19 @@ from psycopg.rows import DictRow
 from app.domain.ids import public_id
 from app.errors import Conflict, NotFound
 from app.store.database import Connection, Database, queries
-from app.store.events import EventType
-from app.store.jobs import JobQueue, Task
+from app.store.events import EventType, Outbox
 from app.store.secrets import SecretBox
 from app.store.uploads import iso_utc
-from app.webhooks.signing import SECRET_BYTES, SigningSecret, rotated
+from app.webhooks.headers import checked_headers
+from app.webhooks.signing import (
+    Signing,
+    SigningKey,
+    SigningKeyPair,
+    from_stored_form,
+    new_key,
+    rotated,
+    stored_form,
+)
 
 _SQL: Final = queries("webhooks")
 
@@ -31,6 +34,27 @@ MAX_ENDPOINTS: Final = 50
 
 MAX_PAGE_BYTES: Final = 400_000
 """Stored bytes of events on one page. They are compressed five to ten times, so an answer has a few MB."""
+
+DEFAULT_CONCURRENCY: Final = 10
+MAX_CONCURRENCY: Final = 50
+"""Requests under way at one endpoint at the same time, in all workers together."""
+
+
+class Ordering(StrEnum):
+    """In which order an endpoint is told."""
+
+    NONE = "none"
+    """As fast as it takes them; roughly in the order of events."""
+    SESSION = "session"
+    """The events of a session one after the other: a later one leaves when the earlier one has succeeded or failed for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """The public half of a key that signs at present. `expires_at` is set once another one has followed it."""
+
+    text: str
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +66,16 @@ class Endpoint:
     url: str
     description: str
     event_types: tuple[str, ...] | None
+    signing: Signing
+    ordering: Ordering
+    max_concurrency: int
+    header_names: tuple[str, ...]
     created_at: datetime
     disabled_at: datetime | None
     disabled_reason: str | None
     failing_since: datetime | None
+    public_keys: tuple[PublicKey, ...] = ()
+    """Newest first; none with `Signing.HMAC`. Expired ones are among them until the next rotation."""
 
     @property
     def public_id(self) -> str:
@@ -54,63 +84,30 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
-    """A delivery as a worker finds it, before it takes an attempt."""
+class NewEndpoint:
+    """An endpoint to register. `headers` and `url` have been checked."""
 
-    id: UUID
-    endpoint_id: UUID
-    is_pending: bool
-    due_at: datetime | None
-    is_failing: bool
-    closed: str | None
-    """Why the endpoint takes nothing any more: `endpoint_deleted` or `endpoint_disabled`."""
-    server_time: datetime
-    """By the clock that scheduled jobs go by; a worker's own may be off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """An attempt that this worker, and no other, is to make."""
-
-    delivery_id: UUID
-    endpoint_id: UUID
-    attempt: int
     url: str
-    secrets: tuple[SigningSecret, ...]
-    event_at: datetime
-    event: Mapping[str, str]
-    """`id`, `type`, `timestamp`, `tenant` as users see them, and `data` as JSON text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What follows from an attempt. A delivery with `next_attempt_at` goes on; one without is finished."""
-
-    outcome: str
-    milliseconds: int
-    status: int | None
-    answer: str | None
-    succeeded: bool
-    next_attempt_at: datetime | None = None
-    reason: str | None = None
-    gone: bool = False
+    event_types: tuple[str, ...] | None = None
+    description: str = ""
+    signing: Signing = Signing.HMAC
+    ordering: Ordering = Ordering.NONE
+    max_concurrency: int = DEFAULT_CONCURRENCY
+    headers: Mapping[str, str] | None = None
 
 
 class WebhookStore:
-    """Rows of endpoints, deliveries and attempts."""
+    """Rows of endpoints, and the events of a tenant."""
 
-    def __init__(self, database: Database, jobs: JobQueue, box: SecretBox) -> None:
+    def __init__(self, database: Database, outbox: Outbox, box: SecretBox) -> None:
         self._database = database
-        self._jobs = jobs
+        self._outbox = outbox
         self._box = box
 
-    # --- endpoints ---
-
-    async def add(
-        self, tenant_id: int, *, url: str, event_types: Sequence[str] | None, description: str, now: datetime
-    ) -> tuple[Endpoint, SigningSecret]:
-        """Register an endpoint; its secret is given this once. Raises Conflict when the tenant has too many."""
-        endpoint_id, secret = uuid4(), SigningSecret(randomness.token_bytes(SECRET_BYTES))
+    async def add(self, tenant_id: int, new: NewEndpoint, *, now: datetime) -> tuple[Endpoint, SigningKey]:
+        """Register an endpoint; its key is given this once. Raises Conflict when the tenant has too many."""
+        endpoint_id, key = uuid4(), new_key(new.signing)
+        headers = dict(new.headers or {})
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["lock_tenant"], {"tenant_id": tenant_id})
             cursor = await connection.execute(
@@ -118,10 +115,15 @@ class WebhookStore:
                 {
                     "id": endpoint_id,
                     "tenant_id": tenant_id,
-                    "url": url,
-                    "description": description,
-                    "event_types": list(event_types) if event_types is not None else None,
-                    "secrets": self._seal(endpoint_id, (secret,)),
+                    "url": new.url,
+                    "description": new.description,
+                    "event_types": list(new.event_types) if new.event_types is not None else None,
+                    "secrets": seal_keys(self._box, endpoint_id, (key,)),
+                    "signing": new.signing.value,
+                    "ordering": new.ordering.value,
+                    "max_concurrency": new.max_concurrency,
+                    "header_names": list(headers),
+                    "headers": seal_headers(self._box, endpoint_id, headers),
                     "now": now,
                     "most": MAX_ENDPOINTS,
                 },
@@ -129,20 +131,19 @@ class WebhookStore:
             row = await cursor.fetchone()
         if row is None:
             raise Conflict(f"a tenant has at most {MAX_ENDPOINTS} webhooks; delete one first")
-        return _endpoint(row), secret
+        return self._endpoint(row), key
 
     async def endpoints(self, tenant_id: int) -> list[Endpoint]:
         """Give a tenant's endpoints, oldest first."""
-        return [
-            _endpoint(row) for row in await self._database.fetch_all(_SQL["list_endpoints"], {"tenant_id": tenant_id})
-        ]
+        rows = await self._database.fetch_all(_SQL["list_endpoints"], {"tenant_id": tenant_id})
+        return [self._endpoint(row) for row in rows]
 
     async def get(self, tenant_id: int, endpoint_id: UUID) -> Endpoint:
         """Give one endpoint of a tenant. Raises NotFound."""
         row = await self._database.fetch_one(_SQL["get_endpoint"], {"tenant_id": tenant_id, "id": endpoint_id})
         if row is None:
-            raise _no_webhook(endpoint_id)
-        return _endpoint(row)
+            raise no_webhook(endpoint_id)
+        return self._endpoint(row)
 
     async def update(
         self,
@@ -153,232 +154,70 @@ class WebhookStore:
         disabled: bool | None = None,
         now: datetime,
     ) -> Endpoint:
-        """Change `url`, `description` or `event_types`; switch off or on. Raises NotFound.
+        """Change what `changes` names of `url`, `description`, `event_types`, `ordering`, `max_concurrency`, `headers`.
 
-        Switching on forgets that the endpoint was failing, so that it gets the whole grace again.
+        Also switches off or on; on forgets that the endpoint was failing, so that it gets the whole grace again. Raises
+        NotFound, and InvalidWebhookHeaders when a header is masked that has no value.
         """
         async with self._database.transaction() as connection:
-            row = await self._locked(connection, tenant_id, endpoint_id)
-            fields = {name: changes.get(name, row[name]) for name in ("url", "description", "event_types")}
+            row = await lock_endpoint(connection, tenant_id, endpoint_id)
+            fields = {name: changes.get(name, row[name]) for name in _CHANGEABLE}
+            if "headers" in changes:
+                known = open_headers(self._box, endpoint_id, row["headers"])
+                headers = checked_headers(changes["headers"], known=known)
+                fields |= {
+                    "header_names": list(headers),
+                    "headers": seal_headers(self._box, endpoint_id, headers),
+                }
             switch: dict[str, Any] = {name: row[name] for name in ("disabled_at", "disabled_reason", "failing_since")}
-            if disabled is True and row["disabled_at"] is None:
+            ends = disabled is True and row["disabled_at"] is None
+            if ends:
                 switch |= {"disabled_at": now, "disabled_reason": "asked"}
             elif disabled is False:
                 switch = dict.fromkeys(switch, None)
             cursor = await connection.execute(_SQL["update_endpoint"], {"id": endpoint_id} | fields | switch)
             changed = await cursor.fetchone()
-        assert changed is not None  # noqa: S101 - the row is locked
-        return _endpoint(changed)
+            assert changed is not None  # noqa: S101 - the row is locked
+            if ends:
+                await tell_of_the_end(self._outbox, connection, changed, now=now)
+        return self._endpoint(changed)
 
     async def delete(self, tenant_id: int, endpoint_id: UUID, *, now: datetime) -> None:
-        """Delete an endpoint and its secrets; what it is still owed is given up by the next job. Raises NotFound."""
+        """Delete an endpoint with its keys and headers; what it is still owed is given up soon. Raises NotFound."""
         parameters = {"tenant_id": tenant_id, "id": endpoint_id, "now": now}
         if await self._database.fetch_one(_SQL["delete_endpoint"], parameters) is None:
-            raise _no_webhook(endpoint_id)
+            raise no_webhook(endpoint_id)
 
-    async def rotate(self, tenant_id: int, endpoint_id: UUID, *, now: datetime) -> SigningSecret:
-        """Give an endpoint a new secret; the old one signs beside it for a day. Raises NotFound."""
-        secret = SigningSecret(randomness.token_bytes(SECRET_BYTES))
+    async def rotate(
+        self, tenant_id: int, endpoint_id: UUID, *, signing: Signing | None = None, now: datetime
+    ) -> SigningKey:
+        """Give an endpoint a new key; the old one signs beside it for a day. Raises NotFound.
+
+        With `signing` the new key is of that kind, and deliveries carry signatures of both kinds meanwhile.
+        """
         async with self._database.transaction() as connection:
-            row = await self._locked(connection, tenant_id, endpoint_id)
-            known = self._open(endpoint_id, row["secrets"])
-            sealed = self._seal(endpoint_id, rotated(known, secret, now=now))
-            await connection.execute(_SQL["set_secrets"], {"id": endpoint_id, "secrets": sealed})
-        return secret
+            row = await lock_endpoint(connection, tenant_id, endpoint_id)
+            kind = signing or Signing(row["signing"])
+            key = new_key(kind)
+            keys = rotated(open_keys(self._box, endpoint_id, row["secrets"]), key, now=now)
+            sealed = seal_keys(self._box, endpoint_id, keys)
+            await connection.execute(_SQL["set_secrets"], {"id": endpoint_id, "secrets": sealed, "signing": kind.value})
+        return key
 
     async def test(self, tenant_id: int, endpoint_id: UUID, *, now: datetime) -> UUID:
         """Owe one endpoint a `webhook.test` event; gives the delivery. Raises NotFound, Conflict when it is disabled."""
-        delivery_id = uuid4()
         async with self._database.transaction() as connection:
-            row = await self._locked(connection, tenant_id, endpoint_id)
+            row = await lock_endpoint(connection, tenant_id, endpoint_id)
             if row["disabled_at"] is not None:
                 raise Conflict("the webhook is disabled; enable it first")
-            data = {"webhook": public_id("whk", endpoint_id), "message": "A test, asked for through the API."}
-            cursor = await connection.execute(
-                queries("events")["add_event"],
-                {
-                    "id": uuid4(),
-                    "tenant_id": tenant_id,
-                    "type": EventType.WEBHOOK_TEST.value,
-                    "now": now,
-                    "session_id": None,
-                    "data": json.dumps(data),
-                },
+            return await self._outbox.add_for_one(
+                connection,
+                EventType.WEBHOOK_TEST,
+                tenant_id=tenant_id,
+                endpoint_id=endpoint_id,
+                data={"webhook": public_id("whk", endpoint_id), "message": "A test, asked for through the API."},
+                now=now,
             )
-            event = await cursor.fetchone()
-            assert event is not None  # noqa: S101 - INSERT ... RETURNING gives a row
-            await connection.execute(
-                _SQL["add_delivery"],
-                {
-                    "id": delivery_id,
-                    "tenant_id": tenant_id,
-                    "endpoint_id": endpoint_id,
-                    "event_sequence": event["sequence"],
-                    "now": now,
-                },
-            )
-            await self._defer(connection, delivery_id)
-        return delivery_id
-
-    # --- the history ---
-
-    async def deliveries(
-        self, tenant_id: int, endpoint_id: UUID, *, before: UUID | None, state: str | None, limit: int
-    ) -> list[DictRow]:
-        """Give an endpoint's deliveries with their `tries`, newest event first, older than the delivery `before`."""
-        rows = await self._database.fetch_all(
-            _SQL["list_deliveries"],
-            {"tenant_id": tenant_id, "endpoint_id": endpoint_id, "before": before, "state": state, "limit": limit},
-        )
-        return await self._with_tries(rows)
-
-    async def delivery(self, tenant_id: int, delivery_id: UUID) -> DictRow:
-        """Give one delivery with its `tries`. Raises NotFound."""
-        row = await self._database.fetch_one(_SQL["get_delivery"], {"tenant_id": tenant_id, "id": delivery_id})
-        if row is None:
-            raise _no_delivery(delivery_id)
-        return (await self._with_tries([row]))[0]
-
-    async def retry(self, tenant_id: int, delivery_id: UUID, *, now: datetime) -> None:
-        """Make a delivery due now, also one that is finished. One that is due already is left as it is.
-
-        Raises NotFound, or Conflict when its endpoint is disabled or deleted.
-        """
-        async with self._database.transaction() as connection:
-            cursor = await connection.execute(_SQL["lock_delivery"], {"tenant_id": tenant_id, "id": delivery_id})
-            row = await cursor.fetchone()
-            if row is None:
-                raise _no_delivery(delivery_id)
-            closed = _closed(row)
-            if closed is not None:
-                raise Conflict(f"the delivery's webhook is {closed.removeprefix('endpoint_')}")
-            if row["state"] == "pending" and (row["next_attempt_at"] <= now or row["attempts"] == 0):
-                return
-            await connection.execute(_SQL["reopen_delivery"], {"id": delivery_id, "now": now})
-            await self._defer(connection, delivery_id)
-
-    async def _with_tries(self, rows: list[DictRow]) -> list[DictRow]:
-        attempts = await self._database.fetch_all(_SQL["list_attempts"], {"ids": [row["id"] for row in rows]})
-        tries: dict[UUID, list[DictRow]] = {row["id"]: [] for row in rows}
-        for attempt in attempts:
-            tries[attempt["delivery_id"]].append(attempt)
-        return [row | {"tries": tries[row["id"]]} for row in rows]
-
-    # --- the job ---
-
-    async def owed(self, delivery_id: UUID) -> Owed | None:
-        """Give a delivery to a worker; None when there is none."""
-        row = await self._database.fetch_one(_SQL["owed_delivery"], {"id": delivery_id})
-        if row is None:
-            return None
-        return Owed(
-            id=row["id"],
-            endpoint_id=row["endpoint_id"],
-            is_pending=row["state"] == "pending",
-            due_at=row["next_attempt_at"],
-            is_failing=row["failing_since"] is not None,
-            closed=_closed(row),
-            server_time=row["server_time"],
-        )
-
-    async def claim(self, delivery_id: UUID, *, due: datetime, lease: timedelta, now: datetime) -> Claim | None:
-        """Take the next attempt of a delivery due by `due`; None when another job has it. Committed on return."""
-        row = await self._database.fetch_one(
-            _SQL["claim_delivery"], {"id": delivery_id, "due": due, "lease_until": now + lease, "now": now}
-        )
-        if row is None:
-            return None
-        event = {
-            "id": public_id("evt", row["event_id"]),
-            "type": row["event_type"],
-            "timestamp": iso_utc(row["event_at"]) or "",
-            "tenant": public_id("ten", row["tenant"]),
-            "data": row["data"],
-        }
-        return Claim(
-            delivery_id=row["id"],
-            endpoint_id=row["endpoint_id"],
-            attempt=row["attempts"],
-            url=row["url"],
-            secrets=self._open(row["endpoint_id"], row["secrets"]),
-            event_at=row["event_at"],
-            event=event,
-        )
-
-    async def settle(self, claim: Claim, settled: Settled, *, given_up_before: datetime, now: datetime) -> str | None:
-        """Record an attempt and, in the same transaction, the job of the next one.
-
-        Returns why the endpoint was disabled by this attempt: `gone`, `failing` (nothing has succeeded there since
-        `given_up_before`), or None.
-        """
-        finished = settled.next_attempt_at is None
-        state = "succeeded" if settled.succeeded else "failed" if finished else "pending"
-        async with self._database.transaction() as connection:
-            await connection.execute(
-                _SQL["record_attempt"],
-                {
-                    "id": claim.delivery_id,
-                    "attempt": claim.attempt,
-                    "milliseconds": settled.milliseconds,
-                    "status": settled.status,
-                    "outcome": settled.outcome,
-                    "answer": settled.answer,
-                },
-            )
-            cursor = await connection.execute(
-                _SQL["settle_delivery"],
-                {
-                    "id": claim.delivery_id,
-                    "attempt": claim.attempt,
-                    "state": state,
-                    "next_attempt_at": settled.next_attempt_at,
-                    "finished_at": now if finished else None,
-                    "reason": settled.reason,
-                },
-            )
-            if await cursor.fetchone() is None:
-                # The lease ran out and another attempt was claimed: that one speaks for the delivery and the endpoint.
-                return None
-            if settled.next_attempt_at is not None:
-                await self._defer(connection, claim.delivery_id, at=settled.next_attempt_at)
-            if settled.succeeded:
-                await connection.execute(_SQL["endpoint_recovered"], {"id": claim.endpoint_id})
-                return None
-            cursor = await connection.execute(
-                _SQL["endpoint_failed"],
-                {"id": claim.endpoint_id, "gone": settled.gone, "given_up_before": given_up_before, "now": now},
-            )
-            row = await cursor.fetchone()
-        return row["disabled_reason"] if row else None
-
-    async def give_up(self, delivery_id: UUID, *, reason: str, now: datetime) -> None:
-        """Fail a delivery without an attempt: its endpoint takes nothing any more."""
-        await self._database.execute(_SQL["give_up_delivery"], {"id": delivery_id, "reason": reason, "now": now})
-
-    async def postpone(self, delivery_id: UUID, *, until: datetime, now: datetime) -> None:
-        """Put a delivery that is due off without spending an attempt, with the job that comes back to it."""
-        async with self._database.transaction() as connection:
-            parameters = {"id": delivery_id, "until": until, "now": now}
-            if (await connection.execute(_SQL["postpone_delivery"], parameters)).rowcount:
-                await self._defer(connection, delivery_id, at=until)
-
-    async def come_back(self, delivery_id: UUID, *, at: datetime) -> None:
-        """Add a job for a delivery that is not due yet; `at` is by the database's clock."""
-        async with self._database.transaction() as connection:
-            await self._defer(connection, delivery_id, at=at)
-
-    async def rescue_overdue(self, *, before: datetime, now: datetime, limit: int = 1_000) -> int:
-        """Add jobs for deliveries that were due before `before` and that nobody made: their job is lost."""
-        async with self._database.transaction() as connection:
-            cursor = await connection.execute(
-                _SQL["take_overdue_deliveries"], {"before": before, "now": now, "limit": limit}
-            )
-            rows = await cursor.fetchall()
-            for row in rows:
-                await self._defer(connection, row["id"])
-        return len(rows)
-
-    # --- events to pull ---
 
     async def events_after(
         self, tenant_id: int, *, after: UUID | None, types: Sequence[str] | None, limit: int
@@ -404,42 +243,92 @@ class WebhookStore:
         )
         return rows, bool(rows) and rows[0]["found"] > len(rows)
 
-    # --- inside ---
+    def _endpoint(self, row: Mapping[str, Any]) -> Endpoint:
+        types = row["event_types"]
+        fields = {name: row[name] for name in _PLAIN}
+        return Endpoint(
+            **fields,
+            event_types=tuple(types) if types is not None else None,
+            signing=Signing(row["signing"]),
+            ordering=Ordering(row["ordering"]),
+            header_names=tuple(row["header_names"]),
+            public_keys=self._public_keys(row),
+        )
 
-    async def _locked(self, connection: Connection, tenant_id: int, endpoint_id: UUID) -> DictRow:
-        cursor = await connection.execute(_SQL["lock_endpoint"], {"tenant_id": tenant_id, "id": endpoint_id})
-        row = await cursor.fetchone()
-        if row is None:
-            raise _no_webhook(endpoint_id)
-        return row
-
-    async def _defer(self, connection: Connection, delivery_id: UUID, *, at: datetime | None = None) -> None:
-        await self._jobs.defer(Task.DELIVER_EVENT, connection=connection, at=at, delivery_id=str(delivery_id))
-
-    def _seal(self, endpoint_id: UUID, known: Sequence[SigningSecret]) -> bytes:
-        raw = json.dumps([secret.as_dict() for secret in known]).encode()
-        return self._box.encrypt(raw, purpose=f"webhook-secret:{endpoint_id}")
-
-    def _open(self, endpoint_id: UUID, sealed: bytes) -> tuple[SigningSecret, ...]:
-        raw = self._box.decrypt(bytes(sealed), purpose=f"webhook-secret:{endpoint_id}")
-        return tuple(SigningSecret.from_dict(shape) for shape in json.loads(raw))
+    def _public_keys(self, row: Mapping[str, Any]) -> tuple[PublicKey, ...]:
+        # Whatever it signs with now: after a change of kind the other one is still there for a day.
+        keys = open_keys(self._box, row["id"], row["secrets"])
+        return tuple(PublicKey(key.public_text, key.expires_at) for key in keys if isinstance(key, SigningKeyPair))
 
 
-def _endpoint(row: Mapping[str, Any]) -> Endpoint:
-    types = row["event_types"]
-    fields = {name: row[name] for name in Endpoint.__dataclass_fields__}
-    return Endpoint(**fields | {"event_types": tuple(types) if types is not None else None})
+_CHANGEABLE: Final = (
+    "url", "description", "event_types", "ordering", "max_concurrency", "header_names", "headers",
+)  # fmt: skip
+_PLAIN: Final = (
+    "id", "tenant_id", "url", "description", "max_concurrency", "created_at", "disabled_at", "disabled_reason",
+    "failing_since",
+)  # fmt: skip
 
 
-def _closed(row: Mapping[str, Any]) -> str | None:
-    if row["endpoint_deleted_at"] is not None:
-        return "endpoint_deleted"
-    return "endpoint_disabled" if row["endpoint_disabled_at"] is not None else None
+async def tell_of_the_end(outbox: Outbox, connection: Connection, row: Mapping[str, Any], *, now: datetime) -> None:
+    """Write `webhook.disabled` in the transaction that has disabled the endpoint of this row; the others get it."""
+    await outbox.add(
+        connection,
+        EventType.WEBHOOK_DISABLED,
+        tenant_id=row["tenant_id"],
+        data={
+            "webhook": public_id("whk", row["id"]),
+            "url": row["url"],
+            "description": row["description"],
+            "reason": row["disabled_reason"],
+            "disabled_at": iso_utc(row["disabled_at"]),
+            "failing_since": iso_utc(row["failing_since"]),
+        },
+        now=now,
+    )
 
 
-def _no_webhook(endpoint_id: UUID) -> NotFound:
+async def lock_endpoint(connection: Connection, tenant_id: int, endpoint_id: UUID) -> DictRow:
+    """Hold a live endpoint's row until the transaction ends. Raises NotFound."""
+    cursor = await connection.execute(_SQL["lock_endpoint"], {"tenant_id": tenant_id, "id": endpoint_id})
+    row = await cursor.fetchone()
+    if row is None:
+        raise no_webhook(endpoint_id)
+    return row
+
+
+def no_webhook(endpoint_id: UUID) -> NotFound:
+    """Say that a tenant has no such endpoint."""
     return NotFound(f"there is no webhook {public_id('whk', endpoint_id)}")
 
 
-def _no_delivery(delivery_id: UUID) -> NotFound:
-    return NotFound(f"there is no delivery {public_id('dlv', delivery_id)}")
+def seal_keys(box: SecretBox, endpoint_id: UUID, keys: Sequence[SigningKey]) -> bytes:
+    """Encrypt the keys of an endpoint, bound to it."""
+    raw = json.dumps([stored_form(key) for key in keys]).encode()
+    return box.encrypt(raw, purpose=f"webhook-secret:{endpoint_id}")
+
+
+def open_keys(box: SecretBox, endpoint_id: UUID, sealed: bytes) -> tuple[SigningKey, ...]:
+    """Undo `seal_keys`."""
+    raw = box.decrypt(bytes(sealed), purpose=f"webhook-secret:{endpoint_id}")
+    return tuple(from_stored_form(shape) for shape in json.loads(raw))
+
+
+def keys_in_force(endpoint: Endpoint, *, now: datetime) -> tuple[PublicKey, ...]:
+    """Give the public keys that verify at present, newest first."""
+    return tuple(key for key in endpoint.public_keys if key.expires_at is None or key.expires_at > now)
+
+
+def seal_headers(box: SecretBox, endpoint_id: UUID, headers: Mapping[str, str]) -> bytes | None:
+    """Encrypt an endpoint's own headers, bound to it; None when there are none."""
+    if not headers:
+        return None
+    return box.encrypt(json.dumps(dict(headers)).encode(), purpose=f"webhook-headers:{endpoint_id}")
+
+
+def open_headers(box: SecretBox, endpoint_id: UUID, sealed: bytes | None) -> dict[str, str]:
+    """Undo `seal_headers`."""
+    if sealed is None:
+        return {}
+    shape: dict[str, str] = json.loads(box.decrypt(bytes(sealed), purpose=f"webhook-headers:{endpoint_id}"))
+    return shape

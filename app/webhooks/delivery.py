@@ -14,8 +14,8 @@ import httpcore
 import httpx
 
 from app.webhooks.addresses import AddressRules, InvalidWebhookUrl, checked_url
-from app.webhooks.network import CONNECT_SECONDS, AddressRefused
-from app.webhooks.signing import SigningSecret, signed_headers
+from app.webhooks.network import CONNECT_SECONDS, AddressRefused, fresh_connections
+from app.webhooks.signing import SigningKey, signed_headers
 
 DEADLINE_SECONDS: Final = 20.0
 """For one attempt, from the name to the end of the answer. A receiver should store the event and answer, then work on it."""
@@ -24,6 +24,9 @@ MAX_ANSWER_BYTES: Final = 2_048
 """What is read and kept of an answer: enough for an error message, not for a page."""
 
 USER_AGENT: Final = "ksef-dispatch"
+
+_SENDS_AT_MOST: Final = 3
+"""Of one attempt, if connections that were kept turn out to be closed: a restarted receiver closes all of them."""
 
 
 class Outcome(StrEnum):
@@ -72,13 +75,34 @@ class Sender:
     rules: AddressRules
     deadline_seconds: float = DEADLINE_SECONDS
 
-    async def send(self, url: str, message: Message, secrets: Sequence[SigningSecret], *, now: datetime) -> Attempt:
-        """Make one attempt. Whatever the receiver does becomes an Attempt; nothing it does is raised."""
+    async def send(
+        self,
+        url: str,
+        message: Message,
+        keys: Sequence[SigningKey],
+        *,
+        now: datetime,
+        own_headers: Sequence[tuple[str, str]] = (),
+    ) -> Attempt:
+        """Make one attempt. Whatever the receiver does becomes an Attempt; nothing it does is raised.
+
+        `own_headers` are the endpoint's, checked by `app.webhooks.headers`. A request that met a kept connection just as the
+        receiver closed it is sent again at once, under the same id: nobody has answered it, and nothing was wrong with it.
+        """
         start = perf_counter()
         answer = _Answer()
         try:
             with anyio.fail_after(self.deadline_seconds):
-                await self._exchange(checked_url(url, self.rules), message, secrets, answer, now=now)
+                request = self._request(checked_url(url, self.rules), message, keys, own_headers, now=now)
+                for left in reversed(range(_SENDS_AT_MOST)):
+                    made: list[str] = []
+                    fresh_connections.set(made)
+                    try:
+                        await self._exchange(request, message.body, answer)
+                        break
+                    except _BROKEN:
+                        if made or not left or answer.status is not None:
+                            raise
         except InvalidWebhookUrl as error:
             return Attempt(Outcome.FORBIDDEN, _since(start), answer=error.detail)
         except (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
@@ -95,26 +119,28 @@ class Sender:
             retry_after=retry_after(answer.headers.get(b"retry-after"), now=now),
         )
 
-    async def _exchange(
+    def _request(
         self,
         url: httpx.URL,
         message: Message,
-        secrets: Sequence[SigningSecret],
-        answer: "_Answer",
+        keys: Sequence[SigningKey],
+        own_headers: Sequence[tuple[str, str]],
         *,
         now: datetime,
-    ) -> None:
+    ) -> tuple[httpcore.URL, list[tuple[str, str]]]:
         # The parts of the address as they were checked: no second parser gets to read the text differently.
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         headers = {
             "host": url.netloc.decode("ascii"),
-            "content-type": "application/json",
+            **plain_headers(),
             "content-length": str(len(message.body)),
-            "user-agent": USER_AGENT,
-            "accept": "*/*",
-            "accept-encoding": "identity",
-            "connection": "close",
-        } | signed_headers(secrets, message_id=message.event_id, body=message.body, now=now)
+        } | signed_headers(keys, message_id=message.event_id, body=message.body, now=now)
+        return target, [*headers.items(), *own_headers]
+
+    async def _exchange(
+        self, request: tuple[httpcore.URL, list[tuple[str, str]]], body: bytes, answer: "_Answer"
+    ) -> None:
+        target, headers = request
         timeouts = {
             "connect": CONNECT_SECONDS,
             "read": self.deadline_seconds,
@@ -122,11 +148,24 @@ class Sender:
             "pool": self.deadline_seconds,
         }
         async with self.pool.stream(
-            "POST", target, headers=list(headers.items()), content=message.body, extensions={"timeout": timeouts}
+            "POST", target, headers=headers, content=body, extensions={"timeout": timeouts}
         ) as response:
             answer.headers = {name.lower(): value for name, value in response.headers}
             answer.status = response.status
             await _read_beginning(response.aiter_stream(), answer.body)
+
+
+_BROKEN: Final = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
+
+
+def plain_headers() -> dict[str, str]:
+    """Give the headers that every request carries, besides those of the message and its signature."""
+    return {
+        "content-type": "application/json",
+        "user-agent": USER_AGENT,
+        "accept": "*/*",
+        "accept-encoding": "identity",
+    }
 
 
 class _Answer:

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -22,14 +23,23 @@ from app.webhooks.addresses import AddressRules
 CONNECT_SECONDS: Final = 5.0
 """For resolving, connecting and shaking hands; short, because a dead receiver holds a slot of the queue meanwhile."""
 
-MAX_CONNECTIONS: Final = 100
-"""In one process; above the number of deliveries that a worker makes at the same time."""
+MAX_CONNECTIONS: Final = 50
+"""Of one pool, which serves one endpoint; as many as an endpoint may have requests under way."""
+
+KEPT_SECONDS: Final = 3.0
+"""How long a connection waits for another delivery. Shorter than common servers wait, so that we are the ones to hang up."""
+
+_KEPT_CONNECTIONS: Final = 10
 
 _ADDRESSES_TRIED: Final = 3
 _RESOLVERS: Final = 32
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Gives every address of a name, as text, in the order in which to try them. Raises OSError."""
+
+
+fresh_connections: Final[ContextVar[list[str] | None]] = ContextVar("fresh_connections", default=None)
+"""Where whoever sends a request can see whether a connection was made for it: the addresses that it was made to."""
 
 
 class AddressRefused(httpcore.ConnectError):
@@ -119,9 +129,14 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in addresses:
             try:
-                return await self._inner.connect_tcp(address, port, share, local_address, socket_options)
+                stream = await self._inner.connect_tcp(address, port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                made = fresh_connections.get()
+                if made is not None:
+                    made.append(address)
+                return stream
         raise failure or httpcore.ConnectError("the receiver's name has no address")
 
 
@@ -132,18 +147,25 @@ async def open_pool(
     resolve: Resolver | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[httpcore.AsyncConnectionPool]:
-    """Open connections for deliveries: guarded, without proxies, redirects, cookies or repeats.
+    """Open connections for the deliveries of one endpoint, as `make_pool` does, and close them at the end."""
+    async with make_pool(GuardedBackend(rules, resolve=resolve), ssl_context or ssl.create_default_context()) as pool:
+        yield pool
+
+
+def make_pool(backend: GuardedBackend, ssl_context: ssl.SSLContext) -> httpcore.AsyncConnectionPool:
+    """Make connections for the deliveries of one endpoint: guarded, without proxies, redirects, cookies or repeats.
 
     httpcore rather than httpx, because it does nothing unasked: no decompression of an answer, no environment, no cookies.
-    A connection serves one delivery: one kept open for the next may be closed by the receiver just as that is sent.
+    A connection stays for the next delivery: it leads to an address that was checked when it was made, whatever the name
+    says since, and whoever keeps a pool makes a new one every minute so that this does not last.
     """
-    async with httpcore.AsyncConnectionPool(
-        ssl_context=ssl_context or ssl.create_default_context(),
+    return httpcore.AsyncConnectionPool(
+        ssl_context=ssl_context,
         max_connections=MAX_CONNECTIONS,
-        max_keepalive_connections=0,
+        max_keepalive_connections=_KEPT_CONNECTIONS,
+        keepalive_expiry=KEPT_SECONDS,
         http1=True,
         http2=False,
         retries=0,
-        network_backend=GuardedBackend(rules, resolve=resolve),
-    ) as pool:
-        yield pool
+        network_backend=backend,
+    )

@@ -1,7 +1,9 @@
-"""The job that delivers: one attempt, its record, the next job; on a real database and real receivers."""
+"""What is owed goes out: attempts, their record, what follows from them; on a real database and real receivers."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,24 +17,16 @@ from standardwebhooks import Webhook
 
 from app.domain.ids import public_id
 from app.store.events import EventType
+from app.store.outgoing import Claim, Settled
 from app.store.store import Store
-from app.store.webhooks import Endpoint
+from app.store.webhooks import Endpoint, NewEndpoint, Ordering
 from app.webhooks.addresses import AddressRules
 from app.webhooks.backoff import DISABLE_AFTER, MAX_ATTEMPTS, SCHEDULE
-from app.webhooks.delivery import Attempt, Outcome, Sender
-from app.webhooks.network import open_pool
-from app.webhooks.signing import SigningSecret
+from app.webhooks.delivery import Attempt, Outcome
+from app.webhooks.pace import FAILURES_BEFORE_A_PAUSE, FIRST_WINDOW, LONGEST_PAUSE
+from app.webhooks.signing import Signing, SigningSecret
 from tests.app.webhooks.receiver import Receiver, answer, running_receiver
-from workers.webhooks import (
-    FAILING_SLOTS,
-    HEALTHY_SLOTS,
-    LEASE,
-    RESCUE_AFTER,
-    DeliveryContext,
-    deliver_event,
-    rescue_deliveries,
-    settle_attempt,
-)
+from workers.webhooks import DeliveryContext, Dispatcher, settle_attempt
 
 RULES = AddressRules(allow_http=True, allow_private=True)
 
@@ -56,10 +50,27 @@ def clock() -> MovableClock:
     return MovableClock()
 
 
-@pytest_asyncio.fixture
-async def context(store: Store, clock: MovableClock) -> AsyncIterator[DeliveryContext]:
-    async with open_pool(RULES) as pool:
-        yield DeliveryContext(store, Sender(pool, RULES, deadline_seconds=5), clock, random=lambda: 0.5)
+@pytest.fixture
+def context(store: Store, clock: MovableClock) -> DeliveryContext:
+    return DeliveryContext(store, RULES, clock, random=lambda: 0.5, deadline_seconds=5)
+
+
+async def _deliver(context: DeliveryContext) -> None:
+    """Deliver what is due by the clock, all of it, as a worker that has just started does."""
+    await Dispatcher(context).drain()
+
+
+@asynccontextmanager
+async def _working(context: DeliveryContext) -> AsyncIterator[Dispatcher]:
+    """Let a worker deliver beside the test."""
+    dispatcher = Dispatcher(context)
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        yield dispatcher
+    finally:
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest_asyncio.fixture
@@ -81,15 +92,24 @@ async def tenant(store: Store, clock: MovableClock) -> int:
     return added.id
 
 
-async def _endpoint(store: Store, tenant: int, url: str, clock: MovableClock) -> tuple[Endpoint, SigningSecret]:
-    return await store.webhooks.add(tenant, url=url, event_types=None, description="", now=clock())
+async def _endpoint(
+    store: Store, tenant: int, url: str, clock: MovableClock, **options: Any
+) -> tuple[Endpoint, SigningSecret]:
+    endpoint, key = await store.webhooks.add(tenant, NewEndpoint(url, **options), now=clock())
+    assert isinstance(key, SigningSecret)
+    return endpoint, key
 
 
-async def _event(store: Store, tenant: int, clock: MovableClock) -> list[UUID]:
+async def _event(store: Store, tenant: int, clock: MovableClock, *, session: UUID | None = None) -> list[UUID]:
     """Write an event as the stages do, and give its deliveries."""
     async with store.database.transaction() as connection:
         sequence = await store.outbox.add(
-            connection, EventType.UPLOAD_COMPLETED, tenant_id=tenant, data={"name": "Żółć"}, now=clock()
+            connection,
+            EventType.UPLOAD_COMPLETED,
+            tenant_id=tenant,
+            data={"name": "Żółć"},
+            now=clock(),
+            session_id=session,
         )
     rows = await store.database.fetch_all(
         "SELECT id FROM deliveries WHERE event_sequence = %(sequence)s", {"sequence": sequence}
@@ -97,15 +117,8 @@ async def _event(store: Store, tenant: int, clock: MovableClock) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-async def _jobs(store: Store, delivery: UUID) -> list[DictRow]:
-    return await store.database.fetch_all(
-        "SELECT id, scheduled_at FROM procrastinate_jobs WHERE args->>'delivery_id' = %(id)s ORDER BY id",
-        {"id": str(delivery)},
-    )
-
-
 async def _delivery(store: Store, tenant: int, delivery: UUID) -> DictRow:
-    return await store.webhooks.delivery(tenant, delivery)
+    return await store.deliveries.get(tenant, delivery)
 
 
 async def test_an_event_reaches_its_receiver_signed(
@@ -113,7 +126,7 @@ async def test_an_event_reaches_its_receiver_signed(
 ) -> None:
     _, secret = await _endpoint(store, tenant, receiver.url(), clock)
     (delivery,) = await _event(store, tenant, clock)
-    await deliver_event(context, delivery)
+    await _deliver(context)
     request = receiver.requests[0]
     event = Webhook(secret.text).verify(request.body, request.headers)
     row = await _delivery(store, tenant, delivery)
@@ -121,34 +134,53 @@ async def test_an_event_reaches_its_receiver_signed(
     assert event["data"] == {"name": "Żółć"}
     assert event["id"] == public_id("evt", row["event_id"]) == request.headers["webhook-id"]
     assert (row["state"], row["next_attempt_at"], row["reason"]) == ("succeeded", None, None)
-    assert [(t["attempt"], t["outcome"], t["status"], t["answer"]) for t in row["tries"]] == [
-        (1, "delivered", 200, "ok")
+    assert [(t["attempt"], t["outcome"], t["status"], t["answer"], t["url"], t["bytes"]) for t in row["tries"]] == [
+        (1, "delivered", 200, "ok", receiver.url(), len(request.body))
     ]
-    assert len(await _jobs(store, delivery)) == 1
 
 
-async def test_a_repeat_of_the_job_does_not_deliver_twice_once_finished(
+async def test_what_is_finished_is_not_delivered_again(
     context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
 ) -> None:
     await _endpoint(store, tenant, receiver.url(), clock)
-    (delivery,) = await _event(store, tenant, clock)
+    await _event(store, tenant, clock)
     for _ in range(3):
-        await deliver_event(context, delivery)
+        await _deliver(context)
         clock.move(timedelta(days=1))
     assert len(receiver.requests) == 1
-    assert len(await _jobs(store, delivery)) == 1
 
 
-async def test_two_jobs_of_one_delivery_at_the_same_time_send_once(
+async def test_several_workers_deliver_each_event_once(
     context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
 ) -> None:
     await _endpoint(store, tenant, receiver.url(), clock)
-    (delivery,) = await _event(store, tenant, clock)
+    for _ in range(30):
+        await _event(store, tenant, clock)
     async with anyio.create_task_group() as tasks:
-        for _ in range(5):
-            tasks.start_soon(deliver_event, context, delivery)
-    assert len(receiver.requests) == 1
-    assert (await _delivery(store, tenant, delivery))["state"] == "succeeded"
+        for _ in range(3):
+            tasks.start_soon(_deliver, context)
+    assert set(Counter(request.headers["webhook-id"] for request in receiver.requests).values()) == {1}
+    assert len(receiver.requests) == 30
+
+
+async def test_a_worker_hears_of_a_new_event_at_once(
+    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
+) -> None:
+    receiver.keeps_connections = True
+    await _endpoint(store, tenant, receiver.url(), clock)
+    async with _working(context) as dispatcher:
+        (first,) = await _event(store, tenant, clock)
+        await _until(store, tenant, first, "succeeded")
+        assert list(dispatcher.held.values()) == [0]
+        (second,) = await _event(store, tenant, clock)
+        await _until(store, tenant, second, "succeeded")
+    assert receiver.connections == 1
+
+
+async def _until(store: Store, tenant: int, delivery: UUID, state: str) -> None:
+    with anyio.fail_after(30):
+        while (await _delivery(store, tenant, delivery))["state"] != state:
+            await anyio.sleep(0.01)
 
 
 async def test_failed_attempts_follow_the_schedule_with_the_same_id_and_body_until_it_is_used_up(
@@ -158,19 +190,21 @@ async def test_failed_attempts_follow_the_schedule_with_the_same_id_and_body_unt
     receiver.answers = [answer(503, b"closed")]
     (delivery,) = await _event(store, tenant, clock)
     for wait in SCHEDULE:
-        await deliver_event(context, delivery)
+        await _deliver(context)
         row = await _delivery(store, tenant, delivery)
         assert row["state"] == "pending"
         assert row["next_attempt_at"] - clock() == wait
-        assert (await _jobs(store, delivery))[-1]["scheduled_at"] == row["next_attempt_at"]
-        clock.move(wait)
-    await deliver_event(context, delivery)
+        # A second before its time it is due, because clocks differ; not earlier.
+        clock.move(wait - timedelta(seconds=2))
+        await _deliver(context)
+        assert (await _delivery(store, tenant, delivery))["attempts"] == row["attempts"]
+        clock.move(timedelta(seconds=2))
+    await _deliver(context)
     row = await _delivery(store, tenant, delivery)
     assert (row["state"], row["reason"], row["next_attempt_at"]) == ("failed", "exhausted", None)
     assert [attempt["status"] for attempt in row["tries"]] == [503] * MAX_ATTEMPTS
     assert len({(request.headers["webhook-id"], request.body) for request in receiver.requests}) == 1
     assert len({request.headers["webhook-timestamp"] for request in receiver.requests}) == MAX_ATTEMPTS
-    assert len(await _jobs(store, delivery)) == MAX_ATTEMPTS
     Webhook(secret.text).verify(receiver.requests[0].body, receiver.requests[0].headers)
 
 
@@ -181,10 +215,10 @@ async def test_a_success_after_failures_ends_the_delivery_and_the_failing(
     receiver.answers = [answer(500), answer(200)]
     (delivery,) = await _event(store, tenant, clock)
     started = clock()
-    await deliver_event(context, delivery)
+    await _deliver(context)
     assert (await store.webhooks.get(tenant, endpoint.id)).failing_since == started
     clock.move(SCHEDULE[0])
-    await deliver_event(context, delivery)
+    await _deliver(context)
     assert (await _delivery(store, tenant, delivery))["state"] == "succeeded"
     assert (await store.webhooks.get(tenant, endpoint.id)).failing_since is None
 
@@ -195,26 +229,45 @@ async def test_a_receiver_that_asks_for_time_gets_it(
     await _endpoint(store, tenant, receiver.url(), clock)
     receiver.answers = [answer(429, Retry_After="3600")]
     (delivery,) = await _event(store, tenant, clock)
-    await deliver_event(context, delivery)
+    await _deliver(context)
     wait = (await _delivery(store, tenant, delivery))["next_attempt_at"] - clock()
     assert timedelta(hours=1) <= wait <= timedelta(hours=1, minutes=12)
 
 
-async def test_a_receiver_that_is_gone_is_disabled_at_once(
+async def test_a_receiver_that_is_gone_is_disabled_at_once_and_the_others_are_told(
     context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
 ) -> None:
     endpoint, _ = await _endpoint(store, tenant, receiver.url(), clock)
     receiver.answers = [answer(410, b"bye")]
-    (first,), (second,) = await _event(store, tenant, clock), await _event(store, tenant, clock)
-    await deliver_event(context, first)
-    await deliver_event(context, second)
+    (first,) = await _event(store, tenant, clock)
+    await _deliver(context)
     known = await store.webhooks.get(tenant, endpoint.id)
     assert (known.disabled_at, known.disabled_reason) == (clock(), "gone")
     assert (await _delivery(store, tenant, first))["reason"] == "gone"
-    given_up = await _delivery(store, tenant, second)
-    assert (given_up["state"], given_up["reason"], given_up["tries"]) == ("failed", "endpoint_disabled", [])
-    assert len(receiver.requests) == 1
     assert await _event(store, tenant, clock) == []
+    async with running_receiver() as other:
+        _, secret = await _endpoint(store, tenant, other.url(), clock)
+        gone, _ = await _endpoint(store, tenant, receiver.url(), clock)
+        await _event(store, tenant, clock)
+        await _deliver(context)
+        bodies = [Webhook(secret.text).verify(request.body, request.headers) for request in other.requests]
+    assert sorted(body["type"] for body in bodies) == ["upload.completed", "webhook.disabled"]
+    (told,) = [body["data"] for body in bodies if body["type"] == "webhook.disabled"]
+    assert (told["webhook"], told["reason"]) == (gone.public_id, "gone")
+    pulled, _ = await store.webhooks.events_after(tenant, after=None, types=["webhook.disabled"], limit=10)
+    assert len(pulled) == 2
+
+
+async def test_what_a_disabled_endpoint_is_owed_is_given_up(
+    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
+) -> None:
+    endpoint, _ = await _endpoint(store, tenant, receiver.url(), clock)
+    (delivery,) = await _event(store, tenant, clock)
+    await store.webhooks.update(tenant, endpoint.id, changes={}, disabled=True, now=clock())
+    await _deliver(context)
+    row = await _delivery(store, tenant, delivery)
+    assert (row["state"], row["reason"], row["tries"]) == ("failed", "endpoint_disabled", [])
+    assert receiver.requests == []
 
 
 async def test_an_endpoint_at_which_nothing_succeeds_for_days_is_disabled(
@@ -222,16 +275,18 @@ async def test_an_endpoint_at_which_nothing_succeeds_for_days_is_disabled(
 ) -> None:
     endpoint, _ = await _endpoint(store, tenant, receiver.url(), clock)
     receiver.answers = [answer(500)]
-    (first,) = await _event(store, tenant, clock)
-    await deliver_event(context, first)
+    await _event(store, tenant, clock)
+    started = clock()
+    await _deliver(context)
     clock.move(DISABLE_AFTER - timedelta(seconds=1))
-    (second,) = await _event(store, tenant, clock)
-    await deliver_event(context, second)
+    await _deliver(context)
     assert (await store.webhooks.get(tenant, endpoint.id)).disabled_at is None
     clock.move(timedelta(seconds=1))
-    (third,) = await _event(store, tenant, clock)
-    await deliver_event(context, third)
+    await _event(store, tenant, clock)
+    await _deliver(context)
     assert (await store.webhooks.get(tenant, endpoint.id)).disabled_reason == "failing"
+    (event,), _ = await store.webhooks.events_after(tenant, after=None, types=["webhook.disabled"], limit=10)
+    assert started.isoformat(timespec="milliseconds")[:23] in event["data"]
     enabled = await store.webhooks.update(tenant, endpoint.id, changes={}, disabled=False, now=clock())
     assert (enabled.disabled_at, enabled.disabled_reason, enabled.failing_since) == (None, None, None)
 
@@ -239,35 +294,22 @@ async def test_an_endpoint_at_which_nothing_succeeds_for_days_is_disabled(
 async def test_what_a_deleted_endpoint_is_owed_is_given_up(
     context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
 ) -> None:
-    endpoint, _ = await _endpoint(store, tenant, receiver.url(), clock)
+    endpoint, _ = await _endpoint(store, tenant, receiver.url(), clock, headers={"Authorization": "Bearer t"})
     (delivery,) = await _event(store, tenant, clock)
     await store.webhooks.delete(tenant, endpoint.id, now=clock())
-    await deliver_event(context, delivery)
+    await _deliver(context)
     row = await _delivery(store, tenant, delivery)
     assert (row["state"], row["reason"]) == ("failed", "endpoint_deleted")
     assert receiver.requests == []
-    (kept,) = await store.database.fetch_all("SELECT secrets FROM webhook_endpoints")
-    assert bytes(kept["secrets"]) == b""
+    (kept,) = await store.database.fetch_all("SELECT secrets, headers FROM webhook_endpoints")
+    assert (bytes(kept["secrets"]), kept["headers"]) == (b"", None)
 
 
-async def test_a_job_that_comes_before_its_time_waits_for_it(
+async def test_a_worker_that_dies_between_the_request_and_its_record_costs_no_event_and_no_time(
     context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
 ) -> None:
-    await _endpoint(store, tenant, receiver.url(), clock)
-    receiver.answers = [answer(500), answer(200)]
-    (delivery,) = await _event(store, tenant, clock)
-    await deliver_event(context, delivery)
-    await deliver_event(context, delivery)
-    assert len(receiver.requests) == 1
-    jobs = await _jobs(store, delivery)
-    assert len(jobs) == 3
-    # By the database's clock, five seconds from now.
-    assert timedelta(0) < jobs[-1]["scheduled_at"] - datetime.now(UTC) <= SCHEDULE[0]
+    """The dying one is cut off its database, as by kill -9: nothing of it is recorded, and its endpoint is free at once."""
 
-
-async def test_a_worker_that_dies_between_the_request_and_its_record_costs_a_lease_and_no_event(
-    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
-) -> None:
     async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         arrived.set()
         await reader.read()
@@ -276,108 +318,183 @@ async def test_a_worker_that_dies_between_the_request_and_its_record_costs_a_lea
     await _endpoint(store, tenant, receiver.url(), clock)
     receiver.answers = [hangs, answer(200)]
     (delivery,) = await _event(store, tenant, clock)
-    dying = asyncio.create_task(deliver_event(context, delivery))
-    await arrived.wait()
-    dying.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await dying
+    async with _working(context):
+        await arrived.wait()
+        row = await _delivery(store, tenant, delivery)
+        assert [(attempt["outcome"], attempt["status"]) for attempt in row["tries"]] == [("started", None)]
+        await _deliver(context)
+        assert len(receiver.requests) == 1
+        await _cut_off(store)
+        with anyio.fail_after(30):
+            while (await _delivery(store, tenant, delivery))["state"] != "succeeded":
+                await _deliver(context)
     row = await _delivery(store, tenant, delivery)
-    assert [(attempt["outcome"], attempt["status"]) for attempt in row["tries"]] == [("started", None)]
-    await deliver_event(context, delivery)
-    assert len(receiver.requests) == 1
-    clock.move(LEASE)
-    await deliver_event(context, delivery)
-    row = await _delivery(store, tenant, delivery)
-    assert row["state"] == "succeeded"
     assert [attempt["outcome"] for attempt in row["tries"]] == ["started", "delivered"]
     assert receiver.requests[0].headers["webhook-id"] == receiver.requests[1].headers["webhook-id"]
 
 
-async def test_an_attempt_that_is_recorded_after_its_lease_does_not_undo_the_next_one(
+async def _cut_off(store: Store) -> None:
+    """End the connections that hold endpoints."""
+    await store.database.fetch_all(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+
+
+async def test_an_attempt_that_is_recorded_late_does_not_undo_the_next_one(
     context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
 ) -> None:
-    await _endpoint(store, tenant, receiver.url(), clock)
+    endpoint, _ = await _endpoint(store, tenant, receiver.url(), clock)
     (delivery,) = await _event(store, tenant, clock)
-    late = await store.webhooks.claim(delivery, due=clock(), lease=LEASE, now=clock())
-    assert late is not None
-    clock.move(LEASE)
-    await deliver_event(context, delivery)
-    jobs = await _jobs(store, delivery)
-    failed = settle_attempt(Attempt(Outcome.TIMEOUT, 130_000), late.attempt, jitter=0.5, now=clock())
-    await store.webhooks.settle(late, failed, given_up_before=clock() - DISABLE_AFTER, now=clock())
+    late = await _claim(store, endpoint.id, clock)
+    await _deliver(context)
+    failed = _settled(late, Attempt(Outcome.TIMEOUT, 130_000), clock)
+    await store.outgoing.settle([failed], given_up_before=clock() - DISABLE_AFTER, now=clock())
     row = await _delivery(store, tenant, delivery)
     assert row["state"] == "succeeded"
     assert [attempt["outcome"] for attempt in row["tries"]] == ["timeout", "delivered"]
-    assert await _jobs(store, delivery) == jobs
-    (endpoint,) = await store.webhooks.endpoints(tenant)
-    assert endpoint.failing_since is None
+    assert (await store.webhooks.get(tenant, endpoint.id)).failing_since is None
     # And while the next attempt is still under way:
     (other,) = await _event(store, tenant, clock)
-    late = await store.webhooks.claim(other, due=clock(), lease=LEASE, now=clock())
-    clock.move(LEASE)
-    assert await store.webhooks.claim(other, due=clock(), lease=LEASE, now=clock()) is not None
-    assert late is not None
-    await store.webhooks.settle(late, failed, given_up_before=clock() - DISABLE_AFTER, now=clock())
-    assert (await _delivery(store, tenant, other))["next_attempt_at"] == clock() + LEASE
+    late, present = await _claim(store, endpoint.id, clock), await _claim(store, endpoint.id, clock)
+    assert (late.attempt, present.attempt) == (1, 2)
+    gone = _settled(late, Attempt(Outcome.GONE, 130_000), clock)
+    assert await store.outgoing.settle([gone], given_up_before=clock() - DISABLE_AFTER, now=clock()) == {}
+    row = await _delivery(store, tenant, other)
+    assert (row["state"], row["next_attempt_at"]) == ("pending", clock())
 
 
-async def test_a_delivery_that_lost_its_job_gets_a_new_one_once(
+async def _claim(store: Store, endpoint_id: UUID, clock: MovableClock) -> Claim:
+    (claim,) = await store.outgoing.claim({endpoint_id: (1, False)}, busy=[], due=clock(), now=clock())
+    return claim
+
+
+def _settled(claim: Claim, attempt: Attempt, clock: MovableClock) -> Settled:
+    return settle_attempt(claim, attempt, size=10, ordered=False, jitter=0.5, now=clock())
+
+
+class Hanging:
+    """A receiver's script: every request waits until it is released, and how many did at the same time is counted."""
+
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
+        self.now = 0
+        self.most = 0
+        self.full, self.release = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        if self.now == self.expected:
+            self.full.set()
+        await self.release.wait()
+        self.now -= 1
+        writer.write(answer(200))
+
+
+async def test_a_receiver_that_hangs_from_the_start_takes_two_places_and_delays_nobody(
+    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
+) -> None:
+    hanging = Hanging(FIRST_WINDOW)
+    async with running_receiver() as dead:
+        dead.answers = [hanging]
+        hung, _ = await _endpoint(store, tenant, dead.url(), clock)
+        for _ in range(20):
+            await _event(store, tenant, clock)
+        async with _working(context):
+            await hanging.full.wait()
+            await _endpoint(store, tenant, receiver.url(), clock)
+            for _ in range(20):
+                for delivery in await _event(store, tenant, clock):
+                    if (await _delivery(store, tenant, delivery))["endpoint_id"] != hung.id:
+                        await _until(store, tenant, delivery, "succeeded")
+            assert len(receiver.requests) == 20
+            assert hanging.most == FIRST_WINDOW
+            hanging.release.set()
+
+
+@pytest.mark.parametrize("most", [1, 3, 12])
+async def test_an_endpoint_never_has_more_requests_under_way_than_it_wants(
+    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock, most: int
+) -> None:
+    under_way = most_seen = 0
+
+    async def counts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal under_way, most_seen
+        under_way += 1
+        most_seen = max(most_seen, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        writer.write(answer(200))
+
+    await _endpoint(store, tenant, receiver.url(), clock, max_concurrency=most)
+    receiver.answers = [counts]
+    for _ in range(40):
+        await _event(store, tenant, clock)
+    await _deliver(context)
+    assert len(receiver.requests) == 40
+    assert most_seen <= most
+
+
+async def test_a_receiver_that_is_away_uses_up_few_attempts_of_what_waits(
     context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
 ) -> None:
     await _endpoint(store, tenant, receiver.url(), clock)
-    (delivery,) = await _event(store, tenant, clock)
-    clock.move(RESCUE_AFTER)
-    assert await rescue_deliveries(context) == 0
-    clock.move(timedelta(seconds=1))
-    assert await rescue_deliveries(context) == 1
-    assert await rescue_deliveries(context) == 0
-    assert len(await _jobs(store, delivery)) == 2
+    receiver.answers = [answer(503)]
+    for _ in range(30):
+        await _event(store, tenant, clock)
+    await _deliver(context)
+    assert len(receiver.requests) == FAILURES_BEFORE_A_PAUSE
+    receiver.answers = [answer(200)]
+    clock.move(LONGEST_PAUSE * 2)
+    await _deliver(context)
+    rows = await store.database.fetch_all("SELECT state FROM deliveries")
+    assert {row["state"] for row in rows} == {"succeeded"}
 
 
-@pytest.mark.parametrize(("failing", "slots"), [(False, HEALTHY_SLOTS), (True, FAILING_SLOTS)])
-async def test_a_receiver_that_hangs_takes_only_so_many_slots(
-    context: DeliveryContext,
-    store: Store,
-    tenant: int,
-    receiver: Receiver,
-    clock: MovableClock,
-    failing: bool,
-    slots: int,
+async def test_events_of_a_session_keep_their_order_and_one_that_fails_holds_back_its_session_only(
+    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
 ) -> None:
-    hanging, full, release = 0, asyncio.Event(), asyncio.Event()
-
-    async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal hanging
-        hanging += 1
-        if hanging == slots:
-            full.set()
-        await release.wait()
-        writer.write(answer(200))
-
-    await _endpoint(store, tenant, receiver.url(), clock)
-    if failing:
-        receiver.answers = [answer(500)]
-        await deliver_event(context, (await _event(store, tenant, clock))[0])
-    receiver.answers = [hangs]
-    before = len(receiver.requests)
-    deliveries = [(await _event(store, tenant, clock))[0] for _ in range(slots + 2)]
-    async with anyio.create_task_group() as tasks:
-        for delivery in deliveries[:slots]:
-            tasks.start_soon(deliver_event, context, delivery)
-        await full.wait()
-        for delivery in deliveries[slots:]:
-            await deliver_event(context, delivery)
-        assert len(receiver.requests) == before + slots
-        for delivery in deliveries[slots:]:
+    await _endpoint(store, tenant, receiver.url(), clock, ordering=Ordering.SESSION)
+    broken, sound = uuid4(), uuid4()
+    names = {}
+    for number in range(6):
+        for session in (broken, sound):
+            (delivery,) = await _event(store, tenant, clock, session=session)
             row = await _delivery(store, tenant, delivery)
-            assert (row["state"], row["attempts"]) == ("pending", 0)
-            assert row["next_attempt_at"] > clock()
-            assert (await _jobs(store, delivery))[-1]["scheduled_at"] == row["next_attempt_at"]
-        release.set()
-    clock.move(timedelta(minutes=1))
-    for delivery in deliveries[slots:]:
-        await deliver_event(context, delivery)
-        assert (await _delivery(store, tenant, delivery))["state"] == "succeeded"
+            names[public_id("evt", row["event_id"])] = (session, number)
+    bad = next(name for name, place in names.items() if place == (broken, 2))
+
+    async def refuses_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(500 if receiver.requests[-1].headers["webhook-id"] == bad else 200))
+
+    receiver.answers = [refuses_one]
+    await _deliver(context)
+    seen = [names[request.headers["webhook-id"]] for request in receiver.requests]
+    assert [number for session, number in seen if session == sound] == [0, 1, 2, 3, 4, 5]
+    assert [number for session, number in seen if session == broken] == [0, 1, 2]
+    receiver.requests.clear()
+    receiver.answers = [answer(200)]
+    clock.move(SCHEDULE[0])
+    await _deliver(context)
+    assert [names[request.headers["webhook-id"]] for request in receiver.requests] == [
+        (broken, number) for number in (2, 3, 4, 5)
+    ]
+
+
+async def test_what_was_held_back_goes_at_once_when_somebody_helps_the_first_one_along(
+    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
+) -> None:
+    await _endpoint(store, tenant, receiver.url(), clock, ordering=Ordering.SESSION)
+    session = uuid4()
+    deliveries = [(await _event(store, tenant, clock, session=session))[0] for _ in range(3)]
+    receiver.answers = [answer(500, Retry_After="600"), answer(200)]
+    await _deliver(context)
+    assert len(receiver.requests) == 1
+    clock.move(timedelta(seconds=30))
+    await store.deliveries.retry(tenant, deliveries[0], now=clock())
+    await _deliver(context)
+    assert len(receiver.requests) == 4
 
 
 async def test_a_forbidden_address_is_an_attempt_like_any_other(
@@ -385,8 +502,7 @@ async def test_a_forbidden_address_is_an_attempt_like_any_other(
 ) -> None:
     await _endpoint(store, tenant, receiver.url(), clock)
     (delivery,) = await _event(store, tenant, clock)
-    strict = AddressRules()
-    await deliver_event(replace(context, sender=replace(context.sender, rules=strict)), delivery)
+    await _deliver(replace(context, rules=AddressRules()))
     row = await _delivery(store, tenant, delivery)
     assert [attempt["outcome"] for attempt in row["tries"]] == ["forbidden"]
     assert row["state"] == "pending"
@@ -398,30 +514,54 @@ async def test_a_rotated_secret_signs_beside_the_new_one_for_a_day(
 ) -> None:
     endpoint, old = await _endpoint(store, tenant, receiver.url(), clock)
     new = await store.webhooks.rotate(tenant, endpoint.id, now=clock())
-    await deliver_event(context, (await _event(store, tenant, clock))[0])
+    assert isinstance(new, SigningSecret)
+    await _event(store, tenant, clock)
+    await _deliver(context)
     request = receiver.requests[-1]
     Webhook(old.text).verify(request.body, request.headers)
     Webhook(new.text).verify(request.body, request.headers)
     clock.move(timedelta(hours=24))
-    await deliver_event(context, (await _event(store, tenant, clock))[0])
+    await _event(store, tenant, clock)
+    await _deliver(context)
     assert len(receiver.requests[-1].headers["webhook-signature"].split(" ")) == 1
+
+
+async def test_a_change_of_an_endpoint_is_heeded_by_the_worker_that_holds_it(
+    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
+) -> None:
+    endpoint, _ = await _endpoint(store, tenant, receiver.url("/old"), clock)
+    async with _working(context):
+        (delivery,) = await _event(store, tenant, clock)
+        await _until(store, tenant, delivery, "succeeded")
+        changes = {"url": receiver.url("/new"), "headers": {"Authorization": "Bearer 7f6c"}}
+        await store.webhooks.update(tenant, endpoint.id, changes=changes, now=clock())
+        key = await store.webhooks.rotate(tenant, endpoint.id, signing=Signing.ED25519, now=clock())
+        (delivery,) = await _event(store, tenant, clock)
+        await _until(store, tenant, delivery, "succeeded")
+    request = receiver.requests[-1]
+    assert (request.path, request.headers["authorization"]) == ("/new", "Bearer 7f6c")
+    kinds = [signature.partition(",")[0] for signature in request.headers["webhook-signature"].split(" ")]
+    assert kinds == ["v1a", "v1"]
+    assert key.sign(b"") != ""
+    (attempt,) = (await _delivery(store, tenant, delivery))["tries"]
+    assert attempt["header_names"] == ["Authorization"]
 
 
 async def test_secrets_never_stand_plain_in_the_database(
     context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
 ) -> None:
-    endpoint, secret = await _endpoint(store, tenant, receiver.url(), clock)
-    newer = await store.webhooks.rotate(tenant, endpoint.id, now=clock())
-    await deliver_event(context, (await _event(store, tenant, clock))[0])
+    value = "Bearer 7f6c41d2a9"
+    endpoint, secret = await _endpoint(store, tenant, receiver.url(), clock, headers={"Authorization": value})
+    newer = await store.webhooks.rotate(tenant, endpoint.id, signing=Signing.HMAC, now=clock())
+    pair = await store.webhooks.rotate(tenant, endpoint.id, signing=Signing.ED25519, now=clock())
+    keys = [secret.key, newer.key, pair.key]
+    await _event(store, tenant, clock)
+    await _deliver(context)
+    assert receiver.requests[0].headers["authorization"] == value
     tables = ("webhook_endpoints", "deliveries", "delivery_attempts", "events", "procrastinate_jobs")
     for table in tables:
         dump: Any = await store.database.fetch_all(f"SELECT t::text AS row FROM {table} t")
-        for one in (secret, newer):
-            text = one.text.removeprefix("whsec_")
-            # Binary columns are dumped in hex.
-            forms = (text, text.encode().hex(), one.key.hex())
-            assert not any(form in row["row"] for form in forms for row in dump)
-
-
-async def test_a_delivery_that_does_not_exist_is_left_alone(context: DeliveryContext) -> None:
-    await deliver_event(context, uuid4())
+        # Binary columns are dumped in hex.
+        forms = [form for key in keys for form in (SigningSecret(key).text[6:], key.hex())]
+        forms += [value, value.encode().hex()] + [SigningSecret(key).text[6:].encode().hex() for key in keys]
+        assert not any(form in row["row"] for form in forms for row in dump)

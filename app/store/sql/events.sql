@@ -21,12 +21,23 @@ FROM pages ORDER BY page
 RETURNING sequence
 
 -- name: add_deliveries
--- One for each live endpoint of the tenant that wants this type.
-INSERT INTO deliveries (id, tenant_id, endpoint_id, event_sequence, state, next_attempt_at, created_at)
-SELECT gen_random_uuid(), e.tenant_id, w.id, e.sequence, 'pending', %(now)s, %(now)s
-FROM events e
-JOIN webhook_endpoints w ON w.tenant_id = e.tenant_id AND w.deleted_at IS NULL AND w.disabled_at IS NULL
-    AND (w.event_types IS NULL OR e.type = ANY(w.event_types))
-WHERE e.sequence = ANY(%(sequences)s)
-ORDER BY e.sequence
-RETURNING id
+-- One for each live endpoint of the tenant that wants this type. Whoever delivers is told at the commit, once however many.
+WITH added AS (
+    INSERT INTO deliveries (id, tenant_id, endpoint_id, event_sequence, session_id, state, next_attempt_at, created_at)
+    SELECT gen_random_uuid(), e.tenant_id, w.id, e.sequence, e.session_id, 'pending', %(now)s, %(now)s
+    FROM events e
+    JOIN webhook_endpoints w ON w.tenant_id = e.tenant_id AND w.deleted_at IS NULL AND w.disabled_at IS NULL
+        AND (w.event_types IS NULL OR e.type = ANY(w.event_types))
+    WHERE e.sequence = ANY(%(sequences)s)
+    ORDER BY e.sequence
+    RETURNING 1
+)
+SELECT pg_notify('ksefd_deliveries', '') FROM (SELECT 1 FROM added LIMIT 1) AS one
+
+-- name: add_delivery
+WITH added AS (
+    INSERT INTO deliveries (id, tenant_id, endpoint_id, event_sequence, state, next_attempt_at, created_at)
+    VALUES (%(id)s, %(tenant_id)s, %(endpoint_id)s, %(event_sequence)s, 'pending', %(now)s, %(now)s)
+    RETURNING 1
+)
+SELECT pg_notify('ksefd_deliveries', '') FROM added

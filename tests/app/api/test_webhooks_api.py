@@ -1,5 +1,6 @@
 """Webhooks and events over HTTP."""
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,13 +13,13 @@ from app.domain.ids import parse_public_id
 from app.events import Event
 from app.store.events import EventType
 from app.store.store import Store
-from app.store.webhooks import MAX_ENDPOINTS
+from app.store.webhooks import MAX_ENDPOINTS, NewEndpoint
 from app.webhooks.addresses import AddressRules
-from app.webhooks.delivery import Sender
-from app.webhooks.network import open_pool
+from app.webhooks.signing import SigningSecret
 from tests.app.api.conftest import Caller, MovableClock
 from tests.app.webhooks.receiver import answer, running_receiver
-from workers.webhooks import DeliveryContext, deliver_event
+from workers.replay import replay_events
+from workers.webhooks import DeliveryContext, Dispatcher
 
 URL = "https://erp.example.pl/ksef"
 OPEN = AddressRules(allow_http=True, allow_private=True)
@@ -46,7 +47,9 @@ async def test_a_webhook_is_registered_and_its_secret_is_shown_once(alpha: Calle
     assert len(Webhook(made["secret"])._whsecret) == 32
     assert response.headers["location"] == f"/v1/webhooks/{made['id']}"
     shown = (await alpha.http.get(f"/v1/webhooks/{made['id']}")).json()
-    assert shown == {name: value for name, value in made.items() if name != "secret"}
+    assert shown == {name: value for name, value in made.items() if name not in {"secret", "public_key"}}
+    assert (made["public_key"], shown["public_keys"]) == (None, [])
+    assert (shown["signing"], shown["ordering"], shown["max_concurrency"], shown["headers"]) == ("hmac", "none", 10, {})
     assert (shown["url"], shown["events"], shown["description"]) == (URL, ["invoices.accepted"], "księgowość")
     listed = (await alpha.http.get("/v1/webhooks")).json()
     assert listed == {"items": [shown], "next": None}
@@ -68,6 +71,11 @@ async def test_a_webhook_is_registered_and_its_secret_is_shown_once(alpha: Calle
         ({"url": URL, "description": "a\0b"}, 400, "invalid-request"),
         ({"url": URL, "description": "x" * 501}, 400, "invalid-request"),
         ({"url": URL, "secret": "whsec_mine"}, 400, "invalid-request"),
+        ({"url": URL, "signing": "rsa"}, 400, "invalid-request"),
+        ({"url": URL, "ordering": "strict"}, 400, "invalid-request"),
+        ({"url": URL, "max_concurrency": 51}, 400, "invalid-request"),
+        ({"url": URL, "headers": {"webhook-id": "x"}}, 422, "invalid-webhook-headers"),
+        ({"url": URL, "headers": {"X-A": "b\r\nX-C: d"}}, 422, "invalid-webhook-headers"),
     ],
 )
 async def test_a_webhook_that_cannot_be_is_refused(alpha: Caller, body: dict[str, Any], status: int, code: str) -> None:
@@ -123,10 +131,11 @@ async def test_a_test_goes_to_one_webhook_and_its_history_tells_of_it(
     alpha: Caller, store: Store, clock: MovableClock
 ) -> None:
     # Registered in the store: this installation takes only public addresses over HTTP.
-    async with running_receiver() as receiver, open_pool(OPEN) as pool:
+    async with running_receiver() as receiver:
         endpoint, secret = await store.webhooks.add(
-            alpha.tenant.id, url=receiver.url(), event_types=("upload.completed",), description="", now=clock()
+            alpha.tenant.id, NewEndpoint(receiver.url(), ("upload.completed",)), now=clock()
         )
+        assert isinstance(secret, SigningSecret)
         await _register(alpha)
         path = f"/v1/webhooks/{endpoint.public_id}"
         response = await alpha.http.post(f"{path}/test")
@@ -137,9 +146,8 @@ async def test_a_test_goes_to_one_webhook_and_its_history_tells_of_it(
 
         now = datetime.now(UTC)
         receiver.answers = [answer(500, b"not yet"), answer(200, b"thanks")]
-        context = DeliveryContext(store, Sender(pool, OPEN), clock=lambda: now, random=lambda: 0.5)
-        delivery_id = parse_public_id("dlv", owed["id"])
-        await deliver_event(context, delivery_id)
+        context = DeliveryContext(store, OPEN, clock=lambda: now, random=lambda: 0.5)
+        await Dispatcher(context).drain()
         waiting = (await alpha.http.get(f"/v1/deliveries/{owed['id']}")).json()
         assert waiting["state"] == "pending"
         assert waiting["next_attempt_at"] is not None
@@ -149,7 +157,7 @@ async def test_a_test_goes_to_one_webhook_and_its_history_tells_of_it(
         # The API's clock is behind the worker's here, so the delivery is not due for it.
         retried = await alpha.http.post(f"/v1/deliveries/{owed['id']}/retry")
         assert retried.status_code == 202
-        await deliver_event(context, delivery_id)
+        await Dispatcher(context).drain()
 
     listed = (await alpha.http.get(f"{path}/deliveries")).json()
     assert listed["next"] is None
@@ -162,6 +170,12 @@ async def test_a_test_goes_to_one_webhook_and_its_history_tells_of_it(
     request = receiver.requests[1]
     event = Webhook(secret.text).verify(request.body, request.headers)
     assert event["id"] == delivery["event"]
+    sent = delivery["attempts"][1]["request"]
+    assert (sent["method"], sent["url"], sent["bytes"]) == ("POST", receiver.url(), len(request.body))
+    masked = request.headers | {"webhook-signature": "***"}
+    assert sent["headers"] == {name: masked[name] for name in sent["headers"]}
+    assert set(request.headers) - set(sent["headers"]) == {"host", "content-length"}
+    assert (await alpha.http.get(delivery["body"])).content == request.body
     assert event["tenant"] == alpha.tenant.public_id
     assert event["data"]["webhook"] == endpoint.public_id
     pulled = (await alpha.http.get("/v1/events")).json()["items"]
@@ -180,18 +194,114 @@ async def test_a_disabled_webhook_takes_neither_tests_nor_retries(
         assert (response.status_code, response.json()["code"]) == (409, "conflict")
 
 
-async def test_asking_again_and_again_for_a_retry_adds_one_job(
-    alpha: Caller, store: Store, clock: MovableClock
-) -> None:
+async def test_what_has_failed_is_due_again_when_asked_for(alpha: Caller, store: Store, clock: MovableClock) -> None:
     made = await _register(alpha)
     await _tell(store, alpha, clock())
     (delivery,) = (await alpha.http.get(f"/v1/webhooks/{made['id']}/deliveries")).json()["items"]
-    await store.webhooks.give_up(parse_public_id("dlv", delivery["id"]), reason="exhausted", now=clock())
+    endpoint_id = parse_public_id("whk", made["id"])
+    assert await store.outgoing.give_up(endpoint_id, reason="exhausted", now=clock()) == 1
     for _ in range(5):
         response = await alpha.http.post(f"/v1/deliveries/{delivery['id']}/retry")
         assert (response.status_code, response.json()["state"], response.json()["reason"]) == (202, "pending", None)
-    jobs = await store.database.fetch_all("SELECT 1 FROM procrastinate_jobs")
-    assert len(jobs) == 2
+
+
+async def test_a_webhook_with_a_key_pair_shows_its_public_keys_and_never_more(
+    alpha: Caller, clock: MovableClock
+) -> None:
+    made = await _register(alpha, signing="ed25519")
+    path = f"/v1/webhooks/{made['id']}"
+    assert (made["secret"], made["signing"]) == (None, "ed25519")
+    assert made["public_keys"] == [{"key": made["public_key"], "expires_at": None}]
+    assert len(base64.b64decode(made["public_key"].removeprefix("whpk_"), validate=True)) == 32
+    rotated = (await alpha.http.post(f"{path}/rotate-secret")).json()
+    shown = (await alpha.http.get(path)).json()["public_keys"]
+    assert [item["key"] for item in shown] == [rotated["public_key"], made["public_key"]]
+    assert (shown[0]["expires_at"], shown[1]["expires_at"]) == (None, "2026-11-23T09:00:00.000Z")
+    clock.move(timedelta(days=1))
+    assert [item["key"] for item in (await alpha.http.get(path)).json()["public_keys"]] == [rotated["public_key"]]
+    secret = (await alpha.http.post(f"{path}/rotate-secret", json={"signing": "hmac"})).json()
+    assert secret["secret"].startswith("whsec_")
+    shown = (await alpha.http.get(path)).json()
+    assert (shown["signing"], [item["key"] for item in shown["public_keys"]]) == ("hmac", [rotated["public_key"]])
+
+
+async def test_a_webhooks_own_headers_are_masked_and_kept_where_the_mask_comes_back(
+    alpha: Caller, store: Store
+) -> None:
+    made = await _register(alpha, headers={"Authorization": "Bearer 7f6c", "X-Area": "north"})
+    path = f"/v1/webhooks/{made['id']}"
+    assert made["headers"] == {"Authorization": "***", "X-Area": "***"}
+    changed = (await alpha.http.patch(path, json={"headers": {"authorization": "***", "X-New": "1"}})).json()
+    assert changed["headers"] == {"authorization": "***", "X-New": "***"}
+    endpoint_id = parse_public_id("whk", made["id"])
+    target = (await store.outgoing.targets([endpoint_id]))[endpoint_id]
+    assert target.headers.items == (("authorization", "Bearer 7f6c"), ("X-New", "1"))
+    refused = await alpha.http.patch(path, json={"headers": {"X-Other": "***"}})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid-webhook-headers")
+    assert (await alpha.http.patch(path, json={"headers": {}})).json()["headers"] == {}
+
+
+async def test_order_and_concurrency_are_chosen_and_changed(alpha: Caller) -> None:
+    made = await _register(alpha, ordering="session", max_concurrency=3)
+    assert (made["ordering"], made["max_concurrency"]) == ("session", 3)
+    path = f"/v1/webhooks/{made['id']}"
+    changed = (await alpha.http.patch(path, json={"ordering": "none", "max_concurrency": 50})).json()
+    assert (changed["ordering"], changed["max_concurrency"]) == ("none", 50)
+    for bad in ({"max_concurrency": 51}, {"max_concurrency": 0}, {"ordering": "strict"}, {"ordering": None}):
+        assert (await alpha.http.patch(path, json=bad)).status_code == 400
+
+
+async def test_what_was_missed_while_disabled_is_replayed_and_shown(
+    alpha: Caller, store: Store, clock: MovableClock
+) -> None:
+    made = await _register(alpha)
+    path = f"/v1/webhooks/{made['id']}"
+    await alpha.http.patch(path, json={"disabled": True})
+    since = clock()
+    for _ in range(3):
+        clock.move(timedelta(hours=1))
+        await _tell(store, alpha, clock())
+    refused = await alpha.http.post(f"{path}/replay", json={"since": since.isoformat()})
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    await alpha.http.patch(path, json={"disabled": False})
+    body = {"since": (since + timedelta(hours=2)).isoformat(), "types": ["upload.completed"]}
+    started = await alpha.http.post(f"{path}/replay", json=body)
+    assert started.status_code == 202
+    replay = started.json()
+    assert (replay["state"], replay["events"], replay["made"], replay["all"]) == ("running", 2, 0, False)
+    assert started.headers["location"] == f"/v1/replays/{replay['id']}"
+    # The same words again mean the same replay; other words have to wait.
+    assert (await alpha.http.post(f"{path}/replay", json=body)).json() == replay
+    other = await alpha.http.post(f"{path}/replay", json=body | {"all": True})
+    assert (other.status_code, other.json()["code"]) == (409, "replay-running")
+    await replay_events(store, clock, parse_public_id("rpl", replay["id"]))
+    ended = (await alpha.http.get(f"/v1/replays/{replay['id']}")).json()
+    assert (ended["state"], ended["made"]) == ("completed", 2)
+    assert (await alpha.http.get(f"{path}/replays")).json() == {"items": [ended], "next": None}
+    owed = (await alpha.http.get(f"{path}/deliveries")).json()["items"]
+    assert [item["state"] for item in owed] == ["pending", "pending"]
+    first = (await alpha.http.get("/v1/events")).json()["items"][0]["id"]
+    rest = (await alpha.http.post(f"{path}/replay", json={"since": first})).json()
+    assert (rest["since"], rest["events"]) == (first, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({}, 400, "invalid-request"),
+        ({"since": "yesterday"}, 400, "invalid-request"),
+        ({"since": "2026-11-21", "until": "soon"}, 400, "invalid-request"),
+        ({"since": "2026-11-21", "types": ["invoices.lost"]}, 400, "invalid-request"),
+        ({"since": "evt_" + "0" * 32}, 422, "unknown-event"),
+        ({"since": "evt_x"}, 422, "unknown-event"),
+    ],
+)
+async def test_a_replay_that_makes_no_sense_is_refused(
+    alpha: Caller, body: dict[str, Any], status: int, code: str
+) -> None:
+    made = await _register(alpha)
+    response = await alpha.http.post(f"/v1/webhooks/{made['id']}/replay", json=body)
+    assert (response.status_code, response.json()["code"]) == (status, code), response.text
 
 
 async def test_deliveries_are_paged_newest_first(alpha: Caller, store: Store, clock: MovableClock) -> None:
@@ -287,6 +397,9 @@ async def test_another_tenant_sees_and_changes_nothing(
         ("GET", f"{path}/deliveries", None),
         ("GET", f"/v1/deliveries/{delivery['id']}", None),
         ("POST", f"/v1/deliveries/{delivery['id']}/retry", None),
+        ("GET", f"/v1/deliveries/{delivery['id']}/body", None),
+        ("POST", f"{path}/replay", {"since": "2026-11-01"}),
+        ("GET", f"{path}/replays", None),
     ]
     for method, address, body in calls:
         response = await beta.http.request(method, address, json=body)
@@ -315,6 +428,10 @@ async def test_another_tenant_sees_and_changes_nothing(
         ("GET", "/v1/webhooks/whk_" + "0" * 32 + "/deliveries"),
         ("GET", "/v1/deliveries/dlv_" + "0" * 32),
         ("POST", "/v1/deliveries/dlv_" + "0" * 32 + "/retry"),
+        ("GET", "/v1/deliveries/dlv_" + "0" * 32 + "/body"),
+        ("POST", "/v1/webhooks/whk_" + "0" * 32 + "/replay"),
+        ("GET", "/v1/webhooks/whk_" + "0" * 32 + "/replays"),
+        ("GET", "/v1/replays/rpl_" + "0" * 32),
         ("GET", "/v1/events"),
     ],
 )

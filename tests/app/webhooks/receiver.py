@@ -33,6 +33,7 @@ class Receiver:
     answers: list[bytes | Script] = field(default_factory=lambda: [answer(200)])
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
+    keeps_connections: bool = False
 
     def url(self, path: str = "/hook", *, host: str = "127.0.0.1", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
@@ -40,20 +41,25 @@ class Receiver:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            self.requests.append(Received(head[0].split(" ")[1], headers, body))
-            reply = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-            if isinstance(reply, bytes):
-                writer.write(reply)
-                await writer.drain()
-            else:
-                await reply(reader, writer)
+            await self._answer_one(reader, writer)
+            while self.keeps_connections:
+                await self._answer_one(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
             writer.close()
+
+    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        self.requests.append(Received(head[0].split(" ")[1], headers, body))
+        reply = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(reply, bytes):
+            writer.write(reply)
+            await writer.drain()
+        else:
+            await reply(reader, writer)
 
 
 def answer(status: int, body: bytes = b"ok", **headers: str) -> bytes:

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from app.api.webhooks import TryItem
+from app.api.deliveries import TryItem
 from app.store.events import EventType
+from app.store.webhooks import DEFAULT_CONCURRENCY, MAX_CONCURRENCY
 from app.webhooks.addresses import AddressRules, checked_url
 from app.webhooks.backoff import DISABLE_AFTER, JITTER, MAX_ATTEMPTS, MAX_RETRY_AFTER, SCHEDULE
 from app.webhooks.delivery import DEADLINE_SECONDS, MAX_ANSWER_BYTES, Outcome
 from app.webhooks.network import CONNECT_SECONDS
+from app.webhooks.pace import FAILURES_BEFORE_A_PAUSE, LONGEST_PAUSE
 from app.webhooks.signing import ROTATION_OVERLAP, SigningSecret, signed_headers
-from workers.webhooks import FAILING_SLOTS, HEALTHY_SLOTS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 SECRET = SigningSecret(bytes(range(32)))
@@ -55,8 +56,10 @@ def test_the_table_of_waits_is_the_schedule() -> None:
 def test_the_numbers_in_the_text_are_those_of_the_code() -> None:
     assert f"{JITTER:.0%}".replace("%", " %") in _section("Retries")
     assert f"for {DISABLE_AFTER.days} days" in _section("Retries")
-    assert f"at most {HEALTHY_SLOTS} attempts" in _section("Retries")
-    assert f"{FAILING_SLOTS} while it is failing" in _section("Retries")
+    assert f"at most {DEFAULT_CONCURRENCY} attempts" in _section("Retries")
+    assert f"up to {MAX_CONCURRENCY}" in _section("Retries")
+    assert f"{FAILURES_BEFORE_A_PAUSE} failures in a row" in _section("Retries")
+    assert f"up to {LONGEST_PAUSE.seconds} seconds" in _section("Retries")
     assert f"up to {_words(MAX_RETRY_AFTER)}" in _section("Answer")
     assert f"has {DEADLINE_SECONDS:.0f} seconds, of which {CONNECT_SECONDS:.0f}" in _section("Answer")
     assert f"first {MAX_ANSWER_BYTES // 1024} KB" in _section("Answer")
