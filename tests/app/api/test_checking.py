@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -14,8 +15,8 @@ import psutil
 import pytest
 
 from app.api import checking
-from app.api.checking import WAITING_DOCUMENTS, CheckingProcess
-from app.api.errors import Busy
+from app.api.checking import WAITING_DOCUMENTS_OF_A_TENANT, CheckingProcess
+from app.api.errors import Busy, TenantLimitReached
 from app.fa3.checker import CheckContext
 from app.settings import Settings
 
@@ -31,13 +32,13 @@ async def test_a_document_that_kills_its_process_is_a_finding_and_the_next_is_ch
     try:
         first = await process.check(b"<a/>", CONTEXT)
         assert first
-        (child,) = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+        children = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
         monkeypatch.setattr(checking, "_check", _die)
         (finding,) = await process.check(b"<a/>", CONTEXT)
         assert finding.rule == "not-checkable"
         monkeypatch.undo()
         assert await process.check(b"<a/>", CONTEXT) == first
-        assert not child.is_running()
+        assert not all(child.is_running() for child in children)
     finally:
         await process.close()
 
@@ -58,24 +59,60 @@ async def test_a_document_that_takes_too_long_is_a_finding_and_the_next_is_check
         await process.close()
 
 
-async def test_no_more_documents_wait_than_there_is_room_for(settings: Settings) -> None:
+async def test_no_more_documents_wait_than_there_is_room_for_and_those_of_one_tenant_leave_room(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "WAITING_DOCUMENTS", WAITING_DOCUMENTS_OF_A_TENANT + 2)
     process = CheckingProcess(settings)
-    outcomes: list[str] = []
+    outcomes: list[tuple[str, str]] = []
 
-    async def one() -> None:
+    async def one(nip: str) -> None:
         try:
-            await process.check(b"<a/>", CONTEXT)
-            outcomes.append("checked")
-        except Busy:
-            outcomes.append("busy")
+            await process.check(b"<a/>", replace(CONTEXT, tenant_nip=nip))
+            outcomes.append((nip, "checked"))
+        except (Busy, TenantLimitReached) as error:
+            outcomes.append((nip, error.code))
 
     try:
         async with anyio.create_task_group() as tasks:
-            for _ in range(WAITING_DOCUMENTS + 5):
-                tasks.start_soon(one)
+            for _ in range(WAITING_DOCUMENTS_OF_A_TENANT + 5):
+                tasks.start_soon(one, "5260250274")
+            for _ in range(3):
+                tasks.start_soon(one, "7010002137")
     finally:
         await process.close()
-    assert sorted(outcomes) == ["busy"] * 5 + ["checked"] * WAITING_DOCUMENTS
+    first, second = ([outcome for nip, outcome in outcomes if nip == wanted] for wanted in ("5260250274", "7010002137"))
+    assert sorted(first) == ["checked"] * WAITING_DOCUMENTS_OF_A_TENANT + ["tenant-limit"] * 5
+    assert sorted(second) == ["busy", "checked", "checked"]
+    # Of those that were let in, the second tenant's did not wait for all of the first's.
+    checked = [nip for nip, outcome in outcomes if outcome == "checked"]
+    assert checked.index("7010002137") < 4
+
+
+async def test_a_document_that_hangs_does_not_hold_up_another_tenant(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = CheckingProcess(settings)
+    ended: list[str] = []
+
+    async def one(nip: str) -> None:
+        await process.check(b"<a/>", replace(CONTEXT, tenant_nip=nip))
+        ended.append(nip)
+
+    try:
+        await one("5260250274")
+        monkeypatch.setattr(checking, "_check", _hang)
+        monkeypatch.setattr(checking, "DOCUMENT_SECONDS", 30.0)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(one, "5260250274")
+            await anyio.sleep(0.1)
+            monkeypatch.undo()
+            await one("7010002137")
+            tasks.cancel_scope.cancel()
+    finally:
+        await process.close()
+    assert ended == ["5260250274", "7010002137"]
 
 
 _PARENT = """

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api import receiving
+from app.api import admission, receiving
 from app.api.errors import BadCursor, NotAcceptable
 from app.api.negotiation import choose
 from app.api.paging import one_page, read_cursor, write_cursor
@@ -44,15 +44,12 @@ async def test_a_body_that_stops_arriving_is_dropped(
 async def test_one_tenants_slow_uploads_leave_room_for_others(
     alpha: Caller, beta: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "CONCURRENT_BODIES_OF_A_TENANT", 2)
+    monkeypatch.setattr(admission, "CONCURRENT_BODIES_OF_A_TENANT", 2)
     go_on = anyio.Event()
     answers: list[httpx.Response] = []
-    begun = 0
 
     async def slow() -> AsyncIterator[bytes]:
-        nonlocal begun
         yield b"x" * 2_000_000
-        begun += 1
         await go_on.wait()
         yield b"x"
 
@@ -60,14 +57,17 @@ async def test_one_tenants_slow_uploads_leave_room_for_others(
         answers.append(await alpha.http.post("/v1/uploads", content=slow(), headers=ZIP))
 
     async def two_arrive() -> bool:
-        return begun == 2
+        me = (await alpha.http.get("/v1/me")).json()
+        return bool(me["waiting"]["concurrent_uploads"] == {"used": 2, "most": 2})
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(post)
         tasks.start_soon(post)
         await eventually(two_arrive)
         refused = await alpha.http.post("/v1/uploads", content=b"PK", headers=ZIP)
-        assert (refused.status_code, refused.json()["code"]) == (503, "busy")
+        assert (refused.status_code, refused.json()["code"]) == (429, "tenant-limit")
+        assert refused.json()["errors"] == [{"limit": "concurrent_uploads", "used": 2, "most": 2}]
+        assert int(refused.headers["retry-after"]) > 0
         assert (await beta.http.post("/v1/uploads", content=b"PK", headers=ZIP)).status_code == 202
         go_on.set()
     assert [answer.status_code for answer in answers] == [202, 202]
