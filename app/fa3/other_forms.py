@@ -19,9 +19,8 @@ _MAX_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class OtherForm:
-    """A form that is known and not sent: what it is called, what it is, and what to do, in both languages."""
+    """A form that is known and not sent: what it is, and what to do, in both languages."""
 
-    name: str
     english: str
     polish: str
     english_advice: str
@@ -35,19 +34,16 @@ _PEF_POLISH = (
     "KSeF przyjmuje ją pojedynczo, nie w paczkach: należy ją wysłać przez dostawcę PEF albo w sesji interaktywnej"
 )
 
-FA_1 = OtherForm("FA (1)", "an invoice of the form FA (1)", "faktura FA (1)", _AS_FA3_ENGLISH, _AS_FA3_POLISH)
-FA_2 = OtherForm("FA (2)", "an invoice of the form FA (2)", "faktura FA (2)", _AS_FA3_ENGLISH, _AS_FA3_POLISH)
+FA_1 = OtherForm("an invoice of the form FA (1)", "faktura FA (1)", _AS_FA3_ENGLISH, _AS_FA3_POLISH)
+FA_2 = OtherForm("an invoice of the form FA (2)", "faktura FA (2)", _AS_FA3_ENGLISH, _AS_FA3_POLISH)
 FA_RR = OtherForm(
-    "FA_RR (1)",
     "a VAT RR invoice (FA_RR), which a buyer issues for a flat-rate farmer",
     "faktura VAT RR (FA_RR), wystawiana przez nabywcę za rolnika ryczałtowego",
     "KSeF takes it in sessions of its own, which this service does not open: send it by the ministry's Aplikacja Podatnika",
     "KSeF przyjmuje ją w osobnych sesjach, których ta usługa nie otwiera: należy ją wysłać w Aplikacji Podatnika KSeF",
 )
-PEF = OtherForm("PEF (3)", "a Peppol invoice (PEF)", "faktura PEF (Peppol)", _PEF_ENGLISH, _PEF_POLISH)
-PEF_KOR = OtherForm(
-    "PEF_KOR (3)", "a Peppol credit note (PEF_KOR)", "faktura korygująca PEF (Peppol)", _PEF_ENGLISH, _PEF_POLISH
-)
+PEF = OtherForm("a Peppol invoice (PEF)", "faktura PEF (Peppol)", _PEF_ENGLISH, _PEF_POLISH)
+PEF_KOR = OtherForm("a Peppol credit note (PEF_KOR)", "faktura korygująca PEF_KOR (Peppol)", _PEF_ENGLISH, _PEF_POLISH)
 
 _BY_NAMESPACE = {
     "http://crd.gov.pl/wzor/2021/11/29/11089/": FA_1,
@@ -87,7 +83,6 @@ def explain_other_form(root: etree._Element, found: InvoiceElements) -> Finding:
             "form-not-supported",
             line=line,
             path=path,
-            name=known.name,
             english_form=known.english,
             polish_form=known.polish,
             english_advice=known.english_advice,
