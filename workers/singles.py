@@ -7,8 +7,8 @@ from uuid import UUID
 import structlog
 
 from app.reading.entry import Encoding, RawEntry
-from app.store.chunks import SinglesChunk
 from app.store.disk import Reserve
+from app.store.singles import SinglesChunk
 from app.store.tenants import Tenant
 from workers.checking import ChunkTask
 from workers.context import WorkerContext
@@ -32,13 +32,13 @@ async def check_singles(context: WorkerContext, tenant_id: int) -> None:
             if not await _check_batch(context, tenant):
                 return
     async with context.store.database.connection() as connection:
-        await context.store.chunks.check_singles_soon(connection, tenant_id)
+        await context.store.singles.check_singles_soon(connection, tenant_id)
 
 
 async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
     await context.store.disk.require(Reserve.READING)
     tenant_id = tenant.id
-    chunks = await context.store.chunks.unchecked_singles(tenant_id, limit=_GROUPS)
+    chunks = await context.store.singles.unchecked_singles(tenant_id, limit=_GROUPS)
     if not chunks:
         return False
     batch: list[SinglesChunk] = []
@@ -47,7 +47,7 @@ async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
     uploads: list[UUID] = []
     size = 0
     for chunk in chunks:
-        rows = await context.store.chunks.singles_of(chunk)
+        rows = await context.store.singles.singles_of(chunk)
         if batch and (len(entries) + len(rows) > CHUNK_ENTRIES or size > CHUNK_BYTES):
             break
         documents = await context.store.blobs.read(chunk.blob_key)
@@ -76,7 +76,7 @@ async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
     for key in outcome.invalid:
         owner = next(chunk.id for chunk in batch if chunk.id <= key <= chunk.last_id)
         invalid[owner] = invalid.get(owner, 0) + 1
-    await context.store.chunks.commit_singles(
+    await context.store.singles.commit_singles(
         batch,
         tenant_id=tenant_id,
         rows=outcome.rows,

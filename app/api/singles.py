@@ -22,7 +22,7 @@ from app.domain.ids import chunk_id, invoice_id, time_ordered_id
 from app.errors import DispatchError, IdempotencyKeyReused, TryLater
 from app.logs import get_logger
 from app.metrics import REFUSED_REQUESTS
-from app.store.chunks import NewSingle
+from app.store.singles import NewSingle
 from app.store.store import Store
 from app.store.tenants import Tenant
 
@@ -179,7 +179,7 @@ class SinglesGrouping:
             group.done.set()
 
     async def _earlier(self, tenant: Tenant, idempotency_key: str, digest: bytes, offline_mode: bool) -> UUID | None:
-        known = await self._store.chunks.single_with_key(tenant.id, idempotency_key)
+        known = await self._store.singles.single_with_key(tenant.id, idempotency_key)
         if known is None:
             return None
         if (known.sha256, known.offline_mode) != (digest, offline_mode):
@@ -198,7 +198,7 @@ class SinglesGrouping:
         lane_id = await self._lane_id(tenant, offline_mode)
         await self._store.blobs.put(blob_key, content)
         # When this fails the blob stays: nobody knows whether the commit came through. Maintenance removes what no row names.
-        left_out = await self._store.chunks.add_singles(
+        left_out = await self._store.singles.add_singles(
             tenant_id=tenant.id,
             lane_id=lane_id,
             upload_id=time_ordered_id(now_ms, os.urandom(10)),

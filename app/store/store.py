@@ -17,6 +17,7 @@ from app.store.invoices import InvoiceStore
 from app.store.jobs import JobQueue
 from app.store.late import LateStore
 from app.store.limits import LimitsStore
+from app.store.links import UpoLinks
 from app.store.outages import OutageStore
 from app.store.outgoing import OutgoingStore
 from app.store.permissions import PermissionStore
@@ -62,6 +63,7 @@ class Store:
     deliveries: DeliveryStore
     outgoing: OutgoingStore
     replays: ReplayStore
+    upo_links: UpoLinks
     quota: QuotaStore
     limits: LimitsStore
     permissions: PermissionStore
@@ -111,6 +113,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             deliveries=DeliveryStore(database),
             outgoing=OutgoingStore(database, outbox, box),
             replays=ReplayStore(database, jobs),
+            upo_links=UpoLinks(box),
             quota=QuotaStore(database),
             limits=LimitsStore(database),
             permissions=PermissionStore(database),

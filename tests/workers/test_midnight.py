@@ -16,10 +16,10 @@ from app.domain.states import InvoiceState, SessionState, UploadState
 from app.domain.warsaw import end_of_warsaw_day
 from app.errors import NotFound
 from app.settings import Settings
-from app.store.chunks import NewSingle
 from app.store.invoices import InvoiceFilter
 from app.store.late import NotHeld
 from app.store.sessions.session import Session
+from app.store.singles import NewSingle
 from app.store.store import Store
 from app.store.tenants import Tenant
 from app.store.uploads import Upload
@@ -203,7 +203,7 @@ async def test_single_posts_are_sealed_in_time_as_well(night: WorkerContext, han
     (document,) = issued(DAY, 1)
     now_ms = int(hands().timestamp() * 1000)
     await night.store.blobs.put("singles/one", document.xml)
-    await night.store.chunks.add_singles(
+    await night.store.singles.add_singles(
         tenant_id=tenant.id,
         lane_id=lane,
         upload_id=time_ordered_id(now_ms, bytes(10)),

@@ -1,0 +1,53 @@
+-- name: take_single_keys
+-- Sorted by the caller. A key that is in use is not returned; one that another transaction is taking is waited for.
+INSERT INTO single_keys (tenant_id, idempotency_key, invoice_id, sha256, offline_mode, created_at)
+SELECT %(tenant_id)s, k.key, k.invoice_id, k.sha256, %(offline_mode)s, %(now)s
+FROM unnest(%(keys)s::text[], %(invoice_ids)s::uuid[], %(hashes)s::bytea[])
+    WITH ORDINALITY AS k (key, invoice_id, sha256, position)
+ORDER BY k.position
+ON CONFLICT DO NOTHING
+RETURNING invoice_id
+
+-- name: single_with_key
+SELECT invoice_id, sha256, offline_mode FROM single_keys
+WHERE tenant_id = %(tenant_id)s AND idempotency_key = %(idempotency_key)s
+
+-- name: forget_single_keys
+DELETE FROM single_keys WHERE created_at < %(before)s
+
+-- name: unchecked_singles
+-- Groups of single posts that wait for their check, oldest first; leans on chunks_unchecked.
+SELECT id, last_id, upload_id, lane_id, blob_key FROM chunks
+WHERE tenant_id = %(tenant_id)s AND encoding = 'plain' ORDER BY id LIMIT %(limit)s
+
+-- name: tenants_with_unchecked_singles
+SELECT DISTINCT tenant_id FROM chunks WHERE encoding = 'plain'
+
+-- name: singles_of_chunk
+SELECT id, name, sha256, size, blob_offset, blob_bytes FROM invoices
+WHERE id BETWEEN %(first)s AND %(last)s AND state = 'received' ORDER BY id
+
+-- name: stage_invoices
+CREATE TEMPORARY TABLE staged ON COMMIT DROP AS
+SELECT id, tenant_id, upload_id, state, name, number, seller_nip, kind, issue_date, identity, sha256, size, crc32,
+    blob_offset, blob_bytes, findings, finished_at
+FROM invoices WHERE false
+
+-- name: copy_staged
+COPY staged (id, tenant_id, upload_id, state, name, number, seller_nip, kind, issue_date, identity, sha256, size,
+    crc32, blob_offset, blob_bytes, findings, finished_at) FROM STDIN
+
+-- name: apply_staged
+-- Single posts have their rows since they were acknowledged; the check fills them in.
+UPDATE invoices i SET state = s.state, number = s.number, seller_nip = s.seller_nip, kind = s.kind,
+    issue_date = s.issue_date, identity = s.identity, crc32 = s.crc32, blob_offset = s.blob_offset,
+    blob_bytes = s.blob_bytes, findings = s.findings, finished_at = s.finished_at
+FROM staged s WHERE i.id = s.id AND i.state = 'received'
+
+-- name: finish_singles
+UPDATE chunks SET encoding = 'deflate', blob_key = %(blob_key)s, queued = %(queued)s, queued_bytes = %(queued_bytes)s,
+    latest_issue_date = (
+        SELECT max(i.issue_date) FROM invoices i WHERE i.id BETWEEN chunks.id AND chunks.last_id AND i.state = 'queued'
+    )
+WHERE id = %(id)s AND encoding = 'plain'
+RETURNING id
