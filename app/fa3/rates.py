@@ -1,5 +1,7 @@
 """Does the tax fit its rate? Only a warning, and only for the rates that the law gives a field of its own."""
 
+from lxml import etree
+
 from app.domain.findings import Finding
 from app.fa3.places import line_of_element, path_of
 from app.fa3.reading import InvoiceElements, text_of
@@ -15,8 +17,12 @@ _RATES: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("P_13_2", "P_14_2", (8, 7)),
     ("P_13_3", "P_14_3", (5,)),
 )
-_NETS = {f"{{{FA3_NAMESPACE}}}{net}": number for number, (net, _, _) in enumerate(_RATES)}
-_TAXES = {f"{{{FA3_NAMESPACE}}}{tax}": number for number, (_, tax, _) in enumerate(_RATES)}
+# Full name of a field -> the number of its rates, counted from 1 for net values and from -1 down for taxes.
+_FIELDS = {
+    f"{{{FA3_NAMESPACE}}}{name}": sign * number
+    for number, (net, tax, _) in enumerate(_RATES, start=1)
+    for sign, name in ((1, net), (-1, tax))
+}
 # Tax may be computed for each line and from gross values, and rounded to whole units: none of that is a mistake.
 _TOLERANCE = 1.0
 _TOLERANCE_PER_LINE = 0.01
@@ -32,29 +38,40 @@ def check_rates(found: InvoiceElements) -> list[Finding]:
     nets: dict[int, float] = {}
     findings: list[Finding] = []
     for amount in found.amounts:
-        # A net value stands before its tax.
-        if (number := _NETS.get(amount.tag)) is not None:
-            nets[number] = float(text_of(amount))
-        elif (number := _TAXES.get(amount.tag)) is not None and number in nets:
-            net, tax = nets[number], float(text_of(amount))
-            rates = _RATES[number][2]
-            away = min(abs(tax - net * rate / 100) for rate in rates)
-            if away > _TOLERANCE and away > _TOLERANCE + _TOLERANCE_PER_LINE * _lines(found):
-                listed = [f"{rate}%" for rate in rates]
-                findings.append(
-                    finding(
-                        "tax-mismatch",
-                        line=line_of_element(amount),
-                        path=path_of(amount),
-                        tax=text_of(amount),
-                        tax_field=_RATES[number][1],
-                        net=f"{net:.2f}",
-                        net_field=_RATES[number][0],
-                        english_rates=" or ".join(listed),
-                        polish_rates=" lub ".join(listed),
-                    )
+        number = _FIELDS.get(amount.tag)
+        if number is None:
+            continue
+        value = _value(amount)
+        if number > 0:
+            nets[number] = value
+            continue
+        # A net value stands before its tax, and may not be left out; where there is none, none is judged.
+        net = nets.get(-number)
+        if net is None:
+            continue
+        net_field, tax_field, rates = _RATES[-number - 1]
+        away = min(abs(value - net * rate / 100) for rate in rates)
+        if away > _TOLERANCE and away > _TOLERANCE + _TOLERANCE_PER_LINE * _lines(found):
+            listed = [f"{rate}%" for rate in rates]
+            findings.append(
+                finding(
+                    "tax-mismatch",
+                    line=line_of_element(amount),
+                    path=path_of(amount),
+                    tax=text_of(amount),
+                    tax_field=tax_field,
+                    net=f"{net:.2f}",
+                    net_field=net_field,
+                    english_rates=" or ".join(listed),
+                    polish_rates=" lub ".join(listed),
                 )
+            )
     return findings
+
+
+def _value(amount: etree._Element) -> float:
+    text = amount.text
+    return float(text_of(amount) if text is None or len(amount) else text)
 
 
 def _lines(found: InvoiceElements) -> int:
