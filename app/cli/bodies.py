@@ -24,6 +24,18 @@ class Body:
     size: int
     """Bytes in all."""
     pieces: Callable[[], Iterator[bytes]]
+    path: Path | None = None
+    """The file that the body is, if it is one."""
+
+    def pieces_from(self, start: int) -> Iterator[bytes]:
+        """Give the bytes from an offset on."""
+        if self.path is not None:
+            yield from _blocks(self.path, start)
+            return
+        for piece in self.pieces():
+            if start < len(piece):
+                yield piece[start:]
+            start = max(0, start - len(piece))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +143,7 @@ def tar_pieces(documents: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterato
 
 
 def _archive_body(path: Path, kind: BodyKind) -> Body:
-    return Body(path.name, kind.content_type, _size_of(path), lambda: _blocks(path))
+    return Body(path.name, kind.content_type, _size_of(path), lambda: _blocks(path), path)
 
 
 def _opened(files: Iterable[LooseFile]) -> Iterator[tuple[str, int, Iterable[bytes]]]:
@@ -139,9 +151,10 @@ def _opened(files: Iterable[LooseFile]) -> Iterator[tuple[str, int, Iterable[byt
         yield file.name, _size_of(file.path), _blocks(file.path)
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path, start: int = 0) -> Iterator[bytes]:
     try:
         with path.open("rb", buffering=0) as file:
+            file.seek(start)
             while block := file.read(BLOCK_BYTES):
                 yield block
     except OSError as error:

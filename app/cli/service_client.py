@@ -22,6 +22,9 @@ _MAX_ERROR_BYTES: Final = 1 << 20
 
 Parameters = Mapping[str, str | int]
 
+RESUMABLE: Final = "/v1/uploads/resumable"
+_TUS: Final = {"Tus-Resumable": "1.0.0"}
+
 
 class ServiceUnreachable(DispatchError):
     """The service does not answer, or says that it cannot at the moment; the same command may work later."""
@@ -101,6 +104,38 @@ class ServiceClient:
         """
         answer = self._send("POST", "/v1/uploads", params=parameters, content=pieces, headers=headers)
         return self._json(answer)
+
+    def announce(self, *, headers: Mapping[str, str], parameters: Parameters) -> str:
+        """Announce an upload that comes in pieces (tus 1.0.0) and give the address for its bytes."""
+        answer = self._send("POST", RESUMABLE, params=parameters, headers={**_TUS, **headers})
+        location = answer.headers.get("Location")
+        if answer.status_code != 201 or not location:
+            raise ServiceUnreachable(f"{self.url} answered something that is not ksef-dispatch; is KSEFD_URL right?")
+        return str(location)
+
+    def offset(self, location: str) -> int:
+        """Give how many bytes of an upload are durable."""
+        text = self._send("HEAD", location, headers=_TUS).headers.get("Upload-Offset", "")
+        if not (text.isascii() and text.isdigit()):
+            raise ServiceUnreachable(f"{self.url} does not tell how much of the upload it has")
+        return int(text)
+
+    def add_bytes(self, location: str, offset: int, pieces: Iterator[bytes], length: int) -> None:
+        """Stream `length` bytes to an upload from an offset on.
+
+        Raises ServiceUnreachable when no answer came: some of them may have been taken, so ask for the offset.
+        """
+        headers = {
+            **_TUS,
+            "Content-Type": "application/offset+octet-stream",
+            "Content-Length": str(length),
+            "Upload-Offset": str(offset),
+        }
+        self._send("PATCH", location, content=pieces, headers=headers)
+
+    def end_upload(self, location: str) -> None:
+        """End an upload that is not complete."""
+        self._send("DELETE", location, headers=_TUS)
 
     def lines(self, path: str) -> Iterator[dict[str, Any]]:
         """Give the objects of an NDJSON answer, one by one, as they arrive."""

@@ -4,14 +4,16 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import typer
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TransferSpeedColumn,
@@ -19,15 +21,12 @@ from rich.progress import (
 
 from app.cli.bodies import Body, look_at, plan_bodies
 from app.cli.exit_codes import REFUSED
+from app.cli.in_pieces import PAUSES_SECONDS, PIECES_FROM_BYTES, pause_after, send_in_pieces
 from app.cli.output import megabytes, print_error, print_json, stderr_console, stdout_console, table
 from app.cli.service_client import Parameters, ServiceClient, ServiceUnreachable, connect
 from app.cli.verdicts import Language, print_report, was_refused
 from app.cli.waiting import wait_for_uploads
 from app.errors import DispatchError
-
-# Together longer than a restart of the service takes.
-_PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
-_LONGEST_PAUSE_SECONDS: Final = 60.0
 
 
 def submit(
@@ -61,17 +60,22 @@ def send_body(
     body: Body,
     parameters: Parameters,
     *,
+    on_read: Callable[[int], None] = lambda _: None,
     on_sent: Callable[[int], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
-    """Upload one body and give its acknowledgement; `on_sent` gets the bytes sent so far.
+    """Upload one body and give its acknowledgement; `on_sent` gets the bytes sent so far, `on_read`
+    those of a large body that are looked at before.
 
     A lost connection, or a service that is full, is met with another try under the same Idempotency-Key, so the
-    invoices cannot come in twice. Raises ServiceUnreachable when nothing listens or the tries are used up, and
-    DispatchError when the service acknowledged other bytes than were sent.
+    invoices cannot come in twice. A large body goes in pieces, and on where it broke off, also by another run of the same
+    command. Raises ServiceUnreachable when nothing listens or the tries are used up, and DispatchError when the service
+    acknowledged other bytes than were sent.
     """
+    if body.size >= PIECES_FROM_BYTES:
+        return send_in_pieces(service, body, parameters, on_read=on_read, on_sent=on_sent, sleep=sleep)
     key = secrets.token_hex(16)
-    for pause in (*_PAUSES_SECONDS, None):
+    for pause in (*PAUSES_SECONDS, None):
         counted = _Counted(body.pieces(), on_sent)
         # Without a length the length is not promised: files may change while a tar of them is made.
         length = {} if body.content_type == "application/x-tar" else {"Content-Length": str(body.size)}
@@ -79,9 +83,9 @@ def send_body(
         try:
             answer = service.upload(counted.pieces(), headers=headers, parameters=parameters)
         except ServiceUnreachable as error:
-            if pause is None or (not error.was_connected and pause == _PAUSES_SECONDS[0]):
+            if pause is None or (not error.was_connected and pause == PAUSES_SECONDS[0]):
                 raise
-            sleep(min(error.retry_after_seconds or pause, _LONGEST_PAUSE_SECONDS))
+            sleep(pause_after(error, pause))
             continue
         if answer.get("sha256") not in {None, counted.digest.hexdigest()}:
             raise DispatchError(f"upload {answer.get('id')} was acknowledged with other bytes than were sent")
@@ -125,14 +129,23 @@ def _send_all(service: ServiceClient, bodies: Sequence[Body], parameters: Parame
                         service,
                         body,
                         parameters,
-                        on_sent=lambda count, task=task: progress.update(task, completed=count),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                        on_read=partial(_show, progress, task, f"reading {body.label}"),
+                        on_sent=partial(_show, progress, task, f"sending {body.label}"),
                     )
                 )
+            except KeyboardInterrupt:
+                if body.size >= PIECES_FROM_BYTES:
+                    print_error("what was sent is kept for a day: the same command goes on from there")
+                raise
             except DispatchError:
                 if sent:
                     print_error(f"sent before this failure: {', '.join(upload['id'] for upload in sent)}")
                 raise
     return sent
+
+
+def _show(progress: Progress, task: TaskID, description: str, count: int) -> None:
+    progress.update(task, completed=count, description=description)
 
 
 def _print_receipts(service: ServiceClient, ids: Sequence[str], *, as_json: bool) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from app.cli import submit as submit_module
 from app.cli.bodies import look_at, plan_bodies
 from app.cli.exit_codes import DENIED, OK, REFUSED, UNEXPECTED, UNREACHABLE, USAGE
+from app.cli.in_pieces import PAUSES_SECONDS
 from app.cli.service_client import ServiceClient, ServiceUnreachable
 from app.cli.submit import send_body
 from tests.app.cli.conftest import Ksefd
@@ -188,7 +188,7 @@ def test_a_service_that_stays_full_ends_the_tries(service: Service, folder: Path
     (body,) = plan_bodies(look_at([folder]))
     with ServiceClient(service.url, KEY) as client, pytest.raises(ServiceUnreachable, match="spool full"):
         send_body(client, body, {}, sleep=lambda _: None)
-    assert len(service.keys) == len(submit_module._PAUSES_SECONDS) + 1
+    assert len(service.keys) == len(PAUSES_SECONDS) + 1
 
 
 def test_an_acknowledgement_of_other_bytes_is_a_failure(ksefd: Ksefd, service: Service, folder: Path) -> None:
