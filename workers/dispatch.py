@@ -29,8 +29,8 @@ from app.ksef.errors import (
     RequestRefused,
     SessionNotFound,
     StateForbids,
-    part_numbers_hint,
 )
+from app.ksef.judging import part_numbers_hint
 from app.store.blobs import BlobMissing
 from app.store.sessions.packages import Part
 from app.store.sessions.session import Session

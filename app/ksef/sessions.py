@@ -13,7 +13,7 @@ import anyio.lowlevel
 from pydantic import ValidationError
 
 from app.ksef.answers import Answer
-from app.ksef.errors import unreadable
+from app.ksef.judging import unreadable
 from app.ksef.models import (
     ListedSession,
     SessionInvoice,

@@ -20,7 +20,6 @@ from pydantic import SecretStr
 from app.ksef.answers import Answer, looks_like_html, read_error_body
 from app.ksef.batch import PartUpload
 from app.ksef.errors import (
-    DEFAULT_RETRY_AFTER_SECONDS,
     FrontLayerBlocked,
     KsefError,
     LinkRefused,
@@ -30,8 +29,8 @@ from app.ksef.errors import (
     RequestRefused,
     ServerFailed,
     Unreadable,
-    unreadable,
 )
+from app.ksef.judging import DEFAULT_RETRY_AFTER_SECONDS, unreadable
 from app.ksef.transport import (
     MAX_ERROR_BYTES,
     Call,
@@ -149,7 +148,7 @@ class StorageClient:
 
 
 def judge_storage(answer: Answer, *, uploading: bool) -> KsefError:
-    """Judge an answer of the storage that is not a success. Total, like `app.ksef.errors.classify`."""
+    """Judge an answer of the storage that is not a success. Total, like `app.ksef.judging.classify`."""
     what = "a web page" if answer.is_html else f"HTTP {answer.status}"
     kind = _judge_storage(answer, uploading=uploading)
     retry_after = answer.retry_after_seconds

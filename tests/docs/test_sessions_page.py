@@ -9,7 +9,8 @@ from app.docs_sessions import ACTION_WORDS, ANSWERS, EVENT_WORDS, PAUSE_WORDS, A
 from app.domain.backoff import next_look
 from app.domain.session_machine import TABLE, Action, Event, Pause
 from app.ksef.answers import Answer
-from app.ksef.errors import KsefError, classify, classify_transport
+from app.ksef.errors import KsefError
+from app.ksef.judging import classify, classify_transport
 from workers import dispatch, session
 from workers.tracking import _STRIKES
 

@@ -15,7 +15,8 @@ from app.domain.outage import KsefState, Override
 from app.domain.session_machine import Action
 from app.domain.states import InvoiceState, SessionState
 from app.ksef.answers import Answer
-from app.ksef.errors import KsefError, Outcome, TransportFailed, classify
+from app.ksef.errors import KsefError, Outcome, TransportFailed
+from app.ksef.judging import classify
 from app.ksef.latarnia import Latarnia
 from app.ksef.transport import LimitGroup
 from app.settings import Settings

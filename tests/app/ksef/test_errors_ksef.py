@@ -30,11 +30,8 @@ from app.ksef.errors import (
     StateForbids,
     Unauthenticated,
     Unreadable,
-    classify,
-    classify_transport,
-    part_numbers_hint,
-    session_status_hint,
 )
+from app.ksef.judging import classify, classify_transport, part_numbers_hint, session_status_hint
 
 HTML = b"<html><head><script src='/_Incapsula_Resource?x=1'></script></head></html>"
 
