@@ -97,6 +97,10 @@ class UpoPage(_Shape):
     bytes: Count
     sha256: Sha256
     href: str = Field(description="Where this API gives the page; needs an API key.")
+    link: str | None = Field(
+        default=None, description="A path that gives the page without an API key, until `link_expires_at`."
+    )
+    link_expires_at: datetime | None = None
 
 
 class SessionCounts(_Shape):

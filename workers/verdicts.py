@@ -233,6 +233,9 @@ async def _tell_of_the_end(context: WorkerContext, connection: Connection, sessi
     session, parts, pages = await context.store.sessions.read_for_event(connection, session_id)
     now, outbox = context.clock(), context.store.outbox
     document = session_document(session, parts=parts, upo_pages=pages)
+    document["upo"] = context.store.upo_links.with_links(
+        document["upo"], tenant_id=session.tenant_id, session_id=session_id, now=now
+    )
     event = EventType.SESSION_COMPLETED if new is SessionState.COMPLETED else EventType.SESSION_FAILED
     await outbox.add(connection, event, tenant_id=session.tenant_id, session_id=session_id, data=document, now=now)
     if pages:

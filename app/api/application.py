@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from app import __version__, metrics
-from app.api import account, deliveries, events, health, invoices, resumable, sessions, uploads, webhooks
+from app.api import account, deliveries, events, health, invoices, links, resumable, sessions, uploads, webhooks
 from app.api.admission import Admission
 from app.api.authentication import Authenticator
 from app.api.checking import CheckingProcess
@@ -104,6 +104,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         account.router,
         webhooks.router,
         deliveries.router,
+        links.router,
         events.router,
         health.router,
     ):

@@ -12,6 +12,8 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.errors import ConfigurationError
 
@@ -28,9 +30,15 @@ class SecretBox:
         if len(master_key) != 32:
             raise ConfigurationError("the master key must have 32 bytes")
         self._cipher = AESGCM(master_key)
+        self._master_key = master_key
 
     def __repr__(self) -> str:
         return "SecretBox(***)"
+
+    def derived_key(self, purpose: str) -> bytes:
+        """Give a key of 32 bytes for one purpose, always the same; the master key cannot be told from it (RFC 5869)."""
+        info = f"ksefd:{purpose}".encode()
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(self._master_key)
 
     def encrypt(self, secret: bytes, *, purpose: str) -> bytes:
         """Encrypt; `purpose` (such as `session-key:<id>`) must be given again to decrypt."""
