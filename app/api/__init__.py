@@ -5,5 +5,5 @@ heads), `middleware` (request id, access log, unexpected errors), `dependencies`
 `uploads`, `invoices`, `sessions`, `account`, `health`, `webhooks`, `events`, and on its way out `problems`.
 
 `receiving` makes a request body durable, `singles` makes many small ones durable together, `checking` checks a document in
-a process of its own. Nothing here imports `workers`: a job is deferred by the store, by its name.
+a process of its own, `event_waiting` wakes requests that wait for events. Nothing here imports `workers`: a job is deferred by the store, by its name.
 """
