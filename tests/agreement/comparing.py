@@ -12,6 +12,7 @@ from tests.agreement.header_mutations import CONSENTING, ONLY_KSEF_KNOWS, TENANT
 DUPLICATE = 440
 """Of two mutations with one number, KSeF takes the first; that says nothing about the second's form."""
 NO_PERMISSION = 410
+NO_CONSENT = 415
 
 STRICTER_ON_PURPOSE: dict[str, str] = {}
 """Rules that refuse what the sandbox takes, and why. Empty: none is stricter."""
@@ -86,7 +87,7 @@ def difference(checked: CheckedInvoice, theirs: Opinion, names: tuple[str, ...])
         rules = {finding.rule for finding in checked.findings if finding.severity is Severity.ERROR}
         stricter = rules <= STRICTER_ON_PURPOSE.keys()
         return f"we refuse what is accepted: {sorted(rules)}" if theirs.accepts and not stricter else None
-    if theirs.code == NO_PERMISSION and not ONLY_KSEF_KNOWS.isdisjoint(names):
+    if _only_ksef_knows(checked, theirs, names):
         return None
     if not theirs.accepts:
         return f"we pass what is refused with {theirs.code}: {'; '.join(theirs.details)[:300]}"
@@ -94,3 +95,10 @@ def difference(checked: CheckedInvoice, theirs: Opinion, names: tuple[str, ...])
         return "valid without facts"
     read = (checked.facts.seller_nip, checked.facts.number)
     return None if theirs.identity in {None, read} else f"we read {read}, they read {theirs.identity}"
+
+
+def _only_ksef_knows(checked: CheckedInvoice, theirs: Opinion, names: tuple[str, ...]) -> bool:
+    """Whether it refuses for what another seller did or did not allow, which no check before sending can see."""
+    if theirs.code == NO_CONSENT:
+        return checked.facts is not None and checked.facts.seller_nip != TENANT
+    return theirs.code == NO_PERMISSION and not ONLY_KSEF_KNOWS.isdisjoint(names)

@@ -179,7 +179,9 @@ def _own_type(root: _Element, random: Random) -> None:
     """Name a type with xsi:type, right or wrong."""
     if (one := _any(root, random)) is not None and (parent := one.getparent()) is not None:
         space = random.choice((_FA3, _TYPES, "http://www.w3.org/2001/XMLSchema"))
-        typed = etree.Element(one.tag, dict(one.attrib), {"t": space, "xsi": _XSI})
+        typed = etree.Element(
+            one.tag, {str(name): str(value) for name, value in one.attrib.items()}, {"t": space, "xsi": _XSI}
+        )
         typed.text, typed.tail = one.text, one.tail
         typed.extend(deepcopy(child) for child in one)
         typed.set(f"{{{_XSI}}}type", "t:" + random.choice((*_XSI_TYPES, "string", "decimal", "date", "anyType")))
