@@ -7,9 +7,11 @@ still verifies the certificate against the name.
 
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -19,6 +21,11 @@ from anyio import to_thread
 from httpcore import AnyIOBackend
 
 from app.webhooks.addresses import AddressRules
+
+if find_spec("sniffio") is None:
+    # httpcore tries to import this at each of its locks, and where it is not installed Python searches all folders for it each
+    # time: a fifth of the time of a delivery. This is how Python is told to remember that there is none.
+    sys.modules["sniffio"] = None  # type: ignore[assignment]  # the documented meaning of None here
 
 CONNECT_SECONDS: Final = 5.0
 """For resolving, connecting and shaking hands; short, because a dead receiver holds a slot of the queue meanwhile."""
