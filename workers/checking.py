@@ -72,13 +72,6 @@ class ChunkOutcome:
     seconds: float = 0.0
 
 
-_KEYS_MISSING: Final = Finding(
-    "key-fields-missing",
-    Severity.ERROR,
-    "Seller NIP, kind, number or issue date cannot be read from this document, so it cannot be sent.",
-    "Z dokumentu nie można odczytać numeru NIP sprzedawcy, rodzaju, numeru lub daty wystawienia; nie zostanie wysłany.",
-)
-
 _checker: InvoiceChecker | None = None
 
 
@@ -153,10 +146,7 @@ def _look_at(
         document = decode_entry(entry, max(task.context.max_bytes, task.context.max_bytes_with_attachment))
     except EntryUnreadable as unreadable:
         return entry.name, None, CheckedInvoice(facts=None, findings=(unreadable.finding(),))
-    checked = checker.check(document.content, task.context)
-    if checked.valid and checked.facts is None:
-        checked = CheckedInvoice(facts=None, findings=(*checked.findings, _KEYS_MISSING))
-    return document.name, document.content, checked
+    return document.name, document.content, checker.check(document.content, task.context)
 
 
 def _text(value: str, limit: int) -> str:

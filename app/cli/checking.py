@@ -3,8 +3,10 @@
 The functions that run in a pool process are at the end; each process compiles the schema once.
 """
 
+import gzip
 import multiprocessing
 import os
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -23,6 +25,7 @@ from app.fa3.checker import CheckContext, InvoiceChecker
 from app.fa3.schema import compile_schema
 from app.reading.entry import Encoding, RawEntry, decode_entry
 from app.reading.faults import EntryUnreadable, too_large
+from app.reading.kinds import BodyKind, sniff
 from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
 from app.schema_files import load_schema_files
@@ -30,6 +33,7 @@ from app.schema_files import load_schema_files
 _CHUNK_INVOICES: Final = 64
 _CHUNK_BYTES: Final = 2_000_000
 _LIMITS: Final = ReadingLimits()
+_HEAD_BYTES: Final = 512
 _ANY_SELLER: Final = "seller-not-tenant"
 """The rule that only makes sense for a known tenant."""
 
@@ -121,8 +125,21 @@ def _entries(found: Found) -> Iterator[Named]:
     for path, kind in found.archives:
         with path.open("rb") as source:
             size = os.fstat(source.fileno()).st_size
-            for entry in read_entries(kind, source, size=size, limits=_LIMITS):
+            inside = _inside_gzip(path) if kind is BodyKind.TARGZ else None
+            entries = read_entries(inside or kind, source, size=size, limits=_LIMITS, gzip_coded=inside is not None)
+            for entry in entries:
                 yield path.name, entry
+
+
+def _inside_gzip(path: Path) -> BodyKind | None:
+    """Say what a compressed file holds if it is no tar but, by its beginning, NDJSON or one document."""
+    try:
+        with gzip.open(path) as opened:
+            kind = sniff("", opened.read(_HEAD_BYTES))
+    except (OSError, EOFError, zlib.error):
+        # Damaged: the reader will say how.
+        return None
+    return kind if kind in {BodyKind.NDJSON, BodyKind.XML} else None
 
 
 def _loose_entry(index: int, file: LooseFile) -> RawEntry:

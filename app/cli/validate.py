@@ -23,6 +23,8 @@ from app.settings import load_settings
 _MOST_SHOWN: Final = 50
 """Documents whose findings the table lists; JSON lists up to `_MOST_LISTED`."""
 _MOST_LISTED: Final = 10_000
+_MOST_FINDINGS: Final = 50_000
+"""Findings of all listed documents together: one document may have a hundred, and what is listed is held in memory."""
 
 
 class _Tally:
@@ -34,6 +36,7 @@ class _Tally:
         self.with_warnings = 0
         self.broken: list[str] = []
         self._keep = keep
+        self._room = {True: _MOST_FINDINGS // 2, False: _MOST_FINDINGS // 2}
         self._kept_invalid: list[Checked] = []
         self._kept_warned: list[Checked] = []
 
@@ -45,8 +48,9 @@ class _Tally:
         else:
             self.invalid += 1
         kept = self._kept_warned if one.valid else self._kept_invalid
-        if one.findings and len(kept) < self._keep:
+        if one.findings and len(kept) < self._keep and len(one.findings) <= self._room[one.valid]:
             kept.append(one)
+            self._room[one.valid] -= len(one.findings)
 
     @property
     def kept(self) -> list[Checked]:

@@ -79,7 +79,11 @@ class InvoiceChecker:
         if seen.parsable is None:
             return CheckedInvoice(None, tuple(seen.findings))
         facts, findings = self._check_parsable(seen.parsable, len(document), context)
-        return CheckedInvoice(facts, _bounded(seen.findings + findings))
+        findings = seen.findings + findings
+        if facts is None and not has_errors(findings):
+            # Without them nothing could be found again: neither a duplicate nor KSeF's verdict.
+            findings.append(finding("key-fields-missing"))
+        return CheckedInvoice(facts, _bounded(findings))
 
     def _check_parsable(
         self, document: bytes, size: int, context: CheckContext

@@ -76,25 +76,23 @@ def recognise(root: etree._Element, found: InvoiceElements) -> OtherForm | None:
 
 def explain_other_form(root: etree._Element, found: InvoiceElements) -> Finding:
     """Return the one finding for a document that is not FA(3)."""
-    line, path = line_of_element(root), f"/{local_name(root)[:_MAX_SHOWN]}"
-    known = recognise(root, found)
-    if known is not None:
-        return finding(
-            "form-not-supported",
-            line=line,
-            path=path,
-            english_form=known.english,
-            polish_form=known.polish,
-            english_advice=known.english_advice,
-            polish_advice=known.polish_advice,
-        )
-    namespace = root.tag.rpartition("}")[0][1:]
+    form = recognise(root, found) or _unknown(root)
     return finding(
-        "not-an-invoice",
-        line=line,
-        path=path,
-        root=f"<{local_name(root)[:_MAX_SHOWN]}>",
-        english_namespace=f"in the namespace {quoted(namespace)}" if namespace else "without a namespace",
-        polish_namespace=f"w przestrzeni nazw {quoted(namespace)}" if namespace else "bez przestrzeni nazw",
-        expected=FA3_NAMESPACE,
+        "form-not-supported",
+        line=line_of_element(root),
+        path=f"/{local_name(root)[:_MAX_SHOWN]}",
+        english_form=form.english,
+        polish_form=form.polish,
+        english_advice=form.english_advice,
+        polish_advice=form.polish_advice,
+    )
+
+
+def _unknown(root: etree._Element) -> OtherForm:
+    name, namespace = f"<{local_name(root)[:_MAX_SHOWN]}>", root.tag.rpartition("}")[0][1:]
+    return OtherForm(
+        f"{name} in the namespace {quoted(namespace)}" if namespace else f"{name} without a namespace",
+        f"{name} w przestrzeni nazw {quoted(namespace)}" if namespace else f"{name} bez przestrzeni nazw",
+        f"It must be <Faktura> in the namespace {FA3_NAMESPACE}",
+        f"Musi to być <Faktura> w przestrzeni nazw {FA3_NAMESPACE}",
     )

@@ -141,16 +141,6 @@ _ALL = (
         "KSeF API 2.9, POST /sessions/batch and POST /sessions/online, formCode",
     ),
     Rule(
-        "not-an-invoice",
-        _ERROR,
-        "The document is none that KSeF knows",
-        "The document is {root} {english_namespace}, which is no invoice that KSeF knows. An FA(3) invoice is <Faktura>"
-        " in the namespace {expected}.",
-        "Dokument to {root} {polish_namespace}; nie jest to faktura znana KSeF. Faktura FA(3) to <Faktura>"
-        " w przestrzeni nazw {expected}.",
-        _XSD,
-    ),
-    Rule(
         "form-header-mismatch",
         _ERROR,
         "The header does not announce FA(3) 1-0E",
@@ -411,6 +401,14 @@ _ALL = (
         "{english_element} does not fit the schema of FA(3); see the original message.",
         "{polish_element} nie jest zgodne ze schematem FA(3); zobacz oryginalny komunikat.",
         _XSD,
+    ),
+    Rule(
+        "key-fields-missing",
+        _ERROR,
+        "What identifies the invoice cannot be read",
+        "Seller NIP, kind, number or issue date cannot be read from this document, so it cannot be sent.",
+        "Z dokumentu nie można odczytać numeru NIP sprzedawcy, rodzaju, numeru lub daty wystawienia; nie zostanie wysłany.",
+        "ksef-dispatch",
     ),
     Rule(
         "too-many-findings",

@@ -118,9 +118,9 @@ OF_FORM = (
     Breaking(
         "no namespace",
         edited((' xmlns="http://crd.gov.pl/wzor/2025/06/25/13775/"', "")),
-        (("not-an-invoice", 2, "/Faktura"),),
+        (("form-not-supported", 2, "/Faktura"),),
     ),
-    Breaking("a web page", b"<html><body/></html>", (("not-an-invoice", 1, "/html"),)),
+    Breaking("a web page", b"<html><body/></html>", (("form-not-supported", 1, "/html"),)),
     _one("form-header-mismatch", 4, _FORM, ("FA (3)", "FA (2)")),
     _one("form-header-mismatch", 4, _FORM, ("FA (3)", "FA_RR (1)")),
     _one("form-header-mismatch", 4, _FORM, ("1-0E", "1-1E")),

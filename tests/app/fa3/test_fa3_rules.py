@@ -34,7 +34,8 @@ def test_a_document_that_breaks_a_rule_gets_exactly_that_finding_in_its_place(ca
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_has_a_document_that_breaks_it(rule: str) -> None:
     # xsd-other is for what libxml2 may say one day: test_fa3_schema_mutations finds nothing that it says today.
-    elsewhere = {"too-many-findings", "too-many-attributes", "xsd-other"}
+    # key-fields-missing is for the day when the schema no longer asks for what identifies an invoice.
+    elsewhere = {"too-many-findings", "too-many-attributes", "xsd-other", "key-fields-missing"}
     assert rule in elsewhere or any(rule in {found for found, _, _ in case.found} for case in BREAKING)
 
 
@@ -135,6 +136,15 @@ def test_markup_inside_comments_and_cdata_is_plain_text(text: str, check: Check,
 
 def test_a_document_without_xml_declaration_is_fine(check: Check, invoice: bytes) -> None:
     assert check(invoice.partition(b"\n")[2]).findings == ()
+
+
+def test_a_document_that_only_lacks_what_identifies_it_is_not_valid(
+    check: Check, invoice: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.fa3.checker.facts_of", lambda _elements: None)
+    result = check(invoice)
+    assert [finding.rule for finding in result.findings] == ["key-fields-missing"]
+    assert not result.valid
 
 
 def test_facts_of_an_invalid_document_are_given_when_they_can_be_read(check: Check, edited: Edit) -> None:
