@@ -22,7 +22,7 @@ UPDATE uploads u SET repeat_of = (
     WHERE o.tenant_id = %(tenant_id)s AND o.sha256 = %(sha256)s AND o.kind <> 'invoices' AND o.id <> u.id
         AND o.bytes = u.bytes AND o.kind = u.kind AND o.offline_mode = u.offline_mode
         AND o.content_encoding IS NOT DISTINCT FROM u.content_encoding AND o.created_at >= %(since)s
-    ORDER BY o.created_at, o.id LIMIT 1
+    ORDER BY (o.repeat_of IS NOT NULL), o.created_at, o.id LIMIT 1
 )
 WHERE u.id = %(id)s
 
