@@ -48,6 +48,7 @@ _CREWS: Final = (
 _CONNECTIONS: Final = 24
 # Being read, or checked and stored: up to four megabytes each.
 _CHUNKS_BESIDE_THE_POOL: Final = 6
+_CHUNKS_FOR_NEWCOMERS: Final = 2
 _GRACE_SECONDS: Final = 3.0
 _NICENESS: Final = 5
 
@@ -85,9 +86,15 @@ async def worker_context(
             latarnia=Latarnia(status_url, status_calls) if status_url is not None else None,
             clock=clock,
             part_uploads=anyio.CapacityLimiter(settings.upload_concurrency),
-            room=FairTurns(2 * pool.workers + _CHUNKS_BESIDE_THE_POOL),
+            room=chunk_room(pool.workers),
             check_nip_checksums=settings.checks_nip_checksums,
         )
+
+
+def chunk_room(pool_workers: int) -> FairTurns:
+    """Give room for as many chunks as keep a pool busy; some of it is never taken by one tenant alone."""
+    chunks = 2 * pool_workers + _CHUNKS_BESIDE_THE_POOL
+    return FairTurns(chunks, most_of_one=chunks - _CHUNKS_FOR_NEWCOMERS)
 
 
 def run_worker(settings: Settings) -> int:
@@ -123,7 +130,8 @@ async def _work(store: Store, dispatcher: Dispatcher) -> int:
                 name=f"{'-'.join(queues)}@{os.getpid()}",
                 install_signal_handlers=False,
                 delete_jobs="successful",
-                fetch_job_polling_interval=2.0,
+                # A job is announced, but an announcement that comes while the worker looks is missed.
+                fetch_job_polling_interval=0.5 if INTAKE_SHORT in queues else 2.0,
                 update_heartbeat_interval=HEARTBEAT_SECONDS,
                 stalled_worker_timeout=STALLED_AFTER_SECONDS,
                 shutdown_graceful_timeout=_GRACE_SECONDS,

@@ -3,18 +3,22 @@
 A job that must follow a change is deferred on the connection of that change, so that both are committed or neither is.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued, UniqueViolation
-from procrastinate.jobs import Status
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
+from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
 from app.store.database import Connection
+
+log = structlog.get_logger(__name__)
 
 
 class Task(StrEnum):
@@ -56,11 +60,27 @@ class Priority(IntEnum):
 
 
 class TwinAwareJobManager(JobManager):
-    """Gives up a job that is to be run again while another one of its name (`once`) waits: that one does its work.
+    """Procrastinate's manager, in two points better suited to jobs that wait for each other.
 
-    Only one job of a name may wait, so Procrastinate itself would fail here and leave the job marked as running for ever,
-    with everything behind its lock.
+    A job that is to be run again while another one of its name (`once`) waits is given up: that one does its work. Only one
+    job of a name may wait, so Procrastinate itself would fail here and leave the job marked as running for ever, with
+    everything behind its lock. And the end of a job with a lock is announced, since one behind it may start now: without
+    that, workers would find it only when they look again.
     """
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        """Set a job to its last state, and wake those who could start the next one behind its lock."""
+        await super().finish_job(job, status, delete_job)
+        if job.lock is not None:
+            try:
+                await self.connector.execute_query_async(
+                    "SELECT pg_notify(%(channel)s, %(payload)s)",
+                    channel=f"procrastinate_queue_v1#{job.queue}",
+                    payload=json.dumps({"type": "job_inserted", "job_id": job.id}),
+                )
+            except ConnectorException as error:
+                # The job is finished all the same, and whoever is not woken looks again soon.
+                log.info("end of a job not announced", job=job.id, error=repr(error))
 
     async def retry_job_by_id_async(
         self,
