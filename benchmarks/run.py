@@ -4,16 +4,13 @@ import json
 import logging
 import os
 import platform
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import structlog
@@ -23,6 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.demo.processes import term_as_interrupt
 from benchmarks.measure import Figure, MeasurementFailed, Say, Scale
 from benchmarks.measure_commit import measure_commit
 from benchmarks.measure_curve import measure_curve
@@ -98,7 +96,7 @@ def main(
     _be_quiet()
     console = Console()
     started = time.monotonic()
-    with _term_as_interrupt(), on_two_cores() as cores:
+    with term_as_interrupt(), on_two_cores() as cores:
         figures, failures = measure_all(names, scale, console)
         about = _about(cores, scale)
     console.print(figures_table(figures, failures))
@@ -219,20 +217,6 @@ def _be_quiet() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-@contextmanager
-def _term_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that every process that was started is ended."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

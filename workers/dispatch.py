@@ -6,7 +6,7 @@ again; after `close` the status is asked for. What follows from each is decided 
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import anyio
@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from app import metrics
 from app.domain.session_machine import Event, event_of_status
+from app.domain.session_times import upload_by
 from app.ksef.batch import FA_3, BatchSpec, CompressionType, PartSpec, PartUpload
 from app.ksef.client import KsefClient
 from app.ksef.errors import (
@@ -42,8 +43,6 @@ log = structlog.get_logger(__name__)
 
 _PART_TRIES: Final = 3
 _PART_PAUSE_SECONDS: Final = 1.0
-_TIME_PER_PART: Final = timedelta(minutes=20)
-"""KSeF gives every part of a package this much time for each part (ksef-docs, sesja-wsadowa.md)."""
 _OUR_FAULTS: Final = frozenset({21157, 21161, 21405, 21001})
 
 
@@ -114,7 +113,7 @@ async def store_parts(context: WorkerContext, session: Session) -> Result:
             if not part.uploaded:
                 target = targets[part.ordinal_number]
                 upload = PartUpload(part.ordinal_number, target["method"], SecretStr(target["url"]), target["headers"])
-                deadline = upload.expires_at or _deadline(session, len(parts))
+                deadline = upload.expires_at or _links_end(session, len(parts))
                 tasks.start_soon(_store_part, context, session, client, part, upload, deadline, results)
     # The gravest first: one dead link decides, whatever became of the others.
     for event in (Event.PART_DAMAGED, Event.LINKS_EXPIRED, Event.BLOCKED):
@@ -124,8 +123,8 @@ async def store_parts(context: WorkerContext, session: Session) -> Result:
     return results[0] if results else Result(Event.PARTS_STORED)
 
 
-def _deadline(session: Session, parts: int) -> datetime | None:
-    return session.opened_at + parts * _TIME_PER_PART if session.opened_at is not None else None
+def _links_end(session: Session, parts: int) -> datetime | None:
+    return upload_by(session.opened_at, parts) if session.opened_at is not None else None
 
 
 async def _store_part(

@@ -1,6 +1,7 @@
 """Judging an answer of KSeF's, or the lack of one: which error it is, and what its words hint at."""
 
 import re
+from typing import TypeVar
 
 import httpx
 
@@ -26,6 +27,8 @@ from app.ksef.errors import (
     Unauthenticated,
     Unreadable,
 )
+
+_Kind = TypeVar("_Kind", bound=KsefError)
 
 DEFAULT_RETRY_AFTER_SECONDS = 60
 """For a 429 that does not say how long: the longest of the short windows."""
@@ -64,12 +67,24 @@ def classify(answer: Answer) -> KsefError:
         # Header and text have been seen to differ by a second; the longer wait is the safe one.
         waits = [wait for wait in (retry_after, body.wait_seconds) if wait is not None]
         retry_after = max(waits, default=DEFAULT_RETRY_AFTER_SECONDS)
+    return judged(kind, _sentence(kind, answer, body), answer, body=body, retry_after_seconds=retry_after)
+
+
+def judged(
+    kind: type[_Kind],
+    detail: str,
+    answer: Answer,
+    *,
+    body: ErrorBody | None = None,
+    retry_after_seconds: int | None = None,
+) -> _Kind:
+    """An error of a kind, with all that the answer tells of where it came from."""
     return kind(
-        _sentence(kind, answer, body),
+        detail,
         operation=answer.operation,
         http_status=answer.status,
         body=body,
-        retry_after_seconds=retry_after,
+        retry_after_seconds=retry_after_seconds,
         azure_ref=answer.headers.get("x-azure-ref"),
     )
 
@@ -121,12 +136,7 @@ def classify_transport(error: Exception, operation: str) -> TransportFailed:
 
 def unreadable(answer: Answer, why: str) -> Unreadable:
     """The error for a success that does not carry what it should. `why` must not quote the body."""
-    return Unreadable(
-        f"{answer.operation}: HTTP {answer.status} cannot be read: {why}",
-        operation=answer.operation,
-        http_status=answer.status,
-        azure_ref=answer.headers.get("x-azure-ref"),
-    )
+    return judged(Unreadable, f"{answer.operation}: HTTP {answer.status} cannot be read: {why}", answer)
 
 
 def session_status_hint(error: KsefError) -> int | None:

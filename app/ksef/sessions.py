@@ -3,14 +3,14 @@
 Source: KSeF API 2.9, GET /sessions...; ksef-docs, faktury/sesja-sprawdzenie-stanu-i-pobranie-upo.md.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.ksef.answers import Answer
 from app.ksef.judging import unreadable
@@ -30,6 +30,7 @@ PAGE_SIZE = 1000
 _ROWS_AT_A_TIME = 100
 """Rows turned into objects before others get a turn on the event loop."""
 _CONTINUATION = "x-continuation-token"
+_Row = TypeVar("_Row", bound=BaseModel)
 
 _OK = frozenset({200})
 _STATUS = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}", _OK)
@@ -82,13 +83,11 @@ async def session_invoices_page(
         _FAILED if failed_only else _INVOICES,
         path={"referenceNumber": reference_number},
         query=(("pageSize", str(PAGE_SIZE)),),
-        headers={} if continuation_token is None else {_CONTINUATION: continuation_token},
+        headers=_continued(continuation_token),
         token=token,
         attempt=attempt,
     )
-    document = read_json_object(answer)
-    rows = _rows(answer, document, "invoices")
-    return InvoicePage(tuple([row async for row in _validated(answer, rows, SessionInvoice)]), _next_token(document))
+    return InvoicePage(*await _read_page(answer, "invoices", SessionInvoice))
 
 
 async def session_invoice(
@@ -132,13 +131,11 @@ async def sessions_page(
     answer = await transport.send(
         _LIST,
         query=query,
-        headers={} if continuation_token is None else {_CONTINUATION: continuation_token},
+        headers=_continued(continuation_token),
         token=token,
         attempt=attempt,
     )
-    document = read_json_object(answer)
-    rows = _rows(answer, document, "sessions")
-    return SessionPage(tuple([row async for row in _validated(answer, rows, ListedSession)]), _next_token(document))
+    return SessionPage(*await _read_page(answer, "sessions", ListedSession))
 
 
 async def upo_by_api(
@@ -164,26 +161,26 @@ async def upo_by_api(
         return await save_document(_UPO.operation, response, sink)
 
 
-def _rows(answer: Answer, document: dict[str, Any], name: str) -> list[Any]:
+def _continued(continuation_token: str | None) -> dict[str, str]:
+    return {} if continuation_token is None else {_CONTINUATION: continuation_token}
+
+
+async def _read_page(answer: Answer, name: str, model: type[_Row]) -> tuple[tuple[_Row, ...], str | None]:
+    """Read the rows under a name, and the token of the next page."""
+    document = read_json_object(answer)
     rows = document.get(name)
     if not isinstance(rows, list):
         raise unreadable(answer, f"'{name}' is not a list")
-    return rows
-
-
-async def _validated(answer: Answer, rows: list[Any], model: Any) -> AsyncIterator[Any]:
+    read: list[_Row] = []
     for number, row in enumerate(rows, start=1):
         try:
-            yield model.model_validate(row)
+            read.append(model.model_validate(row))
         except ValidationError as error:
             raise unreadable(answer, f"row {number}: {faults(error)}") from error
         if number % _ROWS_AT_A_TIME == 0:
             await anyio.lowlevel.checkpoint()
-
-
-def _next_token(document: dict[str, Any]) -> str | None:
     token = document.get("continuationToken")
-    return token if isinstance(token, str) and token else None
+    return tuple(read), token if isinstance(token, str) and token else None
 
 
 def _with_offset(moment: datetime) -> str:

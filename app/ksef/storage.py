@@ -30,7 +30,7 @@ from app.ksef.errors import (
     ServerFailed,
     Unreadable,
 )
-from app.ksef.judging import DEFAULT_RETRY_AFTER_SECONDS, unreadable
+from app.ksef.judging import DEFAULT_RETRY_AFTER_SECONDS, judged, unreadable
 from app.ksef.transport import (
     MAX_ERROR_BYTES,
     Call,
@@ -152,13 +152,12 @@ def judge_storage(answer: Answer, *, uploading: bool) -> KsefError:
     what = "a web page" if answer.is_html else f"HTTP {answer.status}"
     kind = _judge_storage(answer, uploading=uploading)
     retry_after = answer.retry_after_seconds
-    return kind(
+    return judged(
+        kind,
         f"{answer.operation} was answered with {what}",
-        operation=answer.operation,
-        http_status=answer.status,
+        answer,
         body=read_error_body(answer.body),
         retry_after_seconds=(retry_after or DEFAULT_RETRY_AFTER_SECONDS) if kind is RateLimited else retry_after,
-        azure_ref=answer.headers.get("x-azure-ref"),
     )
 
 

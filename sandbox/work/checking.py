@@ -12,7 +12,7 @@ from typing import Any
 from lxml import etree
 
 from sandbox.ids import nip_checksum_is_right
-from sandbox.work.outcome import DocumentRules
+from sandbox.work.outcome import DocumentRules, Verdict
 from sandbox.work.xsd import FA3_NAMESPACE, fa3_schema
 
 MAX_KEPT = 10_000_000
@@ -63,6 +63,27 @@ class KeyFields:
         self.kind: str | None = None
         self.number: str | None = None
         self.issue_date: date | None = None
+
+
+def verdict_on(content: bytes, rules: DocumentRules, *, name: str, sha256: str, size: int) -> Verdict:
+    """Check a document and say what came of it. `size` is that of the whole document, should `content` be only its start."""
+    fields = KeyFields()
+    code, details = 200, tuple[str, ...]()
+    try:
+        check_document(content, rules, fields)
+    except Objection as objection:
+        code, details = objection.code, objection.details
+    return Verdict(
+        name=name,
+        sha256=sha256,
+        size=size,
+        code=code,
+        details=details,
+        seller_nip=fields.seller_nip,
+        kind=fields.kind,
+        number=fields.number,
+        issue_date=fields.issue_date,
+    )
 
 
 def check_document(content: bytes, rules: DocumentRules, fields: KeyFields) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from sandbox.work.archive import BrokenArchive, TooManyEntries, read_entries
-from sandbox.work.checking import MAX_KEPT, KeyFields, Objection, check_document
+from sandbox.work.checking import MAX_KEPT, verdict_on
 from sandbox.work.outcome import PackageJob, PackageVerdict, Verdict
 from sandbox.work.xsd import fa3_schema
 
@@ -119,28 +119,9 @@ def _decrypt(job: PackageJob) -> None:
 
 def _judge_documents(job: PackageJob) -> list[Verdict]:
     verdicts = []
-    entries = read_entries(job.package, job.compression, job.max_invoices)
-    for name, chunks in entries:
+    for name, chunks in read_entries(job.package, job.compression, job.max_invoices):
         content, digest, size = _read(chunks)
-        fields = KeyFields()
-        code, details = 200, tuple[str, ...]()
-        try:
-            check_document(content, job.rules, fields)
-        except Objection as objection:
-            code, details = objection.code, objection.details
-        verdicts.append(
-            Verdict(
-                name=name,
-                sha256=digest,
-                size=size,
-                code=code,
-                details=details,
-                seller_nip=fields.seller_nip,
-                kind=fields.kind,
-                number=fields.number,
-                issue_date=fields.issue_date,
-            )
-        )
+        verdicts.append(verdict_on(content, job.rules, name=name, sha256=digest, size=size))
     return verdicts
 
 

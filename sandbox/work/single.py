@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from sandbox.work.checking import KeyFields, Objection, check_document
+from sandbox.work.checking import verdict_on
 from sandbox.work.outcome import DocumentRules, Verdict
 
 
@@ -37,29 +37,12 @@ def judge_invoice(job: InvoiceJob) -> Verdict:
     except ValueError:
         return Verdict(name="", sha256=job.declared_hash, size=0, code=435)
     job.plain.write_bytes(content)
-    fields = KeyFields()
-    code, details = 200, tuple[str, ...]()
-    digest = base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")
-    if len(content) != job.declared_size:
-        code, details = 430, ("Rozmiar faktury różni się od zadeklarowanego.",)
-    elif digest != job.declared_hash:
-        code, details = 430, ("Skrót faktury różni się od zadeklarowanego.",)
-    else:
-        try:
-            check_document(content, job.rules, fields)
-        except Objection as objection:
-            code, details = objection.code, objection.details
-    return Verdict(
-        name="",
-        sha256=job.declared_hash,
-        size=len(content),
-        code=code,
-        details=details,
-        seller_nip=fields.seller_nip,
-        kind=fields.kind,
-        number=fields.number,
-        issue_date=fields.issue_date,
-    )
+    size, declared = len(content), job.declared_hash
+    if size != job.declared_size:
+        return Verdict("", declared, size, 430, ("Rozmiar faktury różni się od zadeklarowanego.",))
+    if base64.b64encode(hashlib.sha256(content).digest()).decode("ascii") != declared:
+        return Verdict("", declared, size, 430, ("Skrót faktury różni się od zadeklarowanego.",))
+    return verdict_on(content, job.rules, name="", sha256=declared, size=size)
 
 
 def _decrypt(content: bytes, key: bytes, iv: bytes) -> bytes:

@@ -1,7 +1,9 @@
 """One sandbox process for all of these tests, and clients of it whose every answer is held against the contract."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
+import httpx
 import pytest
 
 from tests.support.ksef_by_hand import HandClient
@@ -49,6 +51,21 @@ def stranger(another: Callable[[], HandClient]) -> HandClient:
 def client(another: Callable[[], HandClient]) -> HandClient:
     """A client logged in as the owner of its NIP."""
     return another().login()
+
+
+@pytest.fixture
+def control(own: SandboxHandle) -> Iterator[httpx.Client]:
+    """The control API of a sandbox that a module has for itself, by a fixture `own`; the sandbox has been emptied."""
+    with httpx.Client(base_url=own.control_url, timeout=60) as client:
+        assert client.post("/reset").status_code == 204
+        yield client
+
+
+@pytest.fixture
+def owner(own: SandboxHandle, control: httpx.Client) -> Iterator[HandClient]:
+    """A client logged in to a module's own sandbox, which was emptied before."""
+    with closing(HandClient(own.base_url)) as client:
+        yield client.login()
 
 
 @pytest.fixture

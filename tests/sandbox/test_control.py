@@ -18,18 +18,8 @@ def own() -> Iterator[SandboxHandle]:
 
 
 @pytest.fixture
-def control(own: SandboxHandle) -> Iterator[httpx.Client]:
-    """The control API of an empty sandbox."""
-    with httpx.Client(base_url=own.control_url) as client:
-        assert client.post("/reset").status_code == 204
-        yield client
-
-
-@pytest.fixture
-def client(own: SandboxHandle, control: httpx.Client) -> Iterator[HandClient]:
-    client = HandClient(own.base_url).login()
-    yield client
-    client.close()
+def client(owner: HandClient) -> HandClient:
+    return owner
 
 
 def fault(control: httpx.Client, **rule: Any) -> None:

@@ -18,11 +18,9 @@ def own() -> Iterator[SandboxHandle]:
 
 
 @pytest.fixture
-def control(own: SandboxHandle) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=own.control_url) as client:
-        assert client.post("/reset").status_code == 204
-        assert client.post("/clock", json={"freeze": True}).status_code == 200
-        yield client
+def control(control: httpx.Client) -> httpx.Client:
+    assert control.post("/clock", json={"freeze": True}).status_code == 200
+    return control
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import httpx
@@ -143,3 +145,17 @@ def _answers(http: httpx.Client, url: str) -> bool:
 
 def _is_kept(name: str) -> bool:
     return not name.startswith(("KSEFD_", "PROMETHEUS_MULTIPROC")) or name in _KEPT_SETTINGS
+
+
+@contextmanager
+def term_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that the processes that were started are ended too."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -3,14 +3,12 @@
 import json
 import secrets
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import httpx
@@ -26,7 +24,7 @@ from app.cli.demo.checks import (
     check_upos,
     check_webhooks,
 )
-from app.cli.demo.processes import clean_environment, drop_data, free_port, run_once, running
+from app.cli.demo.processes import clean_environment, drop_data, free_port, run_once, running, term_as_interrupt
 from app.cli.demo.receiver import Receiver, listening
 from app.cli.demo.view import ProgressView, print_checks, print_results, print_story
 from app.cli.demo.watching import watch
@@ -55,7 +53,7 @@ class _Place:
 
 def run_demo(*, count: int, bad: int, keep: Path | None, as_json: bool) -> None:
     """Run everything, print the results, and exit with REFUSED when a check fails. Ends its processes in any case."""
-    with _place(keep) as place, _term_as_interrupt():
+    with _place(keep) as place, term_as_interrupt():
         cargo = make_cargo(count, bad, warsaw_day(utc_now()), seed=secrets.randbelow(1 << 30))
         report, checks, verdicts, story = _run(cargo, place)
     failed = [check for check in checks if not check.ok]
@@ -200,17 +198,3 @@ def _place(keep: Path | None) -> Iterator[_Place]:
     finally:
         if not keep:
             drop_data(data)
-
-
-@contextmanager
-def _term_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that the children are ended too."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
