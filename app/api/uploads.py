@@ -62,6 +62,8 @@ CSV_COLUMNS: Final = (
 )  # fmt: skip
 """`rules` lists the rules of all findings; `message` is the first one in English."""
 
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 # Writing a thousand documents at once would hold up the event loop for longer than five milliseconds.
 _ROWS_AT_A_TIME: Final = 100
 
@@ -237,7 +239,15 @@ def _csv_row(document: Mapping[str, Any]) -> list[Any]:
         "rules": " ".join(finding.get("rule", "") for finding in findings),
         "message": findings[0].get("message", "") if findings else "",
     }
-    return [extra[name] if name in extra else document[name] for name in CSV_COLUMNS]
+    return [_cell(extra[name] if name in extra else document[name]) for name in CSV_COLUMNS]
+
+
+def _cell(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula (OWASP, CSV Injection).
+
+    Names and invoice numbers come from strangers and may begin with anything; NDJSON gives them unchanged.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 def _csv(rows: list[Any]) -> bytes:
