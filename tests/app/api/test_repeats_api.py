@@ -33,6 +33,7 @@ async def test_without_a_key_the_same_body_is_taken_and_called_a_repeat_at_once(
     first = (await alpha.http.post("/v1/uploads", content=BODY, headers=ZIP)).json()
     clock.move(timedelta(days=6))
     again = (await alpha.http.post("/v1/uploads", content=BODY, headers=ZIP)).json()
+    clock.move(timedelta(seconds=1))
     keyed = (await alpha.http.post("/v1/uploads", content=BODY, headers=ZIP | KEY)).json()
     assert first["repeat_of"] is None
     assert (again["repeat_of"], keyed["repeat_of"]) == (first["id"], first["id"])
