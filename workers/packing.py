@@ -25,7 +25,7 @@ from app.store.disk import Reserve
 from app.store.jobs import Task
 from workers.context import WorkerContext
 from workers.midnight import job_priority
-from workers.sealing import part_plain_bytes
+from workers.sealing import part_plain_bytes, turn_of
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,8 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
             await context.store.jobs.defer(
                 Task.DISPATCH_SESSION,
                 connection=connection,
-                priority=job_priority(session, context.clock()),
+                priority=job_priority(session, context.clock())
+                or await turn_of(context, connection, session.tenant_id, SessionState.PACKED),
                 session_id=str(session_id),
             )
     if not committed:

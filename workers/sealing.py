@@ -9,11 +9,14 @@ from typing import Final
 import structlog
 
 from app import metrics
+from app.domain.fairness import behind
 from app.domain.ids import time_ordered_id
 from app.domain.sealing import day_of_opening, due_at, is_rush
+from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
 from app.package.limits import DEFAULT_PART_PLAIN_BYTES, MAX_PACKAGE_BYTES, MAX_PARTS, ZIP_MAX_BYTES
 from app.settings import Settings
+from app.store.database import Connection
 from app.store.jobs import Priority, Task
 from workers.context import WorkerContext
 
@@ -21,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 # A tar.gz package is compressed anew as a whole; should its invoices not compress at all, it may be a little larger.
 _TARGZ_MARGIN: Final = 0.9
+
+_SESSIONS_OF_A_JOB: Final = 5
 
 
 def part_plain_bytes(settings: Settings) -> int:
@@ -47,18 +52,26 @@ async def seal_soon(context: WorkerContext, lane_id: int, *, at: datetime | None
         )
 
 
+async def turn_of(context: WorkerContext, connection: Connection, tenant_id: int, state: SessionState) -> int:
+    """Give the priority of one more of a tenant's sessions in a state: the more there are, the later it comes."""
+    others = await context.store.admission.sessions_of(connection, tenant_id, [state]) - 1
+    return Priority.OPEN - behind(others)
+
+
 async def seal_lane(context: WorkerContext, lane_id: int) -> None:
     """Seal as many sessions as are due, and come back when the rest has waited long enough or midnight is near."""
     held = await context.store.late.hold(lane_id, day=day_of_opening(context.clock()))
     if held:
         log.warning("late invoices held for a decision", lane=lane_id, invoices=held)
-    while True:
+    for _ in range(_SESSIONS_OF_A_JOB):
         due = await _seal_one(context, lane_id)
         if due is None:
             return
         if due > context.clock():
             await seal_soon(context, lane_id, at=due)
             return
+    # A long backlog comes again, behind the lanes that wait meanwhile.
+    await seal_soon(context, lane_id)
 
 
 async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
@@ -101,7 +114,9 @@ async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
         await context.store.jobs.defer(
             Task.PACK_SESSION,
             connection=connection,
-            priority=Priority.OPEN_TODAY if urgent else Priority.OPEN,
+            priority=Priority.OPEN_TODAY
+            if urgent
+            else await turn_of(context, connection, lane["tenant_id"], SessionState.SEALED),
             session_id=str(session_id),
         )
     metrics.STAGE_SECONDS.labels(stage="seal").observe((context.clock() - now).total_seconds())
