@@ -1,14 +1,17 @@
 """Attachments on the way of an invoice: asked of the sandbox, applied at intake, and asked again when KSeF refuses one."""
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 
 import httpx
 import pytest
 
+from app.domain.outage import KsefState, Override
 from app.domain.states import InvoiceState
 from app.ksef.client import KsefClient
 from app.ksef.errors import PermissionMissing
+from app.ksef.limits import ContextLimits, RateLimits
 from app.store.invoices import FIRST, InvoiceFilter
 from tests.support.road import NIP, add_tenant, add_upload, carry, invoices, read, seal_and_pack, zip_of
 from tests.support.sandbox_process import SandboxHandle
@@ -91,3 +94,27 @@ async def test_a_ksef_that_does_not_answer_leaves_it_unknown(context: WorkerCont
     await ask_permissions(context)
     assert (await context.store.permissions.of(tenant.id)).attachments_at(context.clock()) is None
     assert await context.store.permissions.due(now=context.clock(), limit=10) == []
+
+
+async def test_nothing_is_asked_while_ksef_is_away(context: WorkerContext) -> None:
+    tenant = await add_tenant(context.store)
+    order = Override(KsefState.AWAY, context.clock(), context.clock() + timedelta(hours=1), "maintenance")
+    await context.store.outages.order(context.watch.ksef_url, order, now=context.clock())
+    await ask_permissions(context)
+    assert await context.store.permissions.due(now=context.clock(), limit=10) == [tenant.id]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(3_000_000, InvoiceState.INVALID), (5_000_000, InvoiceState.QUEUED)])
+async def test_an_upload_is_checked_by_the_sizes_that_ksef_gives_the_tenant(
+    context: WorkerContext, limit: int, expected: InvoiceState
+) -> None:
+    tenant = await add_tenant(context.store)
+    limits = ContextLimits(10_000, 1_000_000, limit)
+    await context.store.limits.save(tenant.id, RateLimits({}), limits, now=context.clock())
+    (made,) = invoices(1)
+    # Random digits: what compresses too well is taken for a bomb.
+    filling = b"<!--" + os.urandom(1_750_000).hex().encode() + b"-->"
+    large = made.xml.replace(b"</Faktura>", ATTACHMENT + filling + b"</Faktura>")
+    await read(context, await add_upload(context.store, tenant, zip_of([replace(made, xml=large)])))
+    ((state, rules),) = await _verdicts(context, tenant.id)
+    assert state == expected.value, rules
