@@ -53,8 +53,8 @@ class Step(StrEnum):
 class Wanted:
     """What to replay: from a moment or after an event, up to a moment; `everything`: also what has succeeded."""
 
-    since: datetime | None
-    since_event: UUID | None
+    since: datetime | None = None
+    since_event: UUID | None = None
     until: datetime | None = None
     """None: the present."""
     types: tuple[str, ...] | None = None

@@ -1,6 +1,7 @@
 """What is owed goes out: attempts, their record, what follows from them; on a real database and real receivers."""
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,8 @@ from tests.app.webhooks.receiver import Receiver, answer, running_receiver
 from workers.webhooks import DeliveryContext, Dispatcher, settle_attempt
 
 RULES = AddressRules(allow_http=True, allow_private=True)
+# Made once: reading the certificates that a system trusts takes longer than most of these tests.
+TLS = ssl.create_default_context()
 
 
 class MovableClock:
@@ -52,7 +55,7 @@ def clock() -> MovableClock:
 
 @pytest.fixture
 def context(store: Store, clock: MovableClock) -> DeliveryContext:
-    return DeliveryContext(store, RULES, clock, random=lambda: 0.5, deadline_seconds=5)
+    return DeliveryContext(store, RULES, clock, random=lambda: 0.5, deadline_seconds=5, ssl_context=TLS)
 
 
 async def _deliver(context: DeliveryContext) -> None:
