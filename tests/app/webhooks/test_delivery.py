@@ -267,3 +267,63 @@ def test_an_event_body_is_one_json_object_around_the_stored_text() -> None:
 
 def test_bytes_that_are_no_text_become_text_that_a_database_takes() -> None:
     assert readable(b"a\x00\xff\xc5\xbc") == "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}ż"
+
+
+async def test_a_connection_is_kept_for_the_next_delivery(receiver: Receiver) -> None:
+    receiver.keeps_connections = True
+    async with sender() as sending:
+        for _ in range(3):
+            assert (await sending.send(receiver.url(), MESSAGE, [SECRET], now=NOW)).outcome is Outcome.DELIVERED
+    assert (receiver.connections, len(receiver.requests)) == (1, 3)
+
+
+async def test_a_kept_connection_that_the_receiver_closes_meanwhile_costs_nothing(receiver: Receiver) -> None:
+    """It closes just as the next request arrives, which it has not answered: the request goes again on a new connection."""
+
+    async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    receiver.keeps_connections = True
+    receiver.answers = [answer(200), closes, answer(200)]
+    async with sender() as sending:
+        first = await sending.send(receiver.url(), MESSAGE, [SECRET], now=NOW)
+        second = await sending.send(receiver.url(), MESSAGE, [SECRET], now=NOW)
+    assert (first.outcome, second.outcome) == (Outcome.DELIVERED, Outcome.DELIVERED)
+    assert (receiver.connections, len(receiver.requests)) == (2, 3)
+    assert receiver.requests[1].headers["webhook-id"] == receiver.requests[2].headers["webhook-id"]
+
+
+async def test_a_new_connection_that_breaks_is_not_tried_again_at_once(receiver: Receiver) -> None:
+    async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    receiver.answers = [closes]
+    assert (await _send(receiver.url())).outcome is Outcome.UNREACHABLE
+    assert len(receiver.requests) == 1
+
+
+async def test_an_answer_with_an_endless_head_is_cut_off(receiver: Receiver) -> None:
+    """The head of an answer is bounded to about a hundred kilobytes, and a failure when it is longer."""
+    sent = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while sent < 50_000_000:
+            writer.write(b"x-more: " + b"x" * 8_000 + b"\r\n")
+            await writer.drain()
+            sent += 8_000
+
+    receiver.answers = [endless]
+    attempt = await _send(receiver.url())
+    assert (attempt.outcome, attempt.status) == (Outcome.UNREACHABLE, None)
+    assert sent < 20_000_000
+
+
+async def test_an_endpoints_own_headers_go_with_the_request_and_replace_none_of_ours(receiver: Receiver) -> None:
+    async with sender() as sending:
+        own = [("Authorization", "Bearer 7f6c"), ("X-Area", "north")]
+        await sending.send(receiver.url(), MESSAGE, [SECRET], now=NOW, own_headers=own)
+        await sending.send(receiver.url(), MESSAGE, [SECRET], now=NOW)
+    with_own, without = (request.headers for request in receiver.requests)
+    assert with_own == without | {"authorization": "Bearer 7f6c", "x-area": "north"}
