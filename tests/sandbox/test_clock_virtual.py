@@ -38,7 +38,7 @@ async def test_a_sleeper_wakes_by_a_jump_and_not_before() -> None:
     await asyncio.sleep(0.02)
     assert not sleeping.done()
     clock.advance(timedelta(seconds=1))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await sleeping
 
 
@@ -48,7 +48,7 @@ async def test_a_sleeper_sleeps_shorter_when_time_runs_faster_and_longer_when_it
     await asyncio.sleep(0)
     clock.advance(timedelta(seconds=-3600))
     clock.run(1_000_000)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await sleeping
 
 
@@ -62,7 +62,7 @@ async def test_whoever_waits_for_a_condition_is_asked_after_every_wake() -> None
     assert not waiting.done()
     wanted.append(True)
     clock.wake()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await waiting
 
 
@@ -71,7 +71,8 @@ def test_a_restored_clock_goes_on_as_the_first_would_have() -> None:
     first.show(START)
     first.run(60)
     second.restore(first.setting)
-    assert abs(second.now() - first.now()) < timedelta(seconds=30)
+    before, told, after = first.now(), second.now(), first.now()
+    assert before <= told <= after
     first.run(0)
     second.restore(first.setting)
     assert second.now() == first.now()

@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.ksef_by_hand import HandClient, Package, encrypt, invoice, sha256, tar_package, zip_package
+from tests.support.ksef_by_hand import (
+    HandClient,
+    Package,
+    encrypt,
+    encrypt_unpadded,
+    invoice,
+    sha256,
+    tar_package,
+    zip_package,
+)
 
 Build = Callable[[dict[str, bytes]], bytes]
 
@@ -193,7 +202,7 @@ def test_a_part_unlike_its_hash_is_405(client: HandClient) -> None:
 def test_a_part_that_does_not_decrypt_is_435(client: HandClient) -> None:
     package = Package(zip_package({"a.xml": invoice("A", client.nip)}))
     body = client.open_body(package)
-    wrong = package.encrypted_parts()[0][:-16]
+    wrong = encrypt_unpadded(package.key, package.iv)
     body["batchFile"]["fileParts"] = [{"ordinalNumber": 1, "fileSize": len(wrong), "fileHash": sha256(wrong)}]
     opened = client.open(body)
     client.put(opened["partUploadRequests"][0], wrong)

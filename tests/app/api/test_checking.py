@@ -106,7 +106,8 @@ async def test_a_document_that_hangs_does_not_hold_up_another_tenant(
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(one, "5260250274")
-            await anyio.sleep(0.1)
+            # Each has been handed over, or waits for its turn.
+            await anyio.wait_all_tasks_blocked()
             monkeypatch.undo()
             await one("7010002137")
             tasks.cancel_scope.cancel()

@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -47,11 +48,15 @@ def test_a_signal_lets_a_request_finish_and_ends_the_process_well(
         url = process.stdout.readline().strip()
         assert httpx.get(f"{url}/livez", trust_env=False).json()["status"] == "alive"
         assert "ksefd_build_info{" in httpx.get(f"{url}/metrics", trust_env=False).text
-        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+        with closing(HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            client.request("GET", "/livez")
+            assert client.getresponse().read()
+            connection = client.sock
             connection.sendall(
                 b"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nP"
             )
-            time.sleep(0.2)
+            # Whoever has heard this later question has heard the earlier one on an open connection too.
+            assert httpx.get(f"{url}/livez", trust_env=False).is_success
             process.send_signal(number)
             connection.sendall(b"K")
             answer = connection.makefile("rb").read()
