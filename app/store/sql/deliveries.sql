@@ -160,14 +160,18 @@ RETURNING *
 -- sequence number where the last look ended, since one that is still owed to somebody must not end the work. Leans on
 -- deliveries' (endpoint_id, event_sequence) by the endpoints of a tenant, which are few.
 WITH old AS (
-    SELECT sequence, tenant_id FROM events WHERE created_at < %(before)s AND sequence > %(after)s
+    SELECT sequence, tenant_id, written_by FROM events WHERE created_at < %(before)s AND sequence > %(after)s
     ORDER BY sequence LIMIT %(limit)s
 ), owed AS (
     SELECT o.sequence, d.id, d.state FROM old o
     JOIN webhook_endpoints w ON w.tenant_id = o.tenant_id
     JOIN deliveries d ON d.endpoint_id = w.id AND d.event_sequence = o.sequence
 ), kept AS (
-    SELECT DISTINCT sequence FROM owed WHERE state = 'pending'
+    SELECT sequence FROM owed WHERE state = 'pending'
+    UNION
+    -- The newest event of a tenant stays: it is the cursor of whoever has pulled everything.
+    SELECT o.sequence FROM old o WHERE NOT EXISTS (
+        SELECT 1 FROM events n WHERE n.tenant_id = o.tenant_id AND (n.written_by, n.sequence) > (o.written_by, o.sequence))
 ), attempts_gone AS (
     DELETE FROM delivery_attempts a USING owed o WHERE a.delivery_id = o.id AND o.sequence NOT IN (SELECT sequence FROM kept)
 ), deliveries_gone AS (
