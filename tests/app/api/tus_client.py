@@ -32,9 +32,7 @@ class TusClient:
     ) -> httpx.Response:
         """Announce an upload."""
         told = {"Upload-Length": str(length)} if length is not None else {"Upload-Defer-Length": "1"}
-        answer = await self.http.post(
-            ADDRESS + query, headers=TUS | told | dict(headers), **({"content": content} if content is not None else {})
-        )
+        answer = await self.http.post(ADDRESS + query, headers=TUS | told | dict(headers), content=content)
         self.location = answer.headers.get("location", self.location)
         return answer
 
