@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 INPUTS := requirements-dev.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve sandbox test torture lint format types bench lock clean
+.PHONY: help setup demo serve sandbox test torture fuzz agree lint format types bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,24 @@ test: $(STAMP) ## All tests
 
 torture: $(STAMP) ## The long tests: a hundred kill -9 during 50,000 invoices, every fault alone
 	KSEFD_TORTURE=1 $(BIN)/python -m pytest -s tests/road/test_torture.py tests/road/test_kill.py tests/road/test_ksef_trouble.py
+
+# Not locked and needed by nothing else: an environment of its own that sees this one.
+FUZZ := var/fuzz
+FUZZ_SECONDS ?= 600
+SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
+fuzz: $(STAMP) ## Ten minutes of coverage-guided fuzzing each for the readers of bodies and for the check (fetches atheris)
+	$(BIN)/python -m venv --clear $(FUZZ)/venv
+	$(FUZZ)/venv/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=3,<4'
+	$(BIN)/python $(SITE) > "$$($(FUZZ)/venv/bin/python $(SITE))/project.pth"
+	@for target in archives documents; do \
+	  mkdir -p $(FUZZ)/$$target && \
+	  $(FUZZ)/venv/bin/python -m tests.fuzz.$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=20000 \
+	    -print_final_stats=1 -artifact_prefix=$(FUZZ)/found-$$target- $(FUZZ)/$$target tests/fuzz/seeds/$$target || exit 1; \
+	done
+
+agree: $(STAMP) ## 20,000 mutated invoices, judged by our check, a sandbox and (with a JDK) another validator
+	$(BIN)/python -m tests.agreement
 
 lint: $(STAMP) ## Format, lint, types
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -13,9 +14,10 @@ from rich.table import Table
 from app.fa3.checker import InvoiceChecker
 from app.fa3.schema import compile_schema
 from app.schema_files import load_schema_files
+from tests.agreement.another_validator import JAVA, schema_difference, verdicts_of_java
 from tests.agreement.comparing import MODES, Mode, Opinion, difference, ours
 from tests.agreement.making import Case, make_cases
-from tests.agreement.mutations import BY_LEVEL
+from tests.agreement.mutations import BY_LEVEL, LARGE
 from tests.agreement.through_sandbox import judging_sandbox
 
 _DAY = date(2026, 11, 20)
@@ -53,26 +55,55 @@ def _print(tally: Tally, console: Console) -> None:
     console.print(table)
 
 
-def _judge(mode: Mode, count: int, seed: int, folder: Path | None, checker: InvoiceChecker, tally: Tally) -> int:
-    """Judge in blocks, so that memory does not depend on the count; return how many are judged differently."""
-    differing = 0
+def _blocks(count: int, seed: int) -> Iterator[list[Case]]:
+    """The documents in blocks, so that memory does not depend on the count."""
+    for block, start in enumerate(range(0, count, _BLOCK)):
+        yield list(make_cases(min(_BLOCK, count - start), _DAY, seed + block))
+
+
+@dataclass(slots=True)
+class Differences:
+    """Tells what is judged differently, and keeps the documents in a folder if one is given."""
+
+    folder: Path | None
+    count: int = 0
+
+    def add(self, case: Case, against: str, found: str) -> None:
+        """Note one."""
+        self.count += 1
+        print(f"{case.name} [{against}] {', '.join(case.mutations)}: {found}", file=sys.stderr)
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / case.name).write_bytes(case.document)
+
+
+def _judge(
+    mode: Mode, blocks: Iterable[list[Case]], checker: InvoiceChecker, tally: Tally, differences: Differences
+) -> None:
     with judging_sandbox(mode, _DAY) as sandbox:
-        for block, start in enumerate(range(0, count, _BLOCK)):
-            cases = list(make_cases(min(_BLOCK, count - start), _DAY, seed + block))
+        for cases in blocks:
             opinions = sandbox.opinions(cases)
             for case in cases:
                 checked = ours(checker, case.document, mode, _DAY)
                 theirs = opinions[case.name]
                 found = difference(checked, theirs, case.mutations)
                 tally.add(case, valid=checked.valid, theirs=theirs, differs=found is not None)
-                if found is None:
-                    continue
-                differing += 1
-                print(f"{case.name} [{mode.name}] {', '.join(case.mutations)}: {found}", file=sys.stderr)
-                if folder is not None:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    (folder / case.name).write_bytes(case.document)
-    return differing
+                if found is not None:
+                    differences.add(case, mode.name, found)
+
+
+def _ask_java(blocks: Iterable[list[Case]], checker: InvoiceChecker, differences: Differences) -> int:
+    """Compare with Xerces; return how many documents it saw."""
+    asked = 0
+    for block in blocks:
+        cases = [case for case in block if LARGE.isdisjoint(case.mutations)]
+        faults = verdicts_of_java([case.document for case in cases])
+        asked += len(cases)
+        for case, fault in zip(cases, faults, strict=True):
+            checked = ours(checker, case.document, MODES[0], _DAY)
+            if found := schema_difference(case.document, checked, fault):
+                differences.add(case, "Xerces", found)
+    return asked
 
 
 def main() -> int:
@@ -84,14 +115,16 @@ def main() -> int:
     chosen = parser.parse_args()
     checker = InvoiceChecker(compile_schema(load_schema_files()))
     console = Console(width=120)
-    tally = Tally()
-    differing = sum(_judge(mode, chosen.count, chosen.seed, chosen.out, checker, tally) for mode in MODES)
+    tally, differences = Tally(), Differences(chosen.out)
+    for mode in MODES:
+        _judge(mode, _blocks(chosen.count, chosen.seed), checker, tally, differences)
+    asked = _ask_java(_blocks(chosen.count, chosen.seed), checker, differences) if JAVA else 0
     _print(tally, console)
     console.print(
         f"{chosen.count:,} documents from seed {chosen.seed}, {tally.judged:,} verdicts in {len(MODES)} modes,"
-        f" judged differently: {differing:,}"
+        f" {asked:,} opinions of another validator; judged differently: {differences.count:,}"
     )
-    return 1 if differing else 0
+    return 1 if differences.count else 0
 
 
 if __name__ == "__main__":

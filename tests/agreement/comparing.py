@@ -7,12 +7,14 @@ from app.domain.findings import Severity
 from app.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
 from sandbox.work.checking import KeyFields, Objection, check_document
 from sandbox.work.outcome import DocumentRules
-from tests.agreement.header_mutations import CONSENTING, ONLY_KSEF_KNOWS, TENANT
+from tests.agreement.header_mutations import CONSENTING, ISSUED_FOR_OTHERS, TENANT
 
 DUPLICATE = 440
 """Of two mutations with one number, KSeF takes the first; that says nothing about the second's form."""
 NO_PERMISSION = 410
 NO_CONSENT = 415
+
+_BY_A_THIRD_PARTY = frozenset(("third party", "third party issues"))
 
 STRICTER_ON_PURPOSE: dict[str, str] = {}
 """Rules that refuse what the sandbox takes, and why. Empty: none is stricter."""
@@ -99,6 +101,10 @@ def difference(checked: CheckedInvoice, theirs: Opinion, names: tuple[str, ...])
 
 def _only_ksef_knows(checked: CheckedInvoice, theirs: Opinion, names: tuple[str, ...]) -> bool:
     """Whether it refuses for what another seller did or did not allow, which no check before sending can see."""
+    seller = checked.facts.seller_nip if checked.facts is not None else TENANT
     if theirs.code == NO_CONSENT:
-        return checked.facts is not None and checked.facts.seller_nip != TENANT
-    return theirs.code == NO_PERMISSION and not ONLY_KSEF_KNOWS.isdisjoint(names)
+        return seller != TENANT
+    if theirs.code != NO_PERMISSION or ISSUED_FOR_OTHERS.isdisjoint(names):
+        return False
+    # Who issues as a third party would need a permission of the seller that the sandbox cannot be given.
+    return seller not in {TENANT, CONSENTING} or not _BY_A_THIRD_PARTY.isdisjoint(names)

@@ -150,7 +150,10 @@ MUTATIONS: dict[str, Callable[[bytes, Random], bytes]] = {
     "attachment": _attachment,
     "attachment elsewhere": _attachment_elsewhere,
 }
-ONLY_KSEF_KNOWS = frozenset(
-    ("self-billing without consent", "representative without consent", "representative", "third party issues")
-)
-"""Here KSeF may answer 410 for a permission that was not given, which no check before sending can see."""
+ISSUED_FOR_OTHERS = frozenset(
+    (
+        "self-billing with consent", "self-billing without consent", "representative with consent", "representative without consent",
+        "representative", "third party", "third party issues",
+    )
+)  # fmt: skip
+"""Here KSeF may answer 410 for a permission that the seller did not give, which no check before sending can see."""
