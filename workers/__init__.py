@@ -11,8 +11,9 @@
     receipts     UPO pages fetched, verified and kept; `verdicts` ends a session in one transaction
     midnight     who may open now, and what is noted of those that missed their day
     quota        every request is counted before it leaves; what must wait gives its slot back
+    permissions  what KSeF lets each tenant send is asked now and then, so that intake need not ask
     outage       sending pauses while KSeF is away, by what every request tells (`watch`)
-    webhooks     what happened is told
+    webhooks     what happened is told; `replay` makes due again what an endpoint missed
     maintenance  what was left lying is taken up again; what is no longer needed goes
 
 Stages do not call each other: they meet in the rows, and `tasks` binds each to its queue. `runtime` is one worker process,
