@@ -1,16 +1,19 @@
 """The process pool: chunks to processes that were started clean, with the schema compiled once in each.
 
 A document that kills or hangs a process is found by bisecting its chunk, and is refused alone. Tenants take turns: a chunk
-waits for at most one of each other tenant, however many those have waiting.
+waits for at most one of each other tenant, however many those have waiting. A tenant that finds all processes with others need
+not wait for them either: one more process, started when that first happens, is for such a chunk alone.
 """
 
 import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import connection
 from types import TracebackType
@@ -59,12 +62,16 @@ class CheckPool:
         self._check = check
         self._chunk_seconds = chunk_seconds
         self._load_schema = load_schema
-        self._turns = FairTurns(workers + _CHUNKS_AHEAD)
-        self._pool = self._make()
+        own = workers + _CHUNKS_AHEAD
+        self._turns = FairTurns(own + 1, most_of_one=own)
+        self._running: Counter[int] = Counter()
+        self._reserve_is_free = True
+        self._pools = {False: self._make(workers)}
+        """By whether it is the reserve."""
 
-    def _make(self) -> ProcessPool:
+    def _make(self, workers: int) -> ProcessPool:
         return ProcessPool(
-            max_workers=self.workers,
+            max_workers=workers,
             # The parser keeps every name that it ever met: a process is replaced before hostile ones could fill it.
             max_tasks=_TASKS_OF_A_PROCESS,
             # Started clean: a fork would copy locks and connections of a process with threads and an event loop.
@@ -82,8 +89,10 @@ class CheckPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the processes; what they were doing will be done again."""
-        self._pool.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
-        self._pool.join(timeout=5)
+        for pool in self._pools.values():
+            pool.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+        for pool in self._pools.values():
+            pool.join(timeout=5)
 
     async def check(self, task: ChunkTask) -> ChunkOutcome:
         """Check a chunk. Never fails for what a document contains: a document that cannot be survived gets a finding."""
@@ -120,17 +129,39 @@ class CheckPool:
 
     async def _run(self, task: ChunkTask, seconds: float) -> ChunkOutcome:
         async with self._turns.turn(task.tenant_id):
-            return await self._run_now(task, seconds)
+            with self._place_for(task.tenant_id) as reserve:
+                return await self._run_now(task, seconds, reserve=reserve)
 
-    async def _run_now(self, task: ChunkTask, seconds: float) -> ChunkOutcome:
-        pool = self._pool
+    @contextmanager
+    def _place_for(self, tenant_id: int) -> Iterator[bool]:
+        """Choose the reserve for a tenant that has nothing in the processes while others have all of them."""
+        reserve = self._reserve_is_free and self._running.total() >= self.workers and not self._running[tenant_id]
+        if reserve:
+            self._reserve_is_free = False
+        else:
+            self._running[tenant_id] += 1
+        try:
+            yield reserve
+        finally:
+            if reserve:
+                self._reserve_is_free = True
+            else:
+                self._running[tenant_id] -= 1
+                if not self._running[tenant_id]:
+                    del self._running[tenant_id]
+
+    async def _run_now(self, task: ChunkTask, seconds: float, *, reserve: bool) -> ChunkOutcome:
+        workers = 1 if reserve else self.workers
+        if reserve not in self._pools:
+            self._pools[reserve] = self._make(workers)
+        pool = self._pools[reserve]
         try:
             future = pool.schedule(self._check, args=[task], timeout=seconds)
             outcome: ChunkOutcome = await asyncio.wrap_future(future)
         except (BrokenProcessPool, RuntimeError) as error:
             # Its processes cannot even start, or the library has given up on them: only a new pool can go on.
-            if self._pool is pool:
-                self._pool = self._make()
+            if self._pools.get(reserve) is pool:
+                self._pools[reserve] = self._make(workers)
                 pool.stop()  # type: ignore[no-untyped-call]  # the library leaves it untyped
             raise PoolBroken(f"the process pool broke ({error}); the job is run again with a new one") from error
         return outcome

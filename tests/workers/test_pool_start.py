@@ -14,5 +14,5 @@ _PIPE_BYTES = 4_096
 def test_what_a_new_process_is_given_fits_into_a_pipe_that_nobody_reads() -> None:
     # A process that is killed before it reads would otherwise leave the worker writing for ever.
     with CheckPool(1, partial(load_schema_files, Path("/srv/schemas"))) as pool:
-        context = pool._pool._context.worker_parameters
+        context = pool._pools[False]._context.worker_parameters
         assert len(pickle.dumps((context.initializer, context.initargs))) < _PIPE_BYTES // 4
