@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         90,
         ge=1,
         le=36_500,
-        description="Days after which bytes of finished invoices are removed; rows and UPOs stay.",
+        description="Days after which bytes of finished invoices, and events, are removed; other rows and UPOs stay.",
     )
     log_format: LogFormat = Field(LogFormat.AUTO, description="Log lines for people or for machines.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe log line shown.")

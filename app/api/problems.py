@@ -26,8 +26,11 @@ from app.store.blobs import BlobMissing, BlobStoreUnavailable
 from app.store.database import DatabaseUnavailable
 from app.store.disk import DiskLow
 from app.store.late import NotHeld
+from app.store.links import LinkInvalid
+from app.store.replays import ReplayConflict, UnknownEvent
 from app.store.resumable import TooManyUnfinished, UploadNotFinished, WrongOffset
 from app.webhooks.addresses import InvalidWebhookUrl
+from app.webhooks.headers import InvalidWebhookHeaders
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -40,6 +43,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     api_errors.ContentCodingDamaged,
     errors.Unauthorized,
     errors.Forbidden,
+    LinkInvalid,
     errors.NotFound,
     api_errors.XmlNotKept,
     api_errors.UpoNotAvailable,
@@ -51,6 +55,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     UploadNotFinished,
     WrongOffset,
     NotHeld,
+    ReplayConflict,
     api_errors.UnsupportedTusVersion,
     errors.BodyTooLarge,
     errors.UnsupportedContentType,
@@ -59,6 +64,8 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     errors.InvalidInvoice,
     errors.UnreadableUpload,
     InvalidWebhookUrl,
+    InvalidWebhookHeaders,
+    UnknownEvent,
     TooManyUnfinished,
     api_errors.ChecksumMismatch,
     api_errors.TenantLimitReached,
