@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import connection
+from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
@@ -31,6 +32,10 @@ log = structlog.get_logger(__name__)
 # A healthy chunk takes a fraction of a second; large documents with attachments take tens of milliseconds each.
 _CHUNK_SECONDS: Final = 60.0
 _ALONE_SECONDS: Final = 15.0
+# Halving is quick for one culprit and slow for many: each probe that fails has to be waited for. When a chunk has cost this
+# much, the rest of its documents are tried one by one, each for as long as ten of the worst known documents take.
+_SEARCH_SECONDS: Final = 120.0
+_ONE_BY_ONE_SECONDS: Final = 5.0
 # The API on the same machine must answer while the pool is busy.
 _NICENESS: Final = 10
 # Some 160,000 invoices; a new process costs about half a second of CPU.
@@ -44,6 +49,18 @@ class PoolBroken(TryLater):
 
     code = "pool-broken"
     title = "Process pool broken"
+
+
+@dataclass(slots=True)
+class _Search:
+    """The search for the culprits of one chunk."""
+
+    lost: float = 0.0
+    """Seconds that went into probes which failed."""
+
+    @property
+    def too_long(self) -> bool:
+        return self.lost > _SEARCH_SECONDS
 
 
 class CheckPool:
@@ -102,14 +119,16 @@ class CheckPool:
             log.warning("chunk killed a pool process", reason=type(error).__name__, entries=len(task.entries))
         # Looking for the culprit may hang process after process; meanwhile its tenant leaves some to others.
         with self._turns.restrained(task.tenant_id):
-            poisoned = await self._culprits(task, range(len(task.entries)))
+            poisoned = await self._culprits(task, range(len(task.entries)), _Search())
             log.warning("documents isolated", count=len(poisoned))
             return await self._run(replace(task, poisoned=frozenset(poisoned)), self._chunk_seconds * 4)
 
-    async def _culprits(self, task: ChunkTask, positions: range) -> list[int]:
-        """Find the positions that no process survives, by halves."""
+    async def _culprits(self, task: ChunkTask, positions: range, search: "_Search") -> list[int]:
+        """Find the positions that no process survives: by halves, or one by one when that has taken too long."""
         if not positions:
             return []
+        if search.too_long and len(positions) > 1:
+            return [found for one in positions for found in await self._culprits(task, range(one, one + 1), search)]
         probe = replace(
             task,
             entries=tuple(task.entries[position] for position in positions),
@@ -117,15 +136,21 @@ class CheckPool:
             upload_ids=task.upload_ids[:1],
             poisoned=frozenset(),
         )
+        alone = _ONE_BY_ONE_SECONDS if search.too_long else _ALONE_SECONDS
+        started = monotonic()
         try:
-            await self._run(probe, min(self._chunk_seconds, _ALONE_SECONDS + len(positions) / 10))
+            await self._run(probe, min(self._chunk_seconds, alone + (len(positions) - 1) / 10))
         except (ProcessExpired, FutureTimeout):
+            search.lost += monotonic() - started
             if len(positions) == 1:
                 return [positions[0]]
         else:
             return []
         half = len(positions) // 2
-        return await self._culprits(task, positions[:half]) + await self._culprits(task, positions[half:])
+        return [
+            *await self._culprits(task, positions[:half], search),
+            *await self._culprits(task, positions[half:], search),
+        ]
 
     async def _run(self, task: ChunkTask, seconds: float) -> ChunkOutcome:
         async with self._turns.turn(task.tenant_id):
