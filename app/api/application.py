@@ -26,7 +26,6 @@ from app.api.state import ApiState
 from app.clock import Clock, utc_now
 from app.errors import DispatchError
 from app.settings import Settings
-from app.store.event_feed import EventFeed
 from app.store.store import open_store
 from app.supervised import beat
 
@@ -52,8 +51,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             ended = asyncio.Event()
             tasks.start_soon(beat, ended, name="heartbeat")
             admission = Admission(store, settings, tasks)
-            feed = EventFeed(store.database)
-            watcher = EventWatcher(feed)
+            watcher = EventWatcher(store.feed)
             tasks.start_soon(watcher.run)
             try:
                 yield {
@@ -67,7 +65,6 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                         singles=SinglesGrouping(store, clock, tasks),
                         checking=checking,
                         gauges=DatabaseGauges(store, settings.ksef_base_url, clock, admission.limits()),
-                        feed=feed,
                         watcher=watcher,
                     )
                 }

@@ -101,7 +101,7 @@ async def list_events(
     seconds = wait if wait is not None else preferred or 0
 
     async def read(after: Place) -> FeedPage:
-        return await state.feed.page(tenant.id, after=after, types=wanted, since=since, limit=limit)
+        return await state.store.feed.page(tenant.id, after=after, types=wanted, since=since, limit=limit)
 
     page = await read(place)
     if not page.rows and seconds and not state.watcher.is_ending:
@@ -185,7 +185,7 @@ async def _stream(
                     await state.authenticator.authenticate(_key(request))
                     page = FeedPage((), False, place)
                     if look:
-                        page = await state.feed.page(
+                        page = await state.store.feed.page(
                             tenant.id,
                             after=place,
                             types=types,
@@ -246,9 +246,9 @@ async def _while_connected(request: Request, work: Callable[[], Awaitable[FeedPa
 
 async def _place(state: ApiState, tenant: Tenant, cursor: str) -> Place:
     if cursor == _NOW:
-        return (await state.feed.newest([tenant.id])).get(tenant.id, BEGINNING)
+        return (await state.store.feed.newest([tenant.id])).get(tenant.id, BEGINNING)
     try:
-        return await state.feed.place_of(tenant.id, parse_public_id("evt", cursor))
+        return await state.store.feed.place_of(tenant.id, parse_public_id("evt", cursor))
     except NotFound as error:
         raise BadCursor(
             "the cursor is neither `next` or `cursor` of this list nor the id of an event that you have and we still have"

@@ -11,7 +11,6 @@ from app.api.receiving import Receiver
 from app.api.singles import SinglesGrouping
 from app.clock import Clock
 from app.settings import Settings
-from app.store.event_feed import EventFeed
 from app.store.store import Store
 
 
@@ -28,5 +27,4 @@ class ApiState:
     singles: SinglesGrouping
     checking: CheckingProcess
     gauges: DatabaseGauges
-    feed: EventFeed
     watcher: EventWatcher

@@ -12,6 +12,7 @@ from app.store.chunks import ChunkStore
 from app.store.database import Database
 from app.store.deliveries import DeliveryStore
 from app.store.disk import Disk
+from app.store.event_feed import EventFeed
 from app.store.events import Outbox
 from app.store.invoices import InvoiceStore
 from app.store.jobs import JobQueue
@@ -47,6 +48,7 @@ class Store:
     secrets: SecretBox
     jobs: JobQueue
     outbox: Outbox
+    feed: EventFeed
     tenants: TenantStore
     uploads: UploadStore
     resumable: ResumableStore
@@ -97,6 +99,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             secrets=box,
             jobs=jobs,
             outbox=outbox,
+            feed=EventFeed(database),
             tenants=TenantStore(database, box),
             uploads=uploads,
             resumable=ResumableStore(database, jobs, uploads),

@@ -1,4 +1,4 @@
-"""Webhook endpoints of tenants, and the events to pull instead. What endpoints are owed is told by `app.store.deliveries`."""
+"""Webhook endpoints of tenants. What endpoints are owed is told by `app.store.deliveries`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,6 @@ _SQL: Final = queries("webhooks")
 
 MAX_ENDPOINTS: Final = 50
 """Live endpoints of one tenant: each multiplies what an event costs."""
-
-MAX_PAGE_BYTES: Final = 400_000
-"""Stored bytes of events on one page. They are compressed five to ten times, so an answer has a few MB."""
 
 DEFAULT_CONCURRENCY: Final = 10
 MAX_CONCURRENCY: Final = 50
@@ -97,7 +94,7 @@ class NewEndpoint:
 
 
 class WebhookStore:
-    """Rows of endpoints, and the events of a tenant."""
+    """Rows of endpoints."""
 
     def __init__(self, database: Database, outbox: Outbox, box: SecretBox) -> None:
         self._database = database
@@ -218,30 +215,6 @@ class WebhookStore:
                 data={"webhook": public_id("whk", endpoint_id), "message": "A test, asked for through the API."},
                 now=now,
             )
-
-    async def events_after(
-        self, tenant_id: int, *, after: UUID | None, types: Sequence[str] | None, limit: int
-    ) -> tuple[list[DictRow], bool]:
-        """Give a tenant's events after the event `after`, oldest first (id, type, created_at, data as JSON text).
-
-        The flag says whether there are more. An event appears once every older transaction has ended, so that going on from
-        the last event seen never misses one. Raises NotFound when the tenant has no event `after`.
-        """
-        if after is not None:
-            known = await self._database.fetch_one(_SQL["event_exists"], {"id": after, "tenant_id": tenant_id})
-            if known is None:
-                raise NotFound(f"there is no event {public_id('evt', after)}")
-        rows = await self._database.fetch_all(
-            _SQL["events_after"],
-            {
-                "tenant_id": tenant_id,
-                "after": after,
-                "types": list(types) if types is not None else None,
-                "limit": limit,
-                "max_bytes": MAX_PAGE_BYTES,
-            },
-        )
-        return rows, bool(rows) and rows[0]["found"] > len(rows)
 
     def _endpoint(self, row: Mapping[str, Any]) -> Endpoint:
         types = row["event_types"]

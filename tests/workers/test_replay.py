@@ -11,6 +11,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from app.store.event_feed import BEGINNING
 from app.store.events import EventType
 from app.store.replays import Step, Wanted
 from app.store.store import Store
@@ -183,7 +184,7 @@ async def test_a_range_begins_after_an_event_and_ends_at_a_time(scene: Scene) ->
         scene.now += timedelta(minutes=1)
         await scene.tell(session)
     await scene.switch(disabled=False)
-    rows, _ = await scene.store.webhooks.events_after(scene.tenant, after=None, types=["upload.completed"], limit=10)
+    rows = (await scene.store.feed.page(scene.tenant, after=BEGINNING, types=["upload.completed"])).rows
     await scene.replay(Wanted(since_event=rows[1]["id"], until=scene.now - timedelta(minutes=1)))
     await scene.deliver()
     assert [number for _, number in scene.arrived()] == [2, 3, 4]

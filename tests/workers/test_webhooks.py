@@ -17,6 +17,7 @@ from psycopg.rows import DictRow
 from standardwebhooks import Webhook
 
 from app.domain.ids import public_id
+from app.store.event_feed import BEGINNING
 from app.store.events import EventType
 from app.store.outgoing import Claim, Settled
 from app.store.store import Store
@@ -257,7 +258,7 @@ async def test_a_receiver_that_is_gone_is_disabled_at_once_and_the_others_are_to
     assert sorted(body["type"] for body in bodies) == ["upload.completed", "webhook.disabled"]
     (told,) = [body["data"] for body in bodies if body["type"] == "webhook.disabled"]
     assert (told["webhook"], told["reason"]) == (gone.public_id, "gone")
-    pulled, _ = await store.webhooks.events_after(tenant, after=None, types=["webhook.disabled"], limit=10)
+    pulled = (await store.feed.page(tenant, after=BEGINNING, types=["webhook.disabled"])).rows
     assert len(pulled) == 2
 
 
@@ -288,7 +289,7 @@ async def test_an_endpoint_at_which_nothing_succeeds_for_days_is_disabled(
     await _event(store, tenant, clock)
     await _deliver(context)
     assert (await store.webhooks.get(tenant, endpoint.id)).disabled_reason == "failing"
-    (event,), _ = await store.webhooks.events_after(tenant, after=None, types=["webhook.disabled"], limit=10)
+    (event,) = (await store.feed.page(tenant, after=BEGINNING, types=["webhook.disabled"])).rows
     assert started.isoformat(timespec="milliseconds")[:23] in event["data"]
     enabled = await store.webhooks.update(tenant, endpoint.id, changes={}, disabled=False, now=clock())
     assert (enabled.disabled_at, enabled.disabled_reason, enabled.failing_since) == (None, None, None)

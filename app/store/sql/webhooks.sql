@@ -40,27 +40,3 @@ UPDATE webhook_endpoints SET secrets = %(secrets)s, signing = %(signing)s, versi
 UPDATE webhook_endpoints SET deleted_at = %(now)s, secrets = '', headers = NULL, version = version + 1
 WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
 RETURNING id
-
--- name: events_after
--- In an order that no late commit can slip behind: only transactions older than every running one are shown, and what they
--- wrote is complete. A page ends before it grows beyond a bound (of stored, compressed bytes: nothing is unpacked to count),
--- but never empty; `found` above the number of rows says that there is more. Leans on events_by_tenant.
-SELECT id, type, created_at, data::text AS data, found FROM (
-    SELECT e.id, e.type, e.created_at, e.data, row_number() OVER arrival AS position,
-        sum(pg_column_size(e.data)) OVER arrival AS bytes, count(*) OVER () AS found
-    FROM (
-        SELECT * FROM events
-        WHERE tenant_id = %(tenant_id)s
-            AND written_by < pg_snapshot_xmin(pg_current_snapshot())
-            AND (%(after)s::uuid IS NULL OR (written_by, sequence) >
-                (SELECT c.written_by, c.sequence FROM events c WHERE c.id = %(after)s AND c.tenant_id = %(tenant_id)s))
-            AND (%(types)s::text[] IS NULL OR type = ANY(%(types)s))
-        ORDER BY written_by, sequence LIMIT %(limit)s + 1
-    ) e
-    WINDOW arrival AS (ORDER BY e.written_by, e.sequence)
-) page
-WHERE position <= %(limit)s AND (position = 1 OR bytes <= %(max_bytes)s)
-ORDER BY position
-
--- name: event_exists
-SELECT 1 AS known FROM events WHERE id = %(id)s AND tenant_id = %(tenant_id)s

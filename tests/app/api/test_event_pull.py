@@ -17,7 +17,7 @@ from app.api.event_stream import EventStream, frame
 from app.api.event_waiting import MAX_WAITING_OF_A_TENANT
 from app.domain.ids import parse_public_id
 from app.settings import Settings
-from app.store.event_feed import BEGINNING, EventFeed
+from app.store.event_feed import BEGINNING
 from app.store.events import EventType
 from app.store.store import Store
 from tests.app.api.conftest import Caller, MovableClock, eventually
@@ -91,7 +91,7 @@ async def test_since_leaves_out_what_was_before(alpha: Caller, store: Store, clo
 async def test_an_event_whose_transaction_ends_late_is_not_stepped_over(
     alpha: Caller, store: Store, clock: MovableClock
 ) -> None:
-    feed = EventFeed(store.database)
+    feed = store.feed
 
     async def add(connection: Any, words: str) -> None:
         await store.outbox.add(

@@ -4,7 +4,6 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import jsonschema
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from app.domain.findings import Finding, Severity
 from app.domain.ids import parse_public_id
 from app.events import MODELS, Event, InvoiceItem, SessionData, UploadData, UpoData, json_schema, main
+from app.store.event_feed import BEGINNING
 from app.store.events import EventType
 from app.store.sessions.document import session_document
 from app.store.store import Store
@@ -40,8 +40,8 @@ async def _told(store: Store, tenant: Tenant, event: EventType, filled: Filled) 
             states=["accepted", "rejected"],
             now=NOW,
         )
-    rows, _ = await store.webhooks.events_after(tenant.id, after=None, types=[event.value], limit=1000)
-    return [json.loads(row["data"]) for row in rows]
+    page = await store.feed.page(tenant.id, after=BEGINNING, types=[event.value], limit=1000)
+    return [json.loads(row["data"]) for row in page.rows]
 
 
 def test_every_event_type_has_a_model_and_a_schema_file() -> None:
@@ -117,34 +117,6 @@ async def test_documents_of_uploads_and_sessions_fit_their_models_field_by_field
         MODELS[event_type].model_validate(_envelope(event_type, data))
 
 
-async def test_an_event_whose_transaction_ends_late_is_not_stepped_over(store: Store) -> None:
-    """A reader that went by sequence numbers would see the second event, go on from it, and never meet the first."""
-    tenant = await _tenant(store)
-
-    async def pull(after: UUID | None) -> list[UUID]:
-        rows, more = await store.webhooks.events_after(tenant.id, after=after, types=None, limit=10)
-        assert not more
-        return [row["id"] for row in rows]
-
-    async def add(connection: Any, words: str) -> None:
-        await store.outbox.add(
-            connection, EventType.WEBHOOK_TEST, tenant_id=tenant.id, data={"message": words}, now=NOW
-        )
-
-    async with store.database.transaction() as early:
-        await add(early, "zero")
-    (zero,) = await pull(None)
-    async with store.database.transaction() as slow:
-        await add(slow, "slow")
-        async with store.database.transaction() as fast:
-            await add(fast, "fast")
-        seen = await pull(zero)
-        assert seen == []
-    seen = await pull(zero)
-    assert len(seen) == 2
-    assert await pull(seen[-1]) == []
-
-
 async def test_a_page_of_large_events_ends_early_and_nothing_is_lost(store: Store) -> None:
     tenant = await _tenant(store)
     for number in range(5):
@@ -157,12 +129,12 @@ async def test_a_page_of_large_events_ends_early_and_nothing_is_lost(store: Stor
                 {"tenant": tenant.id, "now": NOW, "n": number},
             )
     seen: list[int] = []
-    after, more, pages = None, True, 0
+    after, more, pages = BEGINNING, True, 0
     while more:
-        rows, more = await store.webhooks.events_after(tenant.id, after=after, types=None, limit=100)
-        assert rows
-        seen += [json.loads(row["data"])["n"] for row in rows]
-        after, pages = rows[-1]["id"], pages + 1
+        page = await store.feed.page(tenant.id, after=after)
+        assert page.rows
+        seen += [json.loads(row["data"])["n"] for row in page.rows]
+        after, more, pages = page.place, page.more, pages + 1
     assert seen == [0, 1, 2, 3, 4]
     assert pages > 1
 
