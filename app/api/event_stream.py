@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.streaming import one_line
 from app.logs import get_logger
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -33,8 +34,6 @@ HEADERS: Final[Mapping[str, str]] = {
     "X-Accel-Buffering": "no",
 }
 
-_LINE_ENDS_OF_UNICODE: Final = tuple((chr(point).encode(), b"\\u%04x" % point) for point in (0x85, 0x2028, 0x2029))
-
 _log = get_logger("app.api.event_stream")
 
 
@@ -49,13 +48,8 @@ def moved(place: str) -> bytes:
 
 
 def frame(place: str, event_type: str, body: bytes) -> bytes:
-    """Give the block of one event. JSON as the database writes it has no line ends, so it is one line of data.
-
-    Characters that only Unicode counts as line ends are written as JSON escapes: some clients end lines at them.
-    """
-    for character, escape in _LINE_ENDS_OF_UNICODE:
-        body = body.replace(character, escape)
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (place.encode("ascii"), event_type.encode("ascii"), body)
+    """Give the block of one event. JSON as the database writes it has no line ends, so it is one line of data."""
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (place.encode("ascii"), event_type.encode("ascii"), one_line(body))
 
 
 class EventStream(StreamingResponse):

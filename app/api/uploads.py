@@ -29,7 +29,7 @@ from app.api.errors import (
 from app.api.negotiation import choose
 from app.api.paging import Cursor, Limit, one_page, read_cursor
 from app.api.problems import declare, gives
-from app.api.streaming import stream_answer
+from app.api.streaming import one_line, stream_answer
 from app.domain.ids import parse_public_id, time_ordered_id
 from app.domain.states import InvoiceState
 from app.errors import (
@@ -213,7 +213,8 @@ def with_links(upload: Upload) -> dict[str, Any]:
 
 async def _json_lines(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
     async for rows in _slices(pages):
-        yield b"".join(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n" for row in rows)
+        lines = (json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") for row in rows)
+        yield b"".join(one_line(line) + b"\n" for line in lines)
 
 
 async def _csv_lines(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:

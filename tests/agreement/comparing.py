@@ -16,8 +16,10 @@ NO_CONSENT = 415
 
 _BY_A_THIRD_PARTY = frozenset(("third party", "third party issues"))
 
-STRICTER_ON_PURPOSE: dict[str, str] = {}
-"""Rules that refuse what the sandbox takes, and why. Empty: none is stricter."""
+STRICTER_ON_PURPOSE = {
+    "too-many-attributes": "no invoice needs more than 64 declarations of namespaces on one element, and a million would fill the memory",
+}
+"""The rules that may refuse what the sandbox takes, and why."""
 
 
 @dataclass(frozen=True, slots=True)

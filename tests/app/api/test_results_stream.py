@@ -81,3 +81,15 @@ async def test_other_numbers_are_written_as_they_are(number: str) -> None:
     (piece,) = [part async for part in _csv_lines(_one(number=number))]
     _, row = csv.reader(io.StringIO(piece.decode(), newline=""))
     assert row[CSV_COLUMNS.index("number")] == number
+
+
+async def test_a_number_with_a_line_end_of_unicode_does_not_break_a_line_of_results() -> None:
+    """Readers that go by Unicode, httpx among them, end lines at these; they may stand in an invoice's number."""
+    rows = [{"number": "FV\u20281"}, {"number": "FV\u0085\u20292"}, {"number": "Ż"}]
+
+    async def pages() -> AsyncIterator[list[dict[str, Any]]]:
+        yield rows
+
+    text = b"".join([piece async for piece in _json_lines(pages())]).decode()
+    assert [json.loads(line) for line in text.splitlines()] == rows
+    assert "Ż" in text
