@@ -41,7 +41,8 @@ UNREAD_UPLOADS_OF_A_TENANT: Final = 5_000
 GOOD_FOR_SECONDS: Final = 1.0
 _COST_SHARE: Final = 20
 """A count that takes long is made less often: it may cost a twentieth of one connection's time."""
-_TOO_OLD_SECONDS: Final = 30.0
+_TOO_OLD: Final = 5
+"""Times as old as a count is good for: then nobody goes on with it while it is renewed."""
 
 _MADE_OF_A_BYTE: Final = 2
 """Reading makes ready entries of a body, packing makes parts of them; neither is larger than a body that is an archive."""
@@ -255,9 +256,10 @@ class Admission:
 
     async def _refresh(self) -> None:
         """See to it that the count is not old. Who finds one that is a little old goes on with it while it is renewed."""
+        self._space = await self._store.disk.space()
         if self._is_fresh():
             return
-        if time.monotonic() - self._counted_at < _TOO_OLD_SECONDS:
+        if time.monotonic() - self._counted_at < _TOO_OLD * self._good_for:
             if not self._counting.locked():
                 self._tasks.start_soon(self._count_quietly, name="admission")
             return

@@ -39,13 +39,22 @@ def test_a_full_disk_stops_acknowledgements_and_loses_nothing(
         documents = invoices(2 * _COUNT, nip=client.nip)
         bodies = [zipped(documents[:_COUNT]), zipped(documents[_COUNT:])]
         ballast = small_disk / "ballast"
-        # The body fits and what is to be made of it does not.
-        _fill(ballast, small_disk, leave=len(bodies[0]) + 200_000)
+        # There is room for the body, and it is gone before anything is made of it.
+        [worker] = service.processes("worker")
+        worker.suspend()
         first = client.upload(bodies[0], ZIP)["id"]
-        wait_for(lambda: "job failed and will be tried again" in service.log.read_text(), what="a write that failed")
+        _fill(ballast, small_disk, leave=100_000)
+        worker.resume()
+        wait_for(lambda: "job failed and will be tried again" in service.log.read_text(), what="a pause of intake")
+        assert "DiskLow" in service.log.read_text()
+        wait_for(lambda: not client.get("/v1/me")["accepts_uploads"], what="the API's notice of it")
+        _refuses(client, bodies[1], documents[-1].xml, code="disk-low")
+        ready = client.request("GET", "/readyz")
+        assert (ready.status_code, ready.json()["warnings"][0]["part"]) == (200, "disk")
+        assert 'ksefd_refused_requests_total{reason="disk"} 2.0' in client.request("GET", "/metrics").text
 
         _fill(small_disk / "more", small_disk, leave=0)
-        _refuses_everything(service, client, bodies[1], documents[-1].xml, uploads=1)
+        _refuses_everything(service, client, bodies[1], documents[-1].xml, uploads=1, code="disk-low")
         assert client.request("GET", "/readyz").status_code == 503
         assert client.get(f"/v1/uploads/{first}")["state"] == "reading"
 
@@ -73,7 +82,9 @@ def test_a_blob_store_that_is_gone_stops_acknowledgements_and_loses_nothing(
         away = tmp_path / "away"
         blobs.rename(away)
         blobs.write_text("not a folder")
-        _refuses_everything(service, client, zipped(documents[20:]), documents[-1].xml, uploads=1)
+        _refuses_everything(
+            service, client, zipped(documents[20:]), documents[-1].xml, uploads=1, code="blob-store-unavailable"
+        )
         blobs.unlink()
         away.rename(blobs)
         second = client.upload_stubbornly(zipped(documents[20:]), ZIP, key="second")["id"]
@@ -82,18 +93,22 @@ def test_a_blob_store_that_is_gone_stops_acknowledgements_and_loses_nothing(
 
 
 def _refuses_everything(
-    service: ServiceHandle, client: ApiClient, body: bytes, document: bytes, *, uploads: int
+    service: ServiceHandle, client: ApiClient, body: bytes, document: bytes, *, uploads: int, code: str
 ) -> None:
+    _refuses(client, body, document, code=code)
+    assert len(client.get("/v1/uploads")["items"]) == uploads
+    assert client.request("GET", "/livez").status_code == 200
+    assert service.processes("worker")
+
+
+def _refuses(client: ApiClient, body: bytes, document: bytes, *, code: str) -> None:
     for path, content, content_type in (
         ("/v1/uploads", body, ZIP),
         ("/v1/invoices", document, "application/xml"),
     ):
         answer = client.request("POST", path, content=content, headers={"Content-Type": content_type})
-        assert (answer.status_code, answer.json()["code"]) == (503, "blob-store-unavailable"), answer.text
+        assert (answer.status_code, answer.json()["code"]) == (503, code), answer.text
         assert int(answer.headers["retry-after"]) > 0
-    assert len(client.get("/v1/uploads")["items"]) == uploads
-    assert client.request("GET", "/livez").status_code == 200
-    assert service.processes("worker")
 
 
 def _fill(ballast: Path, folder: Path, *, leave: int) -> None:

@@ -28,7 +28,6 @@ def no_old_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count anew for every request, so that a test need not wait for a second to pass."""
     monkeypatch.setattr(admission, "GOOD_FOR_SECONDS", 0.0)
     monkeypatch.setattr(admission, "_COST_SHARE", 0)
-    monkeypatch.setattr(admission, "_TOO_OLD_SECONDS", 0.0)
 
 
 @pytest.fixture
