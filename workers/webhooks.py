@@ -49,8 +49,8 @@ EARLY: Final = timedelta(seconds=1)
 SHARED_PLACES: Final = 100
 """Requests under way in one process, besides the first one of each endpoint, which always has its place."""
 
-HELD_AT_MOST: Final = 200
-"""Endpoints that one process delivers to at the same time; what is beyond waits for the next one that is done."""
+HELD_AT_MOST: Final = 400
+"""Endpoints that one process delivers to at the same time. When more are due, those in a pause give way."""
 
 CACHED_BYTES: Final = 16_000_000
 """Bodies kept for the other endpoints that are owed the same event."""
@@ -142,13 +142,16 @@ class PoolInUse:
 class Dispatcher:
     """Delivers what is owed. One for a worker process; any number of them share the endpoints of a database."""
 
-    def __init__(self, context: DeliveryContext) -> None:
+    def __init__(self, context: DeliveryContext, *, held_at_most: int = HELD_AT_MOST) -> None:
         self._context = context
+        self._held_at_most = held_at_most
         self._store = context.store.outgoing
         self._bodies = Bodies(context.store)
         self._backend = GuardedBackend(context.rules, resolve=context.resolve)
         self._ssl = context.ssl_context or ssl.create_default_context()
         self._lines: dict[UUID, Line] = {}
+        # Of endpoints that are owed something, held or not: one that gave way in a pause is not met as a stranger again.
+        self._paces: dict[UUID, Pace] = {}
         self._done: list[tuple[Line, Settled, Attempt]] = []
         self._wake = anyio.Event()
         self._ended = anyio.Event()
@@ -251,30 +254,43 @@ class Dispatcher:
             if item.closed is not None:
                 given_up = await self._store.give_up(item.endpoint_id, reason=item.closed, now=now)
                 WEBHOOK_DELIVERIES.labels(outcome="failed").inc(given_up)
-        due = {item.endpoint_id: item.version for item in work if item.closed is None and item.due_at <= now + EARLY}
+        owed = sorted((item for item in work if item.closed is None), key=lambda item: item.due_at)
+        due = {item.endpoint_id: item.version for item in owed if item.due_at <= now + EARLY}
         for line in self._lines.values():
             line.is_due = line.target.id in due
-        await self._let_go(holdings)
-        room = HELD_AT_MOST - len(self._lines)
-        new = [endpoint_id for endpoint_id in due if endpoint_id not in self._lines][:room]
+        known = {item.endpoint_id for item in owed} | self._lines.keys()
+        self._paces = {endpoint_id: pace for endpoint_id, pace in self._paces.items() if endpoint_id in known}
+        new = [endpoint_id for endpoint_id in due if endpoint_id not in self._lines and self._may_go(endpoint_id, now)]
+        await self._let_go(holdings, now, is_crowded=len(self._lines) + len(new) > self._held_at_most)
+        new = new[: self._held_at_most - len(self._lines)]
         if new:
-            taken = await holdings.take(new)
-            targets = await self._store.targets(taken)
-            for endpoint_id, target in targets.items():
-                self._lines[endpoint_id] = Line(target, Pace(target.max_concurrency))
-            if taken - targets.keys():
-                await holdings.release(taken - targets.keys())
+            await self._hold(holdings, new)
         else:
             await holdings.check()
         await self._read_changed(due)
 
-    async def _let_go(self, holdings: Holdings) -> None:
-        """Release what has been owed nothing for a while, so that others can have it."""
+    def _may_go(self, endpoint_id: UUID, now: datetime) -> bool:
+        pace = self._paces.get(endpoint_id)
+        return pace is None or pace.allowed(now) > 0
+
+    async def _hold(self, holdings: Holdings, endpoint_ids: list[UUID]) -> None:
+        taken = await holdings.take(endpoint_ids)
+        targets = await self._store.targets(taken)
+        for endpoint_id, target in targets.items():
+            pace = self._paces.setdefault(endpoint_id, Pace(target.max_concurrency))
+            pace.most = target.max_concurrency
+            self._lines[endpoint_id] = Line(target, pace)
+        if taken - targets.keys():
+            await holdings.release(taken - targets.keys())
+
+    async def _let_go(self, holdings: Holdings, now: datetime, *, is_crowded: bool) -> None:
+        """Release what has been owed nothing for a while, so that others can have it; in a crowd also what is in a pause."""
         before = monotonic() - _IDLE_SECONDS
         idle = [
             endpoint_id
             for endpoint_id, line in self._lines.items()
-            if not line.busy and not line.is_due and line.used_at < before
+            if not line.busy
+            and ((not line.is_due and line.used_at < before) or (is_crowded and not self._may_go(endpoint_id, now)))
         ]
         if idle:
             for endpoint_id in idle:
@@ -347,7 +363,7 @@ class Dispatcher:
             )
         except Exception:
             # Nothing that a receiver does comes here. A fault of ours with one delivery must not stop all others.
-            log.exception("delivery_failed_by_our_fault", webhook=public_id("whk", target.id), event=body.event_id)
+            log.exception("delivery_failed_by_our_fault", webhook=public_id("whk", target.id), told=body.event_id)
             return Attempt(Outcome.UNREACHABLE, 0, answer="not sent: a fault of the sender, told in its log")
 
     async def _pool_of(self, line: Line) -> PoolInUse:

@@ -24,7 +24,7 @@ from app.store.store import Store
 from app.store.webhooks import Endpoint, NewEndpoint, Ordering
 from app.webhooks.addresses import AddressRules
 from app.webhooks.backoff import DISABLE_AFTER, MAX_ATTEMPTS, SCHEDULE
-from app.webhooks.delivery import Attempt, Outcome
+from app.webhooks.delivery import Attempt, Outcome, Sender
 from app.webhooks.pace import FAILURES_BEFORE_A_PAUSE, FIRST_WINDOW, LONGEST_PAUSE
 from app.webhooks.signing import Signing, SigningSecret
 from tests.app.webhooks.receiver import Receiver, answer, running_receiver
@@ -415,6 +415,56 @@ async def test_a_receiver_that_hangs_from_the_start_takes_two_places_and_delays_
             assert len(receiver.requests) == 20
             assert hanging.most == FIRST_WINDOW
             hanging.release.set()
+
+
+async def test_dead_endpoints_give_way_when_there_are_more_than_a_worker_can_hold(
+    context: DeliveryContext, store: Store, tenant: int, receiver: Receiver, clock: MovableClock
+) -> None:
+    async with running_receiver() as dead:
+        dead.answers = [answer(500)]
+        for _ in range(3):
+            await _endpoint(store, tenant, dead.url(), clock)
+        for _ in range(10):
+            await _event(store, tenant, clock)
+        good, _ = await _endpoint(store, tenant, receiver.url(), clock)
+        deliveries = await _event(store, tenant, clock)
+        dispatcher = Dispatcher(context, held_at_most=2)
+        task = asyncio.create_task(dispatcher.run())
+        try:
+            for delivery in deliveries:
+                if (await _delivery(store, tenant, delivery))["endpoint_id"] == good.id:
+                    await _until(store, tenant, delivery, "succeeded")
+            assert len(dispatcher.held) <= 2
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        # By the clock that stands still no pause ever ends, so each dead one was asked until its first pause, and no more.
+        assert len(dead.requests) <= 3 * (FIRST_WINDOW + FAILURES_BEFORE_A_PAUSE)
+
+
+async def test_a_fault_of_ours_with_one_delivery_stops_no_other(
+    context: DeliveryContext,
+    store: Store,
+    tenant: int,
+    receiver: Receiver,
+    clock: MovableClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await _endpoint(store, tenant, receiver.url("/good"), clock)
+    await _endpoint(store, tenant, receiver.url("/cursed"), clock)
+    send = Sender.send
+
+    async def cursed(self: Sender, url: str, *arguments: Any, **named: Any) -> Attempt:
+        if url.endswith("/cursed"):
+            raise RuntimeError("a fault of ours")
+        return await send(self, url, *arguments, **named)
+
+    monkeypatch.setattr(Sender, "send", cursed)
+    deliveries = await _event(store, tenant, clock)
+    await _deliver(context)
+    rows = [await _delivery(store, tenant, delivery) for delivery in deliveries]
+    assert sorted(row["state"] for row in rows) == ["pending", "succeeded"]
+    assert [request.path for request in receiver.requests] == ["/good"]
 
 
 @pytest.mark.parametrize("most", [1, 3, 12])
