@@ -31,6 +31,8 @@ _PATCH: Final = 0x20
 _SIZES_FOLLOW: Final = 0x08
 _NEEDS_ZIP64: Final = 0xFFFF_FFFF
 _UNIX_SYSTEMS: Final = {3, 19}
+# A pipe, too: so Info-ZIP marks what it was given on its standard input, and the bytes are there.
+_FILES: Final = {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFIFO}
 _ZIP64_EXTRA, _UNICODE_PATH_EXTRA = 0x0001, 0x7075
 
 
@@ -157,7 +159,7 @@ def _zip64(extra: bytes, size: int, stored: int, offset: int, at: int) -> tuple[
 
 def _fault_of(record: _Record, limits: ReadingLimits) -> EntryFault | None:
     """Return what the directory alone tells against an entry."""
-    if record.file_type not in {0, stat.S_IFREG, stat.S_IFDIR} or record.name.endswith(("/", "\\")):
+    if record.file_type not in _FILES or record.name.endswith(("/", "\\")):
         return faults.NOT_A_FILE
     if record.flags & _ENCRYPTED:
         return faults.ENCRYPTED
