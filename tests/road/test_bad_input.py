@@ -46,7 +46,7 @@ def test_each_unusable_request_is_a_problem_document_while_a_good_upload_goes_it
         ({"headers": {"Authorization": "Bearer ksefd_wrong", "Content-Type": ZIP}, "content": small}, 401, "unauthorized"),
         ({"headers": {"Content-Type": "application/pdf"}, "content": small}, 415, "unsupported-content-type"),
         ({"headers": {"Content-Type": "multipart/form-data"}, "content": small}, 415, "unsupported-content-type"),
-        ({"headers": {"Content-Type": ZIP, "Content-Encoding": "gzip"}, "content": small}, 415, "unsupported-content-type"),
+        ({"headers": {"Content-Type": ZIP, "Content-Encoding": "gzip"}, "content": small}, 415, "unsupported-content-coding"),
         ({"headers": {"Content-Type": ZIP}, "content": b""}, 400, "empty-body"),
         (
             {"headers": {"Content-Type": ZIP, "Content-Digest": f"sha-256=:{wrong_digest}:"}, "content": small},
