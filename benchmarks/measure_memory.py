@@ -24,7 +24,7 @@ _PACKED_BYTES_AN_INVOICE = 1_600
 _TRAVELLED = {"sent", "accepted", "rejected"}
 
 
-class _Watch:
+class MemoryWatch:
     """Samples the memory of the service until told to stop."""
 
     def __init__(self, service: Service) -> None:
@@ -37,12 +37,20 @@ class _Watch:
     @contextmanager
     def on(self) -> Iterator[None]:
         """Watch while inside."""
-        self._thread.start()
+        self.start()
         try:
             yield
         finally:
-            self._stop.set()
-            self._thread.join()
+            self.stop()
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -99,7 +107,7 @@ def measure_memory(scale: Scale, say: Say) -> list[Figure]:
 
 def _peak_of(service: Service, http: httpx.Client, invoices: Iterator[GeneratedInvoice]) -> int:
     body = TarBody(invoices)
-    watch = _Watch(service)
+    watch = MemoryWatch(service)
     with watch.on():
         upload = send(http, body, body.content_type)
         wait_for(
