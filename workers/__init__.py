@@ -13,7 +13,7 @@
     quota        every request is counted before it leaves; what must wait gives its slot back
     permissions  what KSeF lets each tenant send is asked now and then, so that intake need not ask
     outage       sending pauses while KSeF is away, by what every request tells (`watch`)
-    webhooks     what happened is told; `replay` makes due again what an endpoint missed
+    webhooks     what happened is told (`event_bodies`), and `attempts` says what follows; `replay` makes due again what was missed
     maintenance  what was left lying is taken up again; what is no longer needed goes
 
 Stages do not call each other: they meet in the rows, and `tasks` binds each to its queue. `runtime` is one worker process,

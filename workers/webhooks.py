@@ -14,8 +14,7 @@ own connections and its own pace, and always a place for one request, however ma
 
 import secrets as randomness
 import ssl
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,10 +35,12 @@ from app.store.database import DatabaseUnavailable
 from app.store.outgoing import Body, Claim, Holdings, Settled, Target
 from app.store.store import Store
 from app.webhooks.addresses import AddressRules
-from app.webhooks.backoff import DISABLE_AFTER, next_delay
+from app.webhooks.backoff import DISABLE_AFTER
 from app.webhooks.delivery import DEADLINE_SECONDS, Attempt, Message, Outcome, Sender
 from app.webhooks.network import GuardedBackend, Resolver, make_pool
 from app.webhooks.pace import Pace
+from workers.attempts import metric_of, settle_attempt
+from workers.event_bodies import Bodies
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +52,6 @@ SHARED_PLACES: Final = 100
 
 HELD_AT_MOST: Final = 400
 """Endpoints that one process delivers to at the same time. When more are due, those in a pause give way."""
-
-CACHED_BYTES: Final = 16_000_000
-"""Bodies kept for the other endpoints that are owed the same event."""
 
 POOL_SECONDS: Final = 60.0
 """How long connections of an endpoint are used; after that its name is resolved and checked again."""
@@ -89,33 +87,6 @@ def delivery_context(store: Store, settings: Settings, clock: Clock) -> Delivery
     """Give the context of a service with these settings."""
     rules = AddressRules(allow_http=settings.webhook_allow_http, allow_private=settings.webhook_allow_private)
     return DeliveryContext(store=store, rules=rules, clock=clock)
-
-
-class Bodies:
-    """Events as they are sent, kept while others are owed the same; the least used ones go first."""
-
-    def __init__(self, store: Store, most_bytes: int = CACHED_BYTES) -> None:
-        self._store = store
-        self._most = most_bytes
-        self._kept: OrderedDict[int, Body] = OrderedDict()
-        self._bytes = 0
-
-    async def of(self, sequences: Iterable[int]) -> dict[int, Body]:
-        """Give the bodies of these events."""
-        wanted = set(sequences)
-        found = {sequence: self._kept[sequence] for sequence in wanted if sequence in self._kept}
-        missing = wanted - found.keys()
-        if missing:
-            read = await self._store.outgoing.bodies(missing)
-            found |= read
-            for sequence, body in read.items():
-                self._kept[sequence] = body
-                self._bytes += len(body.content)
-        for sequence in found:
-            self._kept.move_to_end(sequence)
-        while self._bytes > self._most and self._kept:
-            self._bytes -= len(self._kept.popitem(last=False)[1].content)
-        return found
 
 
 @dataclass(slots=True)
@@ -393,7 +364,7 @@ class Dispatcher:
                     line.pace.succeeded()
                 else:
                     line.pace.failed(now, jitter=self._context.random(), retry_after=attempt.retry_after)
-                WEBHOOK_DELIVERIES.labels(outcome=_metric(settled)).inc()
+                WEBHOOK_DELIVERIES.labels(outcome=metric_of(settled)).inc()
             for endpoint_id, reason in disabled.items():
                 WEBHOOKS_DISABLED.labels(reason=reason).inc()
                 log.warning("webhook_disabled", webhook=public_id("whk", endpoint_id), reason=reason)
@@ -409,39 +380,6 @@ class Dispatcher:
                 await anyio.sleep(_PATIENCE_SECONDS)
 
 
-def settle_attempt(
-    claim: Claim, attempt: Attempt, *, size: int, ordered: bool, jitter: float, now: datetime
-) -> Settled:
-    """Decide what follows from a claimed attempt that ended now. `size` is that of the body, in bytes."""
-    succeeded = attempt.outcome is Outcome.DELIVERED
-    gone = attempt.outcome is Outcome.GONE
-    delay = None
-    if not succeeded and not gone:
-        delay = next_delay(claim.tries, jitter=jitter, retry_after=attempt.retry_after)
-    reason = None if succeeded or delay is not None else "gone" if gone else "exhausted"
-    return Settled(
-        claim=claim,
-        outcome=attempt.outcome.value,
-        milliseconds=attempt.milliseconds,
-        status=attempt.status,
-        answer=attempt.answer,
-        size=size,
-        succeeded=succeeded,
-        ordered=ordered,
-        next_attempt_at=now + delay if delay is not None else None,
-        reason=reason,
-        gone=gone,
-    )
-
-
 async def _close(in_use: PoolInUse | None) -> None:
     if in_use is not None:
         await in_use.pool.aclose()
-
-
-def _metric(settled: Settled) -> str:
-    if settled.succeeded:
-        return "succeeded"
-    if settled.gone:
-        return "gone"
-    return "failed" if settled.next_attempt_at is None else "retried"

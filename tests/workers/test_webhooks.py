@@ -28,7 +28,8 @@ from app.webhooks.delivery import Attempt, Outcome, Sender
 from app.webhooks.pace import FAILURES_BEFORE_A_PAUSE, FIRST_WINDOW, LONGEST_PAUSE
 from app.webhooks.signing import Signing, SigningSecret
 from tests.app.webhooks.receiver import Receiver, answer, running_receiver
-from workers.webhooks import DeliveryContext, Dispatcher, settle_attempt
+from workers.attempts import settle_attempt
+from workers.webhooks import DeliveryContext, Dispatcher
 
 RULES = AddressRules(allow_http=True, allow_private=True)
 # Made once: reading the certificates that a system trusts takes longer than most of these tests.
