@@ -3,10 +3,8 @@
 The functions that run in a pool process are at the end; each process compiles the schema once.
 """
 
-import gzip
 import multiprocessing
 import os
-import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from app.cli.bodies import Found, LooseFile, loose_files
+from app.cli.bodies import Found, LooseFile, inside_gzip, loose_files
 from app.cli.exit_codes import UsageProblem
 from app.domain.findings import Finding, has_errors
 from app.errors import DispatchError
@@ -25,7 +23,7 @@ from app.fa3.checker import CheckContext, InvoiceChecker
 from app.fa3.schema import compile_schema
 from app.reading.entry import Encoding, RawEntry, decode_entry
 from app.reading.faults import EntryUnreadable, too_large
-from app.reading.kinds import BodyKind, sniff
+from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
 from app.schema_files import load_schema_files
@@ -33,7 +31,6 @@ from app.schema_files import load_schema_files
 _CHUNK_INVOICES: Final = 64
 _CHUNK_BYTES: Final = 2_000_000
 _LIMITS: Final = ReadingLimits()
-_HEAD_BYTES: Final = 512
 _ANY_SELLER: Final = "seller-not-tenant"
 """The rule that only makes sense for a known tenant."""
 
@@ -125,21 +122,10 @@ def _entries(found: Found) -> Iterator[Named]:
     for path, kind in found.archives:
         with path.open("rb") as source:
             size = os.fstat(source.fileno()).st_size
-            inside = _inside_gzip(path) if kind is BodyKind.TARGZ else None
+            inside = inside_gzip(path) if kind is BodyKind.TARGZ else None
             entries = read_entries(inside or kind, source, size=size, limits=_LIMITS, gzip_coded=inside is not None)
             for entry in entries:
                 yield path.name, entry
-
-
-def _inside_gzip(path: Path) -> BodyKind | None:
-    """Say what a compressed file holds if it is no tar but, by its beginning, NDJSON or one document."""
-    try:
-        with gzip.open(path) as opened:
-            kind = sniff("", opened.read(_HEAD_BYTES))
-    except (OSError, EOFError, zlib.error):
-        # Damaged: the reader will say how.
-        return None
-    return kind if kind in {BodyKind.NDJSON, BodyKind.XML} else None
 
 
 def _loose_entry(index: int, file: LooseFile) -> RawEntry:

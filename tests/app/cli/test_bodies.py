@@ -1,5 +1,6 @@
 """Upload bodies made on the fly."""
 
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -88,3 +89,25 @@ def test_a_file_that_shrinks_under_way_cuts_the_body_instead_of_padding_it() -> 
 
 def test_a_file_that_grows_under_way_is_sent_as_it_was_announced() -> None:
     assert documents_of(b"".join(tar_pieces([("a.xml", 4, (b"<a/>", b"more"))]))) == [b"<a/>"]
+
+
+def test_compressed_lines_travel_inflated_and_a_compressed_tar_as_it_is(tmp_path: Path) -> None:
+    lines = b'{"name": "a.xml", "xml": "<a/>"}\n' * 50_000
+    (tmp_path / "lines.ndjson.gz").write_bytes(gzip.compress(lines))
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("a.xml"))
+    (tmp_path / "tar.tar.gz").write_bytes(packed.getvalue())
+    bodies = {body.label: body for body in plan_bodies(look_at(sorted(tmp_path.iterdir())))}
+    body = bodies["lines.ndjson.gz"]
+    assert (body.content_type, body.size) == (BodyKind.NDJSON.content_type, len(lines))
+    assert b"".join(body.pieces()) == lines
+    assert b"".join(body.pieces_from(300_000)) == lines[300_000:]
+    assert max(map(len, body.pieces())) <= BLOCK_BYTES
+    assert b"".join(bodies["tar.tar.gz"].pieces()) == packed.getvalue()
+
+
+def test_compressed_lines_that_break_off_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "lines.ndjson.gz").write_bytes(gzip.compress(b'{"name": "a.xml", "xml": "<a/>"}\n' * 1_000)[:-9])
+    with pytest.raises(UsageProblem, match="cannot inflate"):
+        plan_bodies(look_at([tmp_path / "lines.ndjson.gz"]))
