@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from email.utils import format_datetime
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -48,10 +48,18 @@ class FaultyWire:
             if scope["path"].startswith("/_sandbox/"):
                 await self._app(scope, receive, self._saving(send))
             else:
-                await self._serve(scope, receive, send)
+                try:
+                    await self._serve(scope, receive, send)
+                except ClientDisconnect:
+                    # Gone before its request was whole: nobody waits for an answer, and there is none to count as ours.
+                    self._sandbox.state.count_request(self._group(scope["method"], self._path(scope)), CUT)
+
+    def _path(self, scope: Scope) -> str:
+        path: str = scope["path"]
+        return path.removeprefix(self._prefix)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"].removeprefix(self._prefix)
+        path = self._path(scope)
         group = self._group(scope["method"], path)
         rule = self._sandbox.faults.choose(scope["method"], path)
         counted = self._counting(send, group)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ JUDGED_LAST = "test_recorded_traffic.py"
 def pytest_configure(config: pytest.Config) -> None:
     """Let every sandbox process of this run record what it hears, whoever starts it: tests, the demo, a benchmark."""
     folder = Path(tempfile.mkdtemp(prefix="ksef-recorded-"))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background by a shell that ignores Ctrl-C: the programs under test would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[RECORDED] = folder
     os.environ[RECORD_VARIABLE] = str(folder)
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 from pathlib import Path
 
 import httpx
@@ -67,3 +68,17 @@ def test_a_day_is_recorded_whole_and_nothing_secret_is_in_it(tmp_path: Path) -> 
     assert (cut["path"], cut["status"]) == (f"/v2/sessions/{reference}", None)
     assert lines[-1]["answer"]["exception"]["exceptionDetailList"]
     assert all(json.dumps(line) for line in lines)
+
+
+def test_a_client_that_goes_in_the_middle_of_its_request_has_no_answer(tmp_path: Path) -> None:
+    with running_sandbox(record=str(tmp_path / "day.ndjson"), validate="off") as handle:
+        port = int(handle.base_url.split(":")[2].split("/")[0])
+        with socket.create_connection(("127.0.0.1", port)) as line:
+            head = (
+                f"POST /v2/auth/xades-signature HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/xml\r\n"
+            )
+            line.sendall(f"{head}Content-Length: 500\r\n\r\n<half".encode())
+            # Whoever is answered later has been heard later.
+            assert httpx.post(f"{handle.base_url}/auth/challenge", timeout=30).status_code == 200
+    answers = [(exchange.line["path"], exchange.line["status"]) for exchange in read_exchanges(tmp_path)]
+    assert ("/v2/auth/xades-signature", None) in answers
