@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -175,6 +175,8 @@ class WorkerContext:
     room: FairTurns
     """Chunks in the memory of this process, by tenant: from before one is read until it is stored."""
     check_nip_checksums: bool
+    receipts: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
+    """Receipts that are read at the same time: each is large for a moment."""
 
     @asynccontextmanager
     async def exclusively(self, session_id: UUID) -> AsyncIterator[bool]:

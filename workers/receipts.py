@@ -17,6 +17,7 @@ from app.ksef.errors import KsefError, Unreadable
 from app.ksef.models import UpoPage as OfferedPage
 from app.ksef.upo import parse_upo
 from app.ksef.upo_signature import SignatureState, check_signature
+from app.memory import give_back
 from app.store.sessions.session import Session
 from app.store.sessions.verdicts import Receipt
 from workers.context import WorkerContext
@@ -69,7 +70,7 @@ async def fetch_page(
     try:
         downloaded = await client.download_upo(offered.download_url, keep)
         data = b"".join(pieces)
-        receipts, state = await anyio.to_thread.run_sync(_read, data, reference)
+        receipts, state = await anyio.to_thread.run_sync(_read, data, reference, limiter=context.receipts)
     except KsefError as error:
         await context.store.sessions.note(
             session.id, "upo-link", error.outcome.value, now=context.clock(), detail=error.as_dict()
@@ -77,7 +78,7 @@ async def fetch_page(
         pieces.clear()
         downloaded = await client.upo_by_api(reference, offered.reference_number, keep)
         data = b"".join(pieces)
-        receipts, state = await anyio.to_thread.run_sync(_read, data, reference)
+        receipts, state = await anyio.to_thread.run_sync(_read, data, reference, limiter=context.receipts)
     if state is not SignatureState.VALID or not downloaded.hash_verified:
         # Told, never refused: without its receipt an accepted invoice would look lost.
         detail = {"signature": state.value, "hash_verified": downloaded.hash_verified}
@@ -92,6 +93,13 @@ async def fetch_page(
 
 
 def _read(data: bytes, reference_number: str) -> tuple[list[Receipt], SignatureState]:
+    try:
+        return _receipts_in(data, reference_number), check_signature(data)
+    finally:
+        give_back()
+
+
+def _receipts_in(data: bytes, reference_number: str) -> list[Receipt]:
     upo = parse_upo(data)
     if upo.session_reference_number != reference_number:
         raise Unreadable(f"the receipt is of session {upo.session_reference_number}, not {reference_number}")
@@ -101,4 +109,4 @@ def _read(data: bytes, reference_number: str) -> tuple[list[Receipt], SignatureS
             # Ours to notice, not to refuse: the ministry's number is the number.
             log.warning("KSeF number with a wrong form or checksum", ksef_number=document.ksef_number)
         receipts.append(Receipt(document.invoice_hash, document.ksef_number, document.acquired_at, document.mode))
-    return receipts, check_signature(data)
+    return receipts
