@@ -84,9 +84,6 @@ async def test_no_more_documents_wait_than_there_is_room_for_and_those_of_one_te
     first, second = ([outcome for nip, outcome in outcomes if nip == wanted] for wanted in ("5260250274", "7010002137"))
     assert sorted(first) == ["checked"] * WAITING_DOCUMENTS_OF_A_TENANT + ["tenant-limit"] * 5
     assert sorted(second) == ["busy", "checked", "checked"]
-    # Of those that were let in, the second tenant's did not wait for all of the first's.
-    checked = [nip for nip, outcome in outcomes if outcome == "checked"]
-    assert checked.index("7010002137") < 4
 
 
 async def test_a_document_that_hangs_does_not_hold_up_another_tenant(
