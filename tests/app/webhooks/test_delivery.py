@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 
 from app.webhooks.addresses import AddressRules
 from app.webhooks.delivery import (
+    DEADLINE_SECONDS,
     MAX_ANSWER_BYTES,
     Attempt,
     Message,
@@ -128,7 +129,8 @@ async def test_a_receiver_that_never_answers_costs_no_more_than_the_deadline(rec
     receiver.answers = [silent]
     attempt = await _send(receiver.url(), seconds=0.2)
     assert (attempt.outcome, attempt.status) == (Outcome.TIMEOUT, None)
-    assert attempt.milliseconds >= 150
+    # Ended by this deadline and not by the usual one, however slow the machine is.
+    assert 150 <= attempt.milliseconds < 1000 * DEADLINE_SECONDS
 
 
 async def test_a_receiver_that_drips_its_head_costs_no_more_than_the_deadline(receiver: Receiver) -> None:
