@@ -17,9 +17,8 @@ from uuid import UUID
 from app.domain.findings import Finding, Severity
 from app.domain.ids import invoice_id
 from app.domain.states import InvoiceState
-from app.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
+from app.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker, make_checker
 from app.fa3.identity import invoice_identity
-from app.fa3.schema import compile_schema
 from app.package.entries import compress, crc32
 from app.reading.entry import RawEntry, decode_entry
 from app.reading.faults import EntryUnreadable
@@ -78,7 +77,7 @@ _checker: InvoiceChecker | None = None
 def prepare(schema_files: Mapping[str, bytes]) -> None:
     """Compile the schema, once a process."""
     global _checker  # noqa: PLW0603 - a process's own state, set once before its first task
-    _checker = InvoiceChecker(compile_schema(schema_files))
+    _checker = make_checker(schema_files)
 
 
 def check_chunk(task: ChunkTask) -> ChunkOutcome:

@@ -21,8 +21,7 @@ from pebble import ProcessExpired, ProcessPool
 from app.api.errors import Busy, TenantLimitReached
 from app.domain.findings import Finding, Severity
 from app.errors import TryLater
-from app.fa3.checker import CheckContext, InvoiceChecker
-from app.fa3.schema import compile_schema
+from app.fa3.checker import CheckContext, InvoiceChecker, make_checker
 from app.metrics import REFUSED_REQUESTS
 from app.schema_files import load_schema_files
 from app.settings import Settings
@@ -138,7 +137,7 @@ def _prepare(schema_dir: Path | None) -> None:
     global _checker  # noqa: PLW0603 - a pool process has one checker, made once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    _checker = InvoiceChecker(compile_schema(load_schema_files(schema_dir)))
+    _checker = make_checker(load_schema_files(schema_dir))
 
 
 def _end_with_parent() -> None:

@@ -19,8 +19,7 @@ from app.cli.bodies import Found, LooseFile, inside_gzip, loose_files
 from app.cli.exit_codes import UsageProblem
 from app.domain.findings import Finding, has_errors
 from app.errors import DispatchError
-from app.fa3.checker import CheckContext, InvoiceChecker
-from app.fa3.schema import compile_schema
+from app.fa3.checker import CheckContext, InvoiceChecker, make_checker
 from app.reading.entry import Encoding, RawEntry, decode_entry
 from app.reading.faults import EntryUnreadable, too_large
 from app.reading.kinds import BodyKind
@@ -149,7 +148,7 @@ class _Ready:
 
 
 def _prepare(plan: CheckPlan) -> None:
-    _Ready.checker = InvoiceChecker(compile_schema(load_schema_files(plan.schema_dir)))
+    _Ready.checker = make_checker(load_schema_files(plan.schema_dir))
     _Ready.any_seller = plan.nip is None
     _Ready.context = CheckContext(
         tenant_nip=plan.nip or "",

@@ -18,8 +18,8 @@ FA3_IN_FORCE_SINCE = date(2026, 2, 1)
 """Invoices of earlier days were issued by FA(2), or outside KSeF."""
 _LONG_PAST = timedelta(days=366)
 """KSeF has been seen to take issue dates of ten months ago (ksef-docs, issue 657); past a year a slip is likelier."""
-_FAR_AHEAD = timedelta(days=366)
-_FAR_BACK = timedelta(days=5 * 366)
+FAR_AHEAD = timedelta(days=366)
+FAR_BACK = timedelta(days=5 * 366)
 """After five years the tax of a delivery can no longer be demanded; only corrections speak of older ones."""
 
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,20})?")
@@ -33,19 +33,25 @@ def check_dates(found: InvoiceElements, today: date) -> list[Finding]:
     findings: list[Finding] = []
     issued = date_of(found.issue_date)
     if issued is not None and found.issue_date is not None and issued != today:
-        values = {"value": issued.isoformat(), "today": today.isoformat()}
-        findings.append(
-            _about(found.issue_date, "issue-date-in-future" if issued > today else "will-be-offline", **values)
-        )
-        if issued < FA3_IN_FORCE_SINCE or today - issued > _LONG_PAST:
-            findings.append(
-                _about(found.issue_date, "issue-date-long-past", since=FA3_IN_FORCE_SINCE.isoformat(), **values)
-            )
+        line, path = line_of_element(found.issue_date), path_of(found.issue_date)
+        findings += issue_date_findings(issued, today, line=line, path=path)
     if found.created_at is not None:
         findings += _check_creation(found.created_at, today)
     if issued is not None and (found.delivery is not None or found.period is not None):
         findings += _check_delivery(found, issued)
     return findings
+
+
+def issue_date_findings(issued: date, today: date, *, line: int | None, path: str) -> list[Finding]:
+    """Return the findings on an issue date, which stands at `line` and `path`, against the day in Warsaw."""
+    if issued == today:
+        return []
+    values = {"value": issued.isoformat(), "today": today.isoformat()}
+    found = [finding("issue-date-in-future" if issued > today else "will-be-offline", line=line, path=path, **values)]
+    if issued < FA3_IN_FORCE_SINCE or today - issued > _LONG_PAST:
+        since = FA3_IN_FORCE_SINCE.isoformat()
+        found.append(finding("issue-date-long-past", line=line, path=path, since=since, **values))
+    return found
 
 
 def _check_creation(element: etree._Element, today: date) -> list[Finding]:
@@ -67,7 +73,7 @@ def _check_delivery(found: InvoiceElements, issued: date) -> list[Finding]:
         day = date_of(element)
         if element is None or day is None:
             continue
-        if day - issued > _FAR_AHEAD or (issued - day > _FAR_BACK and not is_correction):
+        if day - issued > FAR_AHEAD or (issued - day > FAR_BACK and not is_correction):
             values = {"value": day.isoformat(), "issued": issued.isoformat()}
             findings.append(_about(element, "delivery-date-unlikely", **values))
     first, last = date_of(start), date_of(end)

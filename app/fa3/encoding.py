@@ -23,7 +23,7 @@ _TARGET = re.compile(rb"[^\s?>]{1,40}")
 # U+007F-0084, 0086-009F, FDD0-FDEF and the last two of planes 1 to 16, as UTF-8. (U+FFFE and U+FFFF are not
 # XML characters at all: the parser refuses them.) One pattern for each first byte: a document without that byte has none of
 # its characters, and a pattern that begins with a known byte is found by looking for that byte, ten times faster.
-_FORBIDDEN = tuple(
+FORBIDDEN = tuple(
     (first, re.compile(first + rest))
     for first, rest in (
         (b"\x7f", b""),
@@ -156,7 +156,7 @@ def _instruction(document: bytes, start: int) -> Finding:
 
 def _look_at_characters(document: bytes, literal_spans: list[tuple[int, int]], findings: list[Finding]) -> None:
     seen: dict[tuple[int, bool], list[int]] = {}
-    for first, pattern in _FORBIDDEN:
+    for first, pattern in FORBIDDEN:
         if first in document:
             for match in islice(pattern.finditer(document), _MAX_COUNTED):
                 _note(seen, ord(match[0].decode("utf-8")), False, match.start())

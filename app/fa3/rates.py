@@ -12,7 +12,7 @@ from app.fa3.schema import FA3_NAMESPACE
 _KIND = "VAT"
 _LINE = f"{{{FA3_NAMESPACE}}}FaWiersz"
 # Net value, tax, and the rates in per cent that both fields are for, as the schema describes them.
-_RATES: tuple[tuple[str, str, tuple[int, ...]], ...] = (
+RATES: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("P_13_1", "P_14_1", (23, 22)),
     ("P_13_2", "P_14_2", (8, 7)),
     ("P_13_3", "P_14_3", (5,)),
@@ -20,11 +20,11 @@ _RATES: tuple[tuple[str, str, tuple[int, ...]], ...] = (
 # Full name of a field -> the number of its rates, counted from 1 for net values and from -1 down for taxes.
 _FIELDS = {
     f"{{{FA3_NAMESPACE}}}{name}": sign * number
-    for number, (net, tax, _) in enumerate(_RATES, start=1)
+    for number, (net, tax, _) in enumerate(RATES, start=1)
     for sign, name in ((1, net), (-1, tax))
 }
 # Tax may be computed for each line and from gross values, and rounded to whole units: none of that is a mistake.
-_TOLERANCE = 1.0
+RATE_TOLERANCE = 1.0
 _TOLERANCE_PER_LINE = 0.01
 
 
@@ -49,9 +49,9 @@ def check_rates(found: InvoiceElements) -> list[Finding]:
         net = nets.get(-number)
         if net is None:
             continue
-        net_field, tax_field, rates = _RATES[-number - 1]
+        net_field, tax_field, rates = RATES[-number - 1]
         away = min(abs(value - net * rate / 100) for rate in rates)
-        if away > _TOLERANCE and away > _TOLERANCE + _TOLERANCE_PER_LINE * _lines(found):
+        if away > RATE_TOLERANCE and away > RATE_TOLERANCE + _TOLERANCE_PER_LINE * _lines(found):
             listed = [f"{rate}%" for rate in rates]
             findings.append(
                 finding(

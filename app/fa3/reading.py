@@ -165,6 +165,11 @@ def text_of(element: _Element | None) -> str:
     if text is None or len(element):
         # A comment may split the text: the value is all of it.
         text = "".join([text or "", *(child.tail or "" for child in element)])
+    return collapsed(text)
+
+
+def collapsed(text: str) -> str:
+    """Return a text with its blanks collapsed as the XSD's token does it."""
     # Of the ASCII blanks that split() knows, XML allows only its own four.
     return " ".join(text.split()) if text.isascii() else _BLANKS.sub(" ", text).strip(" ")
 

@@ -12,7 +12,8 @@ from app.fa3.schema import FA3_NAMESPACE
 _KIND = "VAT"
 _LINE = f"{{{FA3_NAMESPACE}}}FaWiersz"
 # Tax may be computed per line or per rate, and totals rounded to whole units: none of that is a mistake.
-_TOLERANCE = Decimal("1.00")
+TOTAL_TOLERANCE = 1
+"""Units of the currency by which a total may differ whatever the number of its lines."""
 _TOLERANCE_PER_LINE = Decimal("0.01")
 
 
@@ -31,10 +32,10 @@ def check_total(found: InvoiceElements) -> list[Finding]:
         return []
     added = sum(parts, Decimal(0))
     difference = abs(added - due)
-    if difference <= _TOLERANCE:
+    if difference <= TOTAL_TOLERANCE:
         return []
     lines = sum(1 for _ in found.body.iterchildren(_LINE))
-    if difference <= _TOLERANCE + lines * _TOLERANCE_PER_LINE:
+    if difference <= TOTAL_TOLERANCE + lines * _TOLERANCE_PER_LINE:
         return []
     line = line_of_element(found.total)
     return [finding("total-mismatch", line=line, path=path_of(found.total), value=due, sum=added)]

@@ -11,8 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from app.fa3.checker import InvoiceChecker
-from app.fa3.schema import compile_schema
+from app.fa3.checker import InvoiceChecker, make_checker
 from app.schema_files import load_schema_files
 from tests.agreement.another_validator import JAVA, schema_difference, verdicts_of_java
 from tests.agreement.comparing import MODES, Mode, Opinion, difference, ours
@@ -113,7 +112,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other documents")
     parser.add_argument("--out", type=Path, help="folder for documents that are judged differently")
     chosen = parser.parse_args()
-    checker = InvoiceChecker(compile_schema(load_schema_files()))
+    checker = make_checker(load_schema_files())
     console = Console(width=120)
     tally, differences = Tally(), Differences(chosen.out)
     for mode in MODES:

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.fa3.checker import InvoiceChecker
-from app.fa3.schema import compile_schema
+from app.fa3.checker import InvoiceChecker, make_checker
 from app.schema_files import load_schema_files
 from tests.agreement.comparing import MODES, Mode, Opinion, difference, opinion_of_the_check, ours
 from tests.agreement.making import Case, make_cases, samples, valid_invoices
@@ -23,7 +22,7 @@ IDS = [mode.name for mode in MODES]
 
 @pytest.fixture(scope="module")
 def checker() -> InvoiceChecker:
-    return InvoiceChecker(compile_schema(load_schema_files()))
+    return make_checker(load_schema_files())
 
 
 @pytest.fixture(scope="module")
