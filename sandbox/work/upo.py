@@ -1,4 +1,4 @@
-"""Receipts (UPO v4-3): the document, its enveloped XAdES signature, the file.
+"""Receipts (UPO v4-3): the document and the file.
 
 Source: schema upo-v4-3.xsd and the sample receipts of ksef-docs.
 """
@@ -7,16 +7,11 @@ import base64
 import hashlib
 from xml.sax.saxutils import escape
 
-from lxml import etree
-from signxml import methods
-from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureMethod
-from signxml.xades.xades import XAdESSigner
-
 from sandbox.work.outcome import UpoDocument, UpoJob
+from sandbox.work.seal import sealed
 from sandbox.work.xsd import FA3_SCHEMA_NAME
 
 NAMESPACE = "http://upo.schematy.mf.gov.pl/KSeF/v4-3"
-_DS = "http://www.w3.org/2000/09/xmldsig#"
 _CONTEXT_ELEMENTS = {
     "Nip": "Nip",
     "InternalId": "IdWewnetrzny",
@@ -25,41 +20,15 @@ _CONTEXT_ELEMENTS = {
 }
 
 
-class _Sealer(XAdESSigner):
-    """signxml's signer, except that every reference names how it was canonicalised.
-
-    Without a Transforms element the standard prescribes inclusive C14N 1.0, which is not what was digested, and a
-    verifier that goes by the standard refuses the signature.
-    """
-
-    def _add_reference_to_signed_info(
-        self, sig_root: etree._Element, node_to_reference: etree._Element, **attrs: str
-    ) -> None:
-        super()._add_reference_to_signed_info(sig_root, node_to_reference, **attrs)  # type: ignore[no-untyped-call]
-        reference = list(sig_root.iter(f"{{{_DS}}}Reference"))[-1]
-        transforms = etree.Element(f"{{{_DS}}}Transforms")
-        etree.SubElement(transforms, f"{{{_DS}}}Transform", Algorithm=self.c14n_alg.value)
-        reference.insert(0, transforms)
-
-
 def make_upo(job: UpoJob) -> str:
     """Write the signed receipt to `job.target`; the Base64 SHA-256 of the file comes back."""
-    signer = _Sealer(
-        method=methods.enveloped,
-        signature_algorithm=SignatureMethod.RSA_SHA256,
-        digest_algorithm=DigestAlgorithm.SHA256,
-        c14n_algorithm=CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
-    )
-    signed = signer.sign(
-        etree.fromstring(upo_document(job)), key=job.seal_key_pem, cert=[job.seal_certificate_pem.decode("ascii")]
-    )
-    content = etree.tostring(signed, encoding="utf-8", xml_declaration=True)
+    content = sealed(upo_document(job), job.seal_key_pem, job.seal_certificate_pem)
     job.target.write_bytes(content)
     return base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")
 
 
 def upo_document(job: UpoJob) -> bytes:
-    """The receipt before it is signed; element order as in the schema."""
+    """The receipt before it is signed: element order as in the schema, and in canonical form, on which the signature rests."""
     context_type, context_value = job.context
     element = _CONTEXT_ELEMENTS[context_type]
     proof = (

@@ -55,6 +55,18 @@ def test_an_independent_verifier_accepts_the_signature_of_a_receipt(receipts: di
     assert covered_by(receipts[kind]) >= {"", f"#{properties.get('Id')}"}
 
 
+@pytest.mark.parametrize("kind", ["session", "invoice"])
+def test_what_is_signed_is_written_in_canonical_form(receipts: dict[str, bytes], kind: str) -> None:
+    """The digest is taken of the bytes as they were written; that a verifier comes to the same is no accident."""
+    document = receipts[kind]
+    root = etree.fromstring(document)
+    [signature] = root.findall(f"{DS}Signature")
+    start, end = document.index(b"<ds:Signature"), document.index(b"</ds:Signature>") + len(b"</ds:Signature>")
+    root.remove(signature)
+    signed = document[document.index(b"<Potwierdzenie") : start] + document[end:]
+    assert etree.tostring(root, method="c14n", exclusive=True, with_comments=False) == signed
+
+
 @pytest.mark.parametrize(
     ("place", "change"),
     [
