@@ -14,10 +14,10 @@ from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
-from app.domain.findings import Finding, Severity
-from app.domain.ids import invoice_id
+from app.domain.findings import Finding, Severity, has_errors
+from app.domain.ids import invoice_id_hex
 from app.domain.states import InvoiceState
-from app.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker, make_checker
+from app.fa3.checker import CheckContext, InvoiceChecker, InvoiceFacts, make_checker
 from app.fa3.identity import invoice_identity
 from app.package.entries import compress, crc32
 from app.reading.entry import RawEntry, decode_entry
@@ -28,6 +28,10 @@ _MAX_NUMBER: Final = 256
 _MAX_KIND: Final = 16
 _MAX_NAME: Final = 512
 
+_NULL: Final = "\\N"
+_NO_KEY_FIELDS: Final = "\t".join((_NULL,) * 4)
+_QUEUED: Final = InvoiceState.QUEUED.value
+_INVALID: Final = InvoiceState.INVALID.value
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\ufffd"})
 
 POISONED: Final = Finding(
@@ -60,11 +64,10 @@ class ChunkOutcome:
 
     blob: bytes = b""
     rows: bytes = b""
-    claims: list[tuple[UUID, UUID]] = field(default_factory=list)
-    """(identity, invoice id) of valid invoices."""
-    sizes: dict[UUID, int] = field(default_factory=dict)
-    """Bytes of the ready entry of each valid invoice."""
-    invalid: list[UUID] = field(default_factory=list)
+    valid: int = 0
+    valid_bytes: int = 0
+    """Bytes of the ready entries of the valid invoices."""
+    invalid: int = 0
     latest_issue_date: date | None = None
     """The latest `P_1` of the valid invoices."""
     findings: Counter[str] = field(default_factory=Counter)
@@ -91,42 +94,29 @@ def check_chunk(task: ChunkTask) -> ChunkOutcome:
     offset = 0
     finished = task.now.isoformat()
     for position, entry in enumerate(task.entries):
-        key = task.ids[position] if task.ids else invoice_id(task.chunk_id, position)
-        upload = task.upload_ids[position if len(task.upload_ids) > 1 else 0]
-        name, document, checked = _look_at(_checker, entry, task, position)
+        key = task.ids[position].hex if task.ids else invoice_id_hex(task.chunk_id, position)
+        upload = task.upload_ids[position if len(task.upload_ids) > 1 else 0].hex
+        name, document, (facts, findings) = _look_at(_checker, entry, task, position)
         ready = compress(document) if document else b""
-        facts = checked.facts
-        identity: UUID | None = None
-        if checked.valid and facts is not None:
-            identity = UUID(bytes=invoice_identity(task.tenant_id, facts.seller_nip, facts.kind, facts.number))
-            outcome.claims.append((identity, key))
-            outcome.sizes[key] = len(ready)
-            outcome.latest_issue_date = max(outcome.latest_issue_date or facts.issue_date, facts.issue_date)
+        if findings:
+            outcome.findings.update(finding.rule for finding in findings)
+        if facts is not None and not (findings and has_errors(findings)):
+            identity = invoice_identity(task.tenant_id, facts.seller_nip, facts.kind, facts.number).hex()
+            outcome.valid += 1
+            outcome.valid_bytes += len(ready)
+            if outcome.latest_issue_date is None or facts.issue_date > outcome.latest_issue_date:
+                outcome.latest_issue_date = facts.issue_date
+            end = f"{_findings(findings)}\t{_NULL}"
         else:
-            outcome.invalid.append(key)
-        outcome.findings.update(finding.rule for finding in checked.findings)
+            identity = _NULL
+            outcome.invalid += 1
+            end = f"{_findings(findings)}\t{finished}"
+        state = _QUEUED if identity is not _NULL else _INVALID
+        digest = hashlib.sha256(document if document is not None else entry.payload).hexdigest()
+        size, checksum = (len(document), crc32(document)) if document else (0, 0)
         rows.append(
-            "\t".join(
-                (
-                    key.hex,
-                    str(task.tenant_id),
-                    upload.hex,
-                    (InvoiceState.QUEUED if identity else InvoiceState.INVALID).value,
-                    _text(name, _MAX_NAME),
-                    _text(facts.number, _MAX_NUMBER) if facts else "\\N",
-                    _text(facts.seller_nip, _MAX_KIND) if facts else "\\N",
-                    _text(facts.kind, _MAX_KIND) if facts else "\\N",
-                    facts.issue_date.isoformat() if facts else "\\N",
-                    identity.hex if identity else "\\N",
-                    "\\\\x" + hashlib.sha256(document if document is not None else entry.payload).hexdigest(),
-                    str(len(document) if document is not None else 0),
-                    str(crc32(document) if document else 0),
-                    str(offset),
-                    str(len(ready)),
-                    _findings(checked.findings),
-                    "\\N" if identity else finished,
-                )
-            )
+            f"{key}\t{task.tenant_id}\t{upload}\t{state}\t{_text(name, _MAX_NAME)}\t{_key_fields(facts)}\t{identity}\t"
+            f"\\\\x{digest}\t{size}\t{checksum}\t{offset}\t{len(ready)}\t{end}"
         )
         blob.append(ready)
         offset += len(ready)
@@ -138,23 +128,38 @@ def check_chunk(task: ChunkTask) -> ChunkOutcome:
 
 def _look_at(
     checker: InvoiceChecker, entry: RawEntry, task: ChunkTask, position: int
-) -> tuple[str, bytes | None, CheckedInvoice]:
+) -> tuple[str, bytes | None, tuple[InvoiceFacts | None, Sequence[Finding]]]:
+    """Return an entry's name, its document if it can be had, and the facts and findings."""
     if position in task.poisoned:
-        return entry.name, None, CheckedInvoice(facts=None, findings=(POISONED,))
+        return entry.name, None, (None, (POISONED,))
     try:
         document = decode_entry(entry, max(task.context.max_bytes, task.context.max_bytes_with_attachment))
     except EntryUnreadable as unreadable:
-        return entry.name, None, CheckedInvoice(facts=None, findings=(unreadable.finding(),))
-    return document.name, document.content, checker.check(document.content, task.context)
+        return entry.name, None, (None, (unreadable.finding(),))
+    checked = checker.check(document.content, task.context)
+    return document.name, document.content, (checked.facts, checked.findings)
+
+
+def _key_fields(facts: InvoiceFacts | None) -> str:
+    if facts is None:
+        return _NO_KEY_FIELDS
+    number, seller, kind = (
+        _text(facts.number, _MAX_NUMBER),
+        _text(facts.seller_nip, _MAX_KIND),
+        _text(facts.kind, _MAX_KIND),
+    )
+    return f"{number}\t{seller}\t{kind}\t{facts.issue_date.isoformat()}"
 
 
 def _text(value: str, limit: int) -> str:
-    return value[:limit].translate(_ESCAPES)
+    value = value[:limit]
+    # Nearly always there is nothing to escape, which is seen faster than done.
+    return value if value.isprintable() and "\\" not in value else value.translate(_ESCAPES)
 
 
 def _findings(findings: Sequence[Finding]) -> str:
     if not findings:
-        return "\\N"
+        return _NULL
     text = json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False)
     # A JSON column takes no NUL and no half of a surrogate pair, and a message may quote either.
     return text.replace("\\u0000", "\ufffd").translate(_ESCAPES)

@@ -7,7 +7,7 @@ the blob of a chunk that was written but not committed belongs to nobody and is 
 import secrets
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Final
 from uuid import UUID
 
@@ -39,14 +39,38 @@ from workers.whole import settle_hash
 
 log = structlog.get_logger(__name__)
 
-CHUNK_ENTRIES: Final = 400
-"""Large enough that a commit costs little per invoice, small enough that a crash repeats little."""
+CHUNK_ENTRIES: Final = 1_000
+"""Large enough that a commit costs little per invoice, small enough that a crash repeats little: a tenth of a second of a pool
+process, which is also how long another tenant waits for its turn."""
 CHUNK_BYTES: Final = 4_000_000
 """Payload bytes of a chunk at most, unless a single entry is larger."""
 
 assert MAX_PACKAGE_BYTES > CHUNK_BYTES  # noqa: S101 - one chunk always fits into a session
 
 FORM_CODE: Final = "FA (3)"
+
+_LOOK_SHARE: Final = 0.25
+_LOOK_SECONDS: Final = 2.0
+
+
+@dataclass(slots=True)
+class _Looks:
+    """When a lane that is being filled is looked at: each look is a job, and after most chunks there is nothing to see.
+
+    At the latest when a quarter of a session, or two seconds, has come since the last one; the end of the upload has its own.
+    """
+
+    enough: int
+    queued: int = 0
+    last: float = field(default_factory=anyio.current_time)
+
+    def is_time(self, queued: int) -> bool:
+        """Count what was queued and tell whether to look now."""
+        self.queued += queued
+        if self.queued < self.enough and anyio.current_time() - self.last < _LOOK_SECONDS:
+            return False
+        self.queued, self.last = 0, anyio.current_time()
+        return True
 
 
 @dataclass(slots=True)
@@ -127,12 +151,15 @@ async def _read(
     unreadable: list[UnreadableUpload] = []
     # Room for each chunk from before it is read until it is stored; what is left when this breaks off is given back.
     room: deque[Turn] = deque()
+    looks = _Looks(int(context.settings.session_max_invoices * _LOOK_SHARE))
     try:
         async with anyio.create_task_group() as tasks, receive:
             tasks.start_soon(_feed, context, upload, tenant, entries, send, unreadable, room)
             async for pending in receive:
                 await pending.done.wait()
-                await _store(context, upload, lane_id, pending)
+                queued = await _store(context, upload, lane_id, pending)
+                if looks.is_time(queued) and not upload.atomic:
+                    await seal_soon(context, lane_id)
                 room.popleft().give_back()
     finally:
         for turn in room:
@@ -202,7 +229,8 @@ async def _check(context: WorkerContext, upload: Upload, tenant: Tenant, pending
     pending.done.set()
 
 
-async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: _Pending) -> None:
+async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: _Pending) -> int:
+    """Store and commit a checked chunk; gives how many of its invoices wait for a session now."""
     await context.store.disk.require(Reserve.READING)
     outcome = pending.outcome
     if outcome is None:
@@ -218,9 +246,9 @@ async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: 
             first_entry=pending.first_entry,
             entries=pending.entries[-1].index + 1 - pending.first_entry,
             rows=outcome.rows,
-            claims=[(identity, key.int - pending.id.int) for identity, key in outcome.claims],
-            sizes={key.int - pending.id.int: size for key, size in outcome.sizes.items()},
-            invalid=len(outcome.invalid),
+            queued=outcome.valid,
+            ready_bytes=outcome.valid_bytes,
+            invalid=outcome.invalid,
             latest_issue_date=outcome.latest_issue_date,
         ),
         lane_id=lane_id,
@@ -229,11 +257,10 @@ async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: 
     )
     if duplicates is None:
         await context.store.blobs.delete([blob_key])
-        return
+        return 0
     metrics.STAGE_SECONDS.labels(stage="commit").observe(anyio.current_time() - started)
     await tell_of_findings(context, upload.tenant_id, outcome)
-    if not upload.atomic:
-        await seal_soon(context, lane_id)
+    return outcome.valid - duplicates
 
 
 async def tell_of_findings(context: WorkerContext, tenant_id: int, outcome: ChunkOutcome) -> None:

@@ -7,7 +7,7 @@ commits are kept, so a run that was killed leaves blobs that nobody can read; th
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import anyio.to_thread
@@ -23,6 +23,7 @@ from app.package.zip_writer import zip_package
 from app.store.blobs import BlobStore
 from app.store.disk import Reserve
 from app.store.jobs import Task
+from app.store.sessions.packages import ChunkEntries
 from workers.context import WorkerContext
 from workers.midnight import job_priority
 from workers.sealing import part_plain_bytes, turn_of
@@ -40,16 +41,15 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
         return
     await context.store.disk.require(Reserve.PACKING)
     started = time.perf_counter()
-    rows = await context.store.packages.entries(session_id)
-    if len(rows) != session.invoices:
-        raise RuntimeError(
-            f"{session.public_id} was sealed with {session.invoices} invoices, its rows give {len(rows)}"
-        )
+    chunks = await context.store.packages.entries(session_id)
+    invoices = sum(chunk.invoices for chunk in chunks)
+    if invoices != session.invoices:
+        raise RuntimeError(f"{session.public_id} was sealed with {session.invoices} invoices, its rows give {invoices}")
     key, iv = secrets.token_bytes(32), secrets.token_bytes(16)
     # A folder of its own for every run: the parts that are committed can never be overwritten.
     folder = f"sessions/{session_id.hex}/{secrets.token_hex(4)}"
     package = await anyio.to_thread.run_sync(
-        _build, context.store.blobs, rows, session.compression, key, iv, part_plain_bytes(context.settings), folder
+        _build, context.store.blobs, chunks, session.compression, key, iv, part_plain_bytes(context.settings), folder
     )
     async with context.store.database.transaction() as connection:
         committed = await context.store.packages.packed(
@@ -88,7 +88,7 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
     log.info(
         "session packed",
         session=session.public_id,
-        invoices=len(rows),
+        invoices=invoices,
         bytes=package.size,
         parts=len(package.parts),
         seconds=round(seconds, 3),
@@ -97,14 +97,14 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
 
 def _build(
     blobs: BlobStore,
-    rows: Sequence[dict[str, Any]],
+    chunks: Sequence[ChunkEntries],
     compression: str,
     key: bytes,
     iv: bytes,
     part_bytes: int,
     folder: str,
 ) -> SealedPackage:
-    entries = _entries(blobs, rows)
+    entries = _entries(blobs, chunks)
     package = targz_package(entries) if compression == "targz" else zip_package(entries)
     return seal_parts(
         package,
@@ -115,32 +115,33 @@ def _build(
     )
 
 
-def _entries(blobs: BlobStore, rows: Sequence[dict[str, Any]]) -> Iterator[PackageEntry]:
-    for span in _spans(rows):
-        start = span[0]["blob_offset"]
-        end = span[-1]["blob_offset"] + span[-1]["blob_bytes"]
-        data = memoryview(blobs.read_blocking(span[0]["blob_key"], start=start, length=end - start))
-        for row in span:
-            first = row["blob_offset"] - start
-            yield PackageEntry(
-                entry_name(row["id"]), row["crc32"], row["size"], data[first : first + row["blob_bytes"]]
-            )
+def _entries(blobs: BlobStore, chunks: Sequence[ChunkEntries]) -> Iterator[PackageEntry]:
+    for chunk in chunks:
+        # A chunk's first id ends in zeros, where an invoice's has its position.
+        prefix = entry_name(chunk.chunk_id).removesuffix("0000.xml")
+        for start, span in _spans(chunk):
+            end = span[-1][3] + span[-1][4]
+            data = memoryview(blobs.read_blocking(chunk.blob_key, start=start, length=end - start))
+            for position, crc32, size, offset, length in span:
+                first = offset - start
+                yield PackageEntry(f"{prefix}{position:04x}.xml", crc32, size, data[first : first + length])
 
 
-def _spans(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Group entries that lie one behind the other in the same blob, so that each group is one read."""
-    span: list[dict[str, Any]] = []
-    for row in rows:
-        if span and (
-            row["blob_key"] != span[0]["blob_key"]
-            or row["blob_offset"] < span[-1]["blob_offset"]
-            or row["blob_offset"] + row["blob_bytes"] - span[0]["blob_offset"] > _SPAN_BYTES
-        ):
-            yield span
+def _spans(chunk: ChunkEntries) -> Iterator[tuple[int, list[tuple[int, int, int, int, int]]]]:
+    """Group entries that lie one behind the other, each group with its offset, so that each is one read."""
+    span: list[tuple[int, int, int, int, int]] = []
+    start = end = 0
+    for entry in chunk:
+        offset, length = entry[3], entry[4]
+        if span and (offset < end or offset + length - start > _SPAN_BYTES):
+            yield start, span
             span = []
-        span.append(row)
+        if not span:
+            start = offset
+        span.append(entry)
+        end = offset + length
     if span:
-        yield span
+        yield start, span
 
 
 def _part_key(folder: str, ordinal_number: int) -> str:

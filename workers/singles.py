@@ -72,17 +72,11 @@ async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
     # Named by its content: a repeat after a crash writes the same bytes under the same name.
     blob_key = f"chunks/singles/{batch[0].id.hex}-{hashlib.sha256(outcome.blob).hexdigest()[:16]}"
     await context.store.blobs.put(blob_key, outcome.blob)
-    invalid: dict[UUID, int] = {}
-    for key in outcome.invalid:
-        owner = next(chunk.id for chunk in batch if chunk.id <= key <= chunk.last_id)
-        invalid[owner] = invalid.get(owner, 0) + 1
     await context.store.singles.commit_singles(
         batch,
         tenant_id=tenant_id,
         rows=outcome.rows,
-        claims=outcome.claims,
-        sizes=outcome.sizes,
-        invalid=invalid,
+        valid=outcome.valid,
         blob_key=blob_key,
         now=context.clock(),
     )

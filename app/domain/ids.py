@@ -39,6 +39,13 @@ def invoice_id(chunk: UUID, position: int) -> UUID:
     return UUID(int=chunk.int + position)
 
 
+def invoice_id_hex(chunk: UUID, position: int) -> str:
+    """Give the 32 hex digits of the id of the invoice at a position (from 0) of a chunk, without making an id of it."""
+    if not 0 <= position < CHUNK_CAPACITY:
+        raise ValueError(f"a chunk has no position {position}")
+    return f"{chunk.hex[:-4]}{position:04x}"
+
+
 def public_id(prefix: str, value: UUID) -> str:
     """Write an id as users see it, such as `inv_0198f2...`: the prefix, an underscore and 32 hex digits."""
     return f"{prefix}_{value.hex}"

@@ -8,15 +8,17 @@ Source: ksef-docs, faktury/numer-ksef.md; KSeF API 2.9, schema KsefNumber.
 
 import re
 from datetime import date
+from functools import lru_cache
 
 CHECKSUMMED_LENGTH = 32
 """Characters before the last hyphen of a present-day number; the checksum covers them, hyphens included."""
 
-_PATTERN = re.compile(
+_BEGINNING_LENGTH = 20
+_BEGINNING = re.compile(
     r"([1-9](?:[0-9][1-9]|[1-9][0-9])[0-9]{7})"
-    r"-(20[2-9][0-9]|2[1-9][0-9]{2}|[3-9][0-9]{3})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
-    r"-[0-9A-F]{6}(-?)[0-9A-F]{6}-([0-9A-F]{2})"
+    r"-(20[2-9][0-9]|2[1-9][0-9]{2}|[3-9][0-9]{3})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])-"
 )
+_ENDING = re.compile(r"[0-9A-F]{6}(-?)[0-9A-F]{6}-([0-9A-F]{2})")
 _NIP = re.compile(r"[1-9](?:[0-9][1-9]|[1-9][0-9])[0-9]{7}")
 _POLYNOMIAL = 0x07
 _TECHNICAL_BYTES = 6
@@ -48,15 +50,29 @@ def is_valid_ksef_number(text: str) -> bool:
 
     The checksum of the 36-character KSeF 1.0 form is not documented, so only its form is looked at.
     """
-    match = _PATTERN.fullmatch(text)
+    # The numbers of a receipt share their beginning, so that only what follows it is looked at each time.
+    remainder = _beginning(text[:_BEGINNING_LENGTH])
+    match = _ENDING.fullmatch(text, _BEGINNING_LENGTH)
+    if remainder is None or match is None:
+        return False
+    if match[1]:
+        return True
+    for byte in text[_BEGINNING_LENGTH:CHECKSUMMED_LENGTH].encode("ascii"):
+        remainder = _CRC8[remainder ^ byte]
+    return remainder == int(match[2], 16)
+
+
+@lru_cache(maxsize=1_000)
+def _beginning(text: str) -> int | None:
+    """Give the CRC of a seller's NIP and a day with their hyphens; None when they are none."""
+    match = _BEGINNING.fullmatch(text)
     if match is None:
-        return False
-    _, year, month, day, old_hyphen, checksum = match.groups()
+        return None
     try:
-        date(int(year), int(month), int(day))
+        date(int(match[2]), int(match[3]), int(match[4]))
     except ValueError:
-        return False
-    return bool(old_hyphen) or crc8(text[:CHECKSUMMED_LENGTH].encode("ascii")) == int(checksum, 16)
+        return None
+    return crc8(text.encode("ascii"))
 
 
 def make_ksef_number(nip: str, day: date, technical: bytes) -> str:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -23,8 +24,7 @@ _ISO_DATE_LENGTH = 10
 _BLANKS = re.compile("[ \t\r\n]+")
 
 
-@dataclass(frozen=True, slots=True)
-class InvoiceFacts:
+class InvoiceFacts(NamedTuple):
     """What identifies an invoice. `kind` is `RodzajFaktury`, `number` is `P_2`, `issue_date` is `P_1`.
 
     Blanks in texts are collapsed the way the XSD type does it. For an invalid document the facts are what could be

@@ -1,8 +1,7 @@
 """Ready entries: a document compressed once, at intake, in the form in which a package takes it over."""
 
 import re
-from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from isal import isal_zlib
 
@@ -22,8 +21,7 @@ _DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
 _NAME = re.compile(r"[A-Za-z0-9._-]+\.xml")
 
 
-@dataclass(frozen=True, slots=True)
-class PackageEntry:
+class PackageEntry(NamedTuple):
     """One document ready for a package.
 
     `name` is flat ASCII ending in `.xml`; `crc32` and `size` (bytes) are the document's; `compressed` is

@@ -4,7 +4,7 @@ import binascii
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from isal import isal_zlib
 
@@ -26,9 +26,9 @@ class Encoding(StrEnum):
     NDJSON_LINE = "ndjson-line"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RawEntry:
-    """One entry, not decoded yet; cheap to send to another process.
+    """One entry, not decoded yet; not frozen, and sent as its fields, since it is made and sent for every invoice.
 
     `index` counts from 0 in the order of the body, faulty entries included and skipped folders and system
     files not. `name` can be shown as it is. `size` (bytes of the document) and `crc32` are what the body says,
@@ -43,9 +43,12 @@ class RawEntry:
     crc32: int | None = None
     fault: EntryFault | None = None
 
+    def __reduce__(self) -> tuple[type["RawEntry"], tuple[Any, ...]]:
+        fields = (self.index, self.name, self.encoding, self.payload, self.size, self.crc32, self.fault)
+        return RawEntry, fields
 
-@dataclass(frozen=True, slots=True)
-class Document:
+
+class Document(NamedTuple):
     """The bytes of one document, and the name under which it came. That it is XML is not promised."""
 
     name: str

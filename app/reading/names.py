@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
+_HARMLESS: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. ()+-]*")
+"""What most names look like; they are taken as they are."""
 _JUNK_FOLDERS: Final = {"__MACOSX"}
 _JUNK_FILES: Final = {".ds_store", "thumbs.db", "desktop.ini"}
 _MAX_SHOWN: Final = 255
@@ -60,6 +62,8 @@ def clean_name(name: str, index: int) -> str:
     Folders are kept, with forward slashes. Letters that macOS writes in two pieces become one. A name longer than 255 characters keeps its end, which tells more
     than its beginning; one that has nothing left becomes `entry-<index>`.
     """
+    if len(name) <= _MAX_SHOWN and _HARMLESS.fullmatch(name):
+        return name
     # A name of many marks on one letter would take long to compose; what is cut here would not be shown either.
     name = name[-_MAX_COMPOSED:]
     if not name.isascii():
@@ -75,5 +79,7 @@ def clean_name(name: str, index: int) -> str:
 
 def is_junk(name: str) -> bool:
     """Tell whether the entry is what macOS or Windows add to archives on their own."""
+    if "/" not in name and "\\" not in name:
+        return name.lower() in _JUNK_FILES or name in _JUNK_FOLDERS
     parts = name.replace("\\", "/").split("/")
     return parts[-1].lower() in _JUNK_FILES or not _JUNK_FOLDERS.isdisjoint(parts)

@@ -7,8 +7,7 @@ layout: PKWARE APPNOTE 6.3, sections 4.3 to 4.5.
 import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from isal import isal_zlib
 
@@ -33,11 +32,13 @@ _NEEDS_ZIP64: Final = 0xFFFF_FFFF
 _UNIX_SYSTEMS: Final = {3, 19}
 # A pipe, too: so Info-ZIP marks what it was given on its standard input, and the bytes are there.
 _FILES: Final = {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFIFO}
+_USUAL_NAMES_BYTES: Final = 160
+_USUAL_EXTRA_BYTES: Final = 64
+_SMALL_BYTES: Final = 1 << 16
 _ZIP64_EXTRA, _UNICODE_PATH_EXTRA = 0x0001, 0x7075
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Record(NamedTuple):
     """One line of the directory."""
 
     system: int
@@ -107,18 +108,21 @@ def _records(source: Source, directory: Directory) -> Iterator[_Record]:
     at = 0
     count = 0
     while at < directory.size:
-        head = central.read_at(at, _CENTRAL.size)
-        if len(head) < _CENTRAL.size or not head.startswith(b"PK\1\2"):
+        # With what follows, in one go: a name of usual length, and what extra fields there are.
+        line = central.read_at(at, _CENTRAL.size + _USUAL_NAMES_BYTES)
+        if len(line) < _CENTRAL.size or not line.startswith(b"PK\1\2"):
             raise _damaged(central.start + at)
         (_, _, system, _, flags, method, _, _, crc, stored, size, name_length, extra_length, comment_length,
-         disk, _, attributes, offset) = _CENTRAL.unpack(head)  # fmt: skip
-        names = central.read_at(at + _CENTRAL.size, name_length + extra_length)
+         disk, _, attributes, offset) = _CENTRAL.unpack_from(line)  # fmt: skip
+        names = line[_CENTRAL.size : _CENTRAL.size + name_length + extra_length]
+        if len(names) < name_length + extra_length:
+            names = central.read_at(at + _CENTRAL.size, name_length + extra_length)
         at += _CENTRAL.size + name_length + extra_length + comment_length
         count += 1
         if len(names) < name_length + extra_length or at > directory.size or count > directory.entries:
             raise _damaged(central.start + min(at, directory.size))
         raw_name = names[:name_length]
-        extras = dict(_extras(names[name_length:]))
+        extras = dict(_extras(names[name_length:])) if extra_length else {}
         if _NEEDS_ZIP64 in {stored, size, offset}:
             size, stored, offset = _zip64(extras.get(_ZIP64_EXTRA, b""), size, stored, offset, central.start + at)
         name = decode_name(_unicode_path(extras.get(_UNICODE_PATH_EXTRA, b""), raw_name) or raw_name)
@@ -182,7 +186,10 @@ def _size_fault_of(record: _Record, limits: ReadingLimits) -> EntryFault | None:
 
 def _payload_of(files: Source, record: _Record) -> bytes | EntryFault:
     """Return the stored bytes of an entry, or why its local header does not fit the directory."""
-    header = files.read_at(record.offset, _LOCAL.size + len(record.raw_name))
+    length = _LOCAL.size + len(record.raw_name)
+    # Header and data in one go, unless that would mean to copy much.
+    ahead = record.stored + _USUAL_EXTRA_BYTES if record.stored <= _SMALL_BYTES else 0
+    header = files.read_at(record.offset, length + ahead)
     if len(header) < _LOCAL.size or not header.startswith(b"PK\3\4"):
         return faults.damaged("it has no header where the directory says", "brak nagłówka we wskazanym miejscu")
     (_, _, flags, method, _, _, crc, stored, size, name_length, extra_length) = _LOCAL.unpack_from(header)
@@ -190,13 +197,16 @@ def _payload_of(files: Source, record: _Record) -> bytes | EntryFault:
         method == record.method
         and not (flags ^ record.flags) & _ENCRYPTED
         and name_length == len(record.raw_name)
-        and header[_LOCAL.size :] == record.raw_name
+        and header[_LOCAL.size : length] == record.raw_name
     )
     if agrees and not flags & _SIZES_FOLLOW:
         agrees = crc == record.crc32 and stored in {record.stored, _NEEDS_ZIP64} and size in {record.size, _NEEDS_ZIP64}
     if not agrees:
         return faults.damaged("its header contradicts the directory", "nagłówek jest sprzeczny z katalogiem")
-    payload = files.read_at(record.offset + len(header) + extra_length, record.stored)
+    start = length + extra_length
+    payload = header[start : start + record.stored]
+    if len(payload) < record.stored:
+        payload = files.read_at(record.offset + start, record.stored)
     if len(payload) < record.stored:
         return faults.damaged("it reaches into the directory", "zachodzi na katalog archiwum")
     return payload

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 from app.domain.findings import Finding, Severity
 from app.domain.ids import CHUNK_CAPACITY, invoice_id
 from app.domain.states import InvoiceState
-from app.store.claims import claim_identities
+from app.store.claims import claim_chunk
 from app.store.database import Connection, Database, queries
 from app.store.jobs import JobQueue, Task
 from app.store.resumable import forget_segments
@@ -27,18 +27,22 @@ ENTRY_OVERHEAD_BYTES: Final = 30 + 46 + 2 * 40
 
 @dataclass(frozen=True, slots=True)
 class CheckedChunk:
-    """What the pool made of a chunk. `rows` is text for COPY; `claims` are (identity, position) of valid invoices."""
+    """What the pool made of a chunk. `rows` is text for COPY, of which `queued` are valid and have `ready_bytes` of entries."""
 
     id: UUID
     first_entry: int
     entries: int
     rows: bytes
-    claims: list[tuple[UUID, int]]
-    sizes: dict[int, int]
-    """Bytes of the ready entry of each valid invoice, by position."""
+    queued: int
+    ready_bytes: int
     invalid: int
     latest_issue_date: date | None = None
     """The latest `P_1` of the valid invoices."""
+
+    @property
+    def last_id(self) -> UUID:
+        """The last id that an invoice of this chunk can have."""
+        return invoice_id(self.id, CHUNK_CAPACITY - 1)
 
 
 class ChunkStore:
@@ -51,10 +55,10 @@ class ChunkStore:
 
     async def commit(
         self, upload: Upload, chunk: CheckedChunk, *, lane_id: int, blob_key: str, now: datetime
-    ) -> list[int] | None:
+    ) -> int | None:
         """Commit a chunk: rows, claims, duplicates and the upload's checkpoint, in one transaction.
 
-        Returns the positions that turned out to be duplicates, or None when an earlier run committed the chunk already.
+        Returns how many turned out to be duplicates, or None when an earlier run committed the chunk already.
         """
         async with self._database.transaction() as connection:
             inserted = await add_chunk(
@@ -68,26 +72,28 @@ class ChunkStore:
                 blob_key=blob_key,
                 held=upload.atomic,
                 now=now,
+                queue=_queue(chunk, {}),
             )
             if not inserted:
                 return None
             async with connection.cursor().copy(_SQL["copy_invoices"]) as copy:
                 await copy.write(chunk.rows)
-            claims = [(identity, invoice_id(chunk.id, position)) for identity, position in chunk.claims]
-            lost = await claim_identities(connection, upload.tenant_id, claims, now=now)
-            duplicates = [key.int - chunk.id.int for key in lost]
-            await self._set_queue(connection, chunk, duplicates)
+            duplicates = await claim_chunk(
+                connection, upload.tenant_id, chunk.id, chunk.last_id, queued=chunk.queued, now=now
+            )
+            if duplicates:
+                await connection.execute(_SQL["set_chunk_queue"], {"id": chunk.id} | _queue(chunk, duplicates))
             await connection.execute(
                 _UPLOADS["advance_upload"],
                 {
                     "id": upload.id,
                     "next_entry": chunk.first_entry + chunk.entries,
-                    "queued": len(chunk.sizes) - len(duplicates),
+                    "queued": chunk.queued - len(duplicates),
                     "invalid": chunk.invalid,
                     "duplicate": len(duplicates),
                 },
             )
-        return duplicates
+        return len(duplicates)
 
     async def seal_soon(self, lane_id: int, *, at: datetime | None = None) -> None:
         """Have a lane looked at, now or later. Call it after the commit of what it has to see."""
@@ -127,19 +133,6 @@ class ChunkStore:
         """Give each lane with waiting invoices: lane_id, tenant_id, queued, oldest."""
         return await self._database.fetch_all(_SQL["lanes_with_queue"])
 
-    async def _set_queue(self, connection: Connection, chunk: CheckedChunk, duplicates: Sequence[int]) -> None:
-        gone = set(duplicates)
-        alive = [size for position, size in chunk.sizes.items() if position not in gone]
-        await connection.execute(
-            _SQL["set_chunk_queue"],
-            {
-                "id": chunk.id,
-                "queued": len(alive),
-                "queued_bytes": sum(alive) + ENTRY_OVERHEAD_BYTES * len(alive),
-                "latest_issue_date": chunk.latest_issue_date,
-            },
-        )
-
     async def _fail_held(self, connection: Connection, upload: Upload, *, now: datetime) -> None:
         finding = Finding(
             "upload-not-complete",
@@ -174,8 +167,9 @@ async def add_chunk(
     blob_key: str,
     held: bool,
     now: datetime,
+    queue: dict[str, Any] | None = None,
 ) -> bool:
-    """Add a chunk that has nothing queued yet; False when an earlier run of the job committed one for these entries."""
+    """Add a chunk, with what it has queued; False when an earlier run of the job committed one for these entries."""
     cursor = await connection.execute(
         _SQL["add_chunk"],
         {
@@ -187,10 +181,19 @@ async def add_chunk(
             "first_entry": first_entry,
             "encoding": encoding,
             "blob_key": blob_key,
-            "queued": 0,
-            "queued_bytes": 0,
             "held": held,
             "now": now,
-        },
+        }
+        | (queue or {"queued": 0, "queued_bytes": 0, "latest_issue_date": None}),
     )
     return await cursor.fetchone() is not None
+
+
+def _queue(chunk: CheckedChunk, duplicates: Mapping[UUID, int]) -> dict[str, Any]:
+    """Say what of a chunk waits for a session when these are left out."""
+    alive = chunk.queued - len(duplicates)
+    return {
+        "queued": alive,
+        "queued_bytes": chunk.ready_bytes - sum(duplicates.values()) + ENTRY_OVERHEAD_BYTES * alive,
+        "latest_issue_date": chunk.latest_issue_date,
+    }

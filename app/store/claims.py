@@ -13,29 +13,45 @@ from app.store.database import Connection, queries
 _SQL: Final = queries("claims")
 
 
-async def claim_identities(
-    connection: Connection, tenant_id: int, claims: Sequence[tuple[UUID, UUID]], *, now: datetime
-) -> set[UUID]:
-    """Claim (identity, invoice id) pairs of invoices whose rows are written; whoever comes first has an identity.
+async def claim_chunk(
+    connection: Connection, tenant_id: int, first: UUID, last: UUID, *, queued: int, now: datetime
+) -> dict[UUID, int]:
+    """Claim the identities of the queued invoices of a range of ids; whoever comes first has an identity.
 
-    Returns the ids of those that came too late: they are duplicates now, with a finding that names the holder.
+    `queued` says how many there are. Returns those that came too late, each with the bytes of its ready entry: they are
+    duplicates now, with a finding that names the holder.
     """
-    if not claims:
-        return set()
-    ordered = sorted(claims)
+    if not queued:
+        return {}
+    cursor = await connection.execute(_SQL["claim_chunk"], {"tenant_id": tenant_id, "first": first, "last": last})
+    if cursor.rowcount == queued:
+        return {}
+    return await _mark_lost(connection, tenant_id, [(first, last)], now=now)
+
+
+async def claim_staged(
+    connection: Connection, tenant_id: int, ranges: Sequence[tuple[UUID, UUID]], *, queued: int, now: datetime
+) -> dict[UUID, int]:
+    """Do the same for the invoices whose check is staged; `ranges` are those of their chunks, first and last id."""
+    if not queued:
+        return {}
+    cursor = await connection.execute(_SQL["claim_staged"], {"tenant_id": tenant_id})
+    return {} if cursor.rowcount == queued else await _mark_lost(connection, tenant_id, ranges, now=now)
+
+
+async def _mark_lost(
+    connection: Connection, tenant_id: int, ranges: Sequence[tuple[UUID, UUID]], *, now: datetime
+) -> dict[UUID, int]:
     parameters = {
         "tenant_id": tenant_id,
-        "identities": [identity for identity, _ in ordered],
-        "invoice_ids": [key for _, key in ordered],
+        "firsts": [first for first, _ in ranges],
+        "lasts": [last for _, last in ranges],
     }
-    cursor = await connection.execute(_SQL["claim_identities"], parameters)
-    if cursor.rowcount == len(ordered):
-        return set()
     cursor = await connection.execute(_SQL["lost_claims"], parameters)
     lost = await cursor.fetchall()
     if not lost:
-        return set()
-    await connection.execute(
+        return {}
+    cursor = await connection.execute(
         _SQL["mark_duplicates"],
         {
             "now": now,
@@ -44,7 +60,7 @@ async def claim_identities(
             "findings": [json.dumps(_duplicate_finding(row).as_dict()) for row in lost],
         },
     )
-    return {row["invoice_id"] for row in lost}
+    return {row["id"]: row["blob_bytes"] for row in await cursor.fetchall()}
 
 
 def _duplicate_finding(row: Mapping[str, Any]) -> Finding:

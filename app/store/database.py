@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
+from time import monotonic
 from typing import Any, Final, LiteralString, cast
+from weakref import WeakKeyDictionary
 
 import anyio
 import psycopg
@@ -38,6 +40,21 @@ def queries(noun: str) -> Mapping[str, LiteralString]:
     return named
 
 
+_IDLE_SECONDS: Final = 1.0
+# When a connection came back to the pool.
+_returned: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+
+
+async def _note_return(connection: Connection) -> None:
+    _returned[connection] = monotonic()
+
+
+async def _check_idle(connection: Connection) -> None:
+    """Make sure that a connection still lives before it is lent, unless it was in use a moment ago: that costs a round trip."""
+    if monotonic() - _returned.get(connection, 0.0) > _IDLE_SECONDS:
+        await AsyncConnectionPool.check_connection(connection)
+
+
 class Database:
     """A pool of connections. Rows come as dictionaries; each `transaction` is committed at its end or not at all."""
 
@@ -52,7 +69,8 @@ class Database:
             open=False,
             timeout=15,
             kwargs={"row_factory": dict_row, "autocommit": True},
-            check=AsyncConnectionPool.check_connection,
+            check=_check_idle,
+            reset=_note_return,
             name="ksefd",
         )
 
@@ -115,10 +133,12 @@ class Database:
                             "SELECT pg_advisory_unlock(hashtextextended(%(name)s, 0))", {"name": name}
                         )
 
-    async def fetch_all(self, query: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[DictRow]:
-        """Run one query by itself and return all rows."""
+    async def fetch_all(
+        self, query: LiteralString, parameters: Mapping[str, Any] | None = None, *, binary: bool = False
+    ) -> list[DictRow]:
+        """Run one query by itself and return all rows; `binary` is for long values of bytes."""
         async with self.connection() as connection:
-            cursor = await connection.execute(query, parameters)
+            cursor = await connection.execute(query, parameters, binary=binary)
             return await cursor.fetchall()
 
     async def fetch_one(self, query: LiteralString, parameters: Mapping[str, Any] | None = None) -> DictRow | None:

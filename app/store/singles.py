@@ -1,6 +1,6 @@
 """Single posts: groups that were acknowledged together, their keys, and the check that comes after."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -11,7 +11,7 @@ from psycopg.rows import DictRow
 from app.domain.ids import invoice_id
 from app.domain.states import InvoiceState, UploadState
 from app.store.chunks import ENTRY_OVERHEAD_BYTES, add_chunk
-from app.store.claims import claim_identities
+from app.store.claims import claim_staged
 from app.store.database import Connection, Database, queries
 from app.store.jobs import JobQueue, Task
 from app.store.uploads import UploadStore
@@ -191,45 +191,28 @@ class SingleStore:
         *,
         tenant_id: int,
         rows: bytes,
-        claims: Sequence[tuple[UUID, UUID]],
-        sizes: Mapping[UUID, int],
-        invalid: Mapping[UUID, int],
+        valid: int,
         blob_key: str,
         now: datetime,
     ) -> int:
         """Commit the check of some groups of single posts together; returns how many were duplicates.
 
-        `claims` are (identity, invoice id) of valid invoices, `sizes` the bytes of their ready entries by invoice id,
-        `invalid` counts by chunk id.
+        `rows` is text for COPY, of which `valid` are queued.
         """
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["stage_invoices"])
             async with connection.cursor().copy(_SQL["copy_staged"]) as copy:
                 await copy.write(rows)
             await connection.execute(_SQL["apply_staged"])
-            duplicates = await claim_identities(connection, tenant_id, claims, now=now)
-            alive = {key: size for key, size in sizes.items() if key not in duplicates}
-            shifts: dict[InvoiceState, dict[UUID, int]] = {state: {} for state in InvoiceState}
-            for chunk in chunks:
-                mine = [size for key, size in alive.items() if chunk.id <= key <= chunk.last_id]
-                finished = await connection.execute(
-                    _SQL["finish_singles"],
-                    {
-                        "id": chunk.id,
-                        "blob_key": blob_key,
-                        "queued": len(mine),
-                        "queued_bytes": sum(mine) + ENTRY_OVERHEAD_BYTES * len(mine),
-                    },
-                )
-                if await finished.fetchone() is None:
-                    continue
-                shifts[InvoiceState.QUEUED][chunk.upload_id] = len(mine)
-                shifts[InvoiceState.INVALID][chunk.upload_id] = invalid.get(chunk.id, 0)
-                shifts[InvoiceState.DUPLICATE][chunk.upload_id] = sum(
-                    1 for key in duplicates if chunk.id <= key <= chunk.last_id
-                )
-            for state, by_upload in shifts.items():
-                moved = {key: count for key, count in by_upload.items() if count}
+            ranges = [(chunk.id, chunk.last_id) for chunk in chunks]
+            duplicates = await claim_staged(connection, tenant_id, ranges, queued=valid, now=now)
+            cursor = await connection.execute(
+                _SQL["finish_singles"],
+                {"ids": [chunk.id for chunk in chunks], "blob_key": blob_key, "overhead": ENTRY_OVERHEAD_BYTES},
+            )
+            finished = await cursor.fetchall()
+            for state in (InvoiceState.QUEUED, InvoiceState.INVALID, InvoiceState.DUPLICATE):
+                moved = {row["upload_id"]: row[state.value] for row in finished if row[state.value]}
                 await self._uploads.shift(connection, moved, old=InvoiceState.RECEIVED, new=state)
             await self._uploads.complete(connection, [chunk.upload_id for chunk in chunks], now=now)
         return len(duplicates)

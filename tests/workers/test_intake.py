@@ -87,7 +87,7 @@ async def test_a_crash_between_chunks_repeats_nothing_and_loses_nothing(
     commit = context.store.chunks.commit
     calls = 0
 
-    async def dies_at_the_third(*args: object, **kwargs: object) -> list[int] | None:
+    async def dies_at_the_third(*args: object, **kwargs: object) -> int | None:
         nonlocal calls
         calls += 1
         if calls == 3:
@@ -197,8 +197,9 @@ async def test_a_document_that_kills_or_hangs_its_process_is_refused_alone(conte
     )
     with CheckPool(1, load_schema_files, check=_check_or_die, chunk_seconds=4.0) as pool:
         outcome = await pool.check(task)
-    assert len(outcome.claims) == 14
-    assert [key.int - task.chunk_id.int for key in outcome.invalid] == [4, 9]
+    assert outcome.valid == 14
+    states = [row.split(b"\t")[3] for row in outcome.rows.splitlines()]
+    assert [position for position, state in enumerate(states) if state == b"invalid"] == [4, 9]
     assert outcome.findings["document-crashes-reader"] == 2
 
 
@@ -225,7 +226,7 @@ async def test_a_pool_whose_processes_could_not_start_is_replaced(context: Worke
         with pytest.raises(PoolBroken):
             await pool.check(task)
         marker.touch()
-        assert len((await pool.check(task)).claims) == 1
+        assert (await pool.check(task)).valid == 1
 
 
 async def test_the_nip_of_the_tests_is_a_valid_one() -> None:

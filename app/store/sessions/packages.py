@@ -1,12 +1,11 @@
 """Packages: what a session's package is made of, its key, and its parts."""
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
-
-from psycopg.rows import DictRow
 
 from app.errors import NotFound
 from app.store.database import Connection, Database, queries
@@ -14,6 +13,8 @@ from app.store.secrets import SecretBox
 from app.store.sessions.journal import add_history
 
 _SQL: Final = queries("session_packages")
+
+_ENTRY: Final = struct.Struct(">HqIII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,20 @@ class Part:
     uploaded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkEntries:
+    """The invoices of one chunk that travel in a session, and the blob in which their ready entries lie."""
+
+    chunk_id: UUID
+    blob_key: str
+    invoices: int
+    entries: bytes
+
+    def __iter__(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """Go through them in order: position in the chunk, CRC-32, size, and where in the blob (offset, bytes)."""
+        return _ENTRY.iter_unpack(self.entries)
+
+
 class PackageStore:
     """The entries, the key and the parts of a session's package."""
 
@@ -34,9 +49,10 @@ class PackageStore:
         self._database = database
         self._box = box
 
-    async def entries(self, session_id: UUID) -> list[DictRow]:
-        """Give what the package is made of: id, crc32, size, blob_key, blob_offset, blob_bytes, in the package's order."""
-        return await self._database.fetch_all(_SQL["session_entries"], {"session_id": session_id})
+    async def entries(self, session_id: UUID) -> list[ChunkEntries]:
+        """Give what the package is made of, in its order."""
+        rows = await self._database.fetch_all(_SQL["session_entries"], {"session_id": session_id}, binary=True)
+        return [ChunkEntries(**row) for row in rows]
 
     async def packed(
         self,

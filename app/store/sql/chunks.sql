@@ -1,9 +1,9 @@
 -- name: add_chunk
 -- Nothing is returned when the chunk is there already: an earlier run of the job committed it.
 INSERT INTO chunks (id, last_id, tenant_id, upload_id, lane_id, first_entry, encoding, blob_key, queued, queued_bytes,
-    held, created_at)
+    latest_issue_date, held, created_at)
 VALUES (%(id)s, %(last_id)s, %(tenant_id)s, %(upload_id)s, %(lane_id)s, %(first_entry)s, %(encoding)s, %(blob_key)s,
-    %(queued)s, %(queued_bytes)s, %(held)s, %(now)s)
+    %(queued)s, %(queued_bytes)s, %(latest_issue_date)s, %(held)s, %(now)s)
 ON CONFLICT (upload_id, first_entry) DO NOTHING
 RETURNING id
 

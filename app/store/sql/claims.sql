@@ -1,19 +1,26 @@
--- name: claim_identities
--- Sorted by the caller, so that two transactions with common keys wait in the same order. The first position wins.
+-- name: claim_chunk
+-- In the order of the identities, so that two transactions with common ones wait in the same order. The first position wins.
 INSERT INTO claims (tenant_id, identity, invoice_id)
-SELECT %(tenant_id)s, c.identity, c.invoice_id
-FROM unnest(%(identities)s::uuid[], %(invoice_ids)s::uuid[]) WITH ORDINALITY AS c (identity, invoice_id, position)
-ORDER BY c.position
+SELECT tenant_id, identity, id FROM invoices
+WHERE id BETWEEN %(first)s AND %(last)s AND tenant_id = %(tenant_id)s AND state = 'queued'
+ORDER BY identity, id
+ON CONFLICT DO NOTHING
+
+-- name: claim_staged
+-- The same for single posts, whose rows come from several chunks.
+INSERT INTO claims (tenant_id, identity, invoice_id)
+SELECT tenant_id, identity, id FROM staged WHERE tenant_id = %(tenant_id)s AND state = 'queued'
+ORDER BY identity, id
 ON CONFLICT DO NOTHING
 
 -- name: lost_claims
--- Which of these invoices do not hold their identity, who does, and whether that is the same document.
-SELECT c.invoice_id, k.invoice_id AS holder, h.number AS holder_number, h.ksef_number AS holder_ksef_number,
+-- Which queued invoices of these ranges do not hold their identity, who does, and whether that is the same document.
+SELECT o.id AS invoice_id, k.invoice_id AS holder, h.number AS holder_number, h.ksef_number AS holder_ksef_number,
     h.sha256 = o.sha256 AS same
-FROM unnest(%(identities)s::uuid[], %(invoice_ids)s::uuid[]) AS c (identity, invoice_id)
-JOIN claims k ON k.tenant_id = %(tenant_id)s AND k.identity = c.identity AND k.invoice_id <> c.invoice_id
-JOIN invoices h ON h.id = k.invoice_id AND h.tenant_id = %(tenant_id)s
-JOIN invoices o ON o.id = c.invoice_id
+FROM unnest(%(firsts)s::uuid[], %(lasts)s::uuid[]) AS c (first, last)
+JOIN invoices o ON o.id BETWEEN c.first AND c.last AND o.tenant_id = %(tenant_id)s AND o.state = 'queued'
+JOIN claims k ON k.tenant_id = o.tenant_id AND k.identity = o.identity AND k.invoice_id <> o.id
+JOIN invoices h ON h.id = k.invoice_id AND h.tenant_id = o.tenant_id
 
 -- name: mark_duplicates
 UPDATE invoices i SET state = 'duplicate', duplicate_of = d.holder, finished_at = %(now)s,

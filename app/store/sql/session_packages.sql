@@ -1,11 +1,15 @@
 -- name: session_entries
--- What a package is made of, in the order of the invoice ids, so that a repeat gives the same bytes.
-SELECT i.id, i.crc32, i.size, i.blob_offset, i.blob_bytes, c.blob_key
+-- What a package is made of, in the order of the invoice ids, so that a repeat gives the same bytes. A row a chunk: ten thousand
+-- rows would keep the event loop busy. Of each invoice the position in its chunk (2 bytes), CRC-32 (8), size, offset and length (4).
+SELECT c.id AS chunk_id, c.blob_key, count(*)::integer AS invoices, string_agg(
+    substring(uuid_send(i.id) FROM 15) || int8send(i.crc32) || int4send(i.size) || int4send(i.blob_offset)
+    || int4send(i.blob_bytes), ''::bytea ORDER BY i.id) AS entries
 FROM session_chunks sc
 JOIN chunks c ON c.id = sc.chunk_id
 JOIN invoices i ON i.id BETWEEN c.id AND c.last_id
 WHERE sc.session_id = %(session_id)s AND i.session_id = %(session_id)s
-ORDER BY i.id
+GROUP BY c.id
+ORDER BY c.id
 
 -- name: packed
 UPDATE sessions SET state = 'packed', package_bytes = %(package_bytes)s, package_sha256 = %(package_sha256)s,

@@ -45,9 +45,20 @@ UPDATE invoices i SET state = s.state, number = s.number, seller_nip = s.seller_
 FROM staged s WHERE i.id = s.id AND i.state = 'received'
 
 -- name: finish_singles
-UPDATE chunks SET encoding = 'deflate', blob_key = %(blob_key)s, queued = %(queued)s, queued_bytes = %(queued_bytes)s,
-    latest_issue_date = (
-        SELECT max(i.issue_date) FROM invoices i WHERE i.id BETWEEN chunks.id AND chunks.last_id AND i.state = 'queued'
-    )
-WHERE id = %(id)s AND encoding = 'plain'
-RETURNING id
+-- What the check made of each chunk, counted where the rows are. A chunk that somebody else finished is left out.
+UPDATE chunks c SET encoding = 'deflate', blob_key = %(blob_key)s, queued = n.queued,
+    queued_bytes = n.bytes + %(overhead)s * n.queued, latest_issue_date = n.latest
+FROM (
+    SELECT c.id,
+        count(*) FILTER (WHERE i.state = 'queued')::integer AS queued,
+        count(*) FILTER (WHERE i.state = 'invalid')::integer AS invalid,
+        count(*) FILTER (WHERE i.state = 'duplicate')::integer AS duplicate,
+        coalesce(sum(i.blob_bytes) FILTER (WHERE i.state = 'queued'), 0) AS bytes,
+        max(i.issue_date) FILTER (WHERE i.state = 'queued') AS latest
+    FROM unnest(%(ids)s::uuid[]) AS o (id)
+    JOIN chunks c ON c.id = o.id
+    JOIN invoices i ON i.id BETWEEN c.id AND c.last_id
+    GROUP BY c.id
+) n
+WHERE c.id = n.id AND c.encoding = 'plain'
+RETURNING c.upload_id, n.queued, n.invalid, n.duplicate

@@ -86,8 +86,8 @@ async def fill(
         first_entry=0,
         entries=count,
         rows="".join(rows).encode(),
-        claims=[],
-        sizes={position: len(entry) for position, entry in enumerate(packed) if position != 2},
+        queued=count - (1 if count > 2 else 0),
+        ready_bytes=sum(len(entry) for position, entry in enumerate(packed) if position != 2),
         invalid=1 if count > 2 else 0,
     )
     await store.chunks.commit(upload, checked, lane_id=lane, blob_key=key, now=now)

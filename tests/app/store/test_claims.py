@@ -55,8 +55,7 @@ async def commit(store: Store, tenant: Tenant, documents: list[tuple[UUID, bytes
         )  # fmt: skip
         checked = CheckedChunk(
             id=chunk, first_entry=first, entries=len(part), rows=rows,
-            claims=[(identity, at) for at, (identity, _) in enumerate(part)],
-            sizes=dict.fromkeys(range(len(part)), 10), invalid=0, latest_issue_date=date(2026, 11, 22),
+            queued=len(part), ready_bytes=10 * len(part), invalid=0, latest_issue_date=date(2026, 11, 22),
         )  # fmt: skip
         await store.chunks.commit(upload, checked, lane_id=lane, blob_key=f"chunks/{chunk.hex}", now=NOW)
         ids += [invoice_id(chunk, at) for at in range(len(part))]
