@@ -1,10 +1,11 @@
-"""The KSeF stand-in as a process beside the service; what it takes of time and memory is not measured."""
+"""KSeF as a process beside the service: the strict stand-in, or the sink where what KSeF takes of the cores matters."""
 
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
@@ -20,18 +21,62 @@ _STOP_SECONDS: Final = 10.0
 @contextmanager
 def running_sandbox(port: int, *options: str) -> Iterator[str]:
     """Run the stand-in while inside, without its own XSD check, and without limits unless `options` say so; give its address."""
+    with _running("sandbox", port, "--validate", "off", "--log-level", "error", *options) as process:
+        url = _address(port)
+        _wait_until_ready(process, url)
+        yield url
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSink:
+    """A KSeF that accepts and discards, in a process of its own."""
+
+    url: str
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        """Give the CPU seconds that it and its pool have used so far."""
+        return sum(cpu_of(one) for one in (self.process, *self.process.children(recursive=True)))
+
+    def ledger(self) -> dict[str, int]:
+        """Give how many documents came, how many different ones, in how many sessions."""
+        answer = httpx.get(f"{self.url}/_sink/ledger", timeout=30, trust_env=False)
+        return dict(answer.raise_for_status().json())
+
+
+@contextmanager
+def running_sink(port: int) -> Iterator[RunningSink]:
+    """Run the sink while inside."""
+    with _running("benchmarks.sink", port) as process:
+        url = _address(port)
+        _wait_until_ready(process, url)
+        yield RunningSink(url, psutil.Process(process.pid))
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """Give the CPU seconds of one process so far."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def ledger(url: str) -> dict[str, Any]:
+    """Give what the stand-in knows of sessions and accepted invoices."""
+    found: dict[str, Any] = httpx.get(f"{url}/_sandbox/ledger", timeout=30, trust_env=False).raise_for_status().json()
+    return found
+
+
+@contextmanager
+def _running(module: str, port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox", "--port", str(port), "--validate", "off", "--log-level", "error", *options],
+        [sys.executable, "-m", module, "--port", str(port), *options],
         env=clean_environment({}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_ready(process, url)
-        yield url
+        yield process
     finally:
         process.terminate()
         try:
@@ -41,21 +86,8 @@ def running_sandbox(port: int, *options: str) -> Iterator[str]:
             process.wait()
 
 
-def sandbox_process(url: str) -> psutil.Process:
-    """Give the process that serves a stand-in started here, to read its CPU time. Raises MeasurementFailed."""
-    port = url.rpartition(":")[2]
-    for child in psutil.Process().children():
-        with suppress(psutil.Error):
-            words = child.cmdline()
-            if "sandbox" in words and port in words:
-                return child
-    raise MeasurementFailed("the process of the KSeF stand-in cannot be found")
-
-
-def ledger(url: str) -> dict[str, Any]:
-    """Give what the stand-in knows of sessions and accepted invoices."""
-    found: dict[str, Any] = httpx.get(f"{url}/_sandbox/ledger", timeout=30, trust_env=False).raise_for_status().json()
-    return found
+def _address(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:

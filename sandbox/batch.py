@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -33,6 +34,8 @@ FORMS = {("FA (3)", "1-0E", "FA")}
 SENDERS = frozenset({"InvoiceWrite", "EnforcementOperations"})
 
 Hash = Annotated[str, Field(min_length=44, max_length=44)]
+Process = Callable[[Sandbox, Session], Coroutine[None, None, None]]
+"""What is done with a closed package; it must deal with its own failures."""
 
 
 class FormCode(Body):
@@ -198,7 +201,7 @@ def decode_base64(text: str) -> bytes | None:
         return None
 
 
-async def close_session(call: Call) -> Response:
+async def close_session(call: Call, process: Process = process_session) -> Response:
     """POST /sessions/batch/{referenceNumber}/close: 204 starts the processing, once."""
     sandbox = call.sandbox
     session = find_session(call, call.reference("reference"), kind="Batch")
@@ -220,7 +223,7 @@ async def close_session(call: Call) -> Response:
     session.closed = session.updated = sandbox.clock.now()
     if session.script.hold_at != 100:
         session.status = PROCESSING
-    sandbox.in_background(lambda: process_session(sandbox, session))
+    sandbox.in_background(lambda: process(sandbox, session))
     return Response(status_code=204)
 
 
@@ -255,7 +258,8 @@ def expire_session(call: Call, session: Session) -> None:
         session.updated = session.valid_until
 
 
+CLOSE = Endpoint("POST", "/sessions/batch/{reference}/close", close_session, "batchSessionClose", any_of=SENDERS)
 ENDPOINTS = (
     Endpoint("POST", "/sessions/batch", open_session, "batchSession", any_of=SENDERS),
-    Endpoint("POST", "/sessions/batch/{reference}/close", close_session, "batchSessionClose", any_of=SENDERS),
+    CLOSE,
 )

@@ -1,0 +1,163 @@
+"""A KSeF that accepts and discards: `python -m benchmarks.sink --port N`.
+
+For measurements in which the other side must not take the cores from the service. Logins, sessions, storage and all answers
+are the sandbox's. Only what follows the closing of a package is different: nothing is judged and nothing remembered but the
+hashes. Every document is still decrypted, unpacked and hashed, has a KSeF number of its own, and stands on a signed receipt.
+"""
+
+import argparse
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from benchmarks._sink_package import SinkJob, TakenPackage, seal_page, take_package
+from sandbox.app import PREFIX, create_app
+from sandbox.batch import CLOSE, close_session
+from sandbox.clock import polish_stamp, warsaw_day
+from sandbox.gate import Call, guarded
+from sandbox.ids import new_reference
+from sandbox.options import SandboxOptions, Validation
+from sandbox.processing import PROCESSED, SESSION_TEXTS, UPO_PAGE_DOCUMENTS
+from sandbox.records.common import Status
+from sandbox.records.sessions import Session, UpoPage
+from sandbox.service import Sandbox
+from sandbox.work.outcome import UpoJob
+
+_SHA256_BYTES: Final = 32
+_KEEP_ALIVE_SECONDS: Final = 65
+
+logger = logging.getLogger("sink")
+
+
+class Ledger:
+    """What has come in: every document by its hash, and how often."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[bytes] = Counter()
+        self._sessions = 0
+
+    def enter(self, hashes: bytes) -> None:
+        """Note the documents of one session."""
+        self._sessions += 1
+        self._seen.update(hashes[at : at + _SHA256_BYTES] for at in range(0, len(hashes), _SHA256_BYTES))
+
+    async def show(self, _request: Request) -> Response:
+        """GET /_sink/ledger."""
+        documents, distinct = self._seen.total(), len(self._seen)
+        return JSONResponse({"documents": documents, "distinct": distinct, "sessions": self._sessions})
+
+
+class Sink:
+    """What happens to a closed package here."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._serial = 0
+
+    async def close(self, call: Call) -> Response:
+        """POST /sessions/batch/{referenceNumber}/close, on the sandbox's terms."""
+        return await close_session(call, self._process)
+
+    async def _process(self, sandbox: Sandbox, session: Session) -> None:
+        try:
+            await self._take(sandbox, session)
+        except Exception:
+            # As the sandbox does: its sender sees it as a status, and whoever runs the measurement here.
+            logger.exception("session %s cannot be taken", session.reference_number)
+            session.status = Status(500, SESSION_TEXTS[500])
+        session.updated = sandbox.clock.now()
+        for part in session.parts.values():
+            if part.path is not None:
+                await asyncio.to_thread(part.path.unlink, missing_ok=True)
+
+    async def _take(self, sandbox: Sandbox, session: Session) -> None:
+        self._serial += 1
+        taken = await sandbox.in_pool(take_package, _job(sandbox, session, self._serial))
+        self._ledger.enter(taken.hashes)
+        session.upo_pages = await _receipt(sandbox, session, taken)
+        count = len(taken.hashes) // _SHA256_BYTES
+        session.counts = count, count, 0
+        session.status = PROCESSED
+
+
+def create_sink() -> Starlette:
+    """Make the application: the sandbox's, with another end for packages and a ledger of its own."""
+    app = create_app(SandboxOptions(validation=Validation.OFF))
+    ledger = Ledger()
+    closing = replace(CLOSE, handler=Sink(ledger).close)
+    app.router.routes[:0] = [
+        Route(PREFIX + closing.path, guarded(closing, app.state.sandbox), methods=[closing.method]),
+        Route("/_sink/ledger", ledger.show, methods=["GET"]),
+    ]
+    return app
+
+
+def _job(sandbox: Sandbox, session: Session, serial: int) -> SinkJob:
+    paths = [part.path for _, part in sorted(session.parts.items()) if part.path is not None]
+    return SinkJob(
+        parts=tuple(paths),
+        key=session.key or b"",
+        iv=session.iv,
+        compression=session.compression,
+        serial=serial,
+        opened_on=warsaw_day(session.created),
+        offline_mode=session.offline_mode,
+        sent=polish_stamp(session.created),
+        acquired=polish_stamp(sandbox.clock.now()),
+        page_documents=UPO_PAGE_DOCUMENTS,
+    )
+
+
+async def _receipt(sandbox: Sandbox, session: Session, taken: TakenPackage) -> list[UpoPage]:
+    total = sum(count for count, _ in taken.pages)
+    first = 1
+    pages: list[UpoPage] = []
+    for number, (count, elements) in enumerate(taken.pages, start=1):
+        job = UpoJob(
+            target=sandbox.new_file("upo"),
+            session_reference_number=session.reference_number,
+            context=(session.context.type, session.context.value),
+            token_reference=session.opened_by.token_reference,
+            document_hash=session.opened_by.document_hash,
+            page=(number, len(taken.pages), first, first + count - 1, total),
+            documents=(),
+            seal_key_pem=sandbox.keys.seal.private_key_pem,
+            seal_certificate_pem=sandbox.keys.seal.certificate_pem,
+        )
+        # In a thread and not in the pool, which would have to be handed back what has just come out of it.
+        digest = await asyncio.to_thread(seal_page, job, elements)
+        pages.append(UpoPage(new_reference("EU", sandbox.clock.now().date()), job.target, digest))
+        first += count
+    return pages
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m benchmarks.sink`: serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="benchmarks.sink", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level="ERROR", format="%(levelname)s %(name)s: %(message)s")
+    uvicorn.run(
+        create_sink(),
+        host="127.0.0.1",
+        port=chosen.port,
+        log_level="error",
+        access_log=False,
+        date_header=False,  # the sandbox writes its own
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=2,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
