@@ -4,8 +4,9 @@ FA(3) has no recursion, and at each place the next tag tells what follows, so it
 language. One match then does what parsing and libxml2's validation do together, in an eighth of their time. The expression
 may refuse a valid document, which is then looked at by libxml2, but it never matches an invalid one: see `grammar_values`.
 
-Every repetition and every choice is possessive: since the next tag decides, there is nothing to come back to, and no
-document can make a match slow.
+Every repetition and every choice is atomic: since the next tag decides, there is nothing to come back to, and no document can
+make a match slow. Written as groups, not as `?+` and the like, which before Python 3.11.5 match what they should not when
+more than one character is repeated (CPython, issue 106052).
 """
 
 import re
@@ -15,13 +16,31 @@ from typing import Final
 
 from lxml import etree
 
-from app.fa3.grammar_values import NEVER, Facets, expression_of, one_of
+from app.fa3.grammar_values import NEVER, Facets, expression_of, literally
 from app.fa3.schema import FA3_NAMESPACE, UnusableSchemaError
 
 _Element = etree._Element
 _XSD: Final = "http://www.w3.org/2001/XMLSchema"
 _BLANKS: Final = r"[ \t\r\n]*+"
 _MOST_ATTRIBUTES: Final = 3
+# What is understood, and with which attributes of its own: a schema with anything else matches nothing at that place.
+_COUNTED: Final = frozenset(("minOccurs", "maxOccurs"))
+_UNDERSTOOD: Final = {
+    "element": _COUNTED | {"name", "type", "fixed"},
+    "sequence": _COUNTED,
+    "choice": _COUNTED,
+    "complexType": frozenset(("name",)),
+    "simpleType": frozenset(("name",)),
+    "simpleContent": frozenset[str](),
+    "complexContent": frozenset[str](),
+    "extension": frozenset(("base",)),
+    "restriction": frozenset(("base",)),
+    "union": frozenset[str](),
+    "attribute": frozenset(("name", "type", "use", "fixed")),
+}
+_OF_THE_SCHEMA: Final = frozenset(
+    f"{{{_XSD}}}{name}" for name in ("annotation", "import", "include", "simpleType", "complexType", "element")
+)
 _ONCE_EACH: Final = frozenset(
     (
         *("minLength", "maxLength", "whiteSpace", "totalDigits", "fractionDigits"),
@@ -48,52 +67,67 @@ class _Grammar:
         self._groups = groups
         self._types: dict[str, _Element] = {}
         self._root: _Element | None = None
+        self._is_understood = True
         for content in files.values():
             schema = etree.fromstring(content, parser)
             namespace = schema.get("targetNamespace", "")
+            self._is_understood &= namespace != FA3_NAMESPACE or _is_qualified(schema)
             for child in schema.iterchildren(etree.Element):
+                # What redefines types would have to be known wherever they are used.
+                self._is_understood &= child.tag in _OF_THE_SCHEMA
                 if child.tag == _xsd("element") and namespace == FA3_NAMESPACE:
                     self._root = child
-                elif child.get("name"):
+                elif child.tag in _TYPES:
                     self._types[f"{{{namespace}}}{child.get('name')}"] = child
 
     def document(self) -> str:
         if self._root is None:
             raise UnusableSchemaError(f"None of the schema files has the root element of {FA3_NAMESPACE}.")
+        if not self._is_understood:
+            return NEVER
         body = self._type_of(self._root, "")
         return f"{body}</{self._root.get('name')}>{_BLANKS}"
 
     def _type_of(self, element: _Element, path: str) -> str:
         """Return what stands between the tags of an element."""
-        if element.get("fixed") is not None:
-            return re.escape(element.get("fixed", ""))
+        if not _is_understood(element):
+            return NEVER
         inner = list(_children(element))
         if (name := element.get("type")) is not None:
-            return NEVER if inner else self._named(_full_name(element, name), path)
-        if len(inner) != 1 or inner[0].tag not in {_xsd("simpleType"), _xsd("complexType")}:
-            return NEVER
-        return self._content(inner[0], path)
+            made = NEVER if inner else self._named(_full_name(element, name), path)
+        else:
+            made = self._content(inner[0], path) if len(inner) == 1 and inner[0].tag in _TYPES else NEVER
+        fixed = element.get("fixed")
+        return made if fixed is None or made == NEVER else literally(fixed)
 
     def _named(self, name: str, path: str) -> str:
         if name.startswith(f"{{{_XSD}}}"):
             return expression_of(Facets(name.rpartition("}")[2]))
-        kind = self._types[name]
-        return NEVER if _own_attributes(kind) else self._content(kind, path)
+        kind = self._types.get(name)
+        if kind is None or _own_attributes(kind):
+            return NEVER
+        # Elements that the type of another namespace declares are of that namespace.
+        is_ours = kind.tag == _xsd("simpleType") or name.startswith(f"{{{FA3_NAMESPACE}}}")
+        return self._content(kind, path) if is_ours else NEVER
 
     def _content(self, kind: _Element, path: str) -> str:
         if kind.tag == _xsd("simpleType"):
             return expression_of(self._facets(kind))
+        if not _is_understood(kind):
+            return NEVER
         made = [self._piece(child, path) for child in _children(kind) if child.tag != _xsd("attribute")]
         is_text = kind.find(_xsd("simpleContent")) is not None
         return "".join(made) if is_text else _BLANKS + "".join(made)
 
     def _piece(self, child: _Element, path: str) -> str:
+        if not _is_understood(child):
+            return NEVER
         if child.tag in {_xsd("sequence"), _xsd("choice"), _xsd("element")}:
             return self._particle(child, path)
         if child.tag in {_xsd("simpleContent"), _xsd("complexContent")}:
             (extension,) = _children(child)
             added = [one for one in _children(extension) if one.tag != _xsd("attribute")]
-            if extension.tag == _xsd("extension") and not added:
+            if extension.tag == _xsd("extension") and _is_understood(extension) and not added:
                 return self._named(_full_name(extension, extension.get("base", "")), path)
         return NEVER
 
@@ -108,8 +142,8 @@ class _Grammar:
         if (least, most) == ("1", "1"):
             return made
         if (least, most) == ("0", "1"):
-            return f"(?:{made})?+"
-        return f"(?:{made}){{{least},{'' if most == 'unbounded' else most}}}+"
+            return f"(?>{made}|)"
+        return f"(?>(?:{made}){{{least},{'' if most == 'unbounded' else most}}})"
 
     def _element(self, element: _Element, path: str) -> str:
         name = element.get("name")
@@ -123,7 +157,7 @@ class _Grammar:
 
     def _attributes(self, element: _Element) -> str:
         own = _own_attributes(element)
-        if len(own) > _MOST_ATTRIBUTES or any(one.get("use") != "required" for one in own):
+        if len(own) > _MOST_ATTRIBUTES or not all(map(_is_required, own)):
             return NEVER
         written = [f'{one.get("name")}="{self._attribute_value(one)}"' for one in own]
         orders = ["".join(f" {one}" for one in order) for order in permutations(written)]
@@ -131,41 +165,63 @@ class _Grammar:
 
     def _attribute_value(self, attribute: _Element) -> str:
         if (fixed := attribute.get("fixed")) is not None:
-            return re.escape(fixed)
+            return literally(fixed)
         own = attribute.find(_xsd("simpleType"))
         facets = None if own is None else self._facets(own)
-        return one_of(facets.values) if facets is not None and facets.values else NEVER
+        return expression_of(facets) if facets is not None and facets.values else NEVER
 
     def _facets(self, kind: _Element) -> Facets:
         """Take a simple type apart, down to the built-in type that it comes from."""
-        union = kind.find(_xsd("union"))
-        if union is not None:
-            if union.get("memberTypes"):
-                return Facets("unknown")
-            return Facets("union", members=tuple(self._facets(member) for member in _children(union)))
-        restriction = kind.find(_xsd("restriction"))
-        if restriction is None or restriction.get("base") is None:
+        derivations = list(_children(kind))
+        if len(derivations) != 1 or not _is_understood(kind) or not _is_understood(derivations[0]):
+            return Facets("unknown")
+        (restriction,) = derivations
+        if restriction.tag == _xsd("union"):
+            return Facets("union", members=tuple(self._facets(member) for member in _children(restriction)))
+        if restriction.tag != _xsd("restriction") or restriction.get("base") is None:
             return Facets("unknown")
         base = _full_name(restriction, restriction.get("base", ""))
         own = self._types.get(base)
-        inner = Facets(base.rpartition("}")[2]) if own is None else self._facets(own)
+        inner = Facets(base.removeprefix(f"{{{_XSD}}}")) if own is None else self._facets(own)
         given = [(_local(child), child.get("value", "")) for child in _children(restriction)]
         patterns = tuple(value for name, value in given if name == "pattern")
         values = tuple(value for name, value in given if name == "enumeration")
         limits = {name: value for name, value in given if name not in {"pattern", "enumeration"}}
-        if inner.members or not limits.keys() <= _ONCE_EACH or (inner.values and (values or patterns or limits)):
+        if inner.base == "unknown" or inner.members or not limits.keys() <= _ONCE_EACH:
+            return Facets("unknown")
+        # A list that is narrowed further, or has a pattern of its own: FA(3) has none.
+        if (inner.values and (values or patterns or limits)) or (values and patterns):
             return Facets("unknown")
         return Facets(
             inner.base,
             inner.limits | limits,
             (*inner.patterns, patterns) if patterns else inner.patterns,
-            # A pattern in the same step as a list could only shorten it; FA(3) has none.
-            values if values and not patterns else inner.values,
+            values or inner.values,
         )
 
 
 def _xsd(name: str) -> str:
     return f"{{{_XSD}}}{name}"
+
+
+_TYPES: Final = frozenset((_xsd("simpleType"), _xsd("complexType")))
+
+
+def _is_understood(part: _Element) -> bool:
+    known = _UNDERSTOOD.get(_local(part))
+    return known is not None and {str(name) for name in part.attrib} <= known | {"id"}
+
+
+def _is_qualified(schema: _Element) -> bool:
+    """Tell whether elements are of the namespace of the schema, and attributes of none."""
+    return (
+        schema.get("elementFormDefault") == "qualified"
+        and schema.get("attributeFormDefault", "unqualified") == "unqualified"
+    )
+
+
+def _is_required(attribute: _Element) -> bool:
+    return _is_understood(attribute) and attribute.get("name") is not None and attribute.get("use") == "required"
 
 
 def _own_attributes(holder: _Element) -> list[_Element]:

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
-AMPERSAND: Final = "\ue001"
-"""Stands for an escaped `&` in a text that is matched."""
+STAND_INS: Final = {"&": "\ue001", "<": "\ue002", ">": "\ue003", '"': "\ue004", "'": "\ue005"}
+"""What stands for an escaped character in a text that is matched."""
 NEVER: Final = "(?!)"
 """Matches nothing at all."""
 
@@ -24,7 +25,8 @@ _TIME: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
 _OFFSET: Final = "(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])"
 _AMOUNT_PATTERN: Final = re.compile(r"-\?\(\[1-9\]\\d\{0,(\d+)\}\|0\)\(\\\.\\d\{1,(\d+)\}\)\?")
 _LENGTHS: Final = frozenset(("minLength", "maxLength", "whiteSpace"))
-_TEXTS: Final = frozenset(("string", "normalizedString", "token"))
+_BOUNDS: Final = frozenset(("minInclusive", "maxInclusive", "whiteSpace"))
+_BLANKS_IN: Final = {"string": "preserve", "normalizedString": "replace", "token": "collapse"}
 # What the patterns of FA(3) are written with: literals, classes, groups, counts. Anything else is not understood.
 _PIECES: Final = re.compile(
     r"""\\d|\\s|\\[.?+*\\-]   # classes and literals
@@ -32,6 +34,8 @@ _PIECES: Final = re.compile(
     |[A-Za-z0-9:/@_=#-]|&|\.|\(|\)|\||[?*+]|\{\d+(?:,\d*)?}""",
     re.VERBOSE,
 )
+_COUNTS: Final = ("?", "*", "+", "{")
+_RANGE_OF_A_CLASS: Final = re.compile(r"\\[ds]-[^]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,16 @@ def expression_of(facets: Facets) -> str:
         "integer": _integer,
         "date": _date,
         "dateTime": _moment,
-    }.get(facets.base, _text if facets.base in _TEXTS else None)
+    }.get(facets.base, _text if facets.base in _BLANKS_IN else None)
     return made(facets) if made is not None else NEVER
+
+
+def literally(*words: str) -> str:
+    """Return an expression for exactly these words; NEVER when one cannot stand in a document as it is."""
+    is_plain = all(
+        word == " ".join(word.split()) and word.isprintable() and not STAND_INS.keys() & word for word in words
+    )
+    return one_of(words) if is_plain else NEVER
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -74,7 +86,7 @@ def one_of(words: Iterable[str]) -> str:
             tails.setdefault(word[0], []).append(word[1:])
     branches = [re.escape(letter) + one_of(rest) for letter, rest in tails.items()]
     if not branches:
-        return ""
+        return "" if may_end else NEVER
     made = branches[0] if len(branches) == 1 else "(?:" + "|".join(branches) + ")"
     return f"(?:{made})?" if may_end else made
 
@@ -83,10 +95,9 @@ def _list(facets: Facets) -> str:
     limits = dict(facets.limits)
     least, most = int(limits.pop("minLength", 0)), int(limits.pop("maxLength", 1_000))
     limits.pop("whiteSpace", None)
-    plain = all(value == " ".join(value.split()) and not set(value) & set("<&") for value in facets.values)
-    if limits or facets.patterns or not plain:
+    if limits or facets.patterns:
         return NEVER
-    return one_of(value for value in facets.values if least <= len(value) <= most)
+    return literally(*(value for value in facets.values if least <= len(value) <= most))
 
 
 def _decimal(facets: Facets) -> str:
@@ -117,7 +128,7 @@ def _integer(facets: Facets) -> str:
 
 
 def _date(facets: Facets) -> str:
-    if any(pattern != (r"((\d{4})-(\d{2})-(\d{2}))",) for pattern in facets.patterns):
+    if any(pattern != (r"((\d{4})-(\d{2})-(\d{2}))",) for pattern in facets.patterns) or facets.limits.keys() - _BOUNDS:
         return NEVER
     try:
         first, last = (date.fromisoformat(facets.limits[name]) for name in ("minInclusive", "maxInclusive"))
@@ -131,7 +142,7 @@ def _moment(facets: Facets) -> str:
         first, last = (datetime.fromisoformat(facets.limits[name]) for name in ("minInclusive", "maxInclusive"))
     except (KeyError, ValueError):
         return NEVER
-    if facets.patterns or first.tzinfo is None or last.tzinfo is None:
+    if facets.patterns or facets.limits.keys() - _BOUNDS or first.tzinfo is None or last.tzinfo is None:
         return NEVER
     # Only years that lie within the bounds whatever the offset.
     since, until = (first + _LONGEST_OFFSET).year + 1, (last - _LONGEST_OFFSET).year - 1
@@ -147,12 +158,17 @@ def _text(facets: Facets) -> str:
     least, most = int(facets.limits.get("minLength", 0)), facets.limits.get("maxLength")
     if set(facets.limits) - _LENGTHS or (most is None and not facets.patterns):
         return NEVER
+    if most is not None and int(most) < max(least, 1):
+        return NEVER
     if facets.patterns:
         return _patterned(facets, least, most)
-    if facets.base == "token" and least <= 1:
-        return rf"[^ \t\r\n<][^<]{{0,{int(most or 1) - 1}}}+" if least else rf"[^<]{{0,{most}}}+"
-    # Two line ends may count as one, and a token of blanks as nothing.
-    return rf"[^<\r]{{{least},{most}}}+" if facets.base == "string" else NEVER
+    if facets.limits.get("whiteSpace", _BLANKS_IN[facets.base]) != "collapse":
+        # Two line ends may count as one.
+        return rf"[^<\r]{{{least},{most}}}+"
+    if least > 1:
+        # Blanks may count as nothing.
+        return NEVER
+    return rf"[^ \t\r\n<][^<]{{0,{int(most or 1) - 1}}}+" if least else rf"[^<]{{0,{most}}}+"
 
 
 def _patterned(facets: Facets, least: int, most: str | None) -> str:
@@ -176,7 +192,10 @@ def _translated(pattern: str) -> str:
     if "".join(pieces) != pattern:
         return NEVER
     made = []
-    for piece in pieces:
+    for before, piece in pairwise(["(", *pieces]):
+        if piece.startswith(_COUNTS) and before.startswith(("(", "|", *_COUNTS)):
+            # What Python means by two of them is not what the schema means.
+            return NEVER
         if piece == r"\d":
             # The schema's \d takes the digits of every script.
             made.append("[0-9]")
@@ -185,15 +204,21 @@ def _translated(pattern: str) -> str:
         elif piece == ".":
             made.append(r"[^\n\r<]")
         elif piece == "&":
-            made.append(AMPERSAND)
-        elif piece == r"\s" or " " in piece:
+            made.append(STAND_INS["&"])
+        elif piece == r"\s":
             return NEVER
-        elif piece.startswith("["):
-            # Python's \s has more blanks than the schema's, and its \d as many digits: to leave out more is safe, to take more is not.
-            if (r"\d" in piece and piece.startswith("[^")) or (r"\s" in piece and not piece.startswith("[^")):
-                return NEVER
-            inner = piece.replace(r"\d", "0-9").replace("&", AMPERSAND)
-            made.append(inner[:-1] + "<]" if inner.startswith("[^") else inner)
         else:
-            made.append(piece)
-    return "".join(made)
+            made.append(_translated_set(piece) if piece.startswith("[") else piece)
+    return NEVER if NEVER in made else "".join(made)
+
+
+def _translated_set(piece: str) -> str:
+    is_negated = piece.startswith("[^")
+    # Python's \s has more blanks than the schema's, and its \d as many digits: to leave out more is safe, to take more is not.
+    if r"\d" in piece if is_negated else r"\s" in piece:
+        return NEVER
+    if " " in piece or not (piece.isascii() and piece.isprintable()) or _RANGE_OF_A_CLASS.search(piece):
+        return NEVER
+    inner = piece[:-1].replace(r"\d", "0-9")
+    named = (stand_in for one, stand_in in STAND_INS.items() if (re.fullmatch(f"{inner}]", one) is None) == is_negated)
+    return f"{inner}{''.join(named)}{'<' if is_negated else ''}]"

@@ -19,7 +19,7 @@ from app.domain.findings import Finding
 from app.fa3.dates import FAR_AHEAD, FAR_BACK, issue_date_findings
 from app.fa3.encoding import FORBIDDEN, line_of
 from app.fa3.grammar import compile_grammar
-from app.fa3.grammar_values import AMPERSAND
+from app.fa3.grammar_values import STAND_INS
 from app.fa3.nip import is_nip
 from app.fa3.rates import RATE_TOLERANCE, RATES
 from app.fa3.reading import InvoiceFacts, collapsed
@@ -38,10 +38,10 @@ _FORM_CODE: Final = "FA (3)"
 _ISSUED_PATH: Final = "/Faktura/Fa/P_1"
 
 # Characters in the place of escaped ones: never the characters themselves, which in a tag would make another document.
-_STAND_INS: Final = {"&amp;": AMPERSAND, "&lt;": "\ue002", "&gt;": "\ue003", "&quot;": "\ue004", "&apos;": "\ue005"}
-_ESCAPES: Final = {written.encode(): stand_in.encode() for written, stand_in in _STAND_INS.items()}
+_NAMES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_ESCAPES: Final = {f"&{name};".encode(): STAND_INS[meant].encode() for name, meant in _NAMES.items()}
 _ESCAPE: Final = re.compile(rb"&(?:amp|lt|gt|quot|apos|#(?:x0*([0-9A-Fa-f]{1,6})|0*([0-9]{1,7})));")
-_MEANT: Final = str.maketrans(dict(zip(_STAND_INS.values(), "&<>\"'", strict=True)))
+_MEANT: Final = str.maketrans({stand_in: meant for meant, stand_in in STAND_INS.items()})
 # Bytes that plain documents do without: controls, DEL, and what begins a character that is a stand-in, private or may be forbidden.
 _SUSPECT: Final = bytes(byte for byte in range(0x20) if byte not in b"\t\n\r") + b"\x7f\xee\xef\xf1\xf2\xf3\xf4"
 # The other forbidden characters, by their first byte.
@@ -54,6 +54,12 @@ _HEAD: Final = re.compile(
 )
 _MOST_HEADS: Final = 64
 _LONGEST_HEAD: Final = 1_000
+# So many namespaces and hints at most: a large document with very many is a fault (see `size`), a small one is not.
+_MOST_IN_HEAD: Final = 16
+# Far below the length of one text from which libxml2 gives up, be it blanks between tags.
+_LONGEST_DOCUMENT: Final = 4_000_000
+# Further down libxml2 is not sure of its lines, and the check says what libxml2 says.
+_LAST_SURE_LINE: Final = 65_000
 
 # What comes between the number and the total: dates of delivery, net values and taxes without their restatements in zloty.
 _AMOUNT: Final = re.compile(r"<P_(6|6_Od|6_Do|1[34]_[0-9_]+)>([^<]+)<")
@@ -83,14 +89,18 @@ class PlainReader:
 
     def learn(self, document: bytes) -> None:
         """Take the beginning of a document for good: the check has found no fault in it."""
-        end = _end_of_head(document)
-        if len(self._heads) < _MOST_HEADS and (known := _HEAD.fullmatch(document, 0, end)) is not None:
-            self._heads[document[:end]] = f"{known[1].decode()}:" if known[1] else ""
+        head = document[: _end_of_head(document)]
+        if head in self._heads or head.count(b"=") > _MOST_IN_HEAD or (known := _HEAD.fullmatch(head)) is None:
+            return
+        if len(self._heads) >= _MOST_HEADS:
+            # The oldest goes: a sender that writes a new one each time must not shut out all others for good.
+            del self._heads[next(iter(self._heads))]
+        self._heads[head] = f"{known[1].decode()}:" if known[1] else ""
 
     def read(self, document: bytes, tenant_nip: str, today: date, *, check_nip_checksums: bool) -> PlainInvoice | None:
         """Return the invoice if it is certain that nothing is wrong with it, None if it has to be looked at."""
         end = _end_of_head(document)
-        prefix = self._heads.get(document[:end])
+        prefix = self._heads.get(document[:end]) if len(document) <= _LONGEST_DOCUMENT else None
         text = None if prefix is None else _without(prefix, _text_of(document[end:]))
         found = None if text is None else self._match(text)
         if prefix is None or text is None or found is None:
@@ -116,6 +126,8 @@ class PlainReader:
         findings: list[Finding] = []
         if issued != today:
             line = line_of(document, document.index(f"<{prefix}P_1>".encode()))
+            if line > _LAST_SURE_LINE:
+                return None
             findings = issue_date_findings(issued, today, line=line, path=_ISSUED_PATH)
         return PlainInvoice(facts, tuple(findings))
 
