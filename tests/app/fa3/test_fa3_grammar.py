@@ -238,8 +238,8 @@ def values(kind: etree._Element | str, dice: Random) -> Iterator[str]:
     yield from sure
     short = [one for one in sure if len(one) < 60]
     pieces = (*BLANKS, *DIGITS, *OTHERS)
-    for _ in range(400):
-        value = dice.choice(short)
+    for _ in range(600):
+        value = dice.choice(dice.choice((short, TEXTS)))
         for _ in range(dice.choice((1, 1, 2))):
             at = dice.choice((0, len(value), dice.randrange(len(value) + 1)))
             value = value[:at] + dice.choice(pieces) * dice.choice((1, 1, 2)) + value[at + dice.choice((0, 0, 1)) :]
