@@ -6,6 +6,7 @@ not wait for them either: one more process, started when that first happens, is 
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import threading
@@ -38,7 +39,7 @@ _SEARCH_SECONDS: Final = 120.0
 _ONE_BY_ONE_SECONDS: Final = 5.0
 # The API on the same machine must answer while the pool is busy.
 _NICENESS: Final = 10
-# Some 160,000 invoices; a new process costs about half a second of CPU.
+# Some 400,000 invoices; a new process costs about half a second of CPU.
 _TASKS_OF_A_PROCESS: Final = 400
 # Given to the processes beyond what they work on, so that none idles while an outcome is taken from it.
 _CHUNKS_AHEAD: Final = 1
@@ -198,6 +199,9 @@ def _start_process(load_schema: Callable[[], Mapping[str, bytes]]) -> None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
     os.nice(_NICENESS)
     prepare(load_schema())
+    # What is loaded now stays: the collector need not go through it again and again.
+    gc.collect()
+    gc.freeze()
 
 
 def _die_with(sentinel: int) -> None:

@@ -48,7 +48,7 @@ _CREWS: Final = (
 )
 _CONNECTIONS: Final = 24
 # Being read, or checked and stored: up to four megabytes each.
-_CHUNKS_BESIDE_THE_POOL: Final = 6
+_CHUNKS_BESIDE_THE_POOL: Final = 4
 _CHUNKS_FOR_NEWCOMERS: Final = 2
 _GRACE_SECONDS: Final = 3.0
 _NICENESS: Final = 5

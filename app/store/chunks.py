@@ -1,4 +1,4 @@
-"""Chunks: a few hundred invoices that were checked and stored together, committed at once or not at all."""
+"""Chunks: up to a thousand invoices that were checked and stored together, committed at once or not at all."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -19,6 +19,23 @@ WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT held
 INSERT INTO sessions (id, tenant_id, lane_id, state, form_code, offline_mode, compression, invoices, sealed_at)
 VALUES (%(id)s, %(tenant_id)s, %(lane_id)s, 'sealed', %(form_code)s, %(offline_mode)s, %(compression)s, 0, %(now)s)
 
+-- name: take_chunk
+-- Gives a session all queued invoices of a chunk.
+WITH taken AS (
+    UPDATE invoices SET state = 'packed', session_id = %(session_id)s, attempts = attempts + 1
+    WHERE id BETWEEN %(first)s AND %(last)s AND state = 'queued' AND hold IS DISTINCT FROM 'held'
+    RETURNING upload_id, blob_bytes, issue_date
+), kept AS (
+    UPDATE chunks c SET queued = c.queued - t.n, queued_bytes = c.queued_bytes - t.bytes
+    FROM (SELECT count(*)::integer AS n, coalesce(sum(blob_bytes + %(overhead)s), 0) AS bytes FROM taken) t
+    WHERE c.id = %(first)s
+), recorded AS (
+    INSERT INTO session_chunks (session_id, chunk_id, invoices)
+    SELECT %(session_id)s, %(first)s, count(*) FROM taken HAVING count(*) > 0
+)
+SELECT upload_id, count(*)::integer AS n, sum(blob_bytes + %(overhead)s)::bigint AS bytes, max(issue_date) AS latest
+FROM taken GROUP BY upload_id
+
 -- name: take_invoices
 -- Gives a session at most `limit` queued invoices of a chunk within `max_bytes`, in the order of their arrival.
 WITH waiting AS (
