@@ -68,6 +68,8 @@ class _Grammar:
         self._types: dict[str, _Element] = {}
         self._root: _Element | None = None
         self._is_understood = True
+        self._open: list[str] = []
+        """Names of the types that are being written: one within itself has no end."""
         for content in files.values():
             schema = etree.fromstring(content, parser)
             namespace = schema.get("targetNamespace", "")
@@ -104,11 +106,15 @@ class _Grammar:
         if name.startswith(f"{{{_XSD}}}"):
             return expression_of(Facets(name.rpartition("}")[2]))
         kind = self._types.get(name)
-        if kind is None or _own_attributes(kind):
+        if kind is None or name in self._open or _own_attributes(kind):
             return NEVER
         # Elements that the type of another namespace declares are of that namespace.
-        is_ours = kind.tag == _xsd("simpleType") or name.startswith(f"{{{FA3_NAMESPACE}}}")
-        return self._content(kind, path) if is_ours else NEVER
+        if kind.tag == _xsd("complexType") and not name.startswith(f"{{{FA3_NAMESPACE}}}"):
+            return NEVER
+        self._open.append(name)
+        made = self._content(kind, path)
+        self._open.pop()
+        return made
 
     def _content(self, kind: _Element, path: str) -> str:
         if kind.tag == _xsd("simpleType"):
@@ -116,6 +122,9 @@ class _Grammar:
         if not _is_understood(kind):
             return NEVER
         made = [self._piece(child, path) for child in _children(kind) if child.tag != _xsd("attribute")]
+        if not made:
+            # Where nothing may stand, not even a blank may.
+            return NEVER
         is_text = kind.find(_xsd("simpleContent")) is not None
         return "".join(made) if is_text else _BLANKS + "".join(made)
 
@@ -136,11 +145,13 @@ class _Grammar:
         if particle.tag == _xsd("element"):
             made = self._element(particle, path)
         else:
-            parts = [self._piece(child, path) for child in _children(particle)]
+            parts = [self._piece(child, path) for child in _children(particle)] or [NEVER]
             made = f"(?>{'|'.join(parts)})" if particle.tag == _xsd("choice") else "".join(parts)
         least, most = particle.get("minOccurs", "1"), particle.get("maxOccurs", "1")
         if (least, most) == ("1", "1"):
             return made
+        if most == "0":
+            return NEVER
         if (least, most) == ("0", "1"):
             return f"(?>{made}|)"
         return f"(?>(?:{made}){{{least},{'' if most == 'unbounded' else most}}})"
