@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Self
 from uuid import UUID
@@ -16,10 +16,11 @@ from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, Unreadable
 from app.ksef.models import UpoPage as OfferedPage
 from app.ksef.upo import parse_upo
+from app.ksef.upo_plain import take_apart
 from app.ksef.upo_signature import SignatureState, check_signature
 from app.memory import give_back
 from app.store.sessions.session import Session
-from app.store.sessions.verdicts import Receipt
+from app.store.sessions.verdicts import Receipt, Receipts
 from workers.context import WorkerContext
 from workers.dispatch import reference_of
 
@@ -39,11 +40,11 @@ class UpoPage:
     size: int
     sha256: bytes
     documents: int
-    receipts: Sequence[Receipt]
+    receipts: Receipts
 
-    def only(self, receipts: Sequence[Receipt]) -> Self:
-        """Give the same page with fewer receipts."""
-        return replace(self, receipts=receipts)
+    def only(self, invoice_hashes: Iterable[bytes]) -> Self:
+        """Give the same page with the receipts of these invoices only."""
+        return replace(self, receipts=self.receipts.only(invoice_hashes))
 
 
 async def fetch_page(
@@ -92,21 +93,38 @@ async def fetch_page(
     return UpoPage(page, offered.reference_number, blob_key, len(data), digest, len(receipts), receipts)
 
 
-def _read(data: bytes, reference_number: str) -> tuple[list[Receipt], SignatureState]:
+def _read(data: bytes, reference_number: str) -> tuple[Receipts, SignatureState]:
+    plain = take_apart(data)
+    if plain is not None:
+        _check_session(plain.session_reference_number, reference_number)
+        _check_numbers(plain.ksef_numbers)
+        receipts = Receipts(plain.hashes, plain.ksef_numbers, plain.acquired, plain.modes)
+        return receipts, check_signature(data, plain)
     try:
         return _receipts_in(data, reference_number), check_signature(data)
     finally:
+        # Of the trees that a receipt of another form takes; one of the plain form takes none.
         give_back()
 
 
-def _receipts_in(data: bytes, reference_number: str) -> list[Receipt]:
+def _receipts_in(data: bytes, reference_number: str) -> Receipts:
     upo = parse_upo(data)
-    if upo.session_reference_number != reference_number:
-        raise Unreadable(f"the receipt is of session {upo.session_reference_number}, not {reference_number}")
-    receipts = []
-    for document in upo.documents:
-        if not is_valid_ksef_number(document.ksef_number):
+    _check_session(upo.session_reference_number, reference_number)
+    documents = list(upo.documents)
+    _check_numbers(document.ksef_number for document in documents)
+    return Receipts.of(
+        Receipt(document.invoice_hash, document.ksef_number, document.acquired_at, document.mode)
+        for document in documents
+    )
+
+
+def _check_session(found: str, wanted: str) -> None:
+    if found != wanted:
+        raise Unreadable(f"the receipt is of session {found}, not {wanted}")
+
+
+def _check_numbers(ksef_numbers: Iterable[str]) -> None:
+    for ksef_number in ksef_numbers:
+        if not is_valid_ksef_number(ksef_number):
             # Ours to notice, not to refuse: the ministry's number is the number.
-            log.warning("KSeF number with a wrong form or checksum", ksef_number=document.ksef_number)
-        receipts.append(Receipt(document.invoice_hash, document.ksef_number, document.acquired_at, document.mode))
-    return receipts
+            log.warning("KSeF number with a wrong form or checksum", ksef_number=ksef_number)

@@ -85,14 +85,10 @@ async def _read_results(
     # Links in a status are good for a while only, so only the one that was seen a moment ago will do.
     status = seen or await client.session_status(reference_of(session))
     verdicts = Verdicts()
-    sorter = _Sorter(
-        verdicts, {bytes(row["sha256"]): row["id"] for row in await context.store.verdicts.unaccounted(session.id)}
-    )
     for number, offered in enumerate(status.upo_pages, start=1):
-        page = await fetch_page(context, client, session, number, offered)
-        verdicts.pages.append(page)
-        for receipt in page.receipts:
-            sorter.waiting.pop(receipt.invoice_hash, None)
+        verdicts.pages.append(await fetch_page(context, client, session, number, offered))
+    unnamed = await context.store.verdicts.unaccounted(session.id, besides=[page.receipts for page in verdicts.pages])
+    sorter = _Sorter(verdicts, {bytes(row["sha256"]): row["id"] for row in unnamed})
     if sorter.waiting and not list_all:
         async for invoice in client.failed_invoices(reference_of(session)):
             sorter.put(invoice)
@@ -190,10 +186,12 @@ async def _look_in(
     found = 0
     for number, offered in enumerate(status.upo_pages, start=1):
         page = await fetch_page(context, client, session, number, offered, of=(earlier_id, reference))
-        mine = [receipt for receipt in page.receipts if wanted.pop(receipt.invoice_hash, None) is not None]
+        mine = page.receipts.names(wanted)
         if mine:
             verdicts.pages.append(page.only(mine))
             found += len(mine)
+            for one in mine:
+                del wanted[one]
     if wanted:
         async for invoice in client.session_invoices(reference):
             digest = invoice.invoice_hash

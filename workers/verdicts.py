@@ -27,7 +27,7 @@ from app.store.jobs import Task
 from app.store.sessions.document import session_document
 from app.store.sessions.packages import Part
 from app.store.sessions.session import Session
-from app.store.sessions.verdicts import Receipt, Refusal
+from app.store.sessions.verdicts import Receipt, Receipts, Refusal
 from workers.context import WorkerContext
 from workers.receipts import UpoPage
 from workers.sealing import seal_soon
@@ -97,7 +97,8 @@ async def settle_session(
         for page in verdicts.pages:
             accepted += await _keep_page(context, connection, session, page)
         if verdicts.accepted_by_list:
-            accepted += await store.verdicts.accept(connection, session.id, verdicts.accepted_by_list, page=0, now=now)
+            listed = Receipts.of(verdicts.accepted_by_list)
+            accepted += await store.verdicts.accept(connection, session.id, listed, page=0, now=now)
         if accepted and (odd := await store.late.check_modes(connection, session.id)):
             log.warning("invoices with an unexpected mode", session=session.public_id, invoices=odd)
         rejected = await store.verdicts.refuse(
@@ -122,13 +123,14 @@ async def settle_session(
         )
         if not ended:
             raise RuntimeError(f"{session.public_id} was ended by somebody else meanwhile")
-        for event, states in (
-            (EventType.INVOICES_ACCEPTED, [InvoiceState.ACCEPTED.value]),
-            (EventType.INVOICES_REJECTED, [InvoiceState.REJECTED.value, InvoiceState.FAILED.value]),
+        for event, count, states in (
+            (EventType.INVOICES_ACCEPTED, accepted, [InvoiceState.ACCEPTED.value]),
+            (EventType.INVOICES_REJECTED, rejected + failed, [InvoiceState.REJECTED.value, InvoiceState.FAILED.value]),
         ):
-            await store.outbox.add_invoices(
-                connection, event, tenant_id=session.tenant_id, session_id=session.id, states=states, now=now
-            )
+            if count:
+                await store.outbox.add_invoices(
+                    connection, event, tenant_id=session.tenant_id, session_id=session.id, states=states, now=now
+                )
         await _tell_of_the_end(context, connection, session.id, new)
         uploads = await store.sessions.uploads_of(connection, session.id)
         await store.uploads.complete(connection, uploads, now=now)

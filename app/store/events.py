@@ -94,6 +94,8 @@ class Outbox:
                 "states": list(states),
                 "now": now,
             },
+            # Planned for this session each time: sizes differ too much for one plan.
+            prepare=False,
         )
         sequences = [row["sequence"] for row in await cursor.fetchall()]
         if sequences:

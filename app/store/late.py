@@ -97,6 +97,10 @@ class LateStore:
         row = await (await connection.execute(_SQL["day_of_session"], {"session_id": session_id})).fetchone()
         if row is None or row["day"] is None:
             return 0
+        cursor = await connection.execute(_SQL["has_odd_modes"], {"session_id": session_id, "day": row["day"]})
+        odd = await cursor.fetchone()
+        if odd is None or not odd["found"]:
+            return 0
         await self.note_mode_change(connection, session_id, row["day"])
         await connection.execute(_SQL["take_back_mode_change"], {"session_id": session_id})
         cursor = await connection.execute(

@@ -1,10 +1,11 @@
 """Verdicts: looks at a session that KSeF processes, its receipts, and what became of each invoice."""
 
+import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 from psycopg.rows import DictRow
@@ -19,6 +20,9 @@ from app.store.uploads import UploadStore
 
 _SQL: Final = queries("session_verdicts")
 
+_BETWEEN: Final = "\x1f"
+"""Stands between the values of a column on its way to the database: a character that no XML document can hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -28,6 +32,49 @@ class Receipt:
     ksef_number: str
     acquired_at: datetime | None
     mode: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """The documents of a UPO page, column by column and as text: ten thousand objects of it would cost more than all else."""
+
+    hashes: Sequence[str]
+    """Base64 of the SHA-256 of each invoice, in its one right form."""
+    ksef_numbers: Sequence[str]
+    acquired: Sequence[str]
+    """ISO 8601 with an offset; empty when the receipt does not say it."""
+    modes: Sequence[str]
+    """Empty when the receipt does not say it."""
+
+    @classmethod
+    def of(cls, receipts: Iterable[Receipt]) -> Self:
+        """Put single documents into columns."""
+        rows = [
+            (
+                base64.b64encode(one.invoice_hash).decode(),
+                one.ksef_number.replace(_BETWEEN, " "),
+                one.acquired_at.isoformat() if one.acquired_at is not None else "",
+                (one.mode or "").replace(_BETWEEN, " "),
+            )
+            for one in receipts
+        ]
+        return cls(*zip(*rows, strict=True)) if rows else cls((), (), (), ())
+
+    def __len__(self) -> int:
+        """Give the number of documents."""
+        return len(self.hashes)
+
+    def only(self, invoice_hashes: Iterable[bytes]) -> Self:
+        """Give those of these invoices."""
+        wanted = {base64.b64encode(one).decode() for one in invoice_hashes}
+        places = [place for place, digest in enumerate(self.hashes) if digest in wanted]
+        columns = (self.hashes, self.ksef_numbers, self.acquired, self.modes)
+        return type(self)(*([column[place] for place in places] for column in columns))
+
+    def names(self, invoice_hashes: Iterable[bytes]) -> set[bytes]:
+        """Tell which of these invoices are among the documents."""
+        known = set(self.hashes)
+        return {one for one in invoice_hashes if base64.b64encode(one).decode() in known}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +118,15 @@ class VerdictStore:
         )
         return [(row["id"], row["reference_number"]) for row in rows]
 
-    async def unaccounted(self, session_id: UUID) -> list[DictRow]:
-        """Give the session's invoices that have no verdict: id, sha256, attempts."""
-        return await self._database.fetch_all(_SQL["sent_invoices"], {"session_id": session_id})
+    async def unaccounted(self, session_id: UUID, *, besides: Sequence[Receipts] = ()) -> list[DictRow]:
+        """Give the session's invoices that have no verdict and that none of `besides` names: id, sha256, attempts."""
+        named = _BETWEEN.join(digest for receipts in besides for digest in receipts.hashes)
+        async with self._database.connection() as connection:
+            # Planned for these values each time: the plan for two documents is none for ten thousand.
+            cursor = await connection.execute(
+                _SQL["sent_invoices"], {"session_id": session_id, "named": named}, prepare=False
+            )
+            return await cursor.fetchall()
 
     async def add_upo_page(
         self,
@@ -104,7 +157,7 @@ class VerdictStore:
         )
 
     async def accept(
-        self, connection: Connection, session_id: UUID, receipts: Sequence[Receipt], *, page: int, now: datetime
+        self, connection: Connection, session_id: UUID, receipts: Receipts, *, page: int, now: datetime
     ) -> int:
         """Give the documents of a UPO page their KSeF numbers; returns how many invoices that were."""
         cursor = await connection.execute(
@@ -113,11 +166,13 @@ class VerdictStore:
                 "session_id": session_id,
                 "page": page,
                 "now": now,
-                "hashes": [receipt.invoice_hash for receipt in receipts],
-                "ksef_numbers": [receipt.ksef_number for receipt in receipts],
-                "acquired": [receipt.acquired_at for receipt in receipts],
-                "modes": [receipt.mode for receipt in receipts],
+                "hashes": _BETWEEN.join(receipts.hashes),
+                "ksef_numbers": _BETWEEN.join(receipts.ksef_numbers),
+                "acquired": _BETWEEN.join(receipts.acquired),
+                "modes": _BETWEEN.join(receipts.modes),
             },
+            # Planned for these values each time, as above.
+            prepare=False,
         )
         return await shift_counted(self._uploads, connection, cursor, old=InvoiceState.SENT, new=InvoiceState.ACCEPTED)
 

@@ -28,7 +28,7 @@ ORDER BY d.event_sequence DESC LIMIT %(limit)s
 SELECT * FROM delivery_attempts WHERE delivery_id = ANY(%(ids)s) ORDER BY delivery_id, attempt
 
 -- name: delivery_body
-SELECT e.sequence, e.id, e.type, e.created_at, t.public_id AS tenant, e.data::text AS data
+SELECT e.sequence, e.id, e.type, e.created_at, t.public_id AS tenant, e.data
 FROM deliveries d JOIN events e ON e.sequence = d.event_sequence JOIN tenants t ON t.id = e.tenant_id
 WHERE d.id = %(id)s AND d.tenant_id = %(tenant_id)s
 
@@ -107,7 +107,7 @@ SELECT id, endpoint_id, event_sequence, session_id, attempts, attempts - attempt
 ORDER BY event_sequence
 
 -- name: read_bodies
-SELECT e.sequence, e.id, e.type, e.created_at, t.public_id AS tenant, e.data::text AS data
+SELECT e.sequence, e.id, e.type, e.created_at, t.public_id AS tenant, e.data
 FROM events e JOIN tenants t ON t.id = e.tenant_id
 WHERE e.sequence = ANY(%(sequences)s)
 

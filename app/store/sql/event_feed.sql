@@ -25,7 +25,7 @@ WITH newest AS MATERIALIZED (
     WINDOW arrival AS (ORDER BY e.written_by, e.sequence)
 )
 SELECT n.id AS newest_id, n.written_by::text AS newest_written_by, n.sequence AS newest_sequence,
-    p.id, p.type, p.created_at, p.data::text AS data, p.written_by::text AS written_by, p.sequence, p.found
+    p.id, p.type, p.created_at, p.data, p.written_by::text AS written_by, p.sequence, p.found
 FROM newest n
 LEFT JOIN page p ON p.position <= %(limit)s AND (p.position = 1 OR p.bytes <= %(max_bytes)s)
 ORDER BY p.position

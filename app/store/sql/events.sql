@@ -1,22 +1,28 @@
 -- name: add_event
 INSERT INTO events (id, tenant_id, type, created_at, session_id, data)
-VALUES (%(id)s, %(tenant_id)s, %(type)s, %(now)s, %(session_id)s, %(data)s::jsonb)
+VALUES (%(id)s, %(tenant_id)s, %(type)s, %(now)s, %(session_id)s, %(data)s)
 RETURNING sequence
 
 -- name: add_invoice_events
--- Up to 500 invoices an event, built where the rows are. Leans on the primary key by the chunks of the session.
+-- Up to 500 invoices an event, written as the JSON text that is sent, where the rows are. Leans on the primary key by the chunks of
+-- the session, and on the order in which a loop over sorted chunks brings their sorted invoices: whichever share an event, each is in one.
 WITH listed AS (
-    SELECT i AS invoice, (row_number() OVER (ORDER BY i.id) - 1) / 500 AS page
-    FROM session_chunks sc
-    JOIN chunks c ON c.id = sc.chunk_id
-    JOIN invoices i ON i.id BETWEEN c.id AND c.last_id
-    WHERE sc.session_id = %(session_id)s AND i.session_id = %(session_id)s AND i.state = ANY(%(states)s)
+    SELECT i.told, (row_number() OVER () - 1) / 500 AS page
+    FROM (
+        SELECT c.id, c.last_id FROM session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
+        WHERE sc.session_id = %(session_id)s ORDER BY c.id OFFSET 0
+    ) c
+    CROSS JOIN LATERAL (
+        SELECT invoice_text(i) AS told FROM invoices i
+        WHERE i.id BETWEEN c.id AND c.last_id AND i.session_id = %(session_id)s AND i.state = ANY(%(states)s)
+        ORDER BY i.id OFFSET 0
+    ) i
 ), pages AS (
-    SELECT page, jsonb_agg(invoice_document(invoice) ORDER BY (invoice).id) AS invoices FROM listed GROUP BY page
+    SELECT page, string_agg(told, ', ') AS invoices FROM listed GROUP BY page
 )
 INSERT INTO events (id, tenant_id, type, created_at, session_id, data)
 SELECT gen_random_uuid(), %(tenant_id)s, %(type)s, %(now)s, %(session_id)s,
-    jsonb_build_object('session', written_id('ses', %(session_id)s), 'invoices', invoices)
+    '{"session": "' || written_id('ses', %(session_id)s) || '", "invoices": [' || invoices || ']}'
 FROM pages ORDER BY page
 RETURNING sequence
 

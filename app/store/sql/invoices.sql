@@ -51,11 +51,12 @@ WHERE c.tenant_id = %(tenant_id)s AND c.last_id > %(after)s
 ORDER BY c.id, i.id LIMIT %(limit)s
 
 -- name: search
--- Each filter that is given must hold; number, hash and KSeF number have indexes of their own.
+-- Each filter that is given must hold; number and hash have indexes of their own, the KSeF number a table.
 SELECT i.id, invoice_document(i) AS document FROM invoices i
 WHERE i.tenant_id = %(tenant_id)s AND i.id > %(after)s
     AND (%(number)s::text IS NULL OR i.number = %(number)s)
-    AND (%(ksef_number)s::text IS NULL OR i.ksef_number = %(ksef_number)s)
+    AND (%(ksef_number)s::text IS NULL OR i.id = ANY(ARRAY(
+        SELECT k.invoice_id FROM ksef_numbers k WHERE k.ksef_number = %(ksef_number)s)))
     AND (%(sha256)s::bytea IS NULL OR i.sha256 = %(sha256)s)
     AND (%(upload_id)s::uuid IS NULL OR i.upload_id = %(upload_id)s)
     AND (%(session_id)s::uuid IS NULL OR i.session_id = %(session_id)s)

@@ -78,6 +78,25 @@ WHERE s.id = %(session_id)s AND NOT s.offline_mode AND warsaw_day(u.created_at) 
 -- name: day_of_session
 SELECT warsaw_day(coalesce(ksef_created_at, opened_at)) AS day FROM sessions WHERE id = %(session_id)s
 
+-- name: has_odd_modes
+-- Whether any of the three statements below has something to do: the usual answer is no, and each of them goes through all invoices.
+SELECT EXISTS (
+    SELECT FROM sessions s
+    JOIN session_chunks sc ON sc.session_id = s.id
+    JOIN chunks c ON c.id = sc.chunk_id
+    JOIN uploads u ON u.id = c.upload_id
+    CROSS JOIN LATERAL (
+        SELECT FROM invoices i
+        WHERE i.id BETWEEN c.id AND c.last_id AND i.session_id = s.id
+            AND ((i.state = 'accepted'
+                    AND i.invoicing_mode IS DISTINCT FROM CASE WHEN s.offline_mode OR i.issue_date < %(day)s THEN 'Offline' ELSE 'Online' END)
+                OR (i.issue_date < %(day)s AND warsaw_day(u.created_at) < %(day)s)
+                OR (i.findings IS NOT NULL AND i.findings @> '[{"rule": "mode-changed-by-midnight"}]'))
+        OFFSET 0
+    ) odd
+    WHERE s.id = %(session_id)s
+) AS found
+
 -- name: take_back_mode_change
 -- KSeF's clock was behind ours: the invoices were in time after all.
 UPDATE invoices i SET findings = jsonb_path_query_array(i.findings, '$[*] ? (@.rule != "mode-changed-by-midnight")')

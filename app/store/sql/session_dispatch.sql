@@ -21,10 +21,18 @@ UPDATE parts SET uploaded_at = NULL WHERE session_id = %(session_id)s AND ordina
 UPDATE sessions SET key_renewals = key_renewals + 1 WHERE id = %(id)s
 
 -- name: mark_sent
+-- By ranges of the primary key, whatever the planner thinks of reading all invoices.
 WITH moved AS (
     UPDATE invoices i SET state = 'sent'
-    FROM session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
-    WHERE sc.session_id = %(session_id)s AND i.id BETWEEN c.id AND c.last_id
+    WHERE i.id = ANY(ARRAY(
+            SELECT packed.id
+            FROM session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
+            CROSS JOIN LATERAL (
+                SELECT i.id FROM invoices i
+                WHERE i.id BETWEEN c.id AND c.last_id AND i.session_id = %(session_id)s AND i.state = 'packed'
+                OFFSET 0
+            ) packed
+            WHERE sc.session_id = %(session_id)s))
         AND i.session_id = %(session_id)s AND i.state = 'packed'
     RETURNING i.upload_id
 )

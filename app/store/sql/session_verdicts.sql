@@ -20,12 +20,19 @@ JOIN sessions s ON s.id = sc.session_id AND s.reference_number IS NOT NULL
 ORDER BY s.id DESC
 
 -- name: sent_invoices
--- Those that have no verdict yet.
+-- Those that have no verdict yet, without the ones that are named by their hashes (Base64, joined by \x1f). The invoices of a
+-- session are ranges of the primary key; OFFSET 0 keeps the planner from reading all invoices instead, which it takes for cheaper
+-- while there are few.
 SELECT i.id, i.sha256, i.attempts
 FROM session_chunks sc
 JOIN chunks c ON c.id = sc.chunk_id
-JOIN invoices i ON i.id BETWEEN c.id AND c.last_id
-WHERE sc.session_id = %(session_id)s AND i.session_id = %(session_id)s AND i.state IN ('packed', 'sent')
+CROSS JOIN LATERAL (
+    SELECT i.id, i.sha256, i.attempts FROM invoices i
+    WHERE i.id BETWEEN c.id AND c.last_id AND i.session_id = %(session_id)s AND i.state IN ('packed', 'sent')
+    OFFSET 0
+) i
+WHERE sc.session_id = %(session_id)s AND NOT EXISTS (
+    SELECT FROM unnest(string_to_array(%(named)s, E'\x1f')) AS named (hash) WHERE decode(named.hash, 'base64') = i.sha256)
 ORDER BY i.id
 
 -- name: add_upo_page
@@ -34,16 +41,28 @@ VALUES (%(session_id)s, %(page)s, %(upo_reference_number)s, %(blob_key)s, %(byte
 ON CONFLICT (session_id, page) DO NOTHING
 
 -- name: accept_invoices
--- Joined by hash: KSeF's receipt names each document by the SHA-256 of its XML.
+-- Joined by hash: KSeF's receipt names each document by the SHA-256 of its XML. Each column is one text, its values joined by \x1f,
+-- an empty one for NULL; arrays would be taken apart and put together on both sides. No index of `invoices` has a column that is
+-- changed here, so that the new versions of the rows stay on their pages; KSeF numbers are looked for in a table of their own.
 WITH changed AS (
-    UPDATE invoices i SET state = 'accepted', ksef_number = v.ksef_number, acquired_at = v.acquired_at,
+    UPDATE invoices i SET state = 'accepted', ksef_number = v.ksef_number, acquired_at = v.acquired_at::timestamptz,
         invoicing_mode = v.mode, upo_page = %(page)s, finished_at = %(now)s
-    FROM unnest(%(hashes)s::bytea[], %(ksef_numbers)s::text[], %(acquired)s::timestamptz[], %(modes)s::text[])
-            AS v (hash, ksef_number, acquired_at, mode),
-        session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
-    WHERE sc.session_id = %(session_id)s AND i.id BETWEEN c.id AND c.last_id
-        AND i.session_id = %(session_id)s AND i.state = 'sent' AND i.sha256 = v.hash
-    RETURNING i.upload_id
+    FROM unnest(string_to_array(%(hashes)s, E'\x1f'), string_to_array(%(ksef_numbers)s, E'\x1f'),
+            string_to_array(%(acquired)s, E'\x1f', ''), string_to_array(%(modes)s, E'\x1f', ''))
+            AS v (hash, ksef_number, acquired_at, mode)
+    WHERE i.id = ANY(ARRAY(
+            SELECT sent.id
+            FROM session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
+            CROSS JOIN LATERAL (
+                SELECT i.id FROM invoices i
+                WHERE i.id BETWEEN c.id AND c.last_id AND i.session_id = %(session_id)s AND i.state = 'sent'
+                OFFSET 0
+            ) sent
+            WHERE sc.session_id = %(session_id)s))
+        AND i.session_id = %(session_id)s AND i.state = 'sent' AND i.sha256 = decode(v.hash, 'base64')
+    RETURNING i.upload_id, i.id, i.ksef_number
+), numbered AS (
+    INSERT INTO ksef_numbers (ksef_number, invoice_id) SELECT ksef_number, id FROM changed ORDER BY ksef_number
 )
 SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
 

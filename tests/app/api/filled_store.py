@@ -10,7 +10,7 @@ from app.domain.ids import chunk_id, invoice_id, public_id, time_ordered_id
 from app.domain.states import SessionState
 from app.package.entries import compress, crc32
 from app.store.chunks import CheckedChunk
-from app.store.sessions.verdicts import Receipt
+from app.store.sessions.verdicts import Receipt, Receipts
 from app.store.store import Store
 from app.store.tenants import Tenant
 from app.store.uploads import NewUpload
@@ -137,10 +137,10 @@ async def _finish(
     session = await store.sessions.get_for_job(session_id)
     async with store.database.transaction() as connection:
         await store.dispatch.mark_sent(connection, session_id)
-        receipts = [
+        receipts = Receipts.of(
             Receipt(hashlib.sha256(document).digest(), ksef_number(position), now, "Online")
             for position, document in enumerate(documents)
-        ]
+        )
         for page in range(1, pages + 1):
             content = upo + (f"<!-- {page} -->".encode() if pages > 1 else b"")
             key = f"upo/{session_id.hex}/{page}"

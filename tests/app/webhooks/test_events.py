@@ -95,6 +95,29 @@ async def test_an_invoice_with_findings_and_nothing_known_fits_the_model_too(sto
     assert json.loads(parsed.model_dump_json(exclude_unset=True))["data"]["invoices"][0]["findings"] == [finding]
 
 
+@pytest.mark.parametrize("date_style", ["ISO", "German"])
+async def test_the_text_of_an_invoice_in_an_event_is_its_document_byte_for_byte(store: Store, date_style: str) -> None:
+    tenant = await _tenant(store)
+    await fill(store, tenant, NOW)
+    finding = Finding("schema", Severity.ERROR, 'bad "one"\n', "źle", raw="\\ \t \x1f").as_dict()
+    async with store.database.transaction() as connection:
+        await connection.execute(f"SET LOCAL datestyle = '{date_style}'")
+        for change in (
+            "state = state",
+            "name = E'a\"b\\\\c\\n\\x07\\u2028é.xml', number = E'\\\\ \" / <&> ąę\\t', kind = 'KOR', findings = %(findings)s",
+            "number = NULL, seller_nip = NULL, kind = NULL, issue_date = NULL, session_id = NULL, duplicate_of = id",
+            "ksef_number = NULL, acquired_at = NULL, invoicing_mode = NULL, findings = '[]'",
+            "acquired_at = '2026-11-22T10:00:09.9996+01:00', issue_date = '1999-12-31', invoicing_mode = ''",
+        ):
+            await connection.execute(f"UPDATE invoices SET {change}", {"findings": json.dumps([finding])})
+            cursor = await connection.execute(
+                "SELECT invoice_text(i) AS text, invoice_document(i)::text AS document FROM invoices i"
+            )
+            rows = await cursor.fetchall()
+            assert rows
+            assert [row["text"] for row in rows] == [row["document"] for row in rows]
+
+
 async def test_documents_of_uploads_and_sessions_fit_their_models_field_by_field(store: Store) -> None:
     tenant = await _tenant(store)
     filled = await fill(store, tenant, NOW)
