@@ -1,5 +1,6 @@
 """The row that all workers share: counted together, probed by one, told once to those whom it concerns."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,7 +29,7 @@ async def _down(store: Store) -> None:
 
 async def _events(store: Store) -> list[tuple[int, str, Any]]:
     rows = await store.database.fetch_all("SELECT tenant_id, type, data FROM events ORDER BY sequence")
-    return [(row["tenant_id"], row["type"], row["data"]) for row in rows]
+    return [(row["tenant_id"], row["type"], json.loads(row["data"])) for row in rows]
 
 
 async def _busy_and_idle(store: Store) -> tuple[Tenant, Tenant]:
