@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from app.domain.findings import Finding, Severity, has_errors
-from app.domain.ids import invoice_id_hex
+from app.domain.ids import invoice_ids_hex
 from app.domain.states import InvoiceState
 from app.fa3.checker import CheckContext, InvoiceChecker, InvoiceFacts, make_checker
 from app.fa3.identity import invoice_identity
@@ -48,7 +48,7 @@ class ChunkTask:
 
     tenant_id: int
     upload_ids: tuple[UUID, ...]
-    """One for all entries, or one an entry."""
+    """One for all entries; with `ids` one an entry."""
     chunk_id: UUID
     entries: tuple[RawEntry, ...]
     context: CheckContext
@@ -93,9 +93,10 @@ def check_chunk(task: ChunkTask) -> ChunkOutcome:
     rows: list[str] = []
     offset = 0
     finished = task.now.isoformat()
+    keys, only_upload = invoice_ids_hex(task.chunk_id, len(task.entries)), task.upload_ids[0].hex
     for position, entry in enumerate(task.entries):
-        key = task.ids[position].hex if task.ids else invoice_id_hex(task.chunk_id, position)
-        upload = task.upload_ids[position if len(task.upload_ids) > 1 else 0].hex
+        key = task.ids[position].hex if task.ids else next(keys)
+        upload = task.upload_ids[position].hex if task.ids else only_upload
         name, document, (facts, findings) = _look_at(_checker, entry, task, position)
         ready = compress(document) if document else b""
         if findings:

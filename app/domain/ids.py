@@ -5,6 +5,7 @@ chunk and the order in which they arrived.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
@@ -39,11 +40,12 @@ def invoice_id(chunk: UUID, position: int) -> UUID:
     return UUID(int=chunk.int + position)
 
 
-def invoice_id_hex(chunk: UUID, position: int) -> str:
-    """Give the 32 hex digits of the id of the invoice at a position (from 0) of a chunk, without making an id of it."""
-    if not 0 <= position < CHUNK_CAPACITY:
-        raise ValueError(f"a chunk has no position {position}")
-    return f"{chunk.hex[:-4]}{position:04x}"
+def invoice_ids_hex(chunk: UUID, count: int) -> Iterator[str]:
+    """Give the 32 hex digits of the ids of a chunk's first `count` invoices, without making ids of them."""
+    if not 0 <= count <= CHUNK_CAPACITY:
+        raise ValueError(f"a chunk does not hold {count} invoices")
+    prefix = chunk.hex[:-4]
+    return (f"{prefix}{position:04x}" for position in range(count))
 
 
 def public_id(prefix: str, value: UUID) -> str:

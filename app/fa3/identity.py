@@ -12,9 +12,6 @@ def invoice_identity(tenant_id: int, seller_nip: str, kind: str, number: str) ->
     with status 440. Every field is preceded by its length in bytes, so that no two triples are encoded alike.
     Source: ksef-docs, faktury/weryfikacja-faktury.md, section on unique invoices.
     """
-    digest = hashlib.sha256(b"ksefd invoice identity 1")
-    for field in (str(tenant_id), seller_nip, kind, number):
-        encoded = field.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "big"))
-        digest.update(encoded)
-    return digest.digest()[:IDENTITY_BYTES]
+    fields = [field.encode("utf-8", "surrogatepass") for field in (str(tenant_id), seller_nip, kind, number)]
+    told = b"".join([len(field).to_bytes(8, "big") + field for field in fields])
+    return hashlib.sha256(b"ksefd invoice identity 1" + told).digest()[:IDENTITY_BYTES]
