@@ -60,7 +60,7 @@ ACTION_WORDS: Final[dict[Action, str]] = {
 PAUSE_WORDS: Final[dict[Pause, str]] = {
     Pause.NONE: "",
     Pause.GROWING: "2 s, growing to 5 min",
-    Pause.POLL: "1.5 s (4.5 s for 10,000 invoices), growing to 1 min",
+    Pause.POLL: "what the last such sessions took, else 1.5 s (4.5 s for 10,000 invoices), growing to 1 min",
     Pause.TOLD: "as long as the answer says",
     Pause.WATCH: "5 min",
     Pause.PEOPLE: "15 min",

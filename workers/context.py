@@ -27,6 +27,7 @@ from app.store.database import Database
 from app.store.store import Store
 from app.store.tenants import TenantStore
 from app.turns import FairTurns
+from workers.looks import ProcessingTimes
 from workers.pool import CheckPool
 from workers.quota import Quota
 from workers.watch import KsefWatch
@@ -177,6 +178,7 @@ class WorkerContext:
     check_nip_checksums: bool
     receipts: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
     """Receipts that are read at the same time: each is large for a moment."""
+    processing_times: ProcessingTimes = field(default_factory=ProcessingTimes)
 
     @asynccontextmanager
     async def exclusively(self, session_id: UUID) -> AsyncIterator[bool]:

@@ -132,7 +132,12 @@ async def _enter(context: WorkerContext, session: Session, move: Move, result: R
 
 async def _rest(context: WorkerContext, session: Session, move: Move, result: Result) -> None:
     if move.pause is Pause.POLL:
-        pause = next_look(session.polls, session.invoices, random.random())  # noqa: S311 - jitter, not a secret
+        pause = next_look(
+            session.polls,
+            session.invoices,
+            random.random(),  # noqa: S311 - jitter, not a secret
+            expected_seconds=context.processing_times.expected(session.invoices),
+        )
         async with context.store.database.connection() as connection:
             await context.store.jobs.defer(
                 Task.TRACK_SESSION,

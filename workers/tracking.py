@@ -28,6 +28,7 @@ from workers.verdicts import Doubt, Verdicts, settle_session
 
 log = structlog.get_logger(__name__)
 
+_PROCESSED: Final = 200
 _ACCEPTED: Final = 200
 _DUPLICATE: Final = 440
 # Invoice statuses that say nothing of the document: KSeF cancelled it for reasons of its own (ksef-docs, sesje).
@@ -58,6 +59,8 @@ async def look(context: WorkerContext, session: Session) -> Result:
         session.id, status.code, now=context.clock(), ksef_created_at=status.date_created
     )
     metrics.STAGE_SECONDS.labels(stage="track").observe(time.perf_counter() - started)
+    if status.code == _PROCESSED:
+        context.processing_times.note(session, status, now=context.clock())
     if status.code != session.ksef_status:
         await _note(context, session, "status", str(status.code), told(status))
     return Result(event_of_status(status.code), told(status), status=status)

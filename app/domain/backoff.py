@@ -9,6 +9,7 @@ LONGEST_SECONDS: Final = 300.0
 _FIRST_LOOK_SECONDS: Final = 1.5
 _MORE_FOR_10_000_SECONDS: Final = 3.0
 _LONGEST_LOOK_SECONDS: Final = 60.0
+_SOONEST_LOOK_SECONDS: Final = 0.5
 
 
 def doubling(first_seconds: float, tries: int, random: float) -> float:
@@ -17,8 +18,14 @@ def doubling(first_seconds: float, tries: int, random: float) -> float:
     return pause * (0.75 + random / 2)
 
 
-def next_look(polls: int, invoices: int, random: float) -> float:
-    """Seconds until the next look at the status of a session with so many invoices, after so many looks."""
+def next_look(polls: int, invoices: int, random: float, *, expected_seconds: float | None = None) -> float:
+    """Seconds until the next look at the status of a session with so many invoices, after so many looks.
+
+    `expected_seconds`: how long KSeF took on sessions like it a moment ago; the first look comes shortly after that. Were it wrong,
+    the looks after it would be as rare as ever.
+    """
+    if polls == 0 and expected_seconds is not None:
+        return min(_LONGEST_LOOK_SECONDS, _SOONEST_LOOK_SECONDS + expected_seconds * (1.05 + random / 10))
     first = _FIRST_LOOK_SECONDS + _MORE_FOR_10_000_SECONDS * invoices / 10_000
     pause = first * 2.0 ** min(max(0, polls - 1), 10)
     return min(_LONGEST_LOOK_SECONDS, pause) * (0.9 + random / 5)
