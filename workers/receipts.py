@@ -94,16 +94,15 @@ async def fetch_page(
 
 
 def _read(data: bytes, reference_number: str) -> tuple[Receipts, SignatureState]:
-    plain = take_apart(data)
-    if plain is not None:
+    try:
+        plain = take_apart(data)
+        if plain is None:
+            return _receipts_in(data, reference_number), check_signature(data)
         _check_session(plain.session_reference_number, reference_number)
         _check_numbers(plain.ksef_numbers)
         receipts = Receipts(plain.hashes, plain.ksef_numbers, plain.acquired, plain.modes)
         return receipts, check_signature(data, plain)
-    try:
-        return _receipts_in(data, reference_number), check_signature(data)
     finally:
-        # Of the trees that a receipt of another form takes; one of the plain form takes none.
         give_back()
 
 
