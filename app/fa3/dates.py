@@ -19,7 +19,7 @@ FA3_IN_FORCE_SINCE = date(2026, 2, 1)
 _LONG_PAST = timedelta(days=366)
 """KSeF has been seen to take issue dates of ten months ago (ksef-docs, issue 657); past a year a slip is likelier."""
 FAR_AHEAD = timedelta(days=366)
-FAR_BACK = timedelta(days=5 * 366)
+FAR_BEFORE = -timedelta(days=5 * 366)
 """After five years the tax of a delivery can no longer be demanded; only corrections speak of older ones."""
 
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,20})?")
@@ -73,7 +73,7 @@ def _check_delivery(found: InvoiceElements, issued: date) -> list[Finding]:
         day = date_of(element)
         if element is None or day is None:
             continue
-        if day - issued > FAR_AHEAD or (issued - day > FAR_BACK and not is_correction):
+        if day - issued > FAR_AHEAD or (day - issued < FAR_BEFORE and not is_correction):
             values = {"value": day.isoformat(), "issued": issued.isoformat()}
             findings.append(_about(element, "delivery-date-unlikely", **values))
     first, last = date_of(start), date_of(end)

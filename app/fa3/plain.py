@@ -11,12 +11,12 @@ here at all: it is taken for good once the check has found nothing wrong with a 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import lru_cache
 from typing import Final
 
 from app.domain.findings import Finding
-from app.fa3.dates import FAR_AHEAD, FAR_BACK, issue_date_findings
+from app.fa3.dates import FAR_AHEAD, FAR_BEFORE, issue_date_findings
 from app.fa3.encoding import FORBIDDEN, line_of
 from app.fa3.grammar import compile_grammar
 from app.fa3.grammar_values import STAND_INS
@@ -64,10 +64,10 @@ _LAST_SURE_LINE: Final = 65_000
 # What comes between the number and the total: dates of delivery, net values and taxes without their restatements in zloty.
 _AMOUNT: Final = re.compile(r"<P_(6|6_Od|6_Do|1[34]_[0-9_]+)>([^<]+)<")
 _PARTY_NIP: Final = re.compile(r"<(?:NIP|IDWew)>(\d{10})")
-# Sums are of floats: up to here they are exact enough to be compared, beyond the check decides.
-_LARGEST_SUM: Final = 1e11
+# Amounts are floats here: up to this one their sums are exact enough to be compared, beyond the check decides.
+_LARGEST_AMOUNT: Final = 1e11
 _MARGIN: Final = 0.01
-_TAX_RATES: Final = {f"14_{tax[5:]}": (f"13_{net[5:]}", rates) for net, tax, rates in RATES}
+_TAX_RATES: Final = tuple((net.removeprefix("P_"), tax.removeprefix("P_"), rates) for net, tax, rates in RATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,29 +190,33 @@ _is_nip = lru_cache(maxsize=4_096)(is_nip)
 
 def _is_likely(between: list[tuple[str, str]], kind: str, total: str, issued: date) -> bool:
     """Tell whether no rule on dates of delivery, totals and taxes can have anything to say. May be too careful."""
-    amounts: dict[str, float] = {}
     days: dict[str, date] = {}
-    for name, value in between:
+    amounts: dict[str, float] = {}
+    added = 0.0
+    for name, text in between:
         if name[0] == "6":
-            days[name] = date.fromisoformat(value)
+            days[name] = day = date.fromisoformat(text)
+            if not FAR_BEFORE <= day - issued <= FAR_AHEAD:
+                return False
         else:
-            amounts[name] = float(value)
-    if days and not _are_likely(days, issued):
+            amounts[name] = amount = float(text)
+            added += amount
+            if not -_LARGEST_AMOUNT < amount < _LARGEST_AMOUNT:
+                return False
+    if "6_Od" in days and days["6_Od"] > days["6_Do"]:
         return False
     if kind != "VAT" or not amounts:
         return True
-    due = float(total)
-    if max(map(abs, amounts.values())) > _LARGEST_SUM or abs(sum(amounts.values()) - due) > TOTAL_TOLERANCE - _MARGIN:
-        return False
-    return all(
-        min(abs(amounts[tax] - amounts[net] * rate / 100) for rate in rates) <= RATE_TOLERANCE - _MARGIN
-        for tax, (net, rates) in _TAX_RATES.items()
-        if tax in amounts and net in amounts
-    )
+    return abs(added - float(total)) <= TOTAL_TOLERANCE - _MARGIN and _have_right_taxes(amounts)
 
 
-def _are_likely(days: Mapping[str, date], issued: date) -> bool:
-    near = timedelta(0)
-    if any(not (near - FAR_BACK <= day - issued <= FAR_AHEAD) for day in days.values()):
-        return False
-    return not ("6_Od" in days and "6_Do" in days and days["6_Od"] > days["6_Do"])
+def _have_right_taxes(amounts: Mapping[str, float]) -> bool:
+    for net_field, tax_field, rates in _TAX_RATES:
+        net, tax = amounts.get(net_field), amounts.get(tax_field)
+        if net is not None and tax is not None:
+            for rate in rates:
+                if abs(tax - net * rate / 100) <= RATE_TOLERANCE - _MARGIN:
+                    break
+            else:
+                return False
+    return True
