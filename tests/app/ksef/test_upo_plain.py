@@ -53,8 +53,14 @@ def _columns_of(one: UpoDocument) -> tuple[bytes, str, datetime | None, str | No
     return one.invoice_hash, one.ksef_number, one.acquired_at, one.mode
 
 
-def canonical(raw: bytes, *, exclusive: bool) -> bytes:
-    return etree.tostring(etree.fromstring(raw), method="c14n", exclusive=exclusive)
+def canonical(raw: bytes, *, exclusive: bool) -> bytes | None:
+    """The canonical form as signxml takes it: of the root alone, which libxml2 gets wrong beside a processing instruction."""
+    root = etree.fromstring(etree.tostring(etree.fromstring(raw)))
+    try:
+        return etree.tostring(root, method="c14n", exclusive=exclusive)
+    except etree.C14NError:
+        # A namespace that is no URI.
+        return None
 
 
 def agree(raw: bytes) -> bool:
@@ -64,7 +70,8 @@ def agree(raw: bytes) -> bool:
         return False
     assert (plain.session_reference_number, columns(plain)) == carefully(raw)
     for exclusive in (True, False):
-        assert plain.whole(canonical(plain.frame, exclusive=exclusive)) == canonical(raw, exclusive=exclusive)
+        frame = canonical(plain.frame, exclusive=exclusive)
+        assert (plain.whole(frame) if frame is not None else None) == canonical(raw, exclusive=exclusive)
     return True
 
 
