@@ -6,7 +6,7 @@
     sealing      a lane's oldest invoices become a session                          queued -> packed
     packing      ready entries are spliced, cut into parts and encrypted
     dispatch     open, store the parts, close                                       packed -> sent
-    tracking     status, receipts, refusals                                         sent -> accepted, rejected, failed
+    tracking     status, receipts, refusals; `looks` says when to look first        sent -> accepted, rejected, failed
     session      the shell that goes through the session's table; `stages` says which function performs which action
     receipts     UPO pages fetched, verified and kept; `verdicts` ends a session in one transaction
     midnight     who may open now, and what is noted of those that missed their day

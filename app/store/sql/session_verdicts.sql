@@ -63,6 +63,7 @@ WITH changed AS (
     RETURNING i.upload_id, i.id, i.ksef_number
 ), numbered AS (
     INSERT INTO ksef_numbers (ksef_number, invoice_id) SELECT ksef_number, id FROM changed ORDER BY ksef_number
+    ON CONFLICT DO NOTHING
 )
 SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
 
