@@ -19,8 +19,8 @@ from app.domain.ids import invoice_ids_hex
 from app.domain.states import InvoiceState
 from app.fa3.checker import CheckContext, InvoiceChecker, InvoiceFacts, make_checker
 from app.fa3.identity import invoice_identity
-from app.package.entries import compress, crc32
-from app.reading.entry import RawEntry, decode_entry
+from app.package.entries import crc32, ready_stream
+from app.reading.entry import Document, RawEntry, decode_entry
 from app.reading.faults import EntryUnreadable
 
 # What the columns hold; a longer value cannot be valid and would only be in the way of an index.
@@ -97,8 +97,9 @@ def check_chunk(task: ChunkTask) -> ChunkOutcome:
     for position, entry in enumerate(task.entries):
         key = task.ids[position].hex if task.ids else next(keys)
         upload = task.upload_ids[position].hex if task.ids else only_upload
-        name, document, (facts, findings) = _look_at(_checker, entry, task, position)
-        ready = compress(document) if document else b""
+        found, facts, findings = _look_at(_checker, entry, task, position)
+        name, document, deflated = (entry.name, b"", None) if found is None else found
+        ready = ready_stream(document, deflated) if document else b""
         if findings:
             outcome.findings.update(finding.rule for finding in findings)
         if facts is not None and not (findings and has_errors(findings)):
@@ -113,7 +114,7 @@ def check_chunk(task: ChunkTask) -> ChunkOutcome:
             outcome.invalid += 1
             end = f"{_findings(findings)}\t{finished}"
         state = _QUEUED if identity is not _NULL else _INVALID
-        digest = hashlib.sha256(document if document is not None else entry.payload).hexdigest()
+        digest = hashlib.sha256(document if found is not None else entry.payload).hexdigest()
         size, checksum = (len(document), crc32(document)) if document else (0, 0)
         rows.append(
             f"{key}\t{task.tenant_id}\t{upload}\t{state}\t{_text(name, _MAX_NAME)}\t{_key_fields(facts)}\t{identity}\t"
@@ -129,16 +130,16 @@ def check_chunk(task: ChunkTask) -> ChunkOutcome:
 
 def _look_at(
     checker: InvoiceChecker, entry: RawEntry, task: ChunkTask, position: int
-) -> tuple[str, bytes | None, tuple[InvoiceFacts | None, Sequence[Finding]]]:
-    """Return an entry's name, its document if it can be had, and the facts and findings."""
+) -> tuple[Document | None, InvoiceFacts | None, Sequence[Finding]]:
+    """Return an entry's document if it can be had, its facts and findings."""
     if position in task.poisoned:
-        return entry.name, None, (None, (POISONED,))
+        return None, None, (POISONED,)
     try:
         document = decode_entry(entry, max(task.context.max_bytes, task.context.max_bytes_with_attachment))
     except EntryUnreadable as unreadable:
-        return entry.name, None, (None, (unreadable.finding(),))
+        return None, None, (unreadable.finding(),)
     checked = checker.check(document.content, task.context)
-    return document.name, document.content, (checked.facts, checked.findings)
+    return document, checked.facts, checked.findings
 
 
 def _key_fields(facts: InvoiceFacts | None) -> str:

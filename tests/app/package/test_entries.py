@@ -14,6 +14,7 @@ from app.package.entries import (
     crc32,
     decompress,
     document_of,
+    ready_stream,
 )
 from app.package.errors import MalformedEntry
 
@@ -30,6 +31,25 @@ def test_any_inflater_reads_what_we_deflate(document: bytes) -> None:
     inflater = zlib.decompressobj(-15)
     assert inflater.decompress(compress(document)) == document
     assert inflater.eof
+
+
+@given(st.binary(min_size=1, max_size=500), st.integers(min_value=1, max_value=40))
+def test_a_stream_that_came_with_a_document_is_kept_if_it_is_compressed_at_all(piece: bytes, times: int) -> None:
+    document = piece * times
+    deflater = zlib.compressobj(6, zlib.DEFLATED, -15)
+    given_stream = deflater.compress(document) + deflater.flush()
+    ready = ready_stream(document, given_stream)
+    assert decompress(ready, len(document)) == document
+    assert (ready == given_stream) == (len(given_stream) <= 0.6 * len(document)) or ready == compress(document)
+    assert ready_stream(document, None) == compress(document)
+
+
+def test_a_stream_that_only_stores_its_document_is_made_anew() -> None:
+    document = b"<a>" + b"b" * 5_000 + b"</a>"
+    stored = zlib.compressobj(0, zlib.DEFLATED, -15)
+    ready = ready_stream(document, stored.compress(document) + stored.flush())
+    assert len(ready) < 200
+    assert decompress(ready, len(document)) == document
 
 
 @given(st.binary(min_size=1, max_size=3_000), st.integers(min_value=0, max_value=6_000))

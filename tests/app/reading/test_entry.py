@@ -48,6 +48,15 @@ def test_every_encoding_gives_back_the_document(content: bytes) -> None:
         assert (document.name, document.content) == ("a.xml", content)
 
 
+@given(st.binary(max_size=2_000).map(lambda tail: b"<" + tail), st.binary(min_size=1, max_size=20))
+def test_a_stream_is_passed_on_only_if_it_is_the_document_and_nothing_else(content: bytes, rest: bytes) -> None:
+    entry = deflated(content, len(content), zlib.crc32(content))
+    assert decode_entry(entry, LIMIT).deflated == entry.payload
+    followed = RawEntry(0, "a.xml", Encoding.DEFLATE, entry.payload + rest, len(content), zlib.crc32(content))
+    assert decode_entry(followed, LIMIT)[1:] == (content, None)
+    assert decode_entry(RawEntry(0, "a.xml", Encoding.PLAIN, content), LIMIT).deflated is None
+
+
 @given(st.text(max_size=500).filter(lambda text: not text.encode("utf-8", "replace").startswith((b"PK", b"Rar"))))
 def test_a_text_line_gives_its_utf8(text: str) -> None:
     entry = line({"name": "a.xml", "xml": text})
