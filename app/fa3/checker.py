@@ -1,4 +1,4 @@
-"""The check of one invoice: all rules in their order, one parse, every fault a finding.
+"""The check of one invoice: all rules in their order, at most one parse, every fault a finding.
 
 An invoice that is recognised as plain and faultless is not parsed at all: see `plain`.
 """
