@@ -7,7 +7,7 @@ the blob of a chunk that was written but not committed belongs to nobody and is 
 import secrets
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any, Final
 from uuid import UUID
 
@@ -44,6 +44,8 @@ CHUNK_ENTRIES: Final = 1_000
 process, which is also how long another tenant waits for its turn."""
 CHUNK_BYTES: Final = 4_000_000
 """Payload bytes of a chunk at most, unless a single entry is larger."""
+_INFLATES_TO: Final = 8
+"""How much more than their payload the documents of a chunk may be: a process must not be busy for long with one chunk."""
 
 assert MAX_PACKAGE_BYTES > CHUNK_BYTES  # noqa: S101 - one chunk always fits into a session
 
@@ -61,15 +63,15 @@ class _Looks:
     """
 
     enough: int
+    last: float
     queued: int = 0
-    last: float = field(default_factory=anyio.current_time)
 
-    def is_time(self, queued: int) -> bool:
-        """Count what was queued and tell whether to look now."""
+    def is_time(self, queued: int, now: float) -> bool:
+        """Count what was queued and tell whether to look now (seconds of any clock)."""
         self.queued += queued
-        if self.queued < self.enough and anyio.current_time() - self.last < _LOOK_SECONDS:
+        if self.queued < self.enough and now - self.last < _LOOK_SECONDS:
             return False
-        self.queued, self.last = 0, anyio.current_time()
+        self.queued, self.last = 0, now
         return True
 
 
@@ -151,14 +153,14 @@ async def _read(
     unreadable: list[UnreadableUpload] = []
     # Room for each chunk from before it is read until it is stored; what is left when this breaks off is given back.
     room: deque[Turn] = deque()
-    looks = _Looks(int(context.settings.session_max_invoices * _LOOK_SHARE))
+    looks = _Looks(int(context.settings.session_max_invoices * _LOOK_SHARE), anyio.current_time())
     try:
         async with anyio.create_task_group() as tasks, receive:
             tasks.start_soon(_feed, context, upload, tenant, entries, send, unreadable, room)
             async for pending in receive:
                 await pending.done.wait()
                 queued = await _store(context, upload, lane_id, pending)
-                if looks.is_time(queued) and not upload.atomic:
+                if looks.is_time(queued, anyio.current_time()) and not upload.atomic:
                     await seal_soon(context, lane_id)
                 room.popleft().give_back()
     finally:
@@ -204,11 +206,12 @@ def _chunks(entries: Iterator[RawEntry], unreadable: list[UnreadableUpload]) -> 
     size = 0
     try:
         for entry in entries:
-            if chunk and (len(chunk) >= CHUNK_ENTRIES or size + len(entry.payload) > CHUNK_BYTES):
+            weight = max(len(entry.payload), (entry.size or 0) // _INFLATES_TO)
+            if chunk and (len(chunk) >= CHUNK_ENTRIES or size + weight > CHUNK_BYTES):
                 yield tuple(chunk)
                 chunk, size = [], 0
             chunk.append(entry)
-            size += len(entry.payload)
+            size += weight
     except UnreadableUpload as error:
         unreadable.append(error)
     if chunk:
