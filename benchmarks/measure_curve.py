@@ -11,10 +11,10 @@ import httpx
 from benchmarks.invoices import GeneratedInvoice
 from benchmarks.measure import Figure, Goal, Say, Scale, Yardstick
 from benchmarks.measure_cargo import TarBody, many_invoices
-from benchmarks.measure_service import nobody_at_ksef, running_service, send, sessions_of, wait_for
+from benchmarks.measure_pipeline import when_packed
+from benchmarks.measure_service import nobody_at_ksef, running_service, send, sessions_of
 
 _SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
-_SLOWEST_A_SECOND: Final = 100
 _SPREAD: Final = 1.15
 
 
@@ -49,22 +49,12 @@ def measure_curve(scale: Scale, say: Say) -> list[Figure]:
 
 
 def _seconds(http: httpx.Client, source: Iterator[GeneratedInvoice], count: int) -> float:
-    packed = _packed(http)
+    known = {one["id"] for one in sessions_of(http)}
     body = TarBody(islice(source, count))
-    started = time.monotonic()
+    started = time.time()
     send(http, body, body.content_type)
-    # Fine looks for small uploads, few for large ones: looking takes time from the service.
-    wait_for(
-        lambda: _packed(http) >= packed + count,
-        f"{count:,} invoices in encrypted parts",
-        seconds=60 + count / _SLOWEST_A_SECOND,
-        pause=min(2.0, max(0.05, count / 100_000)),
-    )
-    return time.monotonic() - started
-
-
-def _packed(http: httpx.Client) -> int:
-    return sum(one["invoices"] for one in sessions_of(http) if one["state"] != "sealed")
+    # Fine looks for small uploads, few for large ones.
+    return when_packed(http, count, known=known, pause=min(2.0, max(0.1, count / 100_000))) - started
 
 
 def _bytes_in(folder: Path) -> int:

@@ -69,20 +69,7 @@ def _round(
     started = time.time()
     upload = send(http, body, body.content_type)
     acknowledged = time.time() - started
-
-    def with_parts() -> list[str]:
-        new = [one for one in sessions_of(http) if one["id"] not in known and one["state"] != "sealed"]
-        return [one["id"] for one in new] if sum(one["invoices"] for one in new) >= len(invoices) else []
-
-    wait_for(
-        lambda: bool(with_parts()),
-        "every invoice in an encrypted part",
-        seconds=30 + len(invoices) / _SLOWEST_A_SECOND,
-        # Looking costs the service time; the moment itself is taken from the sessions' histories.
-        pause=0.5,
-    )
-    ended = max(_packed_at(http, session) for session in with_parts())
-    seconds = ended - started
+    seconds = when_packed(http, len(invoices), known=known, pause=0.5) - started
     counts = counts_of(http, upload)
     if counts != {"packed": len(invoices)}:
         raise MeasurementFailed(f"of {len(invoices)} invoices not all were packed: {counts}")
@@ -100,7 +87,25 @@ def _round(
     }
 
 
+def when_packed(http: httpx.Client, count: int, *, known: set[str], pause: float) -> float:
+    """Wait until sessions that are not `known` have `count` invoices in encrypted parts; give when the last of these were committed.
+
+    Seconds of this machine's clock. Looking costs the service time, so it is done seldom: the moment is read from the sessions' histories.
+    """
+
+    def with_parts() -> list[str]:
+        new = [one for one in sessions_of(http) if one["id"] not in known and one["state"] != "sealed"]
+        return [one["id"] for one in new] if sum(one["invoices"] for one in new) >= count else []
+
+    wait_for(
+        lambda: bool(with_parts()),
+        f"{count:,} invoices in encrypted parts",
+        seconds=60 + count / _SLOWEST_A_SECOND,
+        pause=pause,
+    )
+    return max(_packed_at(http, session) for session in with_parts())
+
+
 def _packed_at(http: httpx.Client, session_id: str) -> float:
-    """Give when a session's parts were committed, on this machine's clock."""
     history = http.get(f"/v1/sessions/{session_id}").raise_for_status().json()["history"]
     return max(datetime.fromisoformat(line["at"]).timestamp() for line in history if line["action"] == "pack")
