@@ -11,7 +11,7 @@ from app.cli.demo.processes import free_port
 from benchmarks.invoices import GeneratedInvoice
 from benchmarks.measure import Figure, Goal, MeasurementFailed, Say, Scale, Yardstick
 from benchmarks.measure_cargo import TarBody, many_invoices, up_to_bytes
-from benchmarks.measure_sandbox import running_sandbox
+from benchmarks.measure_sandbox import running_sink
 from benchmarks.measure_service import Service, counts_of, memory_of, running_service, send, sessions_of, wait_for
 
 _LOOK_SECONDS = 0.2
@@ -62,14 +62,14 @@ class MemoryWatch:
 def measure_memory(scale: Scale, say: Say) -> list[Figure]:
     """Measure the peak of an upload of half the size and then of the whole, until all their parts are in KSeF's storage.
 
-    KSeF is the sandbox without its XSD check: the parts' way out is part of the figure, the sandbox's memory is not.
+    KSeF is the sink: the parts' way out and the receipts are part of the figure, the sink's memory is not.
     """
     say("memory: making invoices")
     source = many_invoices(seed=11)
     part_bytes = max(10_000, scale.session_invoices * _PACKED_BYTES_AN_INVOICE // _PARTS)
-    with running_sandbox(free_port()) as sandbox_url:
+    with running_sink(free_port()) as sink:
         settings = {
-            "KSEFD_KSEF_URL": f"{sandbox_url}/v2",
+            "KSEFD_KSEF_URL": f"{sink.url}/v2",
             "KSEFD_PART_BYTES": str(part_bytes),
             "KSEFD_SESSION_MAX_INVOICES": str(scale.session_invoices),
         }
