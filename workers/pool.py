@@ -6,7 +6,6 @@ not wait for them either: one more process, started when that first happens, is 
 """
 
 import asyncio
-import gc
 import multiprocessing
 import os
 import threading
@@ -25,6 +24,7 @@ import structlog
 from pebble import ProcessExpired, ProcessPool
 
 from app.errors import TryLater
+from app.memory import settle
 from app.turns import FairTurns
 from workers.checking import ChunkOutcome, ChunkTask, check_chunk, prepare
 
@@ -199,9 +199,7 @@ def _start_process(load_schema: Callable[[], Mapping[str, bytes]]) -> None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
     os.nice(_NICENESS)
     prepare(load_schema())
-    # What is loaded now stays: the collector need not go through it again and again.
-    gc.collect()
-    gc.freeze()
+    settle()
 
 
 def _die_with(sentinel: int) -> None:

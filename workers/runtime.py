@@ -19,6 +19,7 @@ from app.ksef.latarnia import Latarnia
 from app.ksef.storage import StorageClient
 from app.ksef.transport import KsefTransport, RequestRecord, make_http_client
 from app.logs import configure_logging
+from app.memory import settle
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.jobs import INTAKE_SHORT
@@ -119,6 +120,7 @@ async def _run(settings: Settings, pool: CheckPool) -> int:
     ):
         register(store.jobs.app, context)
         async with store.jobs.app.open_async():
+            settle()
             log.info("worker started", pool_workers=settings.pool_workers, ksef=settings.ksef_base_url)
             return await _work(store, Dispatcher(delivery_context(store, settings, utc_now)))
 

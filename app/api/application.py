@@ -19,12 +19,14 @@ from app.api.checking import CheckingProcess
 from app.api.event_waiting import EventWatcher
 from app.api.gauges import DatabaseGauges
 from app.api.middleware import RequestContext, SmallBodies
+from app.api.plain_posts import PlainPosts
 from app.api.problems import ProblemDocument, answer_error, answer_http, answer_invalid
 from app.api.receiving import Receiver
 from app.api.singles import SinglesGrouping
 from app.api.state import ApiState
 from app.clock import Clock, utc_now
 from app.errors import DispatchError
+from app.memory import settle
 from app.settings import Settings
 from app.store.store import open_store
 from app.supervised import beat
@@ -53,6 +55,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             admission = Admission(store, settings, tasks)
             watcher = EventWatcher(store.feed)
             tasks.start_soon(watcher.run)
+            settle()
             try:
                 yield {
                     "api": ApiState(
@@ -83,6 +86,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         redirect_slashes=False,
     )
     # The last one added is the outermost.
+    app.add_middleware(PlainPosts)
     app.add_middleware(
         SmallBodies,
         except_paths=frozenset({"/v1/uploads", "/v1/invoices", "/v1/validate"}),
