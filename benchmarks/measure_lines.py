@@ -16,17 +16,25 @@ _Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Lines:
-    """Connections to one service; a request takes a free one, or waits for it."""
+    """Connections to one service; a request takes a free one, or waits for it.
 
-    def __init__(self, url: str, free: "asyncio.LifoQueue[_Line]") -> None:
-        self._host = urlsplit(url).netloc
-        self._free = free
+    Each is opened when it is first needed: the service closes one that says nothing for half a minute.
+    """
+
+    def __init__(self, url: str, count: int) -> None:
+        self._address = urlsplit(url)
+        self._free: asyncio.LifoQueue[_Line | None] = asyncio.LifoQueue()
+        for _ in range(count):
+            self._free.put_nowait(None)
 
     async def ask(self, method: str, path: str, *, headers: str = "", body: bytes = b"") -> int:
         """Send one request and give the status of its answer, once its last byte is here."""
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self._address.netloc}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+        )
         line = await self._free.get()
         try:
+            line = line or await asyncio.open_connection(self._address.hostname, self._address.port)
             reader, writer = line
             writer.write(head.encode("ascii") + body)
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -36,20 +44,21 @@ class Lines:
             self._free.put_nowait(line)
         return int(answer[9:12])
 
+    def close(self) -> None:
+        """Close all of them; no request may be under way."""
+        while not self._free.empty():
+            if (line := self._free.get_nowait()) is not None:
+                line[1].close()
+
 
 @asynccontextmanager
 async def open_lines(url: str, count: int) -> AsyncIterator[Lines]:
-    """Open so many connections, and close them in the end."""
-    address = urlsplit(url)
-    opened = [await asyncio.open_connection(address.hostname, address.port) for _ in range(count)]
-    free: asyncio.LifoQueue[_Line] = asyncio.LifoQueue()
-    for line in opened:
-        free.put_nowait(line)
+    """Give up to so many connections, and close them in the end."""
+    lines = Lines(url, count)
     try:
-        yield Lines(url, free)
+        yield lines
     finally:
-        for _, writer in opened:
-            writer.close()
+        lines.close()
 
 
 def _length(head: bytes) -> int:
