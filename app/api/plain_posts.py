@@ -1,8 +1,8 @@
 """The short way of a plain `POST /v1/invoices`: no parameters, only a key and a document.
 
-An ERP that posts invoices one by one does it hundreds of times a second, and of the time that each took, FastAPI's reading of parameters
-that were not there was the larger half. Such a post goes to the same endpoint directly; any other, and all else, goes on to FastAPI, which
-also describes the endpoint.
+An ERP that posts invoices one by one does it hundreds of times a second, and reading parameters that are not there is a good part of what
+FastAPI does for each. Such a post goes to the same endpoint directly; any other, and all else, goes on to FastAPI, which also describes
+the endpoint.
 """
 
 from typing import Final

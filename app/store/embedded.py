@@ -33,7 +33,7 @@ _CONFIG: Final = """\
 # Written by ksefd at each start.
 max_connections = 100
 shared_buffers = 128MB
-wal_compression = off
+wal_compression = on
 max_wal_size = 2GB
 checkpoint_timeout = 10min
 checkpoint_completion_target = 0.9
