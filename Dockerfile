@@ -10,6 +10,7 @@ COPY app ./app
 COPY workers ./workers
 COPY sandbox ./sandbox
 COPY schemas ./schemas
+COPY invoicegen ./invoicegen
 COPY benchmarks ./benchmarks
 # setuptools and pip have done their work with this; nothing at run time needs them.
 RUN /opt/ksefd/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . \

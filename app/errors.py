@@ -1,6 +1,6 @@
 """The tree of errors. A class answers: whose fault, what may the client be told, is another try worth it.
 
-`app.api.problems` is the one place that turns these into RFC 9457 documents.
+`app.api.http.problems` is the one place that turns these into RFC 9457 documents.
 """
 
 from typing import Any, ClassVar

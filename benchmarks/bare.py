@@ -9,10 +9,10 @@ import typer
 from lxml import etree
 from rich.console import Console
 
-from app.fa3.schema import compile_schema
+from app.fa3.xsd.schema import compile_schema
 from app.schema_files import load_schema_files
-from benchmarks.generate import DEFAULT_NIP, Profile
-from benchmarks.invoices import FIRST_DAY, generate_invoices
+from invoicegen.generate import DEFAULT_NIP, Profile
+from invoicegen.invoices import FIRST_DAY, generate_invoices
 
 
 def bare_rate(documents: list[bytes], processes: int) -> float:

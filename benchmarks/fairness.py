@@ -20,10 +20,10 @@ import typer
 
 from app.cli.demo.processes import run_once
 from app.clock import utc_now, warsaw_day
-from benchmarks.invoices import GeneratedInvoice, generate_invoices, write_zip
 from benchmarks.measure import MeasurementFailed
 from benchmarks.measure_cargo import TarBody, many_invoices
 from benchmarks.measure_service import Service, counts_of, nobody_at_ksef, on_two_cores, running_service, send, wait_for
+from invoicegen.invoices import GeneratedInvoice, generate_invoices, write_zip
 
 GOAL_SECONDS: Final = 2.0
 _OTHER_NIP: Final = "5260250274"

@@ -7,8 +7,8 @@ from xml.sax.saxutils import escape
 
 from app.cli.bodies import tar_pieces
 from app.clock import utc_now, warsaw_day
-from benchmarks.generate import DEFAULT_NIP
-from benchmarks.invoices import GeneratedInvoice, generate_invoices, write_zip
+from invoicegen.generate import DEFAULT_NIP
+from invoicegen.invoices import GeneratedInvoice, generate_invoices, write_zip
 
 NIP = DEFAULT_NIP
 _TEMPLATES = 4_000

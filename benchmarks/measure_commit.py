@@ -6,21 +6,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.clock import utc_now, warsaw_day
 from app.domain.ids import chunk_id
 from app.fa3.checker import CheckContext
 from app.schema_files import load_schema_files
 from app.settings import Settings
-from app.store.chunks import CheckedChunk
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
 from app.store.store import open_store
+from app.store.uploads.chunks import CheckedChunk
 from benchmarks.measure import Figure, Say, Scale, Yardstick
 from benchmarks.measure_cargo import NIP, fresh_invoices
 from benchmarks.measure_packing import add_tenant, add_upload
 from benchmarks.measure_stages import raw_entries
-from workers.checking import ChunkTask, check_chunk, prepare
-from workers.intake import CHUNK_ENTRIES, FORM_CODE
+from workers.intake.uploads import CHUNK_ENTRIES, FORM_CODE
 
 _COLUMNS: Final = """id, tenant_id, upload_id, state, name, number, seller_nip, kind, issue_date, identity, sha256, size,
     crc32, blob_offset, blob_bytes, findings, finished_at"""

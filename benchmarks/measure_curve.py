@@ -8,11 +8,11 @@ from typing import Final
 
 import httpx
 
-from benchmarks.invoices import GeneratedInvoice
 from benchmarks.measure import Figure, Goal, Say, Scale, Yardstick
 from benchmarks.measure_cargo import TarBody, many_invoices
 from benchmarks.measure_pipeline import when_packed
 from benchmarks.measure_service import nobody_at_ksef, running_service, send, sessions_of
+from invoicegen.invoices import GeneratedInvoice
 
 _SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
 _SPREAD: Final = 1.15

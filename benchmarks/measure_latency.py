@@ -10,11 +10,11 @@ from typing import Final
 
 import anyio
 
-from benchmarks.invoices import GeneratedInvoice
 from benchmarks.measure import Figure, Goal, MeasurementFailed, Say, Scale, Yardstick, percentile
 from benchmarks.measure_cargo import TarBody, many_invoices, up_to_bytes
 from benchmarks.measure_lines import open_lines
 from benchmarks.measure_service import Service, counts_of, nobody_at_ksef, running_service, send, wait_for
+from invoicegen.invoices import GeneratedInvoice
 
 _GOAL: Final = Goal(50)
 _CONNECTIONS: Final = 64

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import httpx
 
 from app.cli.demo.processes import free_port
-from benchmarks.invoices import GeneratedInvoice
 from benchmarks.measure import Figure, Goal, MeasurementFailed, Say, Scale, Yardstick
 from benchmarks.measure_cargo import TarBody, many_invoices, up_to_bytes
 from benchmarks.measure_sandbox import running_sink
 from benchmarks.measure_service import Service, counts_of, memory_of, running_service, send, sessions_of, wait_for
+from invoicegen.invoices import GeneratedInvoice
 
 _LOOK_SECONDS = 0.2
 _GOAL_MB = 600

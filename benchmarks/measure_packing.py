@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import psutil
 import structlog
 
+from app.checking.pool import CheckPool
 from app.clock import utc_now
 from app.domain.ids import time_ordered_id
 from app.ksef.certificates import self_signed_seal
@@ -28,18 +29,17 @@ from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
 from app.store.store import Store, open_store
-from app.store.tenants import Tenant
-from app.store.uploads import NewUpload, Upload
-from benchmarks.archives import write_zip
-from benchmarks.invoices import GeneratedInvoice
+from app.store.tenants.tenants import Tenant
+from app.store.uploads.uploads import NewUpload, Upload
 from benchmarks.measure import Figure, Goal, MeasurementFailed, Say, Scale, Yardstick
 from benchmarks.measure_cargo import NIP, fresh_invoices, renumbered
+from invoicegen.archives import write_zip
+from invoicegen.invoices import GeneratedInvoice
 from workers.context import WorkerContext
-from workers.intake import FORM_CODE, read_upload
-from workers.packing import pack_session
-from workers.pool import CheckPool
+from workers.intake.uploads import FORM_CODE, read_upload
 from workers.runtime import worker_context
 from workers.sealing import seal_lane
+from workers.sessions.packing import pack_session
 
 _CHILD_SECONDS: Final = 180
 

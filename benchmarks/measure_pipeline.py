@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 
 from benchmarks.bare import bare_rate
-from benchmarks.invoices import GeneratedInvoice
 from benchmarks.measure import Figure, Goal, MeasurementFailed, Say, Scale, Yardstick
 from benchmarks.measure_cargo import ZipBody, fresh_invoices, renumbered
 from benchmarks.measure_service import (
@@ -23,6 +22,7 @@ from benchmarks.measure_service import (
     sessions_of,
     wait_for,
 )
+from invoicegen.invoices import GeneratedInvoice
 
 _SLOWEST_A_SECOND = 100
 

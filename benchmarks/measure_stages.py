@@ -12,23 +12,23 @@ from uuid import uuid4
 
 from lxml import etree
 
+from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.clock import utc_now, warsaw_day
 from app.fa3.checker import CheckContext, InvoiceChecker, make_checker
-from app.fa3.plain import PlainReader
-from app.fa3.schema import compile_schema
+from app.fa3.fast_path.recogniser import PlainReader
 from app.fa3.wellformed import make_parser
+from app.fa3.xsd.schema import compile_schema
 from app.package.entries import compress, crc32
 from app.reading.entry import RawEntry, decode_entry
 from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
 from app.schema_files import load_schema_files
-from benchmarks.archives import write_zip
-from benchmarks.invoices import GeneratedInvoice
 from benchmarks.measure import Figure, Say, Scale, Yardstick
 from benchmarks.measure_cargo import NIP, fresh_invoices
-from workers.checking import ChunkTask, check_chunk, prepare
-from workers.intake import CHUNK_ENTRIES
+from invoicegen.archives import write_zip
+from invoicegen.invoices import GeneratedInvoice
+from workers.intake.uploads import CHUNK_ENTRIES
 
 _ROUNDS: Final = 7
 

@@ -25,6 +25,7 @@ from procrastinate.jobs import Job
 from rich.console import Console
 from rich.table import Table
 
+from app.checking.pool import CheckPool
 from app.cli.demo.processes import free_port
 from app.clock import utc_now
 from app.ksef.limits import RateLimit
@@ -39,13 +40,12 @@ from benchmarks.measure_cargo import fresh_invoices
 from benchmarks.measure_packing import add_tenant, add_upload
 from benchmarks.measure_sandbox import ledger, running_sandbox
 from workers.context import RetryLater, WorkerContext
-from workers.intake import FORM_CODE, read_upload
-from workers.packing import pack_session
-from workers.pool import CheckPool
+from workers.intake.uploads import FORM_CODE, read_upload
 from workers.runtime import worker_context
 from workers.sealing import seal_lane
-from workers.session import PRIORITIES
-from workers.stages import advance_session
+from workers.sessions.actions import advance_session
+from workers.sessions.advance import PRIORITIES
+from workers.sessions.packing import pack_session
 from workers.tasks import Patience
 
 GOAL_SHARE: Final = 0.95

@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.clock import utc_now
-from app.logs import configure_logging
-from app.metrics import start_at_zero
+from app.observability.logs import configure_logging
+from app.observability.metrics import start_at_zero
 from app.settings import Settings, load_settings
 from app.store.embedded import EmbeddedPostgres
-from app.store.events import EventType
+from app.store.events.endpoints import NewEndpoint
+from app.store.events.outbox import EventType
 from app.store.migrate import migrate
 from app.store.store import Store, open_store
-from app.store.webhooks import NewEndpoint
-from workers.webhooks import Dispatcher, delivery_context
+from workers.delivery.dispatcher import Dispatcher, delivery_context
 
 _EVENTS_AT_ONCE: Final = 100
 _LOOK_SECONDS: Final = 0.2

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import anyio
 
+from app.checking.pool import CheckPool
 from app.clock import Clock
 from app.errors import DispatchError
 from app.ksef.auth import Authenticator
@@ -22,15 +23,14 @@ from app.ksef.login import AuthContext, TokenCredentials, XadesCredentials
 from app.ksef.storage import StorageClient
 from app.ksef.tokens import StoredTokens
 from app.ksef.transport import KsefTransport
+from app.process.fair_slots import FairTurns
 from app.settings import Settings
 from app.store.database import Database
 from app.store.store import Store
-from app.store.tenants import TenantStore
-from app.turns import FairTurns
-from workers.looks import ProcessingTimes
-from workers.pool import CheckPool
-from workers.quota import Quota
-from workers.watch import KsefWatch
+from app.store.tenants.tenants import TenantStore
+from workers.ksef.health_monitor import KsefWatch
+from workers.ksef.quota_gate import Quota
+from workers.sessions.processing_times import ProcessingTimes
 
 _RENEWAL_PATIENCE_SECONDS: Final = 150.0
 """Longer than a login may take, the checking of a qualified certificate included."""

@@ -14,10 +14,10 @@ from procrastinate import App
 
 from app.domain.states import SessionState
 from app.store.jobs import Priority, Task
-from app.store.uploads import REPEAT_WINDOW
+from app.store.uploads.uploads import REPEAT_WINDOW
 from workers.context import WorkerContext
 from workers.sealing import seal_soon
-from workers.session import PRIORITIES
+from workers.sessions.advance import PRIORITIES
 
 log = structlog.get_logger(__name__)
 

@@ -12,27 +12,27 @@ import anyio
 import structlog
 import uvloop
 
-from app import metrics
+from app.checking.pool import CheckPool
 from app.clock import Clock, utc_now
 from app.ksef.keys import PublicKeys
 from app.ksef.latarnia import Latarnia
 from app.ksef.storage import StorageClient
 from app.ksef.transport import KsefTransport, RequestRecord, make_http_client
-from app.logs import configure_logging
-from app.memory import settle
+from app.observability import metrics
+from app.observability.logs import configure_logging
+from app.process.fair_slots import FairTurns
+from app.process.heartbeat import beat, end_with_supervisor
+from app.process.memory import settle
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.jobs import INTAKE_SHORT
 from app.store.store import Store, open_store
-from app.supervised import beat, end_with_supervisor
-from app.turns import FairTurns
 from workers.context import KsefClients, WorkerContext
+from workers.delivery.dispatcher import Dispatcher, delivery_context
+from workers.ksef.health_monitor import KsefWatch
+from workers.ksef.quota_gate import Quota
 from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
-from workers.pool import CheckPool
-from workers.quota import Quota
 from workers.tasks import register
-from workers.watch import KsefWatch
-from workers.webhooks import Dispatcher, delivery_context
 
 log = structlog.get_logger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Final
 
 import structlog
 
-from app import metrics
 from app.domain.fairness import behind
 from app.domain.ids import time_ordered_id
 from app.domain.sealing import day_of_opening, due_at, is_rush
 from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
+from app.observability import metrics
 from app.package.limits import DEFAULT_PART_PLAIN_BYTES, MAX_PACKAGE_BYTES, MAX_PARTS, ZIP_MAX_BYTES
 from app.settings import Settings
 from app.store.database import Connection

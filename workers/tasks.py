@@ -14,8 +14,15 @@ from app.domain.backoff import doubling
 from app.errors import TryLater
 from app.ksef.errors import QuotaExhausted
 from app.store.jobs import QUEUES, Task
-from workers import intake, maintenance, outage, packing, permissions, replay, sealing, singles, stages
+from workers import maintenance, sealing
 from workers.context import RetryLater, WorkerContext
+from workers.delivery import replay
+from workers.intake import singles
+from workers.intake import uploads as intake
+from workers.ksef import outage_policy as outage
+from workers.ksef import permissions
+from workers.sessions import actions as stages
+from workers.sessions import packing
 
 log = structlog.get_logger(__name__)
 

@@ -1,9 +1,13 @@
 """The HTTP API, version 1, as an ASGI application.
 
-`application` puts it together and opens the store; `serve` runs it. A request meets, in this order: `protocol` (bounds on
-heads), `middleware` (request id, access log, unexpected errors), `dependencies` (whose key is it), an endpoint in one of
-`uploads`, `invoices`, `sessions`, `account`, `health`, `webhooks`, `events`, and on its way out `problems`.
+`application` puts it together and opens the store; `serve` runs it.
 
-`receiving` makes a request body durable, `singles` makes many small ones durable together, `checking` checks a document in
-a process of its own, `event_waiting` wakes requests that wait for events. Nothing here imports `workers`: a job is deferred by the store, by its name.
+    routes/       the endpoints, a module a noun
+    http/         bounds on request heads, request ids, problem documents, paging, streaming: HTTP itself
+    intake/       request bodies made durable; documents checked while the request waits
+    responses/    the shapes of answers
+
+A request passes `http/protocol`, `http/middleware` and `dependencies` (`authentication` reads its key) before its endpoint runs.
+`event_watcher` wakes requests that wait for events, `database_gauges` and `waiting_gauges` fill the gauges of `/metrics`, and `openapi`
+writes the contract. `state` is what all requests share. The store defers a job by its name, so no module here imports the stages.
 """

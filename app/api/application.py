@@ -11,25 +11,27 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
-from app import __version__, metrics
-from app.api import account, deliveries, events, health, invoices, links, resumable, sessions, uploads, webhooks
-from app.api.admission import Admission
+from app import __version__
 from app.api.authentication import Authenticator
-from app.api.checking import CheckingProcess
-from app.api.event_waiting import EventWatcher
-from app.api.gauges import DatabaseGauges
-from app.api.middleware import RequestContext, SmallBodies
-from app.api.plain_posts import PlainPosts
-from app.api.problems import ProblemDocument, answer_error, answer_http, answer_invalid
-from app.api.receiving import Receiver
-from app.api.singles import SinglesGrouping
+from app.api.database_gauges import DatabaseGauges
+from app.api.event_watcher import EventWatcher
+from app.api.http.middleware import RequestContext, SmallBodies
+from app.api.http.problems import ProblemDocument, answer_error, answer_http, answer_invalid
+from app.api.intake.admission import Admission
+from app.api.intake.group_commit import SinglesGrouping
+from app.api.intake.request_body import Receiver
+from app.api.intake.validation_pool import CheckingProcess
+from app.api.routes import account, deliveries, events, health, invoices, resumable, sessions, uploads, webhooks
+from app.api.routes import upo_links as links
+from app.api.routes.invoices_fast_path import PlainPosts
 from app.api.state import ApiState
 from app.clock import Clock, utc_now
 from app.errors import DispatchError
-from app.memory import settle
+from app.observability import metrics
+from app.process.heartbeat import beat
+from app.process.memory import settle
 from app.settings import Settings
 from app.store.store import open_store
-from app.supervised import beat
 
 _DESCRIPTION: Final = """\
 Takes FA(3) invoices for KSeF, Poland's national e-invoice system, and reports the verdict on each.

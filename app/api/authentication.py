@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.clock import Clock
-from app.store.tenants import Tenant, TenantStore
+from app.store.tenants.tenants import Tenant, TenantStore
 
 REMEMBERED_FOR: Final = timedelta(seconds=3)
 """A revoked key or disabled tenant is refused by every process after this time at the latest."""

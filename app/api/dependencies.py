@@ -10,7 +10,7 @@ from app.api.state import ApiState
 from app.errors import Unauthorized
 from app.settings import Settings
 from app.store.store import Store
-from app.store.tenants import Tenant
+from app.store.tenants.tenants import Tenant
 
 _BEARER = HTTPBearer(auto_error=False, scheme_name="apiKey", description="An API key: `ksefd key create`.")
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 import uvicorn
 
 from app.api.application import create_app
-from app.api.protocol import BoundedHttpProtocol
+from app.api.http.protocol import BoundedHttpProtocol
 from app.api.state import ApiState
 from app.clock import Clock, utc_now
 from app.errors import ConfigurationError
-from app.logs import configure_logging, get_logger
+from app.observability.logs import configure_logging, get_logger
+from app.process.heartbeat import end_with_supervisor
 from app.settings import Settings
-from app.supervised import end_with_supervisor
 
 GRACE_SECONDS: Final = 20
 """How long requests under way may take to finish after a stop was asked for; then they are cancelled."""

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from app.api.admission import Admission
 from app.api.authentication import Authenticator
-from app.api.checking import CheckingProcess
-from app.api.event_waiting import EventWatcher
-from app.api.gauges import DatabaseGauges
-from app.api.receiving import Receiver
-from app.api.singles import SinglesGrouping
+from app.api.database_gauges import DatabaseGauges
+from app.api.event_watcher import EventWatcher
+from app.api.intake.admission import Admission
+from app.api.intake.group_commit import SinglesGrouping
+from app.api.intake.request_body import Receiver
+from app.api.intake.validation_pool import CheckingProcess
 from app.clock import Clock
 from app.settings import Settings
 from app.store.store import Store

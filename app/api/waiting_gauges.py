@@ -4,7 +4,7 @@ import math
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from app.api.admission import Limits
+from app.api.intake.admission import Limits
 from app.store.store import Store
 
 

@@ -13,7 +13,7 @@ from app.clock import utc_now
 from app.domain.ids import parse_public_id
 from app.settings import Settings, load_settings
 from app.store.store import Store
-from app.store.tenants import ApiKeyInfo, Tenant
+from app.store.tenants.tenants import ApiKeyInfo, Tenant
 
 T = TypeVar("T")
 

@@ -20,9 +20,9 @@ from app.ksef.login import AuthContext
 from app.ksef.storage import StorageClient
 from app.ksef.transport import KsefTransport, make_http_client
 from app.settings import Settings, load_settings
-from app.store.permissions import KnownPermissions
 from app.store.store import Store
-from app.store.tenants import Tenant
+from app.store.tenants.permissions import KnownPermissions
+from app.store.tenants.tenants import Tenant
 
 
 def check_login(nip: str, *, as_json: bool) -> None:

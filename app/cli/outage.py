@@ -9,7 +9,7 @@ from app.cli.output import fields, print_json, stdout_console
 from app.clock import WARSAW, utc_now
 from app.domain.outage import KsefState, Override
 from app.settings import Settings, load_settings
-from app.store.outages import KsefRecord
+from app.store.ksef.outages import KsefRecord
 
 
 def show_state(*, as_json: bool) -> None:

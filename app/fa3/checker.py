@@ -10,17 +10,20 @@ from datetime import date
 from lxml import etree
 
 from app.domain.findings import Finding, Severity, has_errors
-from app.fa3.dates import check_dates
-from app.fa3.encoding import look_at_bytes
-from app.fa3.form import check_attachment, check_header, is_fa3
-from app.fa3.other_forms import explain_other_form
-from app.fa3.parties import check_nips, check_seller
-from app.fa3.plain import PlainReader
-from app.fa3.rates import check_rates
-from app.fa3.reading import InvoiceFacts, facts_of, read_elements
+from app.fa3.checks.dates import check_dates
+from app.fa3.checks.encoding import look_at_bytes
+from app.fa3.checks.form import check_attachment, check_header, is_fa3
+from app.fa3.checks.other_forms import explain_other_form
+from app.fa3.checks.parties import check_nips, check_seller
+from app.fa3.checks.rates import check_rates
+from app.fa3.checks.size import check_attributes, check_hard_limit, check_size, may_have_too_many_attributes
+from app.fa3.checks.totals import check_total
+from app.fa3.fast_path.recogniser import PlainReader
+from app.fa3.key_fields import InvoiceFacts, facts_of, read_elements
 from app.fa3.rules import finding
-from app.fa3.schema import compile_schema
-from app.fa3.schema_check import (
+from app.fa3.wellformed import explain_syntax_error, make_parser
+from app.fa3.xsd.schema import compile_schema
+from app.fa3.xsd.schema_check import (
     FEW_ROUNDS,
     LARGE_DOCUMENT_BYTES,
     MANY_ROUNDS,
@@ -28,9 +31,6 @@ from app.fa3.schema_check import (
     check_schema,
     find_where_to_give_up,
 )
-from app.fa3.size import check_attributes, check_hard_limit, check_size, may_have_too_many_attributes
-from app.fa3.totals import check_total
-from app.fa3.wellformed import explain_syntax_error, make_parser
 
 __all__ = ["MAX_FINDINGS", "CheckContext", "CheckedInvoice", "InvoiceChecker", "InvoiceFacts", "make_checker"]
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
-from app.ksef.judging import unreadable
+from app.ksef.error_classification import unreadable
 from app.ksef.models import SHA256_BYTES, OpenedBatchSession, read_model
 from app.ksef.transport import Call, KsefTransport, LimitGroup
 

@@ -1,4 +1,4 @@
-"""What can go wrong between us and KSeF. `app.ksef.judging` says which of these an answer is.
+"""What can go wrong between us and KSeF. `app.ksef.error_classification` says which of these an answer is.
 
 A caller mostly needs `outcome`: was the thing certainly not done, certainly refused, or do we not know.
 Not knowing is asked about (the session's status), never guessed, and no outcome means that all is well.

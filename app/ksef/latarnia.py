@@ -14,8 +14,8 @@ from typing import Any, Final
 import httpx
 
 from app.ksef.answers import Answer
+from app.ksef.error_classification import classify, unreadable
 from app.ksef.errors import KsefError
-from app.ksef.judging import classify, unreadable
 from app.ksef.transport import MAX_ERROR_BYTES, Call, LimitGroup, exchange, read_answer
 
 DEADLINE_SECONDS: Final = 10.0

@@ -25,7 +25,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
 from app.ksef.answers import Answer
-from app.ksef.judging import unreadable
+from app.ksef.error_classification import unreadable
 
 SHA256_BYTES = 32
 

@@ -13,7 +13,7 @@ import anyio.lowlevel
 from pydantic import BaseModel, ValidationError
 
 from app.ksef.answers import Answer
-from app.ksef.judging import unreadable
+from app.ksef.error_classification import unreadable
 from app.ksef.models import (
     ListedSession,
     SessionInvoice,

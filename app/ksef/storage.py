@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from app.ksef.answers import Answer, looks_like_html, read_error_body
 from app.ksef.batch import PartUpload
+from app.ksef.error_classification import DEFAULT_RETRY_AFTER_SECONDS, judged, unreadable
 from app.ksef.errors import (
     FrontLayerBlocked,
     KsefError,
@@ -30,7 +31,6 @@ from app.ksef.errors import (
     ServerFailed,
     Unreadable,
 )
-from app.ksef.judging import DEFAULT_RETRY_AFTER_SECONDS, judged, unreadable
 from app.ksef.transport import (
     MAX_ERROR_BYTES,
     Call,
@@ -148,7 +148,7 @@ class StorageClient:
 
 
 def judge_storage(answer: Answer, *, uploading: bool) -> KsefError:
-    """Judge an answer of the storage that is not a success. Total, like `app.ksef.judging.classify`."""
+    """Judge an answer of the storage that is not a success. Total, like `app.ksef.error_classification.classify`."""
     what = "a web page" if answer.is_html else f"HTTP {answer.status}"
     kind = _judge_storage(answer, uploading=uploading)
     retry_after = answer.retry_after_seconds

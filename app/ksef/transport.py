@@ -19,8 +19,8 @@ import anyio
 import httpx
 
 from app.ksef.answers import Answer, SystemWarning
+from app.ksef.error_classification import classify, classify_transport, unreadable
 from app.ksef.errors import TransportFailed
-from app.ksef.judging import classify, classify_transport, unreadable
 
 DEADLINE_SECONDS = 45.0
 """For one call. KSeF has been slow for minutes at a time; waiting longer than this has not been seen to help."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from app.errors import UnreadableUpload
 from app.reading.faults import unreadable
-from app.reading.ledger import Ledger
+from app.reading.read_budget import Ledger
 from app.reading.source import BLOCK_BYTES, Source
 from app.reading.streams import GzipStream
 

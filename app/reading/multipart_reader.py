@@ -14,8 +14,8 @@ from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, ends_everything, together, unreadable
 from app.reading.filename import filename_of
 from app.reading.kinds import BodyKind, kind_of_part, sniff
-from app.reading.ledger import Ledger
 from app.reading.names import clean_name, is_junk
+from app.reading.read_budget import Ledger
 from app.reading.source import Source
 
 _MAX_HEADER_BYTES: Final = 16_384

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
-from app.reading.ledger import Ledger
+from app.reading.read_budget import Ledger
 from app.reading.source import Source
 
 _BOM: Final = b"\xef\xbb\xbf"

@@ -7,10 +7,10 @@ from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
 from app.reading.inflated import InflatedFile, InflatedSource
 from app.reading.kinds import BodyKind, takes_gzip
-from app.reading.ledger import Ledger
 from app.reading.limits import ReadingLimits
 from app.reading.multipart_reader import read_multipart
 from app.reading.ndjson_reader import read_ndjson
+from app.reading.read_budget import Ledger
 from app.reading.source import SeekableFile, Source
 from app.reading.streams import GzipStream, PlainStream
 from app.reading.tar_reader import read_tar

@@ -5,7 +5,7 @@ from typing import Final, Protocol, cast
 from isal import isal_zlib
 
 from app.reading.faults import unreadable
-from app.reading.ledger import Ledger
+from app.reading.read_budget import Ledger
 from app.reading.source import BLOCK_BYTES, Source
 
 _DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)

@@ -13,8 +13,8 @@ from app.errors import UnreadableUpload
 from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, unreadable
-from app.reading.ledger import Ledger
 from app.reading.names import UNIX, clean_name, decode_name, is_junk
+from app.reading.read_budget import Ledger
 from app.reading.source import BLOCK_BYTES
 from app.reading.streams import Stream
 from app.reading.tar_header import checksum_holds, name_of, size_of

@@ -13,13 +13,13 @@ from isal import isal_zlib
 
 from app.errors import UnreadableUpload
 from app.reading import faults
+from app.reading.byte_ranges import Spans
 from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, unreadable
-from app.reading.ledger import Ledger
 from app.reading.limits import ReadingLimits
 from app.reading.names import clean_name, decode_name, is_junk
+from app.reading.read_budget import Ledger
 from app.reading.source import Source
-from app.reading.spans import Spans
 from app.reading.zip_directory import Directory, find_directory
 
 _CENTRAL: Final = struct.Struct("<4sBB5HLLL5HLL")

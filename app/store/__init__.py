@@ -1,5 +1,13 @@
 """What is kept: rows in PostgreSQL, bytes in an object store, secrets encrypted under the master key.
 
-Rows are the truth, blobs hold bytes, a job holds only an id. SQL stands in `sql/`, one file a noun or a stage of a
-session, each query named and described; nothing outside this package runs any.
+    tenants/     tenants, API keys, credentials, limits
+    uploads/     uploads, chunks, invoices
+    sessions/    sessions by stage
+    events/      events, webhook endpoints, deliveries
+    ksef/        request quota and outages
+    sql/         every query, named and described
+    migrations/  the schema
+
+Beside them are the engine's modules: `database`, `jobs`, `blobs`, `disk`, `secrets`, `embedded`, `migrate`, `health`; `store` opens all of
+them together. Rows are the truth, blobs hold bytes, a job holds only an id. No other package runs SQL.
 """

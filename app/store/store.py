@@ -6,35 +6,35 @@ from dataclasses import dataclass
 
 from app.errors import ConfigurationError
 from app.settings import Settings
-from app.store.admission import AdmissionStore
 from app.store.blobs import BlobStore
-from app.store.chunks import ChunkStore
 from app.store.database import Database
-from app.store.deliveries import DeliveryStore
 from app.store.disk import Disk
-from app.store.event_feed import EventFeed
-from app.store.events import Outbox
-from app.store.invoices import InvoiceStore
+from app.store.events.deliveries import DeliveryStore
+from app.store.events.delivery_queue import OutgoingStore
+from app.store.events.endpoints import WebhookStore
+from app.store.events.feed import EventFeed
+from app.store.events.outbox import Outbox
+from app.store.events.replays import ReplayStore
 from app.store.jobs import JobQueue
-from app.store.late import LateStore
-from app.store.limits import LimitsStore
-from app.store.links import UpoLinks
-from app.store.outages import OutageStore
-from app.store.outgoing import OutgoingStore
-from app.store.permissions import PermissionStore
-from app.store.quota import QuotaStore
-from app.store.replays import ReplayStore
-from app.store.resumable import ResumableStore
+from app.store.ksef.outages import OutageStore
+from app.store.ksef.quota import QuotaStore
 from app.store.secrets import SecretBox, load_or_make_master_key
 from app.store.sessions.dispatch import DispatchStore
 from app.store.sessions.packages import PackageStore
 from app.store.sessions.sealing import SealingStore
 from app.store.sessions.store import SessionStore
+from app.store.sessions.upo_links import UpoLinks
 from app.store.sessions.verdicts import VerdictStore
-from app.store.singles import SingleStore
-from app.store.tenants import TenantStore
-from app.store.uploads import UploadStore
-from app.store.webhooks import WebhookStore
+from app.store.tenants.limits import LimitsStore
+from app.store.tenants.permissions import PermissionStore
+from app.store.tenants.tenants import TenantStore
+from app.store.uploads.admission import AdmissionStore
+from app.store.uploads.chunks import ChunkStore
+from app.store.uploads.invoices import InvoiceStore
+from app.store.uploads.late_invoices import LateStore
+from app.store.uploads.resumable import ResumableStore
+from app.store.uploads.singles import SingleStore
+from app.store.uploads.uploads import UploadStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Telling receivers: where they may be (`addresses`), proof of origin (`signing`), the request (`delivery`), when again (`backoff`).
+"""Webhook requests: target addresses (`addresses`), signatures (`signing`), the request itself (`delivery`), pauses (`backoff`).
 
-Nothing here knows the database; `workers.webhooks` joins it with the rows of `app.store.webhooks`.
+`event_schemas` are the contracts of the events. Nothing here imports the database; `workers.delivery` joins both.
 """

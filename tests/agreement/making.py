@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from random import Random
 
-from benchmarks.invoices import generate_invoices
+from invoicegen.invoices import generate_invoices
 from tests.agreement.header_mutations import TENANT, sold_by
 from tests.agreement.mutations import apply, choose
 

@@ -4,7 +4,7 @@ from datetime import date
 import pytest
 
 from benchmarks.bare import bare_rate
-from benchmarks.invoices import generate_invoices
+from invoicegen.invoices import generate_invoices
 
 
 def documents(count: int) -> list[bytes]:

@@ -3,7 +3,7 @@
 from app.settings import Settings
 from app.webhooks.pace import FAILURES_BEFORE_A_PAUSE, FIRST_WINDOW
 from benchmarks.webhook_storm import Storm, run_storm
-from workers.webhooks import SHARED_PLACES
+from workers.delivery.dispatcher import SHARED_PLACES
 
 
 def test_good_receivers_get_everything_although_others_are_bad_and_the_worker_is_killed(settings: Settings) -> None:

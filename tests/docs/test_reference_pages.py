@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from app.docs_reference import PAGES, metric_facts, written_findings, written_reasons
 from app.fa3.rules import RULES
-from app.metrics import STAGES
+from app.observability.metrics import STAGES
 from app.settings import Settings
+from tools.docs_reference import PAGES, metric_facts, written_findings, written_reasons
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -15,7 +15,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_reference_page_is_what_the_code_makes_of_it(name: str) -> None:
     written = (DOCS / name).read_text(encoding="utf-8")
-    assert written == PAGES[name](), "run: python -m app.docs_reference --write"
+    assert written == PAGES[name](), "run: python -m tools.docs_reference --write"
 
 
 def test_every_setting_has_its_line() -> None:

@@ -5,14 +5,15 @@ import json
 import httpx
 import pytest
 
-from app.docs_sessions import ACTION_WORDS, ANSWERS, EVENT_WORDS, PAUSE_WORDS, AnswerRow, sessions_page
 from app.domain.backoff import next_look
 from app.domain.session_machine import TABLE, Action, Event, Pause
 from app.ksef.answers import Answer
+from app.ksef.error_classification import classify, classify_transport
 from app.ksef.errors import KsefError
-from app.ksef.judging import classify, classify_transport
-from workers import dispatch, session
-from workers.tracking import _STRIKES
+from tools.docs_sessions import ACTION_WORDS, ANSWERS, EVENT_WORDS, PAUSE_WORDS, AnswerRow, sessions_page
+from workers.sessions import advance as session
+from workers.sessions import dispatch
+from workers.sessions.tracking import _STRIKES
 
 
 def _error(row: AnswerRow) -> KsefError:

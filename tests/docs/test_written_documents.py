@@ -11,12 +11,12 @@ from typer.core import TyperGroup
 
 from app import __version__
 from app.api.application import create_app
-from app.api.gauges import UNFINISHED
+from app.api.database_gauges import UNFINISHED
 from app.cli.main import app as command_line
-from app.docs_reference import metric_facts
 from app.domain.states import INVOICE_MOVES, SESSION_MOVES, InvoiceState, SessionState
-from app.metrics import DELIVERY_OUTCOMES
+from app.observability.metrics import DELIVERY_OUTCOMES
 from app.settings import Settings
+from tools.docs_reference import metric_facts
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

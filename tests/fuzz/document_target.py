@@ -9,9 +9,9 @@ from unittest.mock import patch
 from app.domain.findings import Severity
 from app.fa3.checker import MAX_FINDINGS, CheckedInvoice, InvoiceChecker, make_checker
 from app.fa3.rules import MAX_RAW, RULES
-from app.fa3.schema import compile_schema
+from app.fa3.xsd.schema import compile_schema
 from app.schema_files import load_schema_files
-from benchmarks.invoices import generate_invoices
+from invoicegen.invoices import generate_invoices
 from tests.agreement.comparing import MODES, difference, opinion_of_the_check, ours
 from tests.agreement.header_mutations import TENANT
 from tests.agreement.mutations import MUTATIONS

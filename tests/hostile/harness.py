@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.errors import UnreadableUpload
 from app.fa3.checker import CheckContext
 from app.reading.entry import RawEntry
@@ -30,8 +31,7 @@ from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
 from app.schema_files import load_schema_files
 from tests.app.fa3.conftest import INVOICE
-from workers.checking import ChunkTask, check_chunk, prepare
-from workers.intake import CHUNK_BYTES, CHUNK_ENTRIES
+from workers.intake.uploads import CHUNK_BYTES, CHUNK_ENTRIES
 
 CPU_SECONDS: Final = 10.0
 """What any case may use; in full size, where a million verdicts are written, more."""

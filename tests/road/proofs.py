@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.invoices import GeneratedInvoice, write_ndjson, write_targz, write_zip
+from invoicegen.invoices import GeneratedInvoice, write_ndjson, write_targz, write_zip
 from tests.support.ksef_by_hand import random_nip
 from tests.support.road import invoices
 from tests.support.sandbox_process import SandboxHandle

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.clock import utc_now, warsaw_day
-from benchmarks.invoices import GeneratedInvoice, generate_invoices
+from invoicegen.invoices import GeneratedInvoice, generate_invoices
 from tests.road.proofs import ZIP, add_fault, faults_applied, ledger, prove_verdicts, seller_nip, zipped
 from tests.support.sandbox_process import SandboxHandle
 from tests.support.service_process import ServiceHandle, running_service

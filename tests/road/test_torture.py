@@ -17,17 +17,17 @@ from threading import Event
 import anyio
 import pytest
 
+from app.checking.pool import CheckPool
 from app.cli.local import local_store
 from app.clock import utc_now
 from app.schema_files import load_schema_files
 from app.settings import Settings
-from benchmarks.invoices import GeneratedInvoice
+from invoicegen.invoices import GeneratedInvoice
 from tests.road.proofs import TARGZ, ZIP, invoices, prove_all_accepted_once, seller_nip, tarred, zipped
 from tests.support.sandbox_process import SandboxHandle
 from tests.support.service_process import ApiClient, Name, ServiceHandle, running_service
 from tests.support.waiting import poll
 from workers.maintenance import remove_orphans
-from workers.pool import CheckPool
 from workers.runtime import worker_context
 
 TORTURE = os.environ.get("KSEFD_TORTURE") == "1"

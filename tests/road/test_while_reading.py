@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 
 from app.clock import utc_now, warsaw_day
-from benchmarks.invoices import GeneratedInvoice, generate_invoices, write_ndjson
+from invoicegen.invoices import GeneratedInvoice, generate_invoices, write_ndjson
 from tests.road.proofs import NDJSON, accepted_by_ksef, invoices, seller_nip
 from tests.support.sandbox_process import SandboxHandle
 from tests.support.service_process import ServiceHandle, wait_for

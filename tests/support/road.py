@@ -14,12 +14,15 @@ from app.ksef.certificates import self_signed_seal
 from app.reading.kinds import BodyKind
 from app.store.sessions.session import Session
 from app.store.store import Store
-from app.store.tenants import Tenant
-from app.store.uploads import NewUpload, Upload
-from benchmarks.invoices import GeneratedInvoice, generate_invoices, write_zip
+from app.store.tenants.tenants import Tenant
+from app.store.uploads.uploads import NewUpload, Upload
+from invoicegen.invoices import GeneratedInvoice, generate_invoices, write_zip
 from tests.support.waiting import poll
-from workers import intake, packing, sealing, stages
+from workers import sealing
 from workers.context import RetryLater, WorkerContext
+from workers.intake import uploads as intake
+from workers.sessions import actions as stages
+from workers.sessions import packing
 
 NIP = "5265877635"
 

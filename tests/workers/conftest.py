@@ -6,12 +6,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from app.checking.pool import CheckPool
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.store import Store
 from tests.support.sandbox_process import SandboxHandle, running_sandbox
 from workers.context import WorkerContext
-from workers.pool import CheckPool
 from workers.runtime import worker_context
 
 

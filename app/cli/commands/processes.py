@@ -42,8 +42,8 @@ def serve(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT]
     Without KSEFD_DATABASE_URL it starts a PostgreSQL of its own under KSEFD_DATA_DIR and brings its schema up to
     date. Ctrl-C or SIGTERM ends it in order; nothing that was acknowledged is lost either way.
     """
+    from app.process.supervisor import run_serve
     from app.settings import load_settings
-    from workers.supervisor import run_serve
 
     raise typer.Exit(run_serve(load_settings(), host, port))
 
@@ -51,7 +51,7 @@ def serve(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT]
 def api(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] = 8080) -> None:
     """Run the HTTP API only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
     from app.cli.local import settings_with_database
-    from app.metrics_folder import use_metrics_folder
+    from app.observability.metrics_folder import use_metrics_folder
 
     settings = settings_with_database()
     # Before the metrics are imported: so that one `/metrics` shows the API and the workers of this machine.
@@ -64,7 +64,7 @@ def api(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] =
 def worker() -> None:
     """Run a worker only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
     from app.cli.local import settings_with_database
-    from app.metrics_folder import use_metrics_folder
+    from app.observability.metrics_folder import use_metrics_folder
 
     settings = settings_with_database()
     use_metrics_folder(settings)

@@ -8,8 +8,8 @@ from datetime import date
 
 from app.cli.bodies import tar_pieces
 from app.fa3.nip import is_nip
-from benchmarks.bad_invoices import BadInvoice, bad_invoices
-from benchmarks.invoices import generate_invoices
+from invoicegen.bad_invoices import BadInvoice, bad_invoices
+from invoicegen.invoices import generate_invoices
 
 
 @dataclass(slots=True)

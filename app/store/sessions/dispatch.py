@@ -10,8 +10,8 @@ from app.domain.states import InvoiceState
 from app.store.database import Connection, Database, queries
 from app.store.secrets import SecretBox
 from app.store.sessions.journal import add_history
-from app.store.shifts import shift_counted
-from app.store.uploads import UploadStore
+from app.store.uploads.state_counts import shift_counted
+from app.store.uploads.uploads import UploadStore
 
 _SQL: Final = queries("session_dispatch")
 

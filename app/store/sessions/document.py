@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.domain.timestamps import iso_utc
 from app.store.sessions.session import Session
-from app.store.uploads import iso_utc
 
 
 def session_document(session: Session, *, parts: int, upo_pages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

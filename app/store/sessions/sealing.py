@@ -9,10 +9,10 @@ from uuid import UUID
 from psycopg.rows import DictRow
 
 from app.domain.states import InvoiceState
-from app.store.chunks import ENTRY_OVERHEAD_BYTES
 from app.store.database import Connection, queries
 from app.store.sessions.journal import add_history
-from app.store.uploads import UploadStore
+from app.store.uploads.chunks import ENTRY_OVERHEAD_BYTES
+from app.store.uploads.uploads import UploadStore
 
 _SQL: Final = queries("session_sealing")
 

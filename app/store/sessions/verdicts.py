@@ -11,12 +11,12 @@ from uuid import UUID
 from psycopg.rows import DictRow
 
 from app.domain.states import InvoiceState, SessionState
-from app.store.chunks import ENTRY_OVERHEAD_BYTES
 from app.store.database import Connection, Database, queries
 from app.store.sessions.journal import add_history
 from app.store.sessions.session import Session
-from app.store.shifts import shift_counted
-from app.store.uploads import UploadStore
+from app.store.uploads.chunks import ENTRY_OVERHEAD_BYTES
+from app.store.uploads.state_counts import shift_counted
+from app.store.uploads.uploads import UploadStore
 
 _SQL: Final = queries("session_verdicts")
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from app.api.serve import make_server
 from app.settings import Settings
 from app.store.store import Store
-from app.store.tenants import Tenant
+from app.store.tenants.tenants import Tenant
 
 START = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 

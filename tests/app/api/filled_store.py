@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 from app.domain.ids import chunk_id, invoice_id, public_id, time_ordered_id
 from app.domain.states import SessionState
 from app.package.entries import compress, crc32
-from app.store.chunks import CheckedChunk
 from app.store.sessions.verdicts import Receipt, Receipts
 from app.store.store import Store
-from app.store.tenants import Tenant
-from app.store.uploads import NewUpload
+from app.store.tenants.tenants import Tenant
+from app.store.uploads.chunks import CheckedChunk
+from app.store.uploads.uploads import NewUpload
 
 SELLER = "5260250274"
 

@@ -21,7 +21,7 @@ _SCRIPT = """
 import sys
 from app.settings import load_settings
 settings = load_settings()
-from app.metrics_folder import use_metrics_folder
+from app.observability.metrics_folder import use_metrics_folder
 use_metrics_folder(settings)
 from app.api.serve import run_api
 run_api(settings, "127.0.0.1", 0, ready=lambda url: print(url, flush=True))

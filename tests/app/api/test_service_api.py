@@ -16,11 +16,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.application import create_app
-from app.api.paging import read_cursor, write_cursor
-from app.api.problems import PROBLEMS, problems_page
+from app.api.http.paging import read_cursor, write_cursor
+from app.api.http.problems import PROBLEMS, problems_page
 from app.domain.ids import parse_public_id
 from app.errors import DispatchError, RequestError, TryLater
-from app.logs import configure_logging
+from app.observability.logs import configure_logging
 from app.settings import Settings
 from app.store.store import Store
 from tests.app.api.conftest import Caller, MovableClock
@@ -106,7 +106,7 @@ async def test_an_unforeseen_error_tells_nothing_and_is_logged(
     async def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr("app.store.uploads.UploadStore.page", broken)
+    monkeypatch.setattr("app.store.uploads.uploads.UploadStore.page", broken)
     answer = await alpha.http.get("/v1/uploads", headers={"X-Request-Id": "find-me"})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret detail" not in answer.text
@@ -252,7 +252,7 @@ def test_codes_of_problems_never_change() -> None:
 
 
 def test_the_page_of_problems_is_up_to_date() -> None:
-    """Make it anew with `python -m app.api.problems --write`."""
+    """Make it anew with `python -m app.api.http.problems --write`."""
     assert (ROOT / "docs" / "problems.md").read_text(encoding="utf-8") == problems_page("markdown")
 
 

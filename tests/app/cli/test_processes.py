@@ -14,7 +14,7 @@ name, function = sys.argv[1].rsplit(".", 1)
 import importlib.util
 import types
 stand_in = types.ModuleType(name)
-setattr(stand_in, function, lambda *a, **k: print(os.environ["PROMETHEUS_MULTIPROC_DIR"], "app.metrics" in sys.modules) or 0)
+setattr(stand_in, function, lambda *a, **k: print(os.environ["PROMETHEUS_MULTIPROC_DIR"], "app.observability.metrics" in sys.modules) or 0)
 sys.modules[name] = stand_in
 from app.cli.commands import processes
 try:

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from app.api.checking import CheckingProcess
+from app.api.intake.validation_pool import CheckingProcess
+from app.checking import check_chunk as checking
+from app.checking.check_chunk import ChunkTask, check_chunk
 from app.clock import warsaw_day
 from app.fa3.checker import CheckContext
 from app.schema_files import load_schema_files
 from app.settings import Settings
-from benchmarks.bad_invoices import bad_invoices
+from invoicegen.bad_invoices import bad_invoices
 from tests.app.cli.conftest import Ksefd
 from tests.app.fa3.breaking import BREAKING
-from workers import checking
-from workers.checking import ChunkTask, check_chunk
 
 NIP = "5265877635"
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared"

@@ -8,8 +8,8 @@ import pytest
 
 from app.cli.exit_codes import OK, REFUSED, USAGE
 from app.clock import warsaw_day
-from benchmarks.bad_invoices import bad_invoices
-from benchmarks.invoices import generate_invoices, write_folder, write_ndjson, write_targz, write_zip
+from invoicegen.bad_invoices import bad_invoices
+from invoicegen.invoices import generate_invoices, write_folder, write_ndjson, write_targz, write_zip
 from tests.app.cli.conftest import Ksefd
 
 NIP = "5265877635"

@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from app.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
-from app.fa3.schema import compile_schema
+from app.fa3.xsd.schema import compile_schema
 from app.schema_files import load_schema_files
 
 INVOICE = """<?xml version="1.0" encoding="UTF-8"?>

@@ -8,9 +8,9 @@ from xml.sax.saxutils import escape
 import pytest
 from lxml import etree
 
-from app.fa3.grammar import compile_grammar
-from app.fa3.grammar_values import NEVER, STAND_INS, Facets, expression_of, literally, one_of
-from app.fa3.schema import FA3_NAMESPACE, UnusableSchemaError, compile_schema
+from app.fa3.fast_path.simple_types import NEVER, STAND_INS, Facets, expression_of, literally, one_of
+from app.fa3.fast_path.xsd_to_regex import compile_grammar
+from app.fa3.xsd.schema import FA3_NAMESPACE, UnusableSchemaError, compile_schema
 from app.schema_files import load_schema_files
 from tests.app.fa3.schema_walk import SchemaWalk
 

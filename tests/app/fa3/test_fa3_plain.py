@@ -12,9 +12,9 @@ import pytest
 from lxml import etree
 
 from app.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
-from app.fa3.plain import PlainInvoice, PlainReader
-from app.fa3.schema import FA3_NAMESPACE, compile_schema
-from app.fa3.schema_check import LARGE_DOCUMENT_BYTES
+from app.fa3.fast_path.recogniser import PlainInvoice, PlainReader
+from app.fa3.xsd.schema import FA3_NAMESPACE, compile_schema
+from app.fa3.xsd.schema_check import LARGE_DOCUMENT_BYTES
 from app.schema_files import load_schema_files
 from tests.agreement.header_mutations import TENANT
 from tests.agreement.making import make_cases, samples, valid_invoices

@@ -11,8 +11,8 @@ from lxml import etree
 
 from app.domain.findings import Finding
 from app.fa3.checker import CheckContext, InvoiceChecker
-from app.fa3.schema import FA3_NAMESPACE, compile_schema
-from app.fa3.schema_messages import explain
+from app.fa3.xsd.schema import FA3_NAMESPACE, compile_schema
+from app.fa3.xsd.schema_messages import explain
 from app.schema_files import load_schema_files
 from tests.app.fa3.schema_walk import Place, SchemaWalk, lined, plain_path
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.ksef.answers import Answer, SystemWarning, read_error_body
+from app.ksef.error_classification import classify, classify_transport, part_numbers_hint, session_status_hint
 from app.ksef.errors import (
     ContinuationRefused,
     DeadlineExceeded,
@@ -31,7 +32,6 @@ from app.ksef.errors import (
     Unauthenticated,
     Unreadable,
 )
-from app.ksef.judging import classify, classify_transport, part_numbers_hint, session_status_hint
 
 HTML = b"<html><head><script src='/_Incapsula_Resource?x=1'></script></head></html>"
 

@@ -5,11 +5,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from app.process.supervisor import _requeue_running
 from app.settings import Settings
 from app.store.jobs import Task
 from app.store.store import Store
 from workers.maintenance import retry_stalled
-from workers.supervisor import _requeue_running
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from app.api.deliveries import TryItem
-from app.store.events import EventType
-from app.store.webhooks import DEFAULT_CONCURRENCY, MAX_CONCURRENCY
+from app.api.routes.deliveries import TryItem
+from app.store.events.endpoints import DEFAULT_CONCURRENCY, MAX_CONCURRENCY
+from app.store.events.outbox import EventType
 from app.webhooks.addresses import AddressRules, checked_url
 from app.webhooks.backoff import DISABLE_AFTER, JITTER, MAX_ATTEMPTS, MAX_RETRY_AFTER, SCHEDULE
 from app.webhooks.delivery import DEADLINE_SECONDS, MAX_ANSWER_BYTES, Outcome

@@ -1,0 +1,251 @@
+"""Errors as problem documents (RFC 9457): the one place where an exception becomes an HTTP answer.
+
+`code` is stable: programs may depend on it, and `PROBLEMS` lists every one. `python -m app.api.http.problems --write` makes
+docs/problems.md from the same list.
+"""
+
+import html
+import json
+import sys
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app import errors
+from app.api.http import errors as api_errors
+from app.errors import DispatchError, NotFound, RequestError, TryLater
+from app.observability.logs import get_logger
+from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.database import DatabaseUnavailable
+from app.store.disk import DiskLow
+from app.store.events.replays import ReplayConflict, UnknownEvent
+from app.store.sessions.upo_links import LinkInvalid
+from app.store.uploads.late_invoices import NotHeld
+from app.store.uploads.resumable import TooManyUnfinished, UploadNotFinished, WrongOffset
+from app.webhooks.addresses import InvalidWebhookUrl
+from app.webhooks.headers import InvalidWebhookHeaders
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
+    errors.RequestError,
+    api_errors.InvalidRequest,
+    api_errors.BadCursor,
+    api_errors.EmptyBody,
+    errors.DigestMismatch,
+    api_errors.ContentCodingDamaged,
+    errors.Unauthorized,
+    errors.Forbidden,
+    LinkInvalid,
+    errors.NotFound,
+    api_errors.XmlNotKept,
+    api_errors.UpoNotAvailable,
+    api_errors.QrNotAvailable,
+    api_errors.MethodNotAllowed,
+    api_errors.NotAcceptable,
+    api_errors.BodyTooSlow,
+    errors.Conflict,
+    UploadNotFinished,
+    WrongOffset,
+    NotHeld,
+    ReplayConflict,
+    api_errors.UnsupportedTusVersion,
+    errors.BodyTooLarge,
+    errors.UnsupportedContentType,
+    api_errors.UnsupportedContentCoding,
+    errors.IdempotencyKeyReused,
+    errors.InvalidInvoice,
+    errors.UnreadableUpload,
+    InvalidWebhookUrl,
+    InvalidWebhookHeaders,
+    UnknownEvent,
+    TooManyUnfinished,
+    api_errors.ChecksumMismatch,
+    api_errors.TenantLimitReached,
+    errors.TryLater,
+    api_errors.Busy,
+    api_errors.SpoolFull,
+    api_errors.QueueFull,
+    DiskLow,
+    api_errors.NotReady,
+    DatabaseUnavailable,
+    BlobStoreUnavailable,
+    BlobMissing,
+    errors.DispatchError,
+)
+"""Every problem that an answer can carry, by status. A test finds error classes that are missing here."""
+
+_HIDDEN: Final = "Something went wrong here. The request id leads to what is known of it in the log."
+
+_log = get_logger("app.api.http.problems")
+
+
+class ProblemDocument(BaseModel):
+    """What went wrong, as RFC 9457 has it. `code` is stable; `title` and `detail` are for people and may change."""
+
+    type: str = Field(examples=["/docs/problems#digest-mismatch"])
+    title: str
+    status: int
+    detail: str
+    code: str
+    instance: str = Field(description="The path of the request.")
+    request_id: str | None = Field(None, description="The id under which the request stands in the log.")
+    errors: list[dict[str, Any]] | None = Field(None, description="Single faults, when there are several.")
+
+
+def declare(*kinds: type[DispatchError]) -> dict[int | str, dict[str, Any]]:
+    """Describe, for OpenAPI, which of these problems an endpoint can answer with.
+
+    Every endpoint may find the database away, so that one need not be named.
+    """
+    by_status: dict[int | str, list[type[DispatchError]]] = {}
+    every: tuple[type[DispatchError], ...] = (*kinds, DatabaseUnavailable, errors.DispatchError)
+    for kind in every:
+        if kind not in by_status.setdefault(kind.status, []):
+            by_status[kind.status].append(kind)
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+    return {
+        status: {
+            "description": "; ".join(f"`{kind.code}`: {_sentence(kind)}" for kind in kinds_of_status),
+            "content": {MEDIA_TYPE: schema},
+        }
+        for status, kinds_of_status in sorted(by_status.items(), key=lambda item: str(item[0]))
+    }
+
+
+def gives(description: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
+    """Describe, for OpenAPI, an answer with status 200 that is not a JSON document."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
+    return {200: {"description": description, "content": content}}
+
+
+def answer_error(request: Request, error: Exception) -> Response:
+    """Turn an error of ours into its problem. What is our own fault is logged loudly and told without detail."""
+    if not isinstance(error, DispatchError):
+        return answer_unexpected(request, error)
+    detail = error.detail
+    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("request-failed", code=error.code, detail=detail, exc_info=error)
+        detail = _HIDDEN
+    headers: dict[str, str] = {}
+    if isinstance(error, TryLater) and error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+        _log.warning("request-put-off", code=error.code, detail=detail, cause=repr(error.__cause__))
+    if isinstance(error, api_errors.UnsupportedContentCoding):
+        headers["Accept-Encoding"] = error.accepted
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _problem(request, type(error), detail, errors_=error.errors, headers=headers)
+
+
+def answer_invalid(request: Request, error: Exception) -> Response:
+    """Turn pydantic's refusal of a request into a problem; values are left out, since they may be secrets."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
+    faults = [
+        {"where": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]} for fault in error.errors()
+    ]
+    first = f"{faults[0]['where']}: {faults[0]['message']}" if faults else None
+    return _problem(request, api_errors.InvalidRequest, first or "the request is not valid", errors_=faults)
+
+
+def answer_http(request: Request, error: Exception) -> Response:
+    """Turn the router's own refusals (no such path, no such method) into problems."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
+    headers = dict(error.headers or {})
+    kinds: Mapping[int, type[DispatchError]] = {
+        404: NotFound,
+        405: api_errors.MethodNotAllowed,
+        413: errors.BodyTooLarge,
+        415: errors.UnsupportedContentType,
+    }
+    kind = kinds.get(error.status_code, RequestError if error.status_code < 500 else DispatchError)
+    details: Mapping[int, str] = {
+        404: "there is nothing at this address",
+        405: f"{request.method} is not possible at this address",
+    }
+    return _problem(request, kind, details.get(error.status_code, str(error.detail)), headers=headers)
+
+
+def answer_unexpected(request: Request, error: Exception) -> Response:
+    """Turn an error that nobody foresaw into a problem that tells nothing, and a loud line in the log."""
+    _log.error("request-crashed", exc_info=error)
+    return _problem(request, DispatchError, _HIDDEN)
+
+
+def _problem(
+    request: Request,
+    kind: type[DispatchError],
+    detail: str,
+    *,
+    errors_: list[dict[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    known: dict[str, Any] = request.scope.setdefault("ksefd", {})
+    known["code"] = kind.code
+    document = ProblemDocument(
+        type=f"/docs/problems#{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=kind.code,
+        instance=request.url.path,
+        request_id=known.get("request_id"),
+        errors=errors_,
+    )
+    body = document.model_dump(exclude_none=True)
+    return Response(
+        json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+        status_code=kind.status,
+        media_type=MEDIA_TYPE,
+        headers=dict(headers or {}),
+    )
+
+
+def _sentence(kind: type[DispatchError]) -> str:
+    return (kind.__doc__ or kind.title).strip().splitlines()[0]
+
+
+def problems_page(form: Literal["markdown", "html"]) -> str:
+    """Write the page that `type` of every problem points to, with an anchor for each code."""
+    rows = [(kind.code, str(kind.status), kind.title, _sentence(kind)) for kind in PROBLEMS]
+    if form == "html":
+        cells = "\n".join(
+            f'<tr id="{code}"><td><code>{code}</code></td><td>{status}</td><td>{html.escape(meaning)}</td></tr>'
+            for code, status, _, meaning in rows
+        )
+        return (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Problems</title></head><body>\n'
+            f"<h1>Problems</h1>\n<table>\n<tr><th>code</th><th>status</th><th>meaning</th></tr>\n{cells}\n</table>\n"
+            "</body></html>\n"
+        )
+    sections = "\n".join(
+        f'<a id="{code}"></a>\n## `{code}`\n\n{title}, HTTP {status}. {meaning}\n'
+        for code, status, title, meaning in rows
+    )
+    return (
+        "# Problems\n\n"
+        "Every error of the API is a problem document (RFC 9457, `application/problem+json`) with a stable `code`.\n"
+        "A 503 carries `Retry-After`: the same request may succeed then, and nothing of it was taken.\n"
+        "Made from the code by `python -m app.api.http.problems --write`; a test finds it out of date.\n\n"
+        f"{sections}"
+    )
+
+
+def main() -> None:
+    """Print the page, or write it to docs/problems.md with `--write`."""
+    page = problems_page("markdown")
+    if "--write" in sys.argv[1:]:
+        Path("docs/problems.md").write_text(page, encoding="utf-8")
+    else:
+        sys.stdout.write(page)
+
+
+if __name__ == "__main__":
+    main()

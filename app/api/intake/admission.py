@@ -1,0 +1,298 @@
+"""Whether there is room for more: asked before a body is read, of everything that waits on the whole installation.
+
+What waits is counted in the database, for all processes together, and the count is good for a second. What this process took
+since is added to it. A tenant at its own limit is told 429; at the installation's limits everybody is told 503.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from app.api.http.errors import Busy, QueueFull, SpoolFull, TenantLimitReached
+from app.errors import DispatchError, TryLater
+from app.observability.logs import get_logger
+from app.observability.metrics import REFUSED_REQUESTS
+from app.process.fair_slots import FairTurns
+from app.settings import Settings
+from app.store.disk import DiskLow, Reserve, Space
+from app.store.store import Store
+from app.store.uploads.admission import NOTHING, Usage, Waiting
+
+CONCURRENT_BODIES: Final = 32
+"""Bodies that this process takes at a time. Each may hold some megabytes in buffers on its way to the blob store."""
+
+CONCURRENT_BODIES_OF_A_TENANT: Final = 8
+"""So that one tenant's many slow connections leave room for everybody else's."""
+
+WAIT_SECONDS: Final = 30.0
+"""How long a request waits for its turn; its body is not read meanwhile, so waiting costs nothing."""
+
+UNREAD_UPLOADS: Final = 20_000
+UNREAD_UPLOADS_OF_A_TENANT: Final = 5_000
+"""Each is a job, and jobs have to be looked through. Whoever has so many bodies should put more invoices into each."""
+
+GOOD_FOR_SECONDS: Final = 1.0
+_COST_SHARE: Final = 20
+"""A count that takes long is made less often: it may cost a twentieth of one connection's time."""
+_TOO_OLD: Final = 5
+"""Times as old as a count is good for: then nobody goes on with it while it is renewed."""
+
+_MADE_OF_A_BYTE: Final = 2
+"""Reading makes ready entries of a body, packing makes parts of them; neither is larger than a body that is an archive."""
+
+# Cautious guesses, so that who waits so long finds room: bytes of archives that one small machine reads in a second, and
+# invoices that KSeF's limits let one context send (ksef-docs, limity/limity-api.md: 60 sessions of 10,000 an hour).
+_READ_BYTES_A_SECOND: Final = 2_000_000
+_SENT_A_SECOND: Final = 160
+_LEAST_WAIT, _LONGEST_WAIT = 5, 600
+
+_log = get_logger("app.api.intake.admission")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that may wait."""
+
+    uploads: int
+    spooled_bytes: int
+    invoices: int
+
+
+class Arrival:
+    """A body on its way in, counted while it is."""
+
+    def __init__(self, admission: "Admission", tenant_id: int, declared: int | None) -> None:
+        self._admission = admission
+        self.tenant_id = tenant_id
+        self.booked = declared or 1
+        self.received = 0
+
+    def grow_to(self, size: int) -> None:
+        """Count what came; what goes beyond the declared size needs room of its own.
+
+        Raises TenantLimitReached, SpoolFull, DiskLow.
+        """
+        self.received = size
+        if size > self.booked:
+            self.booked = size
+            self._admission.look_again(self.tenant_id)
+
+
+class Admission:
+    """Knows what waits and what may."""
+
+    def __init__(self, store: Store, settings: Settings, tasks: TaskGroup) -> None:
+        """`tasks` runs the counting; it must outlive every call."""
+        self._store = store
+        self._settings = settings
+        self._tasks = tasks
+        self._bodies = FairTurns(CONCURRENT_BODIES)
+        self._arrivals: dict[int, list[Arrival]] = {}
+        self._usage: Usage | None = None
+        self._space: Space | None = None
+        self._counted_at = -math.inf
+        self._good_for = GOOD_FOR_SECONDS
+        self._counting = anyio.Lock()
+        # What this process took after the count began: while one is under way, before and after its beginning.
+        self._taken_before: Counter[tuple[int, str]] = Counter()
+        self._taken: Counter[tuple[int, str]] = Counter()
+
+    @asynccontextmanager
+    async def arrival(self, tenant_id: int, declared: int | None) -> AsyncIterator[Arrival]:
+        """Count a body while it is received and acknowledged, which both happens inside the block.
+
+        `declared` is its length in bytes, None when nobody knows. Raises TenantLimitReached, SpoolFull, QueueFull, DiskLow
+        and Busy before a byte is read.
+        """
+        others = self._arrivals.setdefault(tenant_id, [])
+        arrival = Arrival(self, tenant_id, declared)
+        others.append(arrival)
+        try:
+            await self._refresh()
+            if len(others) > CONCURRENT_BODIES_OF_A_TENANT:
+                raise self._tenant_limit("concurrent_uploads", len(others) - 1, CONCURRENT_BODIES_OF_A_TENANT, 2)
+            self._look(tenant_id, body=True)
+            # Given back by hand: a time limit around a context manager would go on inside the block.
+            try:
+                with anyio.fail_after(WAIT_SECONDS):
+                    turn = await self._bodies.take(tenant_id)
+            except TimeoutError as error:
+                raise self._refusal("busy", Busy("too many uploads arrive at this moment")) from error
+            try:
+                yield arrival
+                self._taken[tenant_id, "uploads"] += 1
+                self._taken[tenant_id, "spooled_bytes"] += arrival.received
+            finally:
+                turn.give_back()
+        finally:
+            others.remove(arrival)
+            if not others:
+                self._arrivals.pop(tenant_id, None)
+
+    async def admit_invoice(self, tenant_id: int) -> None:
+        """Count one invoice that is posted alone. Raises TenantLimitReached, QueueFull, DiskLow."""
+        await self._refresh()
+        self._look(tenant_id, body=False)
+        self._taken[tenant_id, "invoices"] += 1
+
+    def look_again(self, tenant_id: int) -> None:
+        """Look at the limits while a body without a declared length grows."""
+        if not self._is_fresh() and not self._counting.locked():
+            self._tasks.start_soon(self._count_quietly, name="admission")
+        self._look(tenant_id, body=True)
+
+    async def accepts(self, tenant_id: int) -> bool:
+        """Tell whether the tenant's next body of unknown size would be begun."""
+        await self._refresh()
+        try:
+            self._look(tenant_id, body=True, asking=True)
+        except TryLater:
+            return False
+        return True
+
+    async def document(self, tenant_id: int) -> dict[str, dict[str, int]]:
+        """Give the tenant's limits and what it uses of each, as `GET /v1/me` shows them."""
+        await self._refresh()
+        most, used = self.limits_of_a_tenant(), self._used(tenant_id)
+        return {
+            "concurrent_uploads": {
+                "used": len(self._arrivals.get(tenant_id, ())),
+                "most": CONCURRENT_BODIES_OF_A_TENANT,
+            },
+            "unread_uploads": {"used": used.uploads, "most": most.uploads},
+            "spooled_bytes": {"used": used.spooled_bytes, "most": most.spooled_bytes},
+            "waiting_invoices": {"used": used.invoices, "most": most.invoices},
+        }
+
+    def limits(self) -> Limits:
+        """Give the installation's limits."""
+        return Limits(UNREAD_UPLOADS, self._settings.spool_limit_bytes, self._settings.queue_limit_invoices)
+
+    def limits_of_a_tenant(self) -> Limits:
+        """Give each tenant's limits: its share, or everything while it is the only one. A largest upload always fits."""
+        if self._usage is not None and self._usage.tenants <= 1:
+            return Limits(UNREAD_UPLOADS_OF_A_TENANT, self.limits().spooled_bytes, self.limits().invoices)
+        share = self._settings.tenant_share
+        return Limits(
+            UNREAD_UPLOADS_OF_A_TENANT,
+            max(int(share * self._settings.spool_limit_bytes), self._settings.max_upload_bytes),
+            max(1, int(share * self._settings.queue_limit_invoices)),
+        )
+
+    def _look(self, tenant_id: int, *, body: bool, asking: bool = False) -> None:
+        """Raise what stands against more of a tenant: its own limits first, so that it learns what it can do about it.
+
+        A body that arrives is in the count already; whoever only asks is not.
+        """
+        more = 1 if asking else 0
+        own, used = self.limits_of_a_tenant(), self._used(tenant_id)
+        most, all_used = self.limits(), self._all_used()
+        if body and used.uploads >= own.uploads:
+            raise self._tenant_limit("unread_uploads", used.uploads, own.uploads, 30, asking=asking)
+        if body and own.spooled_bytes < most.spooled_bytes and used.spooled_bytes + more > own.spooled_bytes:
+            wait = _seconds((used.spooled_bytes - own.spooled_bytes) / _READ_BYTES_A_SECOND)
+            raise self._tenant_limit("spooled_bytes", used.spooled_bytes, own.spooled_bytes, wait, asking=asking)
+        if own.invoices < most.invoices and used.invoices >= own.invoices:
+            wait = _seconds((used.invoices - own.invoices) / _SENT_A_SECOND)
+            raise self._tenant_limit("waiting_invoices", used.invoices, own.invoices, wait, asking=asking)
+        if body and (all_used.uploads >= most.uploads or all_used.spooled_bytes + more > most.spooled_bytes):
+            wait = _seconds((all_used.spooled_bytes - most.spooled_bytes) / _READ_BYTES_A_SECOND)
+            detail = "too many bytes of uploads wait to be read; try again when some have been"
+            raise self._refusal("spool", SpoolFull(detail), wait, asking=asking)
+        if all_used.invoices >= most.invoices:
+            wait = _seconds((all_used.invoices - most.invoices) / _SENT_A_SECOND)
+            detail = "too many invoices wait for KSeF; try again when some have been sent"
+            raise self._refusal("queue", QueueFull(detail), wait, asking=asking)
+        if self._space is not None and self._space.lacks(Reserve.UPLOADS, self._bytes_to_come(all_used)):
+            detail = "the disk has no room for this and for what is made of it"
+            raise self._refusal("disk", DiskLow(detail), asking=asking)
+
+    def _tenant_limit(self, limit: str, used: int, most: int, seconds: int, *, asking: bool = False) -> DispatchError:
+        what, remedy = _REMEDIES[limit]
+        error = TenantLimitReached(
+            f"{used} of {most} {what}; {remedy}",
+            errors=[{"limit": limit, "used": used, "most": most}],
+        )
+        return self._refusal(f"tenant-{limit.replace('_', '-')}", error, seconds, asking=asking)
+
+    def _refusal(self, reason: str, error: TryLater, seconds: int | None = None, *, asking: bool = False) -> TryLater:
+        if not asking:
+            REFUSED_REQUESTS.labels(reason=reason).inc()
+        if seconds is not None:
+            error.retry_after_seconds = seconds
+        return error
+
+    def _used(self, tenant_id: int) -> Waiting:
+        counted = self._usage.of_tenants.get(tenant_id, NOTHING) if self._usage else NOTHING
+        return counted + self._taken_of(tenant_id) + self._arriving(tenant_id)
+
+    def _all_used(self) -> Waiting:
+        counted = self._usage.total if self._usage else NOTHING
+        tenants = {tenant for taken in (self._taken, self._taken_before) for tenant, _ in taken} | set(self._arrivals)
+        return sum((self._taken_of(tenant) + self._arriving(tenant) for tenant in tenants), start=counted)
+
+    def _taken_of(self, tenant_id: int) -> Waiting:
+        def sum_of(what: str) -> int:
+            return self._taken[tenant_id, what] + self._taken_before[tenant_id, what]
+
+        return Waiting(sum_of("uploads"), sum_of("spooled_bytes"), sum_of("invoices"))
+
+    def _arriving(self, tenant_id: int) -> Waiting:
+        return Waiting(0, sum(arrival.booked for arrival in self._arrivals.get(tenant_id, ())), 0)
+
+    def _bytes_to_come(self, all_used: Waiting) -> int:
+        unwritten = sum(one.booked - one.received for arrivals in self._arrivals.values() for one in arrivals)
+        return unwritten + _MADE_OF_A_BYTE * all_used.spooled_bytes
+
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._counted_at < self._good_for
+
+    async def _refresh(self) -> None:
+        """See to it that the count is not old. Who finds one that is a little old goes on with it while it is renewed."""
+        self._space = await self._store.disk.space()
+        if self._is_fresh():
+            return
+        if time.monotonic() - self._counted_at < _TOO_OLD * self._good_for:
+            if not self._counting.locked():
+                self._tasks.start_soon(self._count_quietly, name="admission")
+            return
+        await self._count()
+
+    async def _count_quietly(self) -> None:
+        try:
+            await self._count()
+        except Exception as error:
+            # The next request tries again; when the count is too old, it fails where somebody hears of it.
+            _log.warning("waiting-not-counted", error=repr(error))
+
+    async def _count(self) -> None:
+        async with self._counting:
+            if self._is_fresh():
+                return
+            started = time.monotonic()
+            self._taken_before.update(self._taken)
+            self._taken.clear()
+            self._usage = await self._store.admission.usage()
+            self._taken_before.clear()
+            self._space = await self._store.disk.space()
+            self._counted_at = time.monotonic()
+            self._good_for = max(GOOD_FOR_SECONDS, _COST_SHARE * (self._counted_at - started))
+
+
+_REMEDIES: Final[dict[str, tuple[str, str]]] = {
+    "concurrent_uploads": ("uploads of this tenant arrive at this moment", "send fewer at a time"),
+    "unread_uploads": ("uploads of this tenant wait to be read", "put more invoices into each upload"),
+    "spooled_bytes": ("bytes of this tenant's uploads wait to be read", "send more when they have been"),
+    "waiting_invoices": ("invoices of this tenant wait for KSeF", "send more when some have been sent"),
+}
+
+
+def _seconds(estimate: float) -> int:
+    return max(_LEAST_WAIT, min(_LONGEST_WAIT, math.ceil(estimate)))

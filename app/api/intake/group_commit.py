@@ -1,0 +1,221 @@
+"""Group commit: single posts that arrive within a few milliseconds share one blob, one sync and one transaction.
+
+Nobody is answered before the group is durable and committed; when that fails, nobody of the group is acknowledged.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID, uuid4
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from app.api.http.errors import Busy, TenantLimitReached
+from app.clock import Clock
+from app.domain.ids import chunk_id, invoice_id, time_ordered_id
+from app.errors import DispatchError, IdempotencyKeyReused, TryLater
+from app.observability.logs import get_logger
+from app.observability.metrics import REFUSED_REQUESTS
+from app.store.store import Store
+from app.store.tenants.tenants import Tenant
+from app.store.uploads.singles import NewSingle
+
+FORM_CODE: Final = "FA (3)"
+
+LINGER_SECONDS: Final = 0.008
+"""How long the first post of a group waits for others. A sync of a disk takes about as long."""
+
+GROUP_INVOICES: Final = 500
+GROUP_BYTES: Final = 8_000_000
+"""A group is closed when it has this much; a check of one group stays one piece of work for the pool."""
+
+WAITING_BYTES: Final = 64_000_000
+"""Bytes of single posts that this process holds in memory at most; beyond, posts are asked to come later."""
+
+WAITING_BYTES_OF_A_TENANT: Final = WAITING_BYTES // 2
+"""So that one tenant's slow connections do not take it all."""
+
+CONCURRENT_GROUPS: Final = 2
+DEADLINE_SECONDS: Final = 20.0
+COMMIT_SECONDS: Final = 15.0
+
+_HASH_INLINE_BYTES: Final = 500_000
+
+_log = get_logger("app.api.intake.group_commit")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    tenant: Tenant
+    offline_mode: bool
+
+    @property
+    def key(self) -> tuple[int, bool]:
+        return self.tenant.id, self.offline_mode
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """Posts that will be committed together; `chunk` and `error` are set when `done` is."""
+
+    lane: _Lane
+    documents: list[bytes] = field(default_factory=list)
+    singles: list[NewSingle] = field(default_factory=list)
+    size: int = 0
+    full: anyio.Event = field(default_factory=anyio.Event)
+    done: anyio.Event = field(default_factory=anyio.Event)
+    chunk: UUID | None = None
+    left_out: set[int] = field(default_factory=set)
+    """Positions whose Idempotency-Key was in use when the group was committed."""
+    error: Exception | None = None
+
+
+class SinglesGrouping:
+    """Collects single posts per tenant and offline flag and commits them in groups."""
+
+    def __init__(self, store: Store, clock: Clock, tasks: TaskGroup) -> None:
+        """`tasks` runs the commits; it must outlive every call of `add`."""
+        self._store = store
+        self._clock = clock
+        self._tasks = tasks
+        self._open: dict[tuple[int, bool], _Group] = {}
+        self._lanes: dict[tuple[int, bool, str], int] = {}
+        self._commits = anyio.CapacityLimiter(CONCURRENT_GROUPS)
+        self._held_of: Counter[int] = Counter()
+
+    @contextmanager
+    def room_for(self, tenant: Tenant, size: int) -> Iterator[None]:
+        """Keep room for a document of at most `size` bytes while it is read and committed.
+
+        Raises TenantLimitReached when the tenant has half of all room, Busy when there is none.
+        """
+        held = self._held_of[tenant.id]
+        if held + size > WAITING_BYTES_OF_A_TENANT:
+            REFUSED_REQUESTS.labels(reason="tenant-busy").inc()
+            raise TenantLimitReached(
+                f"{held} of {WAITING_BYTES_OF_A_TENANT} bytes of this tenant's single documents are under way; send fewer at a time",
+                errors=[{"limit": "bytes_under_way", "used": held, "most": WAITING_BYTES_OF_A_TENANT}],
+            )
+        if self._held_of.total() + size > WAITING_BYTES:
+            REFUSED_REQUESTS.labels(reason="busy").inc()
+            raise Busy("too many single invoices wait for the disk")
+        self._held_of[tenant.id] += size
+        try:
+            yield
+        finally:
+            self._held_of[tenant.id] -= size
+            if not self._held_of[tenant.id]:
+                del self._held_of[tenant.id]
+
+    async def add(
+        self, tenant: Tenant, document: bytes, *, name: str, offline_mode: bool, idempotency_key: str | None = None
+    ) -> tuple[UUID, bytes]:
+        """Make a document durable and give its invoice id and SHA-256. Raises TryLater: it was not acknowledged.
+
+        An Idempotency-Key that came with the same document before gives the first invoice again. Raises
+        IdempotencyKeyReused when it came with something else.
+        """
+        if len(document) > _HASH_INLINE_BYTES:
+            digest = await anyio.to_thread.run_sync(lambda: hashlib.sha256(document).digest())
+        else:
+            digest = hashlib.sha256(document).digest()
+        if idempotency_key is not None:
+            earlier = await self._earlier(tenant, idempotency_key, digest, offline_mode)
+            if earlier is not None:
+                return earlier, digest
+        lane = _Lane(tenant, offline_mode)
+        group = self._open.get(lane.key)
+        if group is None or group.full.is_set():
+            group = self._open[lane.key] = _Group(lane)
+            self._tasks.start_soon(self._commit_when_due, group, name="singles")
+        position = len(group.singles)
+        group.singles.append(NewSingle(name, digest, len(document), group.size, idempotency_key))
+        group.documents.append(document)
+        group.size += len(document)
+        if len(group.singles) >= GROUP_INVOICES or group.size >= GROUP_BYTES:
+            group.full.set()
+        with anyio.move_on_after(DEADLINE_SECONDS):
+            await group.done.wait()
+        if idempotency_key is not None and position in group.left_out:
+            # The same key arrived twice at the same moment; the other request was first.
+            earlier = await self._earlier(tenant, idempotency_key, digest, offline_mode)
+            if earlier is None:
+                raise TryLater("the Idempotency-Key ran out at this moment; send the invoice again")
+            return earlier, digest
+        if group.chunk is not None:
+            return invoice_id(group.chunk, position), digest
+        if isinstance(group.error, TryLater):
+            raise type(group.error)(group.error.detail) from group.error
+        raise TryLater("the invoice could not be made durable; it was not acknowledged") from group.error
+
+    async def _commit_when_due(self, group: _Group) -> None:
+        try:
+            with anyio.move_on_after(LINGER_SECONDS):
+                await group.full.wait()
+            # While others are being committed the group goes on collecting: under load, groups grow instead of queues.
+            async with self._commits:
+                if self._open.get(group.lane.key) is group:
+                    del self._open[group.lane.key]
+                group.full.set()
+                with anyio.fail_after(COMMIT_SECONDS):
+                    group.chunk, group.left_out = await self._commit(group)
+        except (DispatchError, TimeoutError) as error:
+            group.error = error
+            _log.warning("singles-not-committed", tenant=group.lane.tenant.public_id, error=repr(error))
+        except Exception as error:
+            # Without this, one unforeseen fault of the store would end the task group, and the whole API with it.
+            group.error = error
+            _log.exception("singles-not-committed", tenant=group.lane.tenant.public_id)
+        finally:
+            if self._open.get(group.lane.key) is group:
+                del self._open[group.lane.key]
+            group.full.set()
+            group.done.set()
+
+    async def _earlier(self, tenant: Tenant, idempotency_key: str, digest: bytes, offline_mode: bool) -> UUID | None:
+        known = await self._store.singles.single_with_key(tenant.id, idempotency_key)
+        if known is None:
+            return None
+        if (known.sha256, known.offline_mode) != (digest, offline_mode):
+            raise IdempotencyKeyReused(
+                f"Idempotency-Key {idempotency_key[:64]!r} was used for another invoice; choose a new key for a new one"
+            )
+        return known.invoice_id
+
+    async def _commit(self, group: _Group) -> tuple[UUID, set[int]]:
+        tenant, offline_mode = group.lane.tenant, group.lane.offline_mode
+        now = self._clock()
+        now_ms = int(now.timestamp() * 1000)
+        chunk = chunk_id(now_ms, os.urandom(10))
+        content = b"".join(group.documents)
+        blob_key = f"singles/{uuid4().hex}"
+        lane_id = await self._lane_id(tenant, offline_mode)
+        await self._store.blobs.put(blob_key, content)
+        # When this fails the blob stays: nobody knows whether the commit came through. Maintenance removes what no row names.
+        left_out = await self._store.singles.add_singles(
+            tenant_id=tenant.id,
+            lane_id=lane_id,
+            upload_id=time_ordered_id(now_ms, os.urandom(10)),
+            chunk_id=chunk,
+            blob_key=blob_key,
+            singles=group.singles,
+            offline_mode=offline_mode,
+            group_sha256=await anyio.to_thread.run_sync(lambda: hashlib.sha256(content).digest()),
+            now=now,
+        )
+        return chunk, left_out
+
+    async def _lane_id(self, tenant: Tenant, offline_mode: bool) -> int:
+        key = (tenant.id, offline_mode, tenant.compression)
+        known = self._lanes.get(key)
+        if known is None:
+            known = self._lanes[key] = await self._store.tenants.ensure_lane(
+                tenant, form_code=FORM_CODE, offline_mode=offline_mode
+            )
+        return known

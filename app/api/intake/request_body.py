@@ -1,0 +1,172 @@
+"""Making a request body durable as it arrives: never whole in memory, hashed on the way, nothing left when it breaks off."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import anyio
+from starlette.requests import Request
+
+from app.api.http.content_coding import DeclaredDigests, content_coding, inflate_whole, read_digests
+from app.api.http.errors import BodyTooSlow, EmptyBody
+from app.api.intake.admission import Admission, Arrival
+from app.errors import BodyTooLarge, RequestError
+from app.settings import Settings
+from app.store.blobs import BlobWriter
+from app.store.store import Store
+
+IDLE_SECONDS: Final = 60.0
+"""How long a sender may pause in the middle of a body."""
+
+_CLEANUP_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedBody:
+    """A body whose bytes are durable under a key."""
+
+    blob_key: str
+    size: int
+    sha256: bytes
+
+
+class Receiver:
+    """Takes upload bodies, as many and as much as the admission lets in."""
+
+    def __init__(self, store: Store, settings: Settings, admission: Admission) -> None:
+        self._store = store
+        self._settings = settings
+        self._admission = admission
+
+    @asynccontextmanager
+    async def receive(self, request: Request, tenant_id: int) -> AsyncIterator[ReceivedBody]:
+        """Store the request's body and give it; the caller acknowledges it inside the block.
+
+        The blob is removed when the block raises RequestError: the body was refused. After any other error it stays, for
+        nobody knows whether the row that names it was committed; maintenance removes what no row names.
+
+        Raises BodyTooLarge, and what `Admission.arrival` raises before the body is read; BodyTooLarge,
+        BodyTooSlow, DigestMismatch and EmptyBody after; ClientDisconnect when the client went away.
+        """
+        declared = declared_length(request, self._settings.max_upload_bytes)
+        expected = DeclaredDigests(request)
+        async with self.admit(tenant_id, declared) as arrival:
+            body = await self._store_body(request, arrival, expected)
+            try:
+                yield body
+            except RequestError:
+                await self.discard(body)
+                raise
+
+    def admit(self, tenant_id: int, declared: int | None) -> AbstractAsyncContextManager[Arrival]:
+        """Count a body while it arrives and is acknowledged; raises what `Admission.arrival` raises."""
+        return self._admission.arrival(tenant_id, declared)
+
+    async def discard(self, body: ReceivedBody) -> None:
+        """Remove a body that no row names."""
+        with anyio.move_on_after(_CLEANUP_SECONDS, shield=True):
+            await self._store.blobs.delete([body.blob_key])
+
+    async def _store_body(self, request: Request, arrival: Arrival, expected: DeclaredDigests) -> ReceivedBody:
+        writer = self._store.blobs.writer(f"uploads/{uuid4().hex}")
+        try:
+            body = await self._take(request, writer, arrival, expected)
+        except BaseException:
+            with anyio.move_on_after(_CLEANUP_SECONDS, shield=True):
+                await writer.abort()
+            raise
+        return body
+
+    async def _take(
+        self, request: Request, writer: BlobWriter, arrival: Arrival, expected: DeclaredDigests
+    ) -> ReceivedBody:
+        digest = hashlib.sha256()
+        size = 0
+        async for piece in pieces(request):
+            size += len(piece)
+            if size > self._settings.max_upload_bytes:
+                raise too_large(self._settings.max_upload_bytes)
+            arrival.grow_to(size)
+            digest.update(piece)
+            expected.update(piece)
+            await writer.write(piece)
+        if size == 0:
+            raise EmptyBody
+        expected.verify()
+        await writer.close()
+        return ReceivedBody(writer.key, size, digest.digest())
+
+
+async def pieces(request: Request) -> AsyncIterator[bytes]:
+    """Give the body piece by piece. Raises BodyTooSlow when none came for a minute, ClientDisconnect when none will."""
+    stream = request.stream()
+    while True:
+        try:
+            with anyio.fail_after(IDLE_SECONDS):
+                piece = await anext(stream, None)
+        except TimeoutError as error:
+            raise BodyTooSlow(f"no byte of the body came for {IDLE_SECONDS:.0f} seconds") from error
+        if piece is None:
+            return
+        if piece:
+            yield piece
+
+
+async def small_body(request: Request, limit: int) -> bytes:
+    """Read a whole body of at most `limit` bytes, verify its digests and undo its Content-Encoding.
+
+    Raises what `Receiver.receive` raises, UnsupportedContentCoding and ContentCodingDamaged.
+    """
+    coding = content_coding(request, takes_gzip=True)
+    declared_length(request, limit)
+    expected = DeclaredDigests(request)
+    body = bytearray()
+    async for piece in pieces(request):
+        body += piece
+        if len(body) > limit:
+            raise too_large(limit)
+    if not body:
+        raise EmptyBody
+    await expected.update_whole(body)
+    expected.verify()
+    document = bytes(body) if coding is None else await inflate_whole(bytes(body), limit)
+    if not document:
+        raise EmptyBody
+    return document
+
+
+def declared_length(request: Request, limit: int) -> int | None:
+    """Give the body's length by its header, None when it is not said beforehand. Raises BodyTooLarge, EmptyBody."""
+    text = request.headers.get("content-length")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise RequestError("Content-Length is not a number")
+    length = int(text[:20])
+    if length > limit:
+        raise too_large(limit)
+    if length == 0:
+        raise EmptyBody
+    return length
+
+
+def declared_digest(request: Request) -> bytes | None:
+    """Give the SHA-256 that Content-Digest declares (RFC 9530), None without one; other algorithms are passed over.
+
+    Raises DigestMismatch when it cannot be read: no body has such a digest.
+    """
+    found = dict(read_digests(",".join(request.headers.getlist("content-digest")), "content-digest"))
+    return found.get("sha-256")
+
+
+def refuse_content_encoding(request: Request) -> None:
+    """Refuse a body that is compressed on the way, where its offsets and sizes are those of the bytes that we keep."""
+    content_coding(request, takes_gzip=False)
+
+
+def too_large(limit: int) -> BodyTooLarge:
+    """Make the error that names the limit."""
+    return BodyTooLarge(f"the body is larger than {limit} bytes, which is the most that is taken here")

@@ -1,0 +1,39 @@
+"""The history of an invoice, told from the times in its rows and the history of its session."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from app.domain.states import InvoiceState
+from app.domain.timestamps import iso_utc
+
+# Steps of a session that say nothing about a single invoice.
+_OF_THE_PACKAGE: Final = frozenset({"put-part", "poll"})
+
+
+def invoice_history(row: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tell what happened to an invoice, oldest first: {"at", "action", "outcome", "detail"}.
+
+    `row` is the store's row of the invoice, `steps` the history of the session that it is in now. A session that it was in
+    before and that came to nothing is told of by a finding.
+    """
+    history = [_step(row["received_at"], "receive", "received")]
+    state = InvoiceState(row["state"])
+    if state is InvoiceState.RECEIVED:
+        return history
+    if state in {InvoiceState.INVALID, InvoiceState.DUPLICATE}:
+        return [*history, _step(row["finished_at"], "check", state.value)]
+    history.append(_step(row["checked_at"], "check", "queued"))
+    history.extend(session_history(step for step in steps if step["action"] not in _OF_THE_PACKAGE))
+    if state.is_final:
+        detail = {"ksef_number": row["ksef_number"]} if row["ksef_number"] else {}
+        history.append(_step(row["finished_at"], "verdict", state.value, detail))
+    return history
+
+
+def session_history(steps: Any) -> list[dict[str, Any]]:
+    """Give the steps of a session in the shape of the API."""
+    return [_step(step["at"], step["action"], step["outcome"], step["detail"]) for step in steps]
+
+
+def _step(at: Any, action: str, outcome: str, detail: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {"at": iso_utc(at), "action": action, "outcome": outcome, "detail": dict(detail or {})}

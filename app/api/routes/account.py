@@ -1,0 +1,74 @@
+"""`/v1/me` and `/v1/flush`: who asks, and sealing what waits."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, Now
+from app.api.http.problems import declare
+from app.api.responses.quota import quota_document
+from app.api.responses.schemas import FlushDocument, MeDocument, ReleaseDocument
+from app.domain.timestamps import iso_utc
+from app.errors import Unauthorized
+from app.store.ksef.quota import counting_time
+from app.store.tenants.check_context import document_limits
+
+router = APIRouter(prefix="/v1", tags=["account"])
+
+
+@router.get("/me", response_model=MeDocument, responses=declare(Unauthorized))
+async def me(
+    state: CurrentState, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
+) -> dict[str, Any]:
+    """Show the tenant of the API key, what this installation takes, and what is left of KSeF's limits."""
+    known = await store.limits.of(tenant.id)
+    left = await store.quota.remaining(tenant.id, now=counting_time(state.clock))
+    most = settings.session_max_invoices
+    return {
+        "tenant": {
+            "id": tenant.public_id,
+            "nip": tenant.nip,
+            "name": tenant.name,
+            "credential": tenant.credential_kind,
+            "compression": tenant.compression,
+            "late_invoices": tenant.late_invoices,
+            "created_at": iso_utc(tenant.created_at),
+        },
+        "environment": settings.ksef_env.value,
+        "ksef_url": settings.ksef_base_url,
+        "limits": {
+            "max_upload_bytes": settings.max_upload_bytes,
+            "max_invoice_bytes": max(document_limits(known.context)),
+            "session_max_invoices": min(most, known.session_max_invoices or most),
+            "part_bytes": settings.part_bytes,
+            "linger_seconds": settings.linger_seconds,
+            "midnight_margin_seconds": settings.midnight_margin_seconds,
+            "retention_days": settings.retention_days,
+        },
+        "held_invoices": await store.late.count_held(tenant.id),
+        "ksef": (await state.store.outages.read(settings.ksef_base_url)).document(state.clock()),
+        "attachments": (await store.permissions.of(tenant.id)).document(state.clock()),
+        "accepts_uploads": await state.admission.accepts(tenant.id),
+        "waiting": await state.admission.document(tenant.id),
+        "quota": quota_document(known.rates, left),
+    }
+
+
+@router.post("/flush", status_code=202, response_model=FlushDocument, responses=declare(Unauthorized))
+async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
+    """Seal what is queued now without waiting for more. What arrives later lingers again."""
+    lanes = await store.tenants.request_flush(tenant.id, now=now)
+    for lane_id in lanes:
+        await store.chunks.seal_soon(lane_id)
+    waiting = await store.chunks.lanes_with_queue()
+    return {"lanes": len(lanes), "queued": sum(lane["queued"] for lane in waiting if lane["tenant_id"] == tenant.id)}
+
+
+@router.post("/release", status_code=202, response_model=ReleaseDocument, responses=declare(Unauthorized))
+async def release_all(store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
+    """Send invoices that are held for a decision, as the offline invoices that they became by missing their day.
+
+    All of them, unless they are very many: then some 50,000. Call again while `held_invoices` is not 0.
+    """
+    released = await store.late.release_all(tenant.id)
+    return {"released": released, "held_invoices": await store.late.count_held(tenant.id)}

@@ -1,0 +1,292 @@
+"""What webhooks were sent: the history of every delivery, one tried again, and the replay of what was missed."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from app.api.dependencies import CurrentStore, CurrentTenant, Now
+from app.api.http.errors import BadCursor, InvalidRequest
+from app.api.http.paging import Cursor, Limit, one_page, read_cursor
+from app.api.http.problems import declare
+from app.domain.ids import parse_public_id, public_id
+from app.domain.timestamps import iso_utc
+from app.errors import Conflict, NotFound, Unauthorized
+from app.store.events.outbox import EventType
+from app.store.events.replays import ReplayConflict, UnknownEvent, Wanted
+from app.webhooks.delivery import plain_headers
+from app.webhooks.headers import MASK
+
+router: Final = APIRouter(prefix="/v1", tags=["webhooks"])
+
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class SentRequest(BaseModel):
+    """What an attempt sent. Its body is the same in all attempts: the delivery's `body` gives it."""
+
+    method: Literal["POST"]
+    url: str | None = Field(description="Where it went; null for attempts of older versions.")
+    headers: dict[str, str] = Field(description="Signatures and the values of the webhook's own headers are masked.")
+    bytes: int | None = Field(description="Size of the body; null when nobody knows how the attempt ended.")
+
+
+class TryItem(BaseModel):
+    """One attempt to deliver."""
+
+    number: int
+    at: Moment
+    milliseconds: int
+    status: int | None = Field(description="The HTTP status of the answer; null when there was none.")
+    outcome: str = Field(
+        description="`delivered`, `refused`, `gone`, `timeout`, `unreachable`, `insecure`, `forbidden`, or `started` when "
+        "nobody knows how it ended."
+    )
+    answer: str | None = Field(description="The beginning of the answer's body, or why there was none.")
+    request: SentRequest
+
+
+class Delivery(BaseModel):
+    """An event owed to a webhook."""
+
+    id: str
+    webhook: str
+    event: str
+    type: str
+    session: str | None = Field(description="The session whose event it is; null for others.")
+    state: Literal["pending", "succeeded", "failed"]
+    reason: str | None = Field(
+        description="Why it failed: `exhausted`, `gone`, `endpoint_disabled`, `endpoint_deleted`."
+    )
+    created_at: Moment
+    finished_at: Moment | None
+    next_attempt_at: Moment | None
+    body: str = Field(description="Where this API gives the body, byte for byte as it is sent.")
+    attempts: list[TryItem]
+
+
+class Deliveries(BaseModel):
+    """Deliveries, those of the newest events first."""
+
+    items: list[Delivery]
+    next: str | None
+
+
+class NewReplay(BaseModel):
+    """What to send again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: str = Field(
+        max_length=64,
+        description="A time (UTC unless it says otherwise), or the id of the last event that you have.",
+        examples=["2026-11-21T08:00:00Z"],
+    )
+    until: datetime | None = Field(None, description="Events up to this time; left out: up to now.")
+    types: list[EventType] | None = Field(
+        None, min_length=1, description="Only these types, of those the webhook takes."
+    )
+    all: bool = Field(False, description="Also what has succeeded, not only what was missed or failed.")
+
+    @field_validator("until")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        return _aware(value) if value is not None else None
+
+
+class Replay(BaseModel):
+    """A replay and how far it came."""
+
+    id: str
+    webhook: str
+    state: Literal["running", "completed", "stopped"] = Field(
+        description="`completed`: everything is on its way, not delivered yet. `stopped`: the webhook was disabled meanwhile."
+    )
+    since: str = Field(description="As it was asked for: a time, or an event's id.")
+    until: Moment
+    types: list[str] | None
+    all: bool
+    events: int = Field(description="Events to be sent, counted when it began.")
+    made: int = Field(description="Events that it has made due so far.")
+    created_at: Moment
+    finished_at: Moment | None
+
+
+class Replays(BaseModel):
+    """Replays of a webhook, newest first."""
+
+    items: list[Replay]
+    next: str | None
+
+
+_OF_ONE: Final = declare(Unauthorized, NotFound, InvalidRequest)
+
+
+@router.get("/webhooks/{webhook_id}/deliveries", responses=declare(Unauthorized, NotFound, InvalidRequest, BadCursor))
+async def list_deliveries(
+    webhook_id: str,
+    tenant: CurrentTenant,
+    store: CurrentStore,
+    state: Annotated[Literal["pending", "succeeded", "failed"] | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Deliveries:
+    """List what the webhook was sent, or is owed, with every attempt."""
+    endpoint = await store.webhooks.get(tenant.id, parse_public_id("whk", webhook_id))
+    rows = await store.deliveries.page(tenant.id, endpoint.id, before=read_cursor(cursor), state=state, limit=limit + 1)
+    kept, following = one_page(rows, limit, _row_id)
+    return Deliveries(items=[delivery_document(row) for row in kept], next=following)
+
+
+@router.get("/deliveries/{delivery_id}", responses=_OF_ONE)
+async def get_delivery(delivery_id: str, tenant: CurrentTenant, store: CurrentStore) -> Delivery:
+    """Show one delivery with every attempt."""
+    return delivery_document(await store.deliveries.get(tenant.id, parse_public_id("dlv", delivery_id)))
+
+
+@router.get(
+    "/deliveries/{delivery_id}/body",
+    response_class=Response,
+    responses={200: {"description": "The event.", "content": {"application/json": {}}}, **_OF_ONE},
+)
+async def get_delivery_body(delivery_id: str, tenant: CurrentTenant, store: CurrentStore) -> Response:
+    """Give the body of a delivery, byte for byte as every attempt sends it."""
+    body = await store.deliveries.body(tenant.id, parse_public_id("dlv", delivery_id))
+    return Response(body, media_type="application/json")
+
+
+@router.post(
+    "/deliveries/{delivery_id}/retry",
+    status_code=202,
+    responses=declare(Unauthorized, NotFound, InvalidRequest, Conflict),
+)
+async def retry_delivery(delivery_id: str, tenant: CurrentTenant, store: CurrentStore, now: Now) -> Delivery:
+    """Try a delivery again now, whatever became of it before. Attempts go on counting, and so does the schedule."""
+    wanted = parse_public_id("dlv", delivery_id)
+    await store.deliveries.retry(tenant.id, wanted, now=now)
+    return delivery_document(await store.deliveries.get(tenant.id, wanted))
+
+
+@router.post(
+    "/webhooks/{webhook_id}/replay",
+    status_code=202,
+    responses=declare(Unauthorized, NotFound, InvalidRequest, Conflict, ReplayConflict, UnknownEvent),
+)
+async def replay_webhook(
+    webhook_id: str, new: NewReplay, response: Response, tenant: CurrentTenant, store: CurrentStore, now: Now
+) -> Replay:
+    """Send the webhook what it missed since a time or an event: what failed, and what happened while it was disabled.
+
+    Each event once: what is on its way already stays as it is, and asking again while a replay runs gives the one that runs.
+    """
+    since, event = _since(new.since)
+    wanted = Wanted(
+        since=since,
+        since_event=event,
+        until=new.until,
+        types=tuple(new.types) if new.types is not None else None,
+        everything=new.all,
+    )
+    row = await store.replays.start(tenant.id, parse_public_id("whk", webhook_id), wanted, now=now)
+    response.headers["Location"] = f"/v1/replays/{public_id('rpl', row['id'])}"
+    return _replay(row)
+
+
+@router.get("/webhooks/{webhook_id}/replays", responses=_OF_ONE)
+async def list_replays(webhook_id: str, tenant: CurrentTenant, store: CurrentStore) -> Replays:
+    """List the last hundred replays of a webhook."""
+    endpoint = await store.webhooks.get(tenant.id, parse_public_id("whk", webhook_id))
+    return Replays(items=[_replay(row) for row in await store.replays.of_endpoint(tenant.id, endpoint.id)], next=None)
+
+
+@router.get("/replays/{replay_id}", responses=_OF_ONE)
+async def get_replay(replay_id: str, tenant: CurrentTenant, store: CurrentStore) -> Replay:
+    """Show one replay."""
+    return _replay(await store.replays.get(tenant.id, parse_public_id("rpl", replay_id)))
+
+
+def delivery_document(row: Mapping[str, Any]) -> Delivery:
+    """Give a delivery's row, with its `tries`, as the API shows it."""
+    name = public_id("dlv", row["id"])
+    event = public_id("evt", row["event_id"])
+    return Delivery(
+        id=name,
+        webhook=public_id("whk", row["endpoint_id"]),
+        event=event,
+        type=row["event_type"],
+        session=public_id("ses", row["session_id"]) if row["session_id"] is not None else None,
+        state=row["state"],
+        reason=row["reason"],
+        created_at=iso_utc(row["created_at"]) or "",
+        finished_at=iso_utc(row["finished_at"]),
+        next_attempt_at=iso_utc(row["next_attempt_at"]),
+        body=f"/v1/deliveries/{name}/body",
+        attempts=[
+            TryItem(
+                number=attempt["attempt"],
+                at=iso_utc(attempt["at"]) or "",
+                milliseconds=attempt["milliseconds"],
+                status=attempt["status"],
+                outcome=attempt["outcome"],
+                answer=attempt["answer"],
+                request=_request(attempt, event),
+            )
+            for attempt in row["tries"]
+        ],
+    )
+
+
+def _request(attempt: Mapping[str, Any], event: str) -> SentRequest:
+    headers = plain_headers() | {
+        "webhook-id": event,
+        "webhook-timestamp": str(int(attempt["at"].timestamp())),
+        "webhook-signature": MASK,
+    }
+    headers |= dict.fromkeys(attempt["header_names"] or (), MASK)
+    return SentRequest(method="POST", url=attempt["url"], headers=headers, bytes=attempt["bytes"])
+
+
+def _replay(row: Mapping[str, Any]) -> Replay:
+    since = public_id("evt", row["since_event"]) if row["since_event"] is not None else iso_utc(row["since"])
+    return Replay(
+        id=public_id("rpl", row["id"]),
+        webhook=public_id("whk", row["endpoint_id"]),
+        state=row["state"],
+        since=since or "",
+        until=iso_utc(row["until"]) or "",
+        types=row["event_types"],
+        all=row["everything"],
+        events=row["events"],
+        made=row["made"],
+        created_at=iso_utc(row["created_at"]) or "",
+        finished_at=iso_utc(row["finished_at"]),
+    )
+
+
+def _since(text: str) -> tuple[datetime | None, UUID | None]:
+    """Read a time or an event's id."""
+    if text.startswith("evt_"):
+        try:
+            return None, parse_public_id("evt", text)
+        except NotFound as error:
+            raise UnknownEvent(error.detail) from error
+    try:
+        return _aware(datetime.fromisoformat(text)), None
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(
+            "since is neither a time (ISO 8601) nor the id of an event",
+            errors=[{"where": "body.since", "message": "write 2026-11-21T08:00:00Z, or evt_ and 32 hex digits"}],
+        ) from error
+
+
+def _aware(moment: datetime) -> datetime:
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC)
+
+
+def _row_id(row: Mapping[str, Any]) -> UUID:
+    found: UUID = row["id"]
+    return found

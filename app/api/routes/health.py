@@ -1,0 +1,72 @@
+"""`/livez`, `/readyz`, `/metrics` and the page of problems: for machines that watch, without an API key."""
+
+import contextlib
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, Response
+from prometheus_client.registry import Collector
+
+from app import __version__
+from app.api.dependencies import CurrentState
+from app.api.http.errors import NotReady
+from app.api.http.problems import declare, gives, problems_page
+from app.api.responses.schemas import Liveness
+from app.api.state import ApiState
+from app.errors import TryLater
+from app.observability import metrics
+from app.store.disk import Reserve
+from app.store.health import store_faults
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", response_model=Liveness)
+async def livez() -> dict[str, Any]:
+    """Tell that the process answers; asks nobody else."""
+    return {"status": "alive", "version": __version__}
+
+
+@router.get("/readyz", response_model=Liveness, responses=declare(NotReady))
+async def readyz(state: CurrentState) -> dict[str, Any]:
+    """Tell whether requests can be served: the database answers with the right schema, blobs can be written and read."""
+    faults = await store_faults(state.store)
+    if faults:
+        raise NotReady(
+            ", ".join(part for part, _ in faults) + " cannot be used",
+            errors=[{"part": part, "message": reason} for part, reason in faults],
+        )
+    return {"status": "ready", "version": __version__, "warnings": await _warnings(state)}
+
+
+async def _warnings(state: ApiState) -> list[dict[str, str]]:
+    """Tell what keeps new invoices out; those who ask for old ones are still to be sent here."""
+    space = await state.store.disk.space()
+    if space is None or not space.lacks(Reserve.UPLOADS):
+        return []
+    message = (
+        f"{space.free} bytes are free, the last {space.reserved} are not for uploads; they get 503 until there is room"
+    )
+    return [{"part": "disk", "message": message}]
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses=gives("Prometheus's text format.", "text/plain"),
+)
+async def show_metrics(state: CurrentState) -> Response:
+    """Give the metrics of all processes of this machine. Without the database, the gauges that come from it are missing."""
+    more: tuple[Collector, ...] = ()
+    with contextlib.suppress(TryLater):
+        more = (await state.gauges.collect(),)
+    # Reads the files of all processes, so it is not for the event loop.
+    page = await anyio.to_thread.run_sync(metrics.exposition, *more)
+    return Response(page, media_type=metrics.CONTENT_TYPE)
+
+
+@router.get("/docs/problems", response_class=HTMLResponse, include_in_schema=False)
+async def problems() -> str:
+    """Give the page that the `type` of every problem points to."""
+    return problems_page("html")

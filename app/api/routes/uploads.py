@@ -1,0 +1,257 @@
+"""`/v1/uploads`: bodies with many invoices, what became of them, and the verdict on each."""
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, Final
+
+import anyio.lowlevel
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from app.api.dependencies import CurrentState, CurrentStore, CurrentTenant, IdempotencyKey, Now
+from app.api.http.content_coding import content_coding
+from app.api.http.errors import (
+    BadCursor,
+    BodyTooSlow,
+    Busy,
+    EmptyBody,
+    NotAcceptable,
+    QueueFull,
+    SpoolFull,
+    TenantLimitReached,
+    UnsupportedContentCoding,
+)
+from app.api.http.negotiation import choose
+from app.api.http.paging import Cursor, Limit, one_page, read_cursor
+from app.api.http.problems import declare, gives
+from app.api.http.streaming import one_line, stream_answer
+from app.api.responses.schemas import InvoicePage, UploadDocument, UploadPage
+from app.domain.ids import parse_public_id, time_ordered_id
+from app.domain.states import InvoiceState
+from app.errors import (
+    BodyTooLarge,
+    DigestMismatch,
+    IdempotencyKeyReused,
+    NotFound,
+    RequestError,
+    Unauthorized,
+    UnsupportedContentType,
+)
+from app.observability.metrics import STAGE_SECONDS, UPLOAD_BYTES
+from app.reading.kinds import BodyKind, body_kind, boundary_of, takes_gzip
+from app.store.blobs import BlobStoreUnavailable
+from app.store.disk import DiskLow
+from app.store.uploads.invoices import FIRST, InvoiceFilter
+from app.store.uploads.resumable import UploadNotFinished
+from app.store.uploads.uploads import NewUpload, Upload, upload_document
+
+router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+
+Text = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+NDJSON: Final = "application/x-ndjson"
+CSV: Final = "text/csv"
+
+CSV_COLUMNS: Final = (
+    "id", "state", "name", "number", "seller_nip", "kind", "issue_date", "sha256", "size", "session", "ksef_number",
+    "acquired_at", "invoicing_mode", "duplicate_of", "rules", "message",
+)  # fmt: skip
+"""`rules` lists the rules of all findings; `message` is the first one in English."""
+
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+# Writing a thousand documents at once would hold up the event loop for longer than five milliseconds.
+_ROWS_AT_A_TIME: Final = 100
+
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {kind.content_type: {"schema": {"type": "string", "format": "binary"}} for kind in BodyKind},
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=UploadDocument,
+    openapi_extra=_BODY,
+    responses=declare(
+        RequestError, DigestMismatch, EmptyBody, Unauthorized, BodyTooSlow, BodyTooLarge, UnsupportedContentType,
+        UnsupportedContentCoding, IdempotencyKeyReused, TenantLimitReached, Busy, SpoolFull, QueueFull, DiskLow, BlobStoreUnavailable,
+    ),
+)  # fmt: skip
+async def create_upload(
+    request: Request,
+    state: CurrentState,
+    tenant: CurrentTenant,
+    now: Now,
+    offline: bool = False,
+    flush: bool = False,
+    atomic: bool = False,
+    reference: Text | None = None,
+    idempotency_key: IdempotencyKey = None,
+    content_digest: Annotated[
+        str | None, Header(description="sha-256=:<Base64>: of the body as it is sent (RFC 9530).")
+    ] = None,
+    content_encoding: Annotated[
+        str | None, Header(description="`gzip`, unless the body is compressed already.")
+    ] = None,
+) -> Response:
+    """Take a body with many invoices. 202 means that it is durable; nothing of it has been looked at yet.
+
+    With an `Idempotency-Key`, the same body again gives the first answer again. Without one it is taken, and `repeat_of`
+    names the first.
+    """
+    started = time.perf_counter()
+    content_type = request.headers.get("content-type", "")
+    kind = body_kind(content_type)
+    coding = content_coding(request, takes_gzip=takes_gzip(kind))
+    async with state.receiver.receive(request, tenant.id) as body:
+        new = NewUpload(
+            id=time_ordered_id(int(now.timestamp() * 1000), os.urandom(10)),
+            tenant_id=tenant.id,
+            kind=kind.value,
+            boundary=boundary_of(content_type) if kind is BodyKind.MULTIPART else None,
+            blob_key=body.blob_key,
+            size=body.size,
+            sha256=body.sha256,
+            reference=reference,
+            idempotency_key=idempotency_key,
+            offline_mode=offline,
+            flush=flush,
+            atomic=atomic,
+            content_encoding=coding,
+        )
+        upload, is_new = await state.store.uploads.add(new, now=now)
+        if not is_new:
+            await state.receiver.discard(body)
+    if is_new:
+        UPLOAD_BYTES.inc(body.size)
+        STAGE_SECONDS.labels(stage="receive").observe(time.perf_counter() - started)
+    document = with_links(upload)
+    return JSONResponse(document, status_code=202, headers={"Location": document["links"]["self"]})
+
+
+@router.get("", response_model=UploadPage, responses=declare(BadCursor, Unauthorized))
+async def list_uploads(
+    store: CurrentStore, tenant: CurrentTenant, limit: Limit = 100, cursor: Cursor = None
+) -> dict[str, Any]:
+    """List uploads, newest first. Single posts are not uploads and do not stand here."""
+    rows = await store.uploads.page(tenant.id, before=read_cursor(cursor), limit=limit + 1)
+    kept, following = one_page(rows, limit, lambda upload: upload.id)
+    return {"items": [with_links(upload) for upload in kept], "next": following}
+
+
+@router.get("/{upload_id}", response_model=UploadDocument, responses=declare(Unauthorized, NotFound, UploadNotFinished))
+async def get_upload(upload_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
+    """Show one upload: how far it is, and its invoices by state."""
+    wanted = parse_public_id("upl", upload_id)
+    try:
+        return with_links(await store.uploads.get(tenant.id, wanted))
+    except NotFound:
+        await store.resumable.refuse_unfinished(tenant.id, wanted)
+        raise
+
+
+@router.get("/{upload_id}/invoices", response_model=InvoicePage, responses=declare(BadCursor, Unauthorized, NotFound))
+async def list_invoices_of_upload(
+    upload_id: str,
+    store: CurrentStore,
+    tenant: CurrentTenant,
+    state: Annotated[list[InvoiceState] | None, Query()] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """List the invoices of an upload in the order in which it holds them."""
+    upload = await store.uploads.get(tenant.id, parse_public_id("upl", upload_id))
+    wanted = InvoiceFilter(upload_id=upload.id, states=[item.value for item in state] if state else None)
+    rows = await store.invoices.page(tenant.id, wanted, after=read_cursor(cursor) or FIRST, limit=limit + 1)
+    kept, following = one_page(rows, limit, lambda row: row[0])
+    return JSONResponse({"items": [document for _, document in kept], "next": following})
+
+
+@router.get(
+    "/{upload_id}/results",
+    response_class=StreamingResponse,
+    responses=gives("One line for each invoice, in the order of the upload.", NDJSON, CSV)
+    | declare(Unauthorized, NotFound, NotAcceptable),
+)
+async def stream_results(
+    upload_id: str,
+    request: Request,
+    store: CurrentStore,
+    tenant: CurrentTenant,
+    state: Annotated[list[InvoiceState] | None, Query()] = None,
+) -> Response:
+    """Stream every invoice of an upload as NDJSON or, with `Accept: text/csv`, as CSV.
+
+    A connection that closes before the last chunk means that the answer is not whole.
+    """
+    form = choose(request.headers.get("accept"), (NDJSON, CSV))
+    upload = await store.uploads.get(tenant.id, parse_public_id("upl", upload_id))
+    wanted = InvoiceFilter(upload_id=upload.id, states=[item.value for item in state] if state else None)
+    pages = store.invoices.stream(tenant.id, wanted)
+    suffix = "csv" if form == CSV else "ndjson"
+    return await stream_answer(
+        _csv_lines(pages) if form == CSV else _json_lines(pages),
+        media_type=f"{CSV}; charset=utf-8; header=present" if form == CSV else NDJSON,
+        headers={"Content-Disposition": f'attachment; filename="{upload.public_id}.{suffix}"', "Vary": "Accept"},
+    )
+
+
+def with_links(upload: Upload) -> dict[str, Any]:
+    """Give an upload's document with the addresses of what belongs to it."""
+    address = f"/v1/uploads/{upload.public_id}"
+    links = {"self": address, "invoices": f"{address}/invoices", "results": f"{address}/results"}
+    return upload_document(upload) | {"links": links}
+
+
+async def _json_lines(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    async for rows in _slices(pages):
+        lines = (json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") for row in rows)
+        yield b"".join(one_line(line) + b"\n" for line in lines)
+
+
+async def _csv_lines(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    # RFC 4180: CRLF ends, quotes where needed, columns named in the first line.
+    head = [CSV_COLUMNS]
+    async for rows in _slices(pages):
+        yield _csv([*head, *(_csv_row(row) for row in rows)])
+        head = []
+    if head:
+        yield _csv(head)
+
+
+async def _slices(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[list[dict[str, Any]]]:
+    async for page in pages:
+        for start in range(0, len(page), _ROWS_AT_A_TIME):
+            yield page[start : start + _ROWS_AT_A_TIME]
+            await anyio.lowlevel.checkpoint()
+
+
+def _csv_row(document: Mapping[str, Any]) -> list[Any]:
+    findings = document["findings"]
+    extra = {
+        "rules": " ".join(finding.get("rule", "") for finding in findings),
+        "message": findings[0].get("message", "") if findings else "",
+    }
+    return [_cell(extra[name] if name in extra else document[name]) for name in CSV_COLUMNS]
+
+
+def _cell(value: Any) -> Any:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula (OWASP, CSV Injection).
+
+    Names and invoice numbers come from strangers and may begin with anything; NDJSON gives them unchanged.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+
+
+def _csv(rows: list[Any]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode("utf-8", "replace")

@@ -1,0 +1,35 @@
+"""Receipts by a signed link, as events carry it: no API key, for a few days."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from app.api.dependencies import CurrentStore, Now
+from app.api.http.problems import declare, gives
+from app.api.routes.invoices import upo_answer
+from app.errors import NotFound
+from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.sessions.upo_links import LinkInvalid
+
+router: Final = APIRouter(prefix="/v1", tags=["sessions"])
+
+
+@router.get(
+    "/upo",
+    response_class=Response,
+    responses=gives("The page, as KSeF signed it.", "application/xml")
+    | declare(LinkInvalid, BlobStoreUnavailable, BlobMissing),
+)
+async def get_upo_by_link(token: Annotated[str, Query(max_length=200)], store: CurrentStore, now: Now) -> Response:
+    """Give one page of a UPO by the `link` of an event, which works for four days and needs no API key."""
+    place = store.upo_links.read(token, now=now)
+    try:
+        tenant = await store.tenants.get(place.tenant_id)
+    except NotFound as error:
+        raise LinkInvalid from error
+    if tenant.disabled_at is None:
+        for page in await store.sessions.upo_pages(place.session_id):
+            if page["page"] == place.page:
+                return await upo_answer(store, page)
+    raise LinkInvalid

@@ -1,0 +1,1 @@
+"""The checks of one invoice that the XSD cannot express, one module for each subject."""

@@ -1,0 +1,1 @@
+"""Metrics (`metrics`, `metrics_folder` for several processes) and structured logs (`logs`)."""

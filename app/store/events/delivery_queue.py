@@ -1,0 +1,314 @@
+"""Deliveries on their way out: who delivers to which endpoint, what is due there, and what became of it.
+
+One process at a time delivers to an endpoint: it holds a lock that belongs to its connection and ends with it. So order and
+the number of requests under way are that process's own business, and when it dies another one goes on at once. An attempt
+is written into the history before the request leaves: nobody else can tell later whether it did.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from app.domain.ids import public_id
+from app.errors import ConfigurationError
+from app.store.database import Connection, Database, queries
+from app.store.events.deliveries import body_of_event
+from app.store.events.endpoints import Ordering, open_headers, open_keys, tell_of_the_end
+from app.store.events.outbox import Outbox
+from app.store.secrets import SecretBox
+from app.webhooks.signing import SigningKey
+
+log = structlog.get_logger(__name__)
+
+_SQL: Final = queries("deliveries")
+
+CHANNEL: Final = "ksefd_deliveries"
+"""Where the database tells, at a commit, that something is owed anew."""
+
+_GIVEN_UP_AT_ONCE: Final = 1_000
+
+# A machine that vanishes must let go of its endpoints: the server notices after about ten seconds of silence.
+_KEEPALIVES: Final = (
+    "SET tcp_keepalives_idle = 4",
+    "SET tcp_keepalives_interval = 2",
+    "SET tcp_keepalives_count = 3",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An endpoint that is owed something. `closed` says why it takes nothing: `endpoint_deleted` or `endpoint_disabled`."""
+
+    endpoint_id: UUID
+    due_at: datetime
+    version: int
+    closed: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a sender has to know of an endpoint. Printing it shows no secret."""
+
+    id: UUID
+    version: int
+    url: str
+    keys: tuple[SigningKey, ...]
+    headers: "SecretHeaders"
+    ordered: bool
+    max_concurrency: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SecretHeaders:
+    """Headers whose values do not print."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An attempt that this process, and no other, is to make."""
+
+    delivery_id: UUID
+    endpoint_id: UUID
+    event_sequence: int
+    session_id: UUID | None
+    attempt: int
+    """Counted from 1 over the whole life of the delivery."""
+    tries: int
+    """Counted from 1 since a replay opened it; the schedule goes by this."""
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An event as it is sent."""
+
+    event_id: str
+    content: bytes
+    event_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What follows from an attempt. A delivery with `next_attempt_at` goes on; one without is finished."""
+
+    claim: Claim
+    outcome: str
+    milliseconds: int
+    status: int | None
+    answer: str | None
+    size: int
+    succeeded: bool
+    ordered: bool
+    next_attempt_at: datetime | None = None
+    reason: str | None = None
+    gone: bool = False
+
+
+class Holdings:
+    """The endpoints that this process holds, on one connection of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def take(self, endpoint_ids: Sequence[UUID]) -> set[UUID]:
+        """Hold those of these endpoints that nobody else holds; gives them. Not twice the same without `release`."""
+        cursor = await self._connection.execute(_SQL["take_endpoints"], {"ids": list(endpoint_ids)})
+        return {row["id"] for row in await cursor.fetchall()}
+
+    async def release(self, endpoint_ids: Iterable[UUID]) -> None:
+        """Let go of endpoints; somebody else may have taken them on return."""
+        await self._connection.execute(_SQL["release_endpoints"], {"ids": list(endpoint_ids)})
+
+    async def check(self) -> None:
+        """Raise when the connection, and with it every endpoint, is lost."""
+        await self._connection.execute("SELECT 1")
+
+
+class OutgoingStore:
+    """Rows of deliveries as their sender needs them, many at a time."""
+
+    def __init__(self, database: Database, outbox: Outbox, box: SecretBox) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._box = box
+
+    @asynccontextmanager
+    async def holdings(self) -> AsyncIterator[Holdings]:
+        """Open the connection whose locks say which endpoints are ours."""
+        async with self._database.own_connection() as connection:
+            for statement in _KEEPALIVES:
+                await connection.execute(statement)
+            yield Holdings(connection)
+
+    @asynccontextmanager
+    async def news(self) -> AsyncIterator[Connection]:
+        """Open a connection that hears of new deliveries; read `connection.notifies()`."""
+        async with self._database.own_connection() as connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            yield connection
+
+    async def work(self) -> list[Work]:
+        """Give every endpoint that is owed something, due or not."""
+        return [
+            Work(row["endpoint_id"], row["next_attempt_at"], row["version"], row["closed"])
+            for row in await self._database.fetch_all(_SQL["endpoints_with_work"])
+        ]
+
+    async def targets(self, endpoint_ids: Iterable[UUID]) -> dict[UUID, Target]:
+        """Read endpoints with their keys and headers. Left out are deleted ones, and those whose keys cannot be read."""
+        found: dict[UUID, Target] = {}
+        for row in await self._database.fetch_all(_SQL["read_targets"], {"ids": list(endpoint_ids)}):
+            if row["deleted_at"] is not None:
+                continue
+            try:
+                found[row["id"]] = self._target(row)
+            except ConfigurationError:
+                log.exception("webhook_keys_unreadable", webhook=public_id("whk", row["id"]))
+        return found
+
+    async def give_up(self, endpoint_id: UUID, *, reason: str, now: datetime) -> int:
+        """Fail what a closed endpoint is owed, a bounded number at once; returns how many."""
+        return await self._database.execute(
+            _SQL["give_up_deliveries"],
+            {"endpoint_id": endpoint_id, "reason": reason, "now": now, "limit": _GIVEN_UP_AT_ONCE},
+        )
+
+    async def claim(
+        self,
+        wanted: Mapping[UUID, tuple[int, bool]],
+        *,
+        busy: Iterable[UUID],
+        due: datetime,
+        now: datetime,
+    ) -> list[Claim]:
+        """Take the next attempts at endpoints that this process holds. Committed on return.
+
+        `wanted` says for each endpoint how many, and whether its sessions keep their order. `busy` are the deliveries
+        under way, which are not taken again.
+        """
+        rows = await self._database.fetch_all(
+            _SQL["claim_deliveries"],
+            {
+                "endpoints": list(wanted),
+                "slots": [slots for slots, _ in wanted.values()],
+                "ordered": [ordered for _, ordered in wanted.values()],
+                "busy": list(busy),
+                "due": due,
+                "now": now,
+            },
+        )
+        return [
+            Claim(
+                delivery_id=row["id"],
+                endpoint_id=row["endpoint_id"],
+                event_sequence=row["event_sequence"],
+                session_id=row["session_id"],
+                attempt=row["attempts"],
+                tries=row["tries"],
+                version=row["version"],
+            )
+            for row in rows
+        ]
+
+    async def bodies(self, sequences: Iterable[int]) -> dict[int, Body]:
+        """Give events by their sequence numbers, as they are sent."""
+        rows = await self._database.fetch_all(_SQL["read_bodies"], {"sequences": list(sequences)})
+        return {
+            row["sequence"]: Body(public_id("evt", row["id"]), body_of_event(row), row["created_at"]) for row in rows
+        }
+
+    async def settle(self, settled: Sequence[Settled], *, given_up_before: datetime, now: datetime) -> dict[UUID, str]:
+        """Record attempts and what follows from them, in one transaction.
+
+        Gives the endpoints that were disabled by it, and why: `gone`, or `failing` (nothing has succeeded there since
+        `given_up_before`). A late record, of an attempt that somebody else has repeated meanwhile, changes the history only.
+        """
+        # In one order always, so that two processes that write the same rows wait for each other rather than for ever.
+        ordered = sorted(settled, key=lambda item: item.claim.delivery_id)
+        async with self._database.transaction() as connection:
+            await connection.execute(_SQL["record_attempts"], _attempt_columns(ordered))
+            cursor = await connection.execute(_SQL["settle_deliveries"], _delivery_columns(ordered, now))
+            counted = {row["id"] for row in await cursor.fetchall()}
+            mine = [item for item in ordered if item.claim.delivery_id in counted]
+            await self._keep_order(connection, mine, now)
+            return await self._judge_endpoints(connection, mine, given_up_before, now)
+
+    async def _keep_order(self, connection: Connection, settled: Iterable[Settled], now: datetime) -> None:
+        for item in settled:
+            claim = item.claim
+            if not item.ordered or claim.session_id is None:
+                continue
+            place = {
+                "endpoint_id": claim.endpoint_id,
+                "session_id": claim.session_id,
+                "event_sequence": claim.event_sequence,
+            }
+            if item.next_attempt_at is not None:
+                await connection.execute(_SQL["hold_back"], place | {"until": item.next_attempt_at})
+            elif claim.attempt > 1:
+                # A first attempt that succeeds has held nothing back.
+                await connection.execute(_SQL["let_go"], place | {"now": now})
+
+    async def _judge_endpoints(
+        self, connection: Connection, settled: Sequence[Settled], given_up_before: datetime, now: datetime
+    ) -> dict[UUID, str]:
+        alive = {item.claim.endpoint_id for item in settled if item.succeeded}
+        gone = {item.claim.endpoint_id for item in settled if item.gone}
+        failed = {item.claim.endpoint_id for item in settled if not item.succeeded} - alive
+        if alive:
+            await connection.execute(_SQL["endpoints_recovered"], {"ids": sorted(alive)})
+        disabled: dict[UUID, str] = {}
+        for endpoint_id in sorted(failed | gone):
+            cursor = await connection.execute(
+                _SQL["endpoint_failed"],
+                {"id": endpoint_id, "gone": endpoint_id in gone, "given_up_before": given_up_before, "now": now},
+            )
+            row = await cursor.fetchone()
+            if row is not None and row["disabled_at"] is not None:
+                disabled[endpoint_id] = row["disabled_reason"]
+                await tell_of_the_end(self._outbox, connection, row, now=now)
+        return disabled
+
+    def _target(self, row: Mapping[str, Any]) -> Target:
+        return Target(
+            id=row["id"],
+            version=row["version"],
+            url=row["url"],
+            keys=open_keys(self._box, row["id"], row["secrets"]),
+            headers=SecretHeaders(tuple(open_headers(self._box, row["id"], row["headers"]).items())),
+            ordered=row["ordering"] == Ordering.SESSION,
+            max_concurrency=row["max_concurrency"],
+        )
+
+
+def _attempt_columns(settled: Sequence[Settled]) -> dict[str, Any]:
+    return {
+        "ids": [item.claim.delivery_id for item in settled],
+        "attempts": [item.claim.attempt for item in settled],
+        "milliseconds": [item.milliseconds for item in settled],
+        "statuses": [item.status for item in settled],
+        "outcomes": [item.outcome for item in settled],
+        "answers": [item.answer for item in settled],
+        "bytes": [item.size for item in settled],
+    }
+
+
+def _delivery_columns(settled: Sequence[Settled], now: datetime) -> dict[str, Any]:
+    return {
+        "ids": [item.claim.delivery_id for item in settled],
+        "attempts": [item.claim.attempt for item in settled],
+        "states": [
+            "succeeded" if item.succeeded else "pending" if item.next_attempt_at is not None else "failed"
+            for item in settled
+        ],
+        "next_attempts": [item.next_attempt_at for item in settled],
+        "reasons": [item.reason for item in settled],
+        "now": now,
+    }

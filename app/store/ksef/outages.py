@@ -1,0 +1,195 @@
+"""Whether KSeF is there, in one row for each environment that all processes share; who was told, and who waits for it."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from app.domain.outage import (
+    Health,
+    KsefState,
+    Override,
+    Standing,
+    after_answer,
+    after_failure,
+    claim_probe,
+    standing,
+)
+from app.domain.timestamps import iso_utc
+from app.store.database import Connection, Database, queries
+from app.store.events.outbox import EventType, Outbox
+from app.store.jobs import JobQueue
+
+_SQL: Final = queries("outages")
+_HEALTH: Final = tuple(one.name for one in fields(Health))
+
+LATARNIA_PAUSE: Final = timedelta(minutes=10)
+"""The ministry asks that Latarnia be asked no more often."""
+_LATARNIA_GOOD_FOR: Final = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class KsefRecord:
+    """One environment of KSeF as the row has it."""
+
+    health: Health = field(default_factory=Health)
+    override: Override | None = None
+    told: KsefState = KsefState.AVAILABLE
+    """What tenants were told last."""
+    told_tenants: tuple[int, ...] = ()
+    latarnia: Mapping[str, Any] | None = None
+    latarnia_at: datetime | None = None
+
+    def standing(self, now: datetime) -> Standing:
+        """Say what counts now."""
+        return standing(self.health, self.override, now)
+
+    def document(self, now: datetime) -> dict[str, Any]:
+        """Give the shape that the API shows; `latarnia` only while its last answer is fresh."""
+        counts = self.standing(now)
+        fresh = self.latarnia_at is not None and now - self.latarnia_at <= _LATARNIA_GOOD_FOR
+        return {
+            "state": counts.state.value,
+            "since": iso_utc(counts.since),
+            "reason": counts.reason,
+            "ordered": counts.ordered,
+            "latarnia": {**self.latarnia, "at": iso_utc(self.latarnia_at)} if self.latarnia and fresh else None,
+        }
+
+
+class OutageStore:
+    """Reads and changes the rows. Every change that turns what counts is told to tenants in the same transaction."""
+
+    def __init__(self, database: Database, jobs: JobQueue, outbox: Outbox) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._outbox = outbox
+
+    async def read(self, ksef_url: str) -> KsefRecord:
+        """Give what is known; of an environment that never failed, that it is available."""
+        row = await self._database.fetch_one(_SQL["read_ksef"], {"ksef_url": ksef_url})
+        return _record(row) if row else KsefRecord()
+
+    async def failed(self, ksef_url: str, reason: str, *, now: datetime) -> KsefRecord:
+        """Count a call without an answer, after which KSeF may count as away."""
+        return await self._change(
+            ksef_url, lambda known: replace(known, health=after_failure(known.health, now, reason)), now=now
+        )
+
+    async def answered(self, ksef_url: str, *, now: datetime) -> KsefRecord:
+        """Record that KSeF answered. Costs one read when there was no silence to end."""
+        known = await self.read(ksef_url)
+        if after_answer(known.health, now) is known.health:
+            return known
+        return await self._change(
+            ksef_url, lambda known: replace(known, health=after_answer(known.health, now)), now=now
+        )
+
+    async def claim_probe(self, ksef_url: str, *, now: datetime) -> bool:
+        """Say whether this caller is the one who tries now whether KSeF is back."""
+        won = False
+
+        def claim(known: KsefRecord) -> KsefRecord:
+            nonlocal won
+            claimed = claim_probe(known.health, now)
+            won = claimed is not None
+            return replace(known, health=claimed) if claimed is not None else known
+
+        await self._change(ksef_url, claim, now=now)
+        return won
+
+    async def order(self, ksef_url: str, override: Override | None, *, now: datetime) -> KsefRecord:
+        """Put an operator's order in the place of KSeF's answers, or take it back with None."""
+        return await self._change(ksef_url, lambda known: replace(known, override=override), now=now)
+
+    async def settle(self, ksef_url: str, *, now: datetime) -> KsefRecord:
+        """Tell tenants of what time alone has changed: an order that has run out."""
+        known = await self.read(ksef_url)
+        if known.standing(now).state is known.told:
+            return known
+        return await self._change(ksef_url, lambda known: known, now=now)
+
+    async def wait(self, session_id: UUID) -> None:
+        """Remember that a session's job waits for KSeF: it is woken when KSeF is back."""
+        await self._database.execute(_SQL["add_waiting"], {"session_id": session_id})
+
+    async def claim_latarnia(self, ksef_url: str, *, now: datetime) -> bool:
+        """Say whether this caller is to ask Latarnia: nobody has for ten minutes."""
+        parameters = {"ksef_url": ksef_url, "now": now, "pause": LATARNIA_PAUSE}
+        return await self._database.fetch_one(_SQL["claim_latarnia"], parameters) is not None
+
+    async def save_latarnia(self, ksef_url: str, said: Mapping[str, Any], *, now: datetime) -> None:
+        """Keep what Latarnia said, to be shown."""
+        parameters = {"ksef_url": ksef_url, "latarnia": json.dumps(said, ensure_ascii=False), "now": now}
+        await self._database.execute(_SQL["save_latarnia"], parameters)
+
+    async def _change(self, ksef_url: str, change: Callable[[KsefRecord], KsefRecord], *, now: datetime) -> KsefRecord:
+        """Change the row alone among all processes, and tell whom it concerns."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_SQL["make_ksef"], {"ksef_url": ksef_url})
+            row = await (await connection.execute(_SQL["lock_ksef"], {"ksef_url": ksef_url})).fetchone()
+            assert row is not None  # noqa: S101 - it was made above, and no row is ever deleted
+            known = _record(row)
+            changed = change(known)
+            if changed != known:
+                await connection.execute(_SQL["save_ksef"], _columns(ksef_url, changed))
+            return await self._tell(connection, ksef_url, changed, now=now)
+
+    async def _tell(self, connection: Connection, ksef_url: str, known: KsefRecord, *, now: datetime) -> KsefRecord:
+        counts = known.standing(now)
+        if counts.state is known.told:
+            return known
+        rows = await (await connection.execute(_SQL["tenants_at_work"])).fetchall()
+        # Whoever was told of the beginning is told of the end, also when nothing of theirs waits any more.
+        tenants = sorted({row["id"] for row in rows} | set(known.told_tenants))
+        away = counts.state is KsefState.AWAY
+        for tenant_id in tenants:
+            await self._outbox.add(
+                connection,
+                EventType.KSEF_UNAVAILABLE if away else EventType.KSEF_AVAILABLE,
+                tenant_id=tenant_id,
+                data={
+                    "state": counts.state.value,
+                    "since": iso_utc(counts.since or now),
+                    "reason": counts.reason,
+                    "ordered": counts.ordered,
+                },
+                now=now,
+            )
+        if not away:
+            waiting = await (await connection.execute(_SQL["take_waiting"])).fetchall()
+            await self._jobs.wake_sessions(connection, [row["session_id"] for row in waiting])
+        told = tuple(tenants) if away else ()
+        await connection.execute(
+            _SQL["told_ksef"], {"ksef_url": ksef_url, "told": counts.state.value, "told_tenants": list(told)}
+        )
+        return replace(known, told=counts.state, told_tenants=told)
+
+
+def _record(row: Mapping[str, Any]) -> KsefRecord:
+    ordered = row["ordered_state"]
+    return KsefRecord(
+        health=Health(**({name: row[name] for name in _HEALTH} | {"state": KsefState(row["state"])})),
+        override=Override(KsefState(ordered), row["ordered_at"], row["ordered_until"], row["ordered_reason"])
+        if ordered is not None
+        else None,
+        told=KsefState(row["told"]),
+        told_tenants=tuple(row["told_tenants"]),
+        latarnia=row["latarnia"],
+        latarnia_at=row["latarnia_at"],
+    )
+
+
+def _columns(ksef_url: str, record: KsefRecord) -> dict[str, Any]:
+    override = record.override
+    return {
+        "ksef_url": ksef_url,
+        **{name: getattr(record.health, name) for name in _HEALTH},
+        "state": record.health.state.value,
+        "ordered_state": override.state.value if override else None,
+        "ordered_at": override.set_at if override else None,
+        "ordered_until": override.until if override else None,
+        "ordered_reason": override.reason if override else None,
+    }

@@ -1,0 +1,52 @@
+"""What a tenant's documents are checked against: the same for uploads, single posts and dry runs."""
+
+from datetime import datetime
+from typing import Final
+
+from app.clock import warsaw_day
+from app.fa3.checker import CheckContext
+from app.ksef.limits import ContextLimits
+from app.store.tenants.permissions import KnownPermissions
+from app.store.tenants.tenants import Tenant
+
+MAX_DOCUMENT_BYTES: Final = 3_000_000
+"""What KSeF takes of an invoice with an attachment, unless it tells a tenant otherwise (ksef-docs, limity/limity.md)."""
+MAX_PLAIN_DOCUMENT_BYTES: Final = 1_000_000
+"""The same without an attachment."""
+_MOST_BYTES: Final = 10_000_000
+"""More than KSeF gives to anybody (KSeF API 2.9, POST /testdata/limits/context/session); what an answer says beyond it would
+only cost memory."""
+
+
+def check_context(
+    tenant: Tenant,
+    permissions: KnownPermissions,
+    limits: ContextLimits | None,
+    *,
+    now: datetime,
+    check_nip_checksums: bool,
+) -> CheckContext:
+    """Say what documents of this tenant are checked against now. What KSeF has not told has its documented value."""
+    plain, with_attachment = document_limits(limits)
+    return CheckContext(
+        tenant_nip=tenant.nip,
+        today=warsaw_day(now),
+        check_nip_checksums=check_nip_checksums,
+        attachments_allowed=permissions.attachments_at(now),
+        max_bytes=plain,
+        max_bytes_with_attachment=with_attachment,
+    )
+
+
+def document_limits(limits: ContextLimits | None) -> tuple[int, int]:
+    """Give how many bytes an invoice of this tenant may have without and with an attachment (GET /limits/context)."""
+    if limits is None:
+        return MAX_PLAIN_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES
+    return (
+        _bounded(limits.max_invoice_bytes, MAX_PLAIN_DOCUMENT_BYTES),
+        _bounded(limits.max_invoice_with_attachment_bytes, MAX_DOCUMENT_BYTES),
+    )
+
+
+def _bounded(said: int | None, documented: int) -> int:
+    return min(said, _MOST_BYTES) if said else documented

@@ -1,0 +1,199 @@
+"""Chunks: up to a thousand invoices that were checked and stored together, committed at once or not at all."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg.rows import DictRow
+
+from app.domain.findings import Finding, Severity
+from app.domain.ids import CHUNK_CAPACITY, invoice_id
+from app.domain.states import InvoiceState
+from app.store.database import Connection, Database, queries
+from app.store.jobs import JobQueue, Task
+from app.store.uploads.claims import claim_chunk
+from app.store.uploads.resumable import forget_segments
+from app.store.uploads.uploads import Upload, UploadStore
+
+_SQL: Final = queries("chunks")
+_UPLOADS: Final = queries("uploads")
+
+ENTRY_OVERHEAD_BYTES: Final = 30 + 46 + 2 * 40
+"""What a ZIP adds to an entry: local header, directory header, and our 40-character name in both."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedChunk:
+    """What the pool made of a chunk. `rows` is text for COPY, of which `queued` are valid and have `ready_bytes` of entries."""
+
+    id: UUID
+    first_entry: int
+    entries: int
+    rows: bytes
+    queued: int
+    ready_bytes: int
+    invalid: int
+    latest_issue_date: date | None = None
+    """The latest `P_1` of the valid invoices."""
+
+    @property
+    def last_id(self) -> UUID:
+        """The last id that an invoice of this chunk can have."""
+        return invoice_id(self.id, CHUNK_CAPACITY - 1)
+
+
+class ChunkStore:
+    """Rows of chunks, and the invoices that come with them."""
+
+    def __init__(self, database: Database, jobs: JobQueue, uploads: UploadStore) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._uploads = uploads
+
+    async def commit(
+        self, upload: Upload, chunk: CheckedChunk, *, lane_id: int, blob_key: str, now: datetime
+    ) -> int | None:
+        """Commit a chunk: rows, claims, duplicates and the upload's checkpoint, in one transaction.
+
+        Returns how many turned out to be duplicates, or None when an earlier run committed the chunk already.
+        """
+        async with self._database.transaction() as connection:
+            inserted = await add_chunk(
+                connection,
+                chunk.id,
+                tenant_id=upload.tenant_id,
+                upload_id=upload.id,
+                lane_id=lane_id,
+                first_entry=chunk.first_entry,
+                encoding="deflate",
+                blob_key=blob_key,
+                held=upload.atomic,
+                now=now,
+                queue=_queue(chunk, {}),
+            )
+            if not inserted:
+                return None
+            async with connection.cursor().copy(_SQL["copy_invoices"]) as copy:
+                await copy.write(chunk.rows)
+            duplicates = await claim_chunk(
+                connection, upload.tenant_id, chunk.id, chunk.last_id, queued=chunk.queued, now=now
+            )
+            if duplicates:
+                await connection.execute(_SQL["set_chunk_queue"], {"id": chunk.id} | _queue(chunk, duplicates))
+            await connection.execute(
+                _UPLOADS["advance_upload"],
+                {
+                    "id": upload.id,
+                    "next_entry": chunk.first_entry + chunk.entries,
+                    "queued": chunk.queued - len(duplicates),
+                    "invalid": chunk.invalid,
+                    "duplicate": len(duplicates),
+                },
+            )
+        return len(duplicates)
+
+    async def seal_soon(self, lane_id: int, *, at: datetime | None = None) -> None:
+        """Have a lane looked at, now or later. Call it after the commit of what it has to see."""
+        async with self._database.connection() as connection:
+            await self._jobs.defer(
+                Task.SEAL_LANE,
+                connection=connection,
+                once=f"seal:{lane_id}" if at is None else f"seal-later:{lane_id}",
+                at=at,
+                lane_id=lane_id,
+            )
+
+    async def finish_upload(self, upload: Upload, *, errors: Sequence[Mapping[str, Any]], now: datetime) -> None:
+        """End the reading of an upload; with all or nothing asked for, let its invoices go or fail them all."""
+        async with self._database.transaction() as connection:
+            if upload.atomic and errors:
+                await self._fail_held(connection, upload, now=now)
+            elif upload.atomic:
+                await connection.execute(_SQL["release_held"], {"upload_id": upload.id})
+            await self._uploads.finish_reading(connection, upload, errors=errors, now=now)
+            if upload.blob_key is not None:
+                await self._jobs.defer(Task.DROP_BLOBS, connection=connection, keys=[upload.blob_key])
+            if upload.segmented:
+                await forget_segments(self._jobs, connection, upload.id)
+
+    async def blob_keys(self, upload_id: UUID) -> set[str]:
+        """Give the keys of the blobs that committed chunks of an upload refer to."""
+        rows = await self._database.fetch_all(_SQL["chunk_blob_keys"], {"upload_id": upload_id})
+        return {row["blob_key"] for row in rows}
+
+    async def unshared_blob_keys(self, upload_id: UUID) -> set[str]:
+        """Give the blobs of an upload that no unexpired upload refers to as well."""
+        rows = await self._database.fetch_all(_SQL["unshared_blob_keys"], {"upload_id": upload_id})
+        return {row["blob_key"] for row in rows}
+
+    async def lanes_with_queue(self) -> list[DictRow]:
+        """Give each lane with waiting invoices: lane_id, tenant_id, queued, oldest."""
+        return await self._database.fetch_all(_SQL["lanes_with_queue"])
+
+    async def _fail_held(self, connection: Connection, upload: Upload, *, now: datetime) -> None:
+        finding = Finding(
+            "upload-not-complete",
+            Severity.ERROR,
+            "The upload asked for all or nothing and could not be read to its end, so nothing of it is sent.",
+            "Przesyłka miała zostać przyjęta w całości albo wcale, a nie dało się jej odczytać do końca; "
+            "żadna faktura z niej nie zostanie wysłana.",
+        )
+        cursor = await connection.execute(
+            _SQL["fail_held_invoices"],
+            {"upload_id": upload.id, "finding": json.dumps([finding.as_dict()]), "now": now},
+        )
+        row = await cursor.fetchone()
+        await connection.execute(_SQL["drop_held"], {"upload_id": upload.id})
+        await self._uploads.shift(
+            connection,
+            {upload.id: row["failed"] if row else 0},
+            old=InvoiceState.QUEUED,
+            new=InvoiceState.FAILED,
+        )
+
+
+async def add_chunk(
+    connection: Connection,
+    chunk_id: UUID,
+    *,
+    tenant_id: int,
+    upload_id: UUID,
+    lane_id: int,
+    first_entry: int,
+    encoding: str,
+    blob_key: str,
+    held: bool,
+    now: datetime,
+    queue: dict[str, Any] | None = None,
+) -> bool:
+    """Add a chunk, with what it has queued; False when an earlier run of the job committed one for these entries."""
+    cursor = await connection.execute(
+        _SQL["add_chunk"],
+        {
+            "id": chunk_id,
+            "last_id": invoice_id(chunk_id, CHUNK_CAPACITY - 1),
+            "tenant_id": tenant_id,
+            "upload_id": upload_id,
+            "lane_id": lane_id,
+            "first_entry": first_entry,
+            "encoding": encoding,
+            "blob_key": blob_key,
+            "held": held,
+            "now": now,
+        }
+        | (queue or {"queued": 0, "queued_bytes": 0, "latest_issue_date": None}),
+    )
+    return await cursor.fetchone() is not None
+
+
+def _queue(chunk: CheckedChunk, duplicates: Mapping[UUID, int]) -> dict[str, Any]:
+    """Say what of a chunk waits for a session when these are left out."""
+    alive = chunk.queued - len(duplicates)
+    return {
+        "queued": alive,
+        "queued_bytes": chunk.ready_bytes - sum(duplicates.values()) + ENTRY_OVERHEAD_BYTES * alive,
+        "latest_issue_date": chunk.latest_issue_date,
+    }

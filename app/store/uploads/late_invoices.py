@@ -1,0 +1,259 @@
+"""Invoices and midnight: who would change, or has changed, from online to offline by being sent after the day of `P_1`.
+
+An invoice is late when it came on the day of its `P_1` (or before) and is opened on a later Warsaw day. One that came later
+was an offline invoice from the start; the check told its issuer so.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from app.domain.findings import Finding, Severity
+from app.domain.ids import CHUNK_CAPACITY, public_id
+from app.domain.states import InvoiceState
+from app.errors import Conflict, NotFound
+from app.store.database import Connection, Database, queries
+from app.store.jobs import JobQueue, Task
+from app.store.uploads.chunks import ENTRY_OVERHEAD_BYTES
+from app.store.uploads.state_counts import shift_counted
+from app.store.uploads.uploads import UploadStore
+
+_SQL: Final = queries("late")
+_CHUNKS_AT_ONCE: Final = 200
+_HELD_AT_ONCE: Final = 2_000
+RELEASED_AT_ONCE: Final = 50_000
+"""Bounds the time of one call; whoever holds more calls again."""
+_FIRST: Final = UUID(int=0)
+
+
+class NotHeld(Conflict):
+    """The invoice does not wait for a decision; only one that does can be released or withdrawn."""
+
+    code = "not-held"
+    title = "Not held"
+
+
+class LateStore:
+    """What is done with late invoices: noted, held, released, withdrawn."""
+
+    def __init__(self, database: Database, jobs: JobQueue, uploads: UploadStore) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._uploads = uploads
+
+    async def hold(self, lane_id: int, *, day: date) -> int:
+        """Keep a lane's late invoices for their tenant's decision, if it wants to decide; returns how many.
+
+        `day` is the Warsaw day on which a session that is sealed now would be opened. Held invoices stay `queued` and
+        are not counted among what their chunk has waiting, so sealing passes them by.
+        """
+        held, after = 0, _FIRST
+        while True:
+            async with self._database.transaction() as connection:
+                cursor = await connection.execute(
+                    _SQL["chunks_with_late"],
+                    {"lane_id": lane_id, "day": day, "after": after, "limit": _CHUNKS_AT_ONCE},
+                )
+                chunks = [row["id"] for row in await cursor.fetchall()]
+                if not chunks:
+                    return held
+                held += await self._hold(connection, chunks, day)
+            after = chunks[-1]
+
+    async def has_late(self, session_id: UUID, *, day: date) -> bool:
+        """Tell whether a session, opened on this day, would carry late invoices that their tenant wants to decide on."""
+        row = await self._database.fetch_one(_SQL["late_of_session"], {"session_id": session_id, "day": day})
+        return row is not None and row["n"] > 0
+
+    async def unseal(self, connection: Connection, session_id: UUID, *, day: date) -> int:
+        """Send all invoices of a session that was never opened back to their lane, late ones held; returns how many."""
+        cursor = await connection.execute(_SQL["lock_chunks_of_session"], {"session_id": session_id})
+        chunks = [row["id"] for row in await cursor.fetchall()]
+        cursor = await connection.execute(_SQL["unseal_invoices"], {"session_id": session_id, "chunks": chunks})
+        await self._hold(connection, chunks, day)
+        return await shift_counted(self._uploads, connection, cursor, old=InvoiceState.PACKED, new=InvoiceState.QUEUED)
+
+    async def urgent_sessions_wait(self, tenant_id: int, *, today: date) -> bool:
+        """Tell whether sessions of a tenant with invoices of `today` are still to be opened."""
+        row = await self._database.fetch_one(_SQL["urgent_sessions"], {"tenant_id": tenant_id, "today": today})
+        return bool(row and row["waiting"])
+
+    async def note_mode_change(self, connection: Connection, session_id: UUID, opened_day: date) -> int:
+        """Give the late invoices of a session that was opened on this Warsaw day their warning, once; returns how many."""
+        cursor = await connection.execute(
+            _SQL["note_mode_change"],
+            {"session_id": session_id, "day": opened_day, "finding": _json(_mode_changed(opened_day))},
+        )
+        return cursor.rowcount
+
+    async def check_modes(self, connection: Connection, session_id: UUID) -> int:
+        """Compare the modes on a session's receipts with what was to be expected; returns how many differ.
+
+        Call it once its accepted invoices are written. The day is KSeF's own `dateCreated` if a status has told it: late
+        invoices that our clock did not see get their warning, and those that were in time after all lose it.
+        """
+        row = await (await connection.execute(_SQL["day_of_session"], {"session_id": session_id})).fetchone()
+        if row is None or row["day"] is None:
+            return 0
+        cursor = await connection.execute(_SQL["has_odd_modes"], {"session_id": session_id, "day": row["day"]})
+        odd = await cursor.fetchone()
+        if odd is None or not odd["found"]:
+            return 0
+        await self.note_mode_change(connection, session_id, row["day"])
+        await connection.execute(_SQL["take_back_mode_change"], {"session_id": session_id})
+        cursor = await connection.execute(
+            _SQL["note_odd_modes"],
+            {
+                "session_id": session_id,
+                "day": row["day"],
+                "online": _json(_odd_mode("Online", row["day"])),
+                "offline": _json(_odd_mode("Offline", row["day"])),
+            },
+        )
+        return cursor.rowcount
+
+    async def count_held(self, tenant_id: int) -> int:
+        """Say how many invoices of a tenant wait for its decision."""
+        row = await self._database.fetch_one(_SQL["count_held"], {"tenant_id": tenant_id})
+        return int(row["n"]) if row else 0
+
+    async def release(self, tenant_id: int, invoice_id: UUID) -> None:
+        """Let a held invoice go, on whatever day it is. Raises NotFound, or NotHeld when it does not wait for this."""
+        lanes: set[int] = set()
+        if not await self._release(tenant_id, [_chunk_of(invoice_id)], lanes, first=invoice_id, last=invoice_id):
+            await self._refuse(tenant_id, invoice_id)
+        await self._seal_soon(lanes)
+
+    async def release_all(self, tenant_id: int) -> int:
+        """Let the held invoices of a tenant go, at most `RELEASED_AT_ONCE` and some; returns how many."""
+        released, after = 0, _FIRST
+        lanes: set[int] = set()
+        while released < RELEASED_AT_ONCE:
+            rows = await self._database.fetch_all(
+                _SQL["some_held"], {"tenant_id": tenant_id, "after": after, "limit": _HELD_AT_ONCE}
+            )
+            if not rows:
+                break
+            chunks = sorted({_chunk_of(row["id"]) for row in rows})
+            # The last chunk is released whole.
+            after = UUID(int=chunks[-1].int + CHUNK_CAPACITY - 1)
+            released += await self._release(tenant_id, chunks, lanes, first=chunks[0], last=after)
+        await self._seal_soon(lanes)
+        return released
+
+    async def withdraw(self, tenant_id: int, invoice_id: UUID, *, now: datetime) -> None:
+        """End a held invoice unsent and free its number. Raises NotFound, or NotHeld when it does not wait for this."""
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                _SQL["withdraw_invoice"],
+                {"id": invoice_id, "tenant_id": tenant_id, "now": now, "finding": _json(_withdrawn())},
+            )
+            row = await cursor.fetchone()
+            if row is not None:
+                uploads = {row["upload_id"]: 1}
+                await self._uploads.shift(connection, uploads, old=InvoiceState.QUEUED, new=InvoiceState.FAILED)
+                await self._uploads.complete(connection, uploads, now=now)
+        if row is None:
+            await self._refuse(tenant_id, invoice_id)
+
+    async def _hold(self, connection: Connection, chunks: Sequence[UUID], day: date) -> int:
+        parameters = {"chunks": list(chunks), "day": day, "finding": _json(_held())}
+        cursor = await connection.execute(_SQL["hold_invoices"], parameters)
+        await self._recount(connection, chunks)
+        return cursor.rowcount
+
+    async def _release(
+        self, tenant_id: int, chunks: Sequence[UUID], lanes: set[int], *, first: UUID, last: UUID
+    ) -> int:
+        async with self._database.transaction() as connection:
+            parameters = {"chunks": list(chunks), "tenant_id": tenant_id}
+            locked = await connection.execute(_SQL["lock_chunks"], parameters)
+            lanes.update(row["lane_id"] for row in await locked.fetchall())
+            cursor = await connection.execute(
+                _SQL["release_invoices"], parameters | {"first": first, "last": last, "finding": _json(_released())}
+            )
+            await self._recount(connection, chunks)
+        return cursor.rowcount
+
+    async def _recount(self, connection: Connection, chunks: Sequence[UUID]) -> None:
+        await connection.execute(_SQL["recount_chunks"], {"chunks": list(chunks), "overhead": ENTRY_OVERHEAD_BYTES})
+
+    async def _seal_soon(self, lanes: set[int]) -> None:
+        async with self._database.connection() as connection:
+            for lane_id in sorted(lanes):
+                await self._jobs.defer(Task.SEAL_LANE, connection=connection, once=f"seal:{lane_id}", lane_id=lane_id)
+
+    async def _refuse(self, tenant_id: int, invoice_id: UUID) -> None:
+        row = await self._database.fetch_one(
+            "SELECT state FROM invoices WHERE id = %(id)s AND tenant_id = %(tenant_id)s",
+            {"id": invoice_id, "tenant_id": tenant_id},
+        )
+        if row is None:
+            raise NotFound(f"there is no invoice {public_id('inv', invoice_id)}")
+        raise NotHeld(f"{public_id('inv', invoice_id)} is {row['state']} and does not wait for a decision")
+
+
+def _chunk_of(invoice_id: UUID) -> UUID:
+    return UUID(int=invoice_id.int & ~(CHUNK_CAPACITY - 1))
+
+
+def _json(finding: Finding) -> str:
+    return json.dumps(finding.as_dict(), ensure_ascii=False)
+
+
+def _mode_changed(opened_day: date) -> Finding:
+    return Finding(
+        "mode-changed-by-midnight",
+        Severity.WARNING,
+        "The invoice came on the day of its issue date (P_1), but its session could be opened only on "
+        f"{opened_day}: KSeF marks it as offline, and its visualisation needs both QR codes.",
+        "Faktura wpłynęła w dniu wystawienia (P_1), ale jej sesję można było otworzyć dopiero "
+        f"{opened_day}: KSeF oznaczy ją jako offline, a jej wizualizacja musi mieć oba kody QR.",
+        path="/Faktura/Fa/P_1",
+    )
+
+
+def _odd_mode(mode: str, day: date) -> Finding:
+    return Finding(
+        "unexpected-invoicing-mode",
+        Severity.WARNING,
+        f"KSeF's receipt says {mode}; by the issue date (P_1), the day of the session ({day}) and the way it was sent, "
+        "the other mode was to be expected.",
+        f"Na UPO podano tryb {mode}; według daty wystawienia (P_1), dnia otwarcia sesji ({day}) i sposobu wysyłki "
+        "należało oczekiwać drugiego trybu.",
+        path="/Faktura/Fa/P_1",
+    )
+
+
+def _held() -> Finding:
+    return Finding(
+        "held-for-decision",
+        Severity.WARNING,
+        "The day of the issue date (P_1) ended before the invoice could be sent. Sent now, it becomes an offline invoice; "
+        "it waits until you release or withdraw it.",
+        "Dzień wystawienia (P_1) minął, zanim można było wysłać fakturę. Wysłana teraz stanie się fakturą offline; "
+        "czeka na decyzję: wysłać albo wycofać.",
+        path="/Faktura/Fa/P_1",
+    )
+
+
+def _released() -> Finding:
+    return Finding(
+        "released-after-midnight",
+        Severity.WARNING,
+        "The invoice missed the day of its issue date (P_1) and was released to be sent as an offline invoice.",
+        "Faktura nie została wysłana w dniu wystawienia (P_1); zdecydowano o wysłaniu jej jako faktury offline.",
+        path="/Faktura/Fa/P_1",
+    )
+
+
+def _withdrawn() -> Finding:
+    return Finding(
+        "withdrawn",
+        Severity.ERROR,
+        "The invoice missed the day of its issue date (P_1) and was withdrawn; it was not sent, and its number is free.",
+        "Faktura nie została wysłana w dniu wystawienia (P_1) i została wycofana; nie wysłano jej, a jej numer jest wolny.",
+        path="/Faktura/Fa/P_1",
+    )

@@ -1,0 +1,80 @@
+"""Turns dealt out in rotation: bounds hold, waiting can be given up, and long ones leave room for others."""
+
+from collections import Counter
+
+import anyio
+import anyio.lowlevel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.process.fair_slots import FairTurns
+
+
+@given(
+    st.integers(1, 5), st.integers(1, 5), st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=40)
+)
+def test_no_more_turns_than_allowed_run_and_everybody_has_theirs(
+    capacity: int, most: int, wanted: list[tuple[int, bool]]
+) -> None:
+    running: Counter[int] = Counter()
+    served: Counter[int] = Counter()
+    bound = min(capacity, most)
+
+    async def have_turn(turns: FairTurns, owner: int) -> None:
+        async with turns.turn(owner):
+            running[owner] += 1
+            assert running.total() <= capacity
+            assert running[owner] <= bound
+            await anyio.lowlevel.checkpoint()
+            running[owner] -= 1
+            served[owner] += 1
+
+    async def give_up(turns: FairTurns, owner: int) -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            # Cancelled while it waits, or with a turn just granted: either way it leaves nothing behind.
+            async with turns.turn(owner):
+                await anyio.sleep(1)
+
+    async def run() -> None:
+        turns = FairTurns(capacity, most_of_one=most)
+        async with anyio.create_task_group() as tasks:
+            for owner, stays in wanted:
+                tasks.start_soon(have_turn if stays else give_up, turns, owner)
+        assert not turns._running
+        assert not len(turns._waiting)
+
+    anyio.run(run)
+    assert served == Counter(owner for owner, stays in wanted if stays)
+
+
+async def test_a_newcomer_has_the_next_turn_but_one_however_many_wait() -> None:
+    order: list[str] = []
+    turns = FairTurns(1)
+
+    async def have_turn(owner: str) -> None:
+        async with turns.turn(owner):
+            order.append(owner)
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(have_turn, "large")
+        await anyio.lowlevel.checkpoint()
+        tasks.start_soon(have_turn, "small")
+    assert order.index("small") <= 2
+    assert len(order) == 51
+
+
+async def test_one_whose_turns_take_long_leaves_some_to_others() -> None:
+    turns = FairTurns(3)
+    with turns.restrained("slow"):
+        first = await turns.take("slow")
+        with anyio.move_on_after(0.01) as waited:
+            await turns.take("slow")
+        assert waited.cancelled_caught
+        others = [await turns.take("other"), await turns.take("other")]
+        for turn in (first, *others):
+            turn.give_back()
+            turn.give_back()
+    assert [await turns.take("slow") for _ in range(3)]

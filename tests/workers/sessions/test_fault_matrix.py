@@ -1,0 +1,233 @@
+"""The fault matrix: each call to KSeF, with each fault, at each moment, ends with every verdict right.
+
+Every row sends six invoices, of which KSeF refuses one, and ends the same way: nothing lost, nothing submitted twice while
+it may be alive, each verdict what KSeF's own records say. Waiting costs nothing: both clocks are moved instead.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from app.checking.pool import CheckPool
+from app.clock import utc_now
+from app.domain.backoff import next_look
+from app.domain.states import InvoiceState, SessionState
+from app.settings import Settings
+from app.store.store import Store
+from app.store.tenants.tenants import Tenant
+from app.store.uploads.invoices import InvoiceFilter
+from app.store.uploads.uploads import Upload
+from tests.support.road import add_tenant, add_upload, invoices, read, seal_and_pack, zip_of
+from tests.support.sandbox_process import SandboxHandle
+from workers.context import RetryLater, WorkerContext
+from workers.runtime import worker_context
+from workers.sessions import actions as stages
+from workers.sessions import dispatch
+
+CALLS: dict[str, dict[str, str]] = {
+    "keys": {"method": "GET", "path": "^/security/public-key-certificates$"},
+    "challenge": {"method": "POST", "path": "^/auth/challenge$"},
+    "signature": {"method": "POST", "path": "^/auth/xades-signature$"},
+    "login status": {"method": "GET", "path": r"^/auth/\d{8}-AU-"},
+    "redeem": {"method": "POST", "path": "^/auth/token/redeem$"},
+    "open": {"method": "POST", "path": "^/sessions/batch$"},
+    "part": {"method": "PUT", "path": "/batch-parts/"},
+    "close": {"method": "POST", "path": "/close$"},
+    "status": {"method": "GET", "path": "^/sessions/[^/]+$"},
+    "refused list": {"method": "GET", "path": "/invoices/failed$"},
+    "receipt": {"method": "GET", "path": "/session-upo/"},
+}
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "answers 500": {"status": 500},
+    "is done and answers 500": {"answer_status": 500},
+    "is done and answers a 502 page": {"answer_status": 502, "body": "<html>", "content_type": "text/html"},
+    "is cut before": {"cut": "before"},
+    "is cut after": {"cut": "after"},
+    "is cut within": {"cut": "within"},
+    "answers half a body": {"spoil": "json"},
+    "answers a web page": {"page": "waf"},
+    "is blocked": {"page": "blocked"},
+    "is called too often": {"page": "too-many-requests", "retry_after": 3},
+    "answers 401": {"status": 401},
+}
+
+MOMENTS: dict[str, dict[str, int]] = {"once": {"times": 1}, "three times": {"times": 3}}
+
+ROWS = [
+    pytest.param(call | fault | moment, id=f"{name} {what}, {when}")
+    for name, call in CALLS.items()
+    for what, fault in FAULTS.items()
+    for when, moment in MOMENTS.items()
+    # The second moment only where repeating is an art; everywhere else it is the same again.
+    if when == "once" or name in {"open", "part", "close", "status"}
+]
+
+STORIES: dict[str, dict[str, Any]] = {
+    "the key is unknown": CALLS["open"] | {"error": 21470, "times": 1},
+    "the key is found unreadable at once": {"on": "session", "status": 415, "at_open": True, "times": 1},
+    "the key is found unreadable later": {"on": "session", "status": 415, "times": 1},
+    "a part differs": {"on": "session", "status": 405, "times": 1},
+    "the package cannot be unpacked": {"on": "session", "status": 430, "times": 1},
+    "a part cannot be decrypted": {"on": "session", "status": 435, "times": 1},
+    "there are too many invoices": {"on": "session", "status": 420, "times": 1},
+    "the session is cancelled": {"on": "session", "status": 440, "times": 1},
+    "the session ends in an unknown error": {"on": "session", "status": 500, "times": 1},
+    "the session is stuck at 150": {"on": "session", "hold_at": 150, "hold_seconds": 3_000, "times": 1},
+    "the close is not believed": {"on": "session", "hold_at": 100, "release_on_close": True, "times": 1},
+    "the status goes back and forth": {"on": "session", "shown": [150, 100, 150], "times": 1},
+    "the receipt comes late": {"on": "session", "looks_without_upo": 3, "times": 1},
+    "the count of refused ones stays null": {"on": "session", "null_failed_count": True, "times": 1},
+    "a part has not arrived": CALLS["close"] | {"error": 21205, "times": 3},
+    "a part has another size": CALLS["close"] | {"error": 21157, "times": 2},
+    "the session is not found at close": CALLS["close"] | {"error": 21173, "times": 3},
+    "the session is not found by its status": CALLS["status"] | {"error": 21173, "times": 4},
+    "the session is away for maintenance": CALLS["close"] | {"error": 21184, "times": 2},
+    "the request is called invalid": CALLS["open"] | {"error": 21405, "times": 1},
+    "the link is not valid": CALLS["part"] | {"page": "expired-link", "times": 4},
+    "invoices are cancelled with their session": {"on": "invoice", "status": 405, "number": "0000002$", "times": 1},
+    "an invoice meets an unknown error": {"on": "invoice", "status": 500, "number": "0000002$", "times": 1},
+    "an invoice is cancelled by the system": {"on": "invoice", "status": 550, "number": "0000002$", "times": 1},
+}
+
+
+@dataclass
+class BothClocks:
+    """Time for us and for the sandbox: it passes by itself and can be moved."""
+
+    control_url: str
+    ahead: timedelta = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.ahead
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self.ahead += timedelta(seconds=seconds)
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(f"{self.control_url}/clock", json={"advance_seconds": seconds})
+            answer.raise_for_status()
+
+
+@dataclass
+class Road:
+    """The stages against the sandbox, with clocks that can be moved."""
+
+    context: WorkerContext
+    clocks: BothClocks
+    sandbox: SandboxHandle
+
+    def fault(self, **rule: Any) -> None:
+        """Have the sandbox misbehave."""
+        httpx.post(f"{self.sandbox.control_url}/faults", json=rule).raise_for_status()
+
+    def ledger(self) -> dict[str, Any]:
+        """What KSeF's own records say."""
+        answer: dict[str, Any] = httpx.get(f"{self.sandbox.control_url}/ledger").raise_for_status().json()
+        return answer
+
+    async def finish(self, tenant: Tenant, upload: Upload, *, rounds: int = 400) -> Upload:
+        """Run the stages, as the jobs would, until every invoice of an upload has its last state."""
+        store = self.context.store
+        for _ in range(rounds):
+            for session in await seal_and_pack(self.context, tenant):
+                if session.state.is_final:
+                    continue
+                try:
+                    await stages.advance_session(self.context, session.id)
+                except RetryLater as later:
+                    await self.clocks.advance(later.seconds)
+                else:
+                    # A look comes again after a while, longer each time, and KSeF's clock runs meanwhile.
+                    await self.clocks.advance(next_look(session.polls, session.invoices, 0.5))
+            found = await store.uploads.get(tenant.id, upload.id)
+            if found.completed_at is not None:
+                return found
+        raise AssertionError(f"no end after {rounds} rounds: {found.counts}")
+
+
+@pytest_asyncio.fixture
+async def timed_road(
+    settings: Settings, store: Store, pool: CheckPool, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Road]:
+    monkeypatch.setattr(dispatch, "_PART_PAUSE_SECONDS", 0.0)
+    httpx.post(f"{sandbox.control_url}/clock", json={"reset": True}).raise_for_status()
+    clocks = BothClocks(sandbox.control_url)
+    used = settings.model_copy(update={"ksef_url": sandbox.base_url})
+    async with worker_context(used, store, pool, clocks) as context:
+        yield Road(context, clocks, sandbox)
+    httpx.post(f"{sandbox.control_url}/clock", json={"reset": True}).raise_for_status()
+
+
+async def _prove(road: Road, tenant: Tenant, upload: Upload) -> None:
+    assert upload.counts[InvoiceState.ACCEPTED] == 5, upload.counts
+    assert upload.counts[InvoiceState.REJECTED] == 1
+    ledger = road.ledger()
+    assert (ledger["accepted"], ledger["distinct"], ledger["duplicate_attempts"]) == (5, 5, 0)
+    lines = httpx.get(f"{road.sandbox.control_url}/ledger", params={"full": 1}).raise_for_status().text.splitlines()
+    assert len(lines) == 5
+    rows = [row for _, row in await road.context.store.invoices.page(tenant.id, InvoiceFilter(upload_id=upload.id))]
+    known = {row["ksef_number"] for row in rows if row["state"] == "accepted"}
+    assert len(known) == 5
+    for number in known:
+        assert any(number in line for line in lines), "KSeF's own records have another number"
+    (refused,) = [row for row in rows if row["state"] == "rejected"]
+    assert "ksef-450" in [finding["rule"] for finding in refused["findings"]]
+
+
+async def _send(road: Road) -> tuple[Tenant, Upload]:
+    road.fault(on="invoice", status=450, number="0000006$")
+    tenant = await add_tenant(road.context.store)
+    upload = await add_upload(road.context.store, tenant, zip_of(invoices(6)), now=road.clocks())
+    return tenant, await read(road.context, upload)
+
+
+@pytest.mark.parametrize("rule", ROWS)
+async def test_a_call_with_a_fault_loses_nothing_and_repeats_nothing(timed_road: Road, rule: dict[str, Any]) -> None:
+    tenant, upload = await _send(timed_road)
+    timed_road.fault(**rule)
+    await _prove(timed_road, tenant, await timed_road.finish(tenant, upload))
+
+
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=name) for name, rule in STORIES.items()])
+async def test_a_session_with_a_story_ends_with_every_verdict_right(timed_road: Road, rule: dict[str, Any]) -> None:
+    timed_road.fault(**rule)
+    tenant, upload = await _send(timed_road)
+    await _prove(timed_road, tenant, await timed_road.finish(tenant, upload))
+
+
+async def test_the_matrix_has_the_rows_that_were_promised() -> None:
+    assert len(ROWS) + len(STORIES) >= 80
+
+
+async def test_an_invoice_that_an_earlier_session_had_accepted_is_found_there(timed_road: Road) -> None:
+    """KSeF ends a session in an unknown error although it accepted everything, and says so only later."""
+    tenant, upload = await _send(timed_road)
+    (first,) = await seal_and_pack(timed_road.context, tenant)
+    await timed_road.finish(tenant, upload)
+    store = timed_road.context.store
+    # As if we had not learned of it: the same invoices wait again.
+    await store.database.execute(
+        "UPDATE invoices SET state = 'queued', session_id = NULL, ksef_number = NULL WHERE state = 'accepted'"
+    )
+    await store.database.execute("UPDATE chunks SET queued = 5")
+    await store.database.execute(
+        "UPDATE uploads SET queued = 5, accepted = 0, completed_at = NULL, state = 'in_progress'"
+    )
+    timed_road.fault(on="session", duplicates_name_this_session=True)
+    done = await timed_road.finish(tenant, upload)
+    assert done.counts[InvoiceState.ACCEPTED] == 5
+    rows = [row for _, row in await store.invoices.page(tenant.id, InvoiceFilter(states=["accepted"]))]
+    assert len({row["ksef_number"] for row in rows}) == 5
+    sessions = await store.sessions.page(tenant.id, before=None, state=None, limit=10)
+    assert [session.state for session in sessions] == [SessionState.COMPLETED, SessionState.COMPLETED]
+    pages = await store.sessions.upo_pages(sessions[0].id)
+    assert [page["page"] for page in pages] == [1001], "the receipt of the earlier session is kept with this one"
+    assert sessions[1].id == first.id
+    history = await store.sessions.history(sessions[0].id)
+    assert "found-ours" in [line["outcome"] for line in history]

@@ -1,0 +1,41 @@
+"""What follows from an attempt to deliver an event."""
+
+from datetime import datetime
+
+from app.store.events.delivery_queue import Claim, Settled
+from app.webhooks.backoff import next_delay
+from app.webhooks.delivery import Attempt, Outcome
+
+
+def settle_attempt(
+    claim: Claim, attempt: Attempt, *, size: int, ordered: bool, jitter: float, now: datetime
+) -> Settled:
+    """Decide what follows from a claimed attempt that ended now. `size` is that of the body, in bytes."""
+    succeeded = attempt.outcome is Outcome.DELIVERED
+    gone = attempt.outcome is Outcome.GONE
+    delay = None
+    if not succeeded and not gone:
+        delay = next_delay(claim.tries, jitter=jitter, retry_after=attempt.retry_after)
+    reason = None if succeeded or delay is not None else "gone" if gone else "exhausted"
+    return Settled(
+        claim=claim,
+        outcome=attempt.outcome.value,
+        milliseconds=attempt.milliseconds,
+        status=attempt.status,
+        answer=attempt.answer,
+        size=size,
+        succeeded=succeeded,
+        ordered=ordered,
+        next_attempt_at=now + delay if delay is not None else None,
+        reason=reason,
+        gone=gone,
+    )
+
+
+def metric_of(settled: Settled) -> str:
+    """Name the outcome as the metric of deliveries does."""
+    if settled.succeeded:
+        return "succeeded"
+    if settled.gone:
+        return "gone"
+    return "failed" if settled.next_attempt_at is None else "retried"

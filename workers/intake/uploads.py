@@ -1,0 +1,289 @@
+"""Intake: an upload's body is read entry by entry, checked chunk by chunk, and committed chunk by chunk.
+
+Each committed chunk is a checkpoint. After a crash reading starts again at the first entry that is in no committed chunk;
+the blob of a chunk that was written but not committed belongs to nobody and is removed at the end.
+"""
+
+import secrets
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Final
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.streams.memory import MemoryObjectSendStream
+
+from app.checking.check_chunk import ChunkOutcome, ChunkTask
+from app.domain.ids import chunk_id
+from app.errors import UnreadableUpload
+from app.fa3.checker import CheckContext
+from app.observability import metrics
+from app.package.limits import MAX_PACKAGE_BYTES
+from app.process.fair_slots import Turn
+from app.reading.entry import RawEntry
+from app.reading.kinds import BodyKind
+from app.reading.limits import ReadingLimits
+from app.reading.reader import read_entries
+from app.store.blobs import BlobMissing, JoinedFile
+from app.store.disk import Reserve
+from app.store.tenants import check_context as judging
+from app.store.tenants.tenants import Tenant
+from app.store.uploads.chunks import CheckedChunk
+from app.store.uploads.uploads import Upload
+from workers.context import WorkerContext
+from workers.intake.body_hash import settle_hash
+from workers.sealing import seal_soon
+
+log = structlog.get_logger(__name__)
+
+CHUNK_ENTRIES: Final = 1_000
+"""Large enough that a commit costs little per invoice, small enough that a crash repeats little: a tenth of a second of a pool
+process, which is also how long another tenant waits for its turn."""
+CHUNK_BYTES: Final = 4_000_000
+"""Payload bytes of a chunk at most, unless a single entry is larger."""
+_INFLATES_TO: Final = 8
+"""How much more than their payload the documents of a chunk may be: a process must not be busy for long with one chunk."""
+
+assert MAX_PACKAGE_BYTES > CHUNK_BYTES  # noqa: S101 - one chunk always fits into a session
+
+FORM_CODE: Final = "FA (3)"
+
+_LOOK_SHARE: Final = 0.25
+_LOOK_SECONDS: Final = 2.0
+
+
+@dataclass(slots=True)
+class _Looks:
+    """When a lane that is being filled is looked at: each look is a job, and after most chunks there is nothing to see.
+
+    At the latest when a quarter of a session, or two seconds, has come since the last one; the end of the upload has its own.
+    """
+
+    enough: int
+    last: float
+    queued: int = 0
+
+    def is_time(self, queued: int, now: float) -> bool:
+        """Count what was queued and tell whether to look now (seconds of any clock)."""
+        self.queued += queued
+        if self.queued < self.enough and now - self.last < _LOOK_SECONDS:
+            return False
+        self.queued, self.last = 0, now
+        return True
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A chunk on its way through the pool."""
+
+    first_entry: int
+    entries: tuple[RawEntry, ...]
+    id: UUID
+    done: anyio.Event
+    outcome: ChunkOutcome | None = None
+
+
+async def check_context(context: WorkerContext, tenant: Tenant) -> CheckContext:
+    """Say what a tenant's invoices are checked against now, by what KSeF told of the tenant last."""
+    return judging.check_context(
+        tenant,
+        await context.store.permissions.of(tenant.id),
+        (await context.quota.limits_of(tenant.id)).context,
+        now=context.clock(),
+        check_nip_checksums=context.check_nip_checksums,
+    )
+
+
+async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
+    """Read an upload to its end, or from where an earlier run stopped. Safe to run again at any time."""
+    upload = await context.store.uploads.start_reading(upload_id)
+    if upload is None or (upload.blob_key is None and not upload.segmented):
+        return
+    tenant = await context.store.tenants.get(upload.tenant_id)
+    lane_id = await context.store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=upload.offline_mode)
+    errors: list[dict[str, Any]] = []
+    started = anyio.current_time()
+    try:
+        source = await _open(context, upload)
+    except BlobMissing:
+        log.exception("the stored body of an upload is gone", upload=upload.public_id)
+        raise
+    try:
+        if upload.segmented:
+            upload = await settle_hash(context, upload, source)
+        await _read(context, upload, tenant, lane_id, source)
+    except* UnreadableUpload as group:
+        error = next(_leaves(group))
+        errors = error.errors or [{"code": error.code, "message": error.detail}]
+    finally:
+        await anyio.to_thread.run_sync(source.close)
+    await _remove_orphans(context, upload)
+    await context.store.chunks.finish_upload(upload, errors=errors, now=context.clock())
+    metrics.STAGE_SECONDS.labels(stage="read").observe(anyio.current_time() - started)
+    if upload.flush:
+        await context.store.tenants.request_flush(upload.tenant_id, now=context.clock())
+    await seal_soon(context, lane_id)
+    log.info("upload read", upload=upload.public_id, errors=len(errors))
+
+
+async def _open(context: WorkerContext, upload: Upload) -> IO[bytes] | JoinedFile:
+    if upload.blob_key is None:
+        return context.store.blobs.open_joined_blocking(await context.store.resumable.segments(upload.id))
+    return await anyio.to_thread.run_sync(context.store.blobs.open_blocking, upload.blob_key)
+
+
+async def _read(
+    context: WorkerContext, upload: Upload, tenant: Tenant, lane_id: int, source: IO[bytes] | JoinedFile
+) -> None:
+    known = (await context.quota.limits_of(tenant.id)).context
+    entries = read_entries(
+        BodyKind(upload.kind),
+        source,
+        size=upload.size,
+        limits=ReadingLimits(max_document_bytes=max(judging.MAX_DOCUMENT_BYTES, *judging.document_limits(known))),
+        boundary=upload.boundary,
+        start_index=upload.next_entry,
+        gzip_coded=upload.content_encoding is not None,
+    )
+    # As many chunks are on the way as keep the pool busy while one is being stored.
+    send, receive = anyio.create_memory_object_stream[_Pending](max_buffer_size=context.pool.workers)
+    unreadable: list[UnreadableUpload] = []
+    # Room for each chunk from before it is read until it is stored; what is left when this breaks off is given back.
+    room: deque[Turn] = deque()
+    looks = _Looks(int(context.settings.session_max_invoices * _LOOK_SHARE), anyio.current_time())
+    try:
+        async with anyio.create_task_group() as tasks, receive:
+            tasks.start_soon(_feed, context, upload, tenant, entries, send, unreadable, room)
+            async for pending in receive:
+                await pending.done.wait()
+                queued = await _store(context, upload, lane_id, pending)
+                if looks.is_time(queued, anyio.current_time()) and not upload.atomic:
+                    await seal_soon(context, lane_id)
+                room.popleft().give_back()
+    finally:
+        for turn in room:
+            turn.give_back()
+    if unreadable:
+        # Raised only now: what was read before the fault is stored.
+        raise ExceptionGroup("the upload cannot be read to its end", unreadable)
+
+
+async def _feed(
+    context: WorkerContext,
+    upload: Upload,
+    tenant: Tenant,
+    entries: Iterator[RawEntry],
+    send: MemoryObjectSendStream[_Pending],
+    unreadable: list[UnreadableUpload],
+    room: deque[Turn],
+) -> None:
+    chunks = _chunks(entries, unreadable)
+    made_at = 0
+    async with send, anyio.create_task_group() as tasks:
+        while True:
+            room.append(await context.room.take(upload.tenant_id))
+            chunk = await anyio.to_thread.run_sync(next, chunks, None)
+            if chunk is None:
+                break
+            # Never two in the same millisecond: the order of the ids is the order of the upload.
+            made_at = max(made_at + 1, int(context.clock().timestamp() * 1000))
+            pending = _Pending(
+                first_entry=chunk[0].index,
+                entries=chunk,
+                id=chunk_id(made_at, secrets.token_bytes(10)),
+                done=anyio.Event(),
+            )
+            tasks.start_soon(_check, context, upload, tenant, pending)
+            await send.send(pending)
+
+
+def _chunks(entries: Iterator[RawEntry], unreadable: list[UnreadableUpload]) -> Iterator[tuple[RawEntry, ...]]:
+    """Group entries; a fault of the whole body ends the groups and is left in `unreadable`."""
+    chunk: list[RawEntry] = []
+    size = 0
+    try:
+        for entry in entries:
+            weight = max(len(entry.payload), (entry.size or 0) // _INFLATES_TO)
+            if chunk and (len(chunk) >= CHUNK_ENTRIES or size + weight > CHUNK_BYTES):
+                yield tuple(chunk)
+                chunk, size = [], 0
+            chunk.append(entry)
+            size += weight
+    except UnreadableUpload as error:
+        unreadable.append(error)
+    if chunk:
+        yield tuple(chunk)
+
+
+async def _check(context: WorkerContext, upload: Upload, tenant: Tenant, pending: _Pending) -> None:
+    pending.outcome = await context.pool.check(
+        ChunkTask(
+            tenant_id=upload.tenant_id,
+            upload_ids=(upload.id,),
+            chunk_id=pending.id,
+            entries=pending.entries,
+            context=await check_context(context, tenant),
+            now=context.clock(),
+        )
+    )
+    pending.done.set()
+
+
+async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: _Pending) -> int:
+    """Store and commit a checked chunk; gives how many of its invoices wait for a session now."""
+    await context.store.disk.require(Reserve.READING)
+    outcome = pending.outcome
+    if outcome is None:
+        raise RuntimeError("a chunk was announced as checked without an outcome")
+    # A name of its own for every try: a late double of this job can then never overwrite what is committed.
+    blob_key = f"chunks/{upload.id.hex}/{pending.id.hex}"
+    started = anyio.current_time()
+    await context.store.blobs.put(blob_key, outcome.blob)
+    duplicates = await context.store.chunks.commit(
+        upload,
+        CheckedChunk(
+            id=pending.id,
+            first_entry=pending.first_entry,
+            entries=pending.entries[-1].index + 1 - pending.first_entry,
+            rows=outcome.rows,
+            queued=outcome.valid,
+            ready_bytes=outcome.valid_bytes,
+            invalid=outcome.invalid,
+            latest_issue_date=outcome.latest_issue_date,
+        ),
+        lane_id=lane_id,
+        blob_key=blob_key,
+        now=context.clock(),
+    )
+    if duplicates is None:
+        await context.store.blobs.delete([blob_key])
+        return 0
+    metrics.STAGE_SECONDS.labels(stage="commit").observe(anyio.current_time() - started)
+    await tell_of_findings(context, upload.tenant_id, outcome)
+    return outcome.valid - duplicates
+
+
+async def tell_of_findings(context: WorkerContext, tenant_id: int, outcome: ChunkOutcome) -> None:
+    """Put a checked chunk into the metrics, and have KSeF asked again whether the tenant may send what was refused."""
+    if outcome.findings["attachment-not-allowed"]:
+        await context.store.permissions.want_attachments(tenant_id, now=context.clock())
+    metrics.STAGE_SECONDS.labels(stage="check").observe(outcome.seconds)
+    for rule, count in outcome.findings.items():
+        metrics.VALIDATION_FINDINGS.labels(rule=rule).inc(count)
+
+
+async def _remove_orphans(context: WorkerContext, upload: Upload) -> None:
+    known = await context.store.chunks.blob_keys(upload.id)
+    orphans = [key async for key in context.store.blobs.list_keys(f"chunks/{upload.id.hex}") if key not in known]
+    await context.store.blobs.delete(orphans)
+
+
+def _leaves(group: BaseExceptionGroup[UnreadableUpload]) -> Iterator[UnreadableUpload]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

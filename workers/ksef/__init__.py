@@ -1,0 +1,1 @@
+"""KSeF's limits (`quota_gate`), availability (`health_monitor`, `outage_policy`) and permissions (`permissions`)."""

@@ -1,0 +1,205 @@
+"""Quota: what each tenant's requests pass before they leave, and the limits that KSeF states for it, kept up to date.
+
+Every wait of more than a moment gives the worker's slot back: the request is not sent, QuotaExhausted says when to come
+again, and the job returns then. So a tenant that has used up its hour holds up nobody else.
+"""
+
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import anyio
+import structlog
+
+from app.clock import Clock
+from app.errors import DispatchError
+from app.ksef.client import KsefClient
+from app.ksef.errors import FrontLayerBlocked, KsefError, QuotaExhausted, RateLimited
+from app.ksef.limits import RateLimits
+from app.ksef.transport import LimitGroup
+from app.store.ksef.quota import ADDRESS, EVERYTHING, PAD_SECONDS, QuotaStore, counting_time
+from app.store.tenants.limits import KnownLimits, LimitsStore
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS: Final = 3.0
+"""A wait that ends within this time (the window of a second does) is waited for on the spot."""
+BLOCKED_PAUSE: Final = timedelta(minutes=30)
+"""After the front layer has blocked us; trying on prolongs it (ksef-api, issues 247, 617, 761)."""
+_KEPT_SECONDS: Final = 30.0
+"""How long a process goes by the limits that it read from the database last."""
+_TELL_SECONDS: Final = 5.0
+_DEFAULTS: Final = RateLimits({})
+
+
+@dataclass(slots=True)
+class _Kept:
+    limits: KnownLimits
+    until: float
+
+
+class Quota:
+    """The quota of all tenants, as one worker process sees it. The counts themselves are in the database."""
+
+    def __init__(
+        self,
+        counts: QuotaStore,
+        limits: LimitsStore,
+        clock: Clock,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._counts = counts
+        self._limits = limits
+        self._clock = clock
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._kept: dict[int, _Kept] = {}
+
+    def gate(self, tenant_id: int = ADDRESS) -> "TenantGate":
+        """Give what the requests of a tenant pass, or without one those that need no login."""
+        return TenantGate(self, self._counts, tenant_id, sleep=self._sleep, monotonic=self._monotonic)
+
+    def counting_time(self) -> datetime | None:
+        """Give the moment to count at; see `app.store.ksef.quota.counting_time`."""
+        return counting_time(self._clock)
+
+    async def limits_of(self, tenant_id: int) -> KnownLimits:
+        """Give a tenant's limits as KSeF said them last; the documented ones before it was asked."""
+        kept = self._kept.get(tenant_id)
+        if kept is None or kept.until <= self._monotonic():
+            kept = _Kept(await self._limits.of(tenant_id), self._monotonic() + _KEPT_SECONDS)
+            self._kept[tenant_id] = kept
+        return kept.limits
+
+    async def session_max_invoices(self, tenant_id: int) -> int | None:
+        """Say how many invoices KSeF takes in a session of this tenant; None when it never said."""
+        return (await self._limits.of(tenant_id)).session_max_invoices
+
+    async def lower_session_limit(self, tenant_id: int, to: int) -> None:
+        """Seal at most `to` invoices into a session of this tenant from now on, until KSeF itself says more (status 420)."""
+        await self._limits.lower_session_limit(tenant_id, to)
+        self._kept.pop(tenant_id, None)
+        log.warning("session limit lowered", tenant=tenant_id, invoices=to)
+
+    async def distrust_limits(self, tenant_id: int) -> None:
+        """Have the limits read again at the next occasion: KSeF acts by others than it told us."""
+        await self._limits.distrust(tenant_id)
+        self._kept.pop(tenant_id, None)
+
+    async def refresh_limits(self, tenant_id: int, client: KsefClient) -> None:
+        """Ask KSeF for the tenant's limits if ours are old and nobody has asked lately. Old ones serve when it does not answer."""
+        if not (await self.limits_of(tenant_id)).is_old(self._clock()):
+            return
+        if not await self._limits.claim_refresh(tenant_id, now=self._clock()):
+            return
+        try:
+            rates, context = await client.rate_limits(), await client.context_limits()
+        except KsefError as error:
+            log.warning("limits not read", tenant=tenant_id, **error.as_dict())
+            return
+        await self._limits.save(tenant_id, rates, context, now=self._clock())
+        self._kept.pop(tenant_id, None)
+
+
+class TenantGate:
+    """Counts one tenant's requests and remembers what KSeF says of them."""
+
+    def __init__(
+        self,
+        quota: Quota,
+        counts: QuotaStore,
+        tenant_id: int,
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._quota = quota
+        self._counts = counts
+        self._tenant_id = tenant_id
+        self._sleep = sleep
+        self._monotonic = monotonic
+
+    @asynccontextmanager
+    async def passing(self, group: LimitGroup) -> AsyncIterator[None]:
+        """Book a request of this group; see `app.ksef.transport.Gate`. Raises QuotaExhausted."""
+        if group is LimitGroup.STORAGE:
+            yield
+            return
+        rates = (await self._quota.limits_of(self._tenant_id)).rates if self._tenant_id != ADDRESS else _DEFAULTS
+        owner = ADDRESS if group is LimitGroup.ANONYMOUS else self._tenant_id
+        counter = rates.counter_of(group.value)
+        # An opening must not use up what its own close needs.
+        shared = rates.counter_of(LimitGroup.BATCH_SESSION_CLOSE.value) == LimitGroup.BATCH_SESSION.value
+        reserves = shared and group is LimitGroup.BATCH_SESSION
+        closes = shared and group is LimitGroup.BATCH_SESSION_CLOSE
+        booked_at = await self._book(owner, counter, rates, reserves=reserves, closes=closes)
+        started = self._monotonic()
+        failure: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            took = self._monotonic() - started
+            # What became of the request counts more than our count of it: nothing here may hide its answer.
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_TELL_SECONDS):
+                await self._learn(owner, counter, booked_at, took, failure, reserves=reserves)
+
+    async def _book(self, owner: int, counter: str, rates: RateLimits, *, reserves: bool, closes: bool) -> datetime:
+        waited = 0.0
+        while True:
+            booking = await self._counts.book(
+                owner,
+                counter,
+                rates.limit_of(counter),
+                pausers=(owner, self._tenant_id),
+                reserves=reserves,
+                closes=closes,
+                now=self._quota.counting_time(),
+            )
+            if booking.booked_at is not None:
+                return booking.booked_at
+            wait = max(booking.wait_seconds, 0.01)
+            if booking.reason is not None or waited + wait > PATIENCE_SECONDS:
+                why = booking.reason or "the requests that KSeF's limits allow are used up"
+                raise QuotaExhausted(f"{counter}: {why}; there is room again in {wait:.0f} s", wait_seconds=wait)
+            await self._sleep(wait)
+            waited += wait
+
+    async def _learn(
+        self,
+        owner: int,
+        counter: str,
+        booked_at: datetime,
+        took: float,
+        failure: BaseException | None,
+        *,
+        reserves: bool,
+    ) -> None:
+        now = self._quota.counting_time()
+        try:
+            if took > PAD_SECONDS / 2:
+                await self._counts.made_later(owner, counter, booked_at, now=now)
+            if reserves and failure is not None:
+                # No session of ours came of it, so there is nothing to close.
+                await self._counts.release(owner, counter)
+            if isinstance(failure, RateLimited):
+                asked_for = float(failure.retry_after_seconds or 1)
+                pause = timedelta(seconds=asked_for + min(asked_for / 10, 5.0) * random.random())  # noqa: S311
+                await self._counts.block(owner, counter, pause, reason="KSeF answered 429", now=now)
+                log.error("too many requests", tenant=self._tenant_id, group=counter, seconds=asked_for)
+                if self._tenant_id != ADDRESS:
+                    await self._quota.distrust_limits(self._tenant_id)
+            elif isinstance(failure, FrontLayerBlocked):
+                reason = "the front layer of KSeF blocks our address"
+                await self._counts.block(self._tenant_id, EVERYTHING, BLOCKED_PAUSE, reason=reason, now=now)
+                log.error("blocked by the front layer", tenant=self._tenant_id, incident_id=failure.incident_id)
+        except DispatchError as error:
+            log.warning("quota not kept up", tenant=self._tenant_id, group=counter, error=error.detail)

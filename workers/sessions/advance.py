@@ -1,0 +1,165 @@
+"""A session's shell: perform an action, write down what came of it, look into the table for the next one.
+
+All decisions stand in `app.domain.session_machine`; the actions are in `dispatch` (towards KSeF), `tracking` (back from it)
+and `verdicts` (the end). Any number of jobs may call for the same session: one of them holds it, the others come back.
+"""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from app.domain.backoff import next_look
+from app.domain.session_machine import Action, Event, Move, Pause, next_move
+from app.domain.states import SessionState
+from app.ksef.errors import KsefError, Outcome, QuotaExhausted, RateLimited
+from app.ksef.models import SessionStatus
+from app.store.jobs import Priority, Task
+from app.store.sessions.session import Session
+from workers.context import RetryLater, WorkerContext
+from workers.ksef.outage_policy import before_action
+from workers.sessions.midnight import may_open
+
+log = structlog.get_logger(__name__)
+
+_BEFORE_OPENING: Final = frozenset({SessionState.PACKED, SessionState.OPENING})
+PRIORITIES: Final[Mapping[SessionState, Priority]] = {
+    SessionState.OPEN: Priority.CLOSE,
+    SessionState.CLOSING: Priority.CLOSE,
+    SessionState.PROCESSING: Priority.TRACK,
+}
+"""Of a session's next job. Before its opening a job keeps the priority it has."""
+_GROWING_SECONDS: Final = 2.0
+_WATCH_SECONDS: Final = 300.0
+_PEOPLE_SECONDS: Final = 900.0
+_BLOCKED_SECONDS: Final = 1800.0
+_TOLD_SECONDS: Final = 30.0
+"""When an answer says to wait and not how long."""
+_HELD_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of an action: the event for the table, what to keep in the history, and how long the answer says to wait."""
+
+    event: Event
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    wait_seconds: float | None = None
+    status: SessionStatus | None = None
+    """What a look saw, for the action that follows at once: asking again would be counted again."""
+
+
+Performer = Callable[[WorkerContext, Session, Action, Result], Awaitable[Result]]
+"""Performs one action on a held session, knowing what came of the one before, and says what came of it."""
+
+
+def trouble(error: KsefError) -> Result:
+    """Turn an error that says nothing of the session itself into its event."""
+    wait = float(error.retry_after_seconds) if error.retry_after_seconds else None
+    if isinstance(error, QuotaExhausted):
+        wait = error.wait_seconds
+    if isinstance(error, RateLimited) or (error.outcome is Outcome.TRY_AGAIN and wait is not None):
+        event = Event.RATE_LIMITED
+    else:
+        event = {
+            Outcome.TRY_AGAIN: Event.NOT_DONE,
+            Outcome.UNKNOWN: Event.NO_ANSWER,
+            Outcome.BLOCKED: Event.BLOCKED,
+            Outcome.REFUSED: Event.REFUSED,
+        }[error.outcome]
+    return Result(event, error.as_dict(), wait)
+
+
+async def hold_session(context: WorkerContext, session_id: UUID, perform: Performer) -> None:
+    """Bring a session as far as it gets now, from wherever an earlier run left it. Safe to run again at any time."""
+    async with context.exclusively(session_id) as mine:
+        if not mine:
+            raise RetryLater("another worker holds the session", seconds=_HELD_SECONDS)
+        session = await context.store.sessions.get_for_job(session_id)
+        if session.state is SessionState.SEALED:
+            return
+        if session.state in _BEFORE_OPENING and not await may_open(context, session):
+            return
+        # The state in which the action began: opening, for one, writes the new state together with what it brought.
+        state: SessionState = session.state
+        result = Result(Event.RESUMED)
+        while not session.state.is_final:
+            move = next_move(state, result.event, key_renewals=session.key_renewals)
+            if move.alert:
+                log.error(
+                    "a session needs attention",
+                    session=session.public_id,
+                    after=result.event.value,
+                    detail=dict(result.detail),
+                )
+            session = await _enter(context, session, move, result)
+            if move.pause is not Pause.NONE:
+                await _rest(context, session, move, result)
+                return
+            await before_action(context, session, move.action)
+            result = await perform(context, session, move.action, result)
+            state = move.state
+            session = await context.store.sessions.get_for_job(session_id)
+
+
+async def _enter(context: WorkerContext, session: Session, move: Move, result: Result) -> Session:
+    """Write the state that a move leads to, before its action is performed."""
+    sessions, now = context.store.sessions, context.clock()
+    if move.action is Action.RENEW_KEY:
+        await context.store.dispatch.renew_key(session.id)
+    # An end is written by its action, in one transaction with the verdicts.
+    if move.state is not session.state and not move.state.is_final:
+        async with context.store.database.transaction() as connection:
+            moved = await sessions.move(
+                session,
+                move.state,
+                action="enter",
+                outcome=move.state.value,
+                now=now,
+                detail={"after": result.event.value, "next": move.action.value},
+                connection=connection,
+            )
+            if not moved:
+                raise RetryLater("the session was moved by somebody else", seconds=_HELD_SECONDS)
+            if move.state is SessionState.PROCESSING:
+                await context.store.dispatch.mark_sent(connection, session.id)
+    return await sessions.get_for_job(session.id)
+
+
+async def _rest(context: WorkerContext, session: Session, move: Move, result: Result) -> None:
+    if move.pause is Pause.POLL:
+        pause = next_look(
+            session.polls,
+            session.invoices,
+            random.random(),  # noqa: S311 - jitter, not a secret
+            expected_seconds=context.processing_times.expected(session.invoices),
+        )
+        async with context.store.database.connection() as connection:
+            await context.store.jobs.defer(
+                Task.TRACK_SESSION,
+                connection=connection,
+                at=context.clock() + timedelta(seconds=pause),
+                priority=Priority.TRACK,
+                session_id=str(session.id),
+            )
+        return
+    priority = PRIORITIES.get(move.state)
+    why = f"{session.public_id}: {result.event.value}"
+    if move.pause is Pause.GROWING:
+        raise RetryLater(why, seconds=_GROWING_SECONDS, growing=True, priority=priority)
+    raise RetryLater(
+        why,
+        seconds={
+            Pause.TOLD: result.wait_seconds or _TOLD_SECONDS,
+            Pause.WATCH: _WATCH_SECONDS,
+            Pause.PEOPLE: _PEOPLE_SECONDS,
+            Pause.BLOCKED: _BLOCKED_SECONDS,
+        }[move.pause],
+        # Whoever waits for quota has a place from that moment on.
+        exact=move.pause is Pause.TOLD,
+        priority=priority,
+    )

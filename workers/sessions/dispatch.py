@@ -1,0 +1,235 @@
+"""Dispatch: open a session, store its parts, close it. Each call is written down before and after.
+
+What no answer means: after `open` at worst an empty session is left behind that nobody can fill or close; a part is sent
+again; after `close` the status is asked for. What follows from each is decided in `app.domain.session_machine`.
+"""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import anyio
+import structlog
+from pydantic import SecretStr
+
+from app.domain.session_machine import Event, event_of_status
+from app.domain.session_times import upload_by
+from app.ksef.batch import FA_3, BatchSpec, CompressionType, PartSpec, PartUpload
+from app.ksef.client import KsefClient
+from app.ksef.error_classification import part_numbers_hint
+from app.ksef.errors import (
+    DeadlineExceeded,
+    KeyUnknown,
+    KsefError,
+    LinkRefused,
+    Outcome,
+    PartBodyWrong,
+    PartMismatch,
+    PartMissing,
+    RequestRefused,
+    SessionNotFound,
+    StateForbids,
+)
+from app.observability import metrics
+from app.store.blobs import BlobMissing
+from app.store.sessions.packages import Part
+from app.store.sessions.session import Session
+from workers.context import WorkerContext
+from workers.sessions.advance import Result, trouble
+from workers.sessions.midnight import note_opened
+
+log = structlog.get_logger(__name__)
+
+_PART_TRIES: Final = 3
+_PART_PAUSE_SECONDS: Final = 1.0
+_OUR_FAULTS: Final = frozenset({21157, 21161, 21405, 21001})
+
+
+async def open_session(context: WorkerContext, session: Session, *, renew_key: bool) -> Result:
+    """Open a session for the package and keep its reference number and links before anything is sent."""
+    client = await context.ksef.of(session.tenant_id)
+    started = time.perf_counter()
+    parts = await context.store.packages.parts(session.id)
+    key = await context.store.packages.encryption_key(session.id)
+    try:
+        if renew_key:
+            await client.keys.refresh()
+        spec = await _spec(client, session, parts, key)
+        await _note(context, session, "open", "asking", {"public_key_id": spec.public_key_id})
+        opened = await client.open_batch_session(spec)
+    except KsefError as error:
+        result = _judge_open(error)
+        await _note(context, session, "open", result.event.value, result.detail)
+        return result
+    await context.store.dispatch.opened(
+        session.id,
+        reference_number=opened.reference_number,
+        targets={
+            upload.ordinal_number: {
+                "method": upload.method,
+                "url": upload.url.get_secret_value(),
+                "headers": dict(upload.headers),
+            }
+            for upload in opened.part_uploads
+        },
+        now=context.clock(),
+    )
+    await note_opened(context, session.id, context.clock())
+    metrics.STAGE_SECONDS.labels(stage="open").observe(time.perf_counter() - started)
+    log.info("session opened", session=session.public_id, reference_number=opened.reference_number)
+    return Result(Event.OPENED)
+
+
+def _judge_open(error: KsefError) -> Result:
+    if isinstance(error, KeyUnknown):
+        return Result(Event.KEY_UNKNOWN, error.as_dict())
+    if isinstance(error, PartMismatch) or (isinstance(error, RequestRefused) and _OUR_FAULTS & set(error.codes)):
+        return Result(Event.OUR_FAULT, error.as_dict())
+    return trouble(error)
+
+
+async def check_opened(context: WorkerContext, session: Session) -> Result:
+    """Look once before uploading: a key that KSeF cannot read is told of at once. No answer does not matter."""
+    client = await context.ksef.of(session.tenant_id)
+    try:
+        status = await client.session_status(reference_of(session))
+    except KsefError as error:
+        await _note(context, session, "status", Event.NOT_SEEN.value, error.as_dict())
+        return Result(Event.NOT_SEEN)
+    if status.code != 100:
+        await _note(context, session, "status", str(status.code), {"description": status.status.description})
+    return Result(event_of_status(status.code), {"status": status.code})
+
+
+async def store_parts(context: WorkerContext, session: Session) -> Result:
+    """Send the parts that are not known to be stored, several at a time; each is retried by itself."""
+    client = await context.ksef.of(session.tenant_id)
+    parts = await context.store.packages.parts(session.id)
+    targets = await context.store.dispatch.upload_targets(session.id)
+    results: list[Result] = []
+    async with anyio.create_task_group() as tasks:
+        for part in parts:
+            if not part.uploaded:
+                target = targets[part.ordinal_number]
+                upload = PartUpload(part.ordinal_number, target["method"], SecretStr(target["url"]), target["headers"])
+                deadline = upload.expires_at or _links_end(session, len(parts))
+                tasks.start_soon(_store_part, context, session, client, part, upload, deadline, results)
+    # The gravest first: one dead link decides, whatever became of the others.
+    for event in (Event.PART_DAMAGED, Event.LINKS_EXPIRED, Event.BLOCKED):
+        for result in results:
+            if result.event is event:
+                return result
+    return results[0] if results else Result(Event.PARTS_STORED)
+
+
+def _links_end(session: Session, parts: int) -> datetime | None:
+    return upload_by(session.opened_at, parts) if session.opened_at is not None else None
+
+
+async def _store_part(
+    context: WorkerContext,
+    session: Session,
+    client: KsefClient,
+    part: Part,
+    upload: PartUpload,
+    deadline: datetime | None,
+    results: list[Result],
+) -> None:
+    for attempt in range(1, _PART_TRIES + 1):
+        try:
+            async with context.part_uploads:
+                started = time.perf_counter()
+                await client.upload_part(upload, _bytes_of(context, part), part.size)
+        except (BlobMissing, PartBodyWrong) as error:
+            detail = {"ordinal_number": part.ordinal_number, "error": type(error).__name__}
+            await _note(context, session, "put-part", Event.PART_DAMAGED.value, detail)
+            results.append(Result(Event.PART_DAMAGED, detail))
+            return
+        except KsefError as error:
+            detail = error.as_dict() | {"ordinal_number": part.ordinal_number}
+            await _note(context, session, "put-part", error.outcome.value, detail)
+            expired = isinstance(error, LinkRefused) and deadline is not None and deadline <= context.clock()
+            if expired or error.outcome is Outcome.BLOCKED or attempt == _PART_TRIES:
+                blocked = error.outcome is Outcome.BLOCKED
+                event = Event.LINKS_EXPIRED if expired else Event.BLOCKED if blocked else Event.PARTS_UNSURE
+                results.append(Result(event, detail))
+                return
+            await anyio.sleep(_PART_PAUSE_SECONDS * attempt)
+        else:
+            await context.store.dispatch.part_uploaded(session.id, part.ordinal_number, now=context.clock())
+            metrics.STAGE_SECONDS.labels(stage="put_part").observe(time.perf_counter() - started)
+            metrics.PART_BYTES.inc(part.size)
+            return
+
+
+async def _bytes_of(context: WorkerContext, part: Part) -> AsyncIterator[bytes]:
+    async for piece in context.store.blobs.stream(part.blob_key):
+        yield piece
+
+
+async def close_session(context: WorkerContext, session: Session) -> Result:
+    """Close the session; only 204 says that it is done."""
+    client = await context.ksef.of(session.tenant_id)
+    started = time.perf_counter()
+    await _note(context, session, "close", "asking", {})
+    try:
+        await client.close_batch_session(reference_of(session))
+    except KsefError as error:
+        result = _judge_close(error)
+        await _note(context, session, "close", result.event.value, result.detail)
+        if result.event is Event.PART_MISSING:
+            await _doubt_parts(context, session, part_numbers_hint(error))
+        return result
+    await _note(context, session, "close", Event.CLOSED.value, {})
+    metrics.STAGE_SECONDS.labels(stage="close").observe(time.perf_counter() - started)
+    log.info("session closed", session=session.public_id)
+    return Result(Event.CLOSED)
+
+
+def _judge_close(error: KsefError) -> Result:
+    for kind, event in (
+        (StateForbids, Event.CLOSE_FORBIDDEN),
+        (DeadlineExceeded, Event.TOO_LATE),
+        (PartMissing, Event.PART_MISSING),
+        (PartMismatch, Event.PART_MISSING),
+        (SessionNotFound, Event.SESSION_UNKNOWN),
+    ):
+        if isinstance(error, kind):
+            return Result(event, error.as_dict())
+    return trouble(error)
+
+
+async def _doubt_parts(context: WorkerContext, session: Session, named: tuple[int, ...]) -> None:
+    """Send the named parts again; when the answer names none that we have, all of them."""
+    known = [part.ordinal_number for part in await context.store.packages.parts(session.id)]
+    for ordinal_number in [number for number in named if number in known] or known:
+        await context.store.dispatch.part_missing(session.id, ordinal_number, now=context.clock())
+
+
+async def _spec(client: KsefClient, session: Session, parts: list[Part], key: bytes) -> BatchSpec:
+    if session.package_bytes is None or session.package_sha256 is None or session.iv is None:
+        raise RuntimeError(f"{session.public_id} is packed without a package")
+    wrapped = await client.keys.wrap_key(key)
+    return BatchSpec(
+        form_code=FA_3,
+        package_size=session.package_bytes,
+        package_sha256=session.package_sha256,
+        compression_type=CompressionType.TAR_GZ if session.compression == "targz" else CompressionType.ZIP,
+        parts=tuple(PartSpec(part.ordinal_number, part.size, part.sha256) for part in parts),
+        encrypted_symmetric_key=wrapped.ciphertext,
+        initialization_vector=session.iv,
+        public_key_id=wrapped.public_key_id,
+        offline_mode=session.offline_mode,
+    )
+
+
+def reference_of(session: Session) -> str:
+    """Give the reference number of a session that KSeF has opened."""
+    if session.reference_number is None:
+        raise RuntimeError(f"{session.public_id} is {session.state} without a reference number")
+    return session.reference_number
+
+
+async def _note(context: WorkerContext, session: Session, action: str, outcome: str, detail: Mapping[str, Any]) -> None:
+    await context.store.sessions.note(session.id, action, outcome, now=context.clock(), detail=detail)

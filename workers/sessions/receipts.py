@@ -1,0 +1,129 @@
+"""Receipts (UPO): fetched by the free link, checked, kept unchanged, and read into numbers by hash."""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final, Self
+from uuid import UUID
+
+import anyio.to_thread
+import structlog
+
+from app.domain.ksef_number import is_valid_ksef_number
+from app.ksef.client import KsefClient
+from app.ksef.errors import KsefError, Unreadable
+from app.ksef.models import UpoPage as OfferedPage
+from app.ksef.upo import parse_upo
+from app.ksef.upo_plain import take_apart
+from app.ksef.upo_signature import SignatureState, check_signature
+from app.observability import metrics
+from app.process.memory import give_back
+from app.store.sessions.session import Session
+from app.store.sessions.verdicts import Receipt, Receipts
+from workers.context import WorkerContext
+from workers.sessions.dispatch import reference_of
+
+log = structlog.get_logger(__name__)
+
+_ELSEWHERE: Final = 1_000
+"""Pages of another session's receipt, kept for invoices that were found accepted there, are numbered above this."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpoPage:
+    """A receipt whose bytes are stored. `receipts` are those that concern the session."""
+
+    page: int
+    upo_reference_number: str
+    blob_key: str
+    size: int
+    sha256: bytes
+    documents: int
+    receipts: Receipts
+
+    def only(self, invoice_hashes: Iterable[bytes]) -> Self:
+        """Give the same page with the receipts of these invoices only."""
+        return replace(self, receipts=self.receipts.only(invoice_hashes))
+
+
+async def fetch_page(
+    context: WorkerContext,
+    client: KsefClient,
+    session: Session,
+    number: int,
+    offered: OfferedPage,
+    *,
+    of: tuple[UUID, str] | None = None,
+) -> UpoPage:
+    """Store one page unchanged, then read it. The free link first, the counted call when the link fails.
+
+    `of` names an earlier session of ours (id and reference number) whose receipt it is. Raises Unreadable when it is no
+    receipt of that session: KSeF is asked again later, and nothing is concluded from it.
+    """
+    started = time.perf_counter()
+    reference = of[1] if of is not None else reference_of(session)
+    pieces: list[bytes] = []
+
+    async def keep(piece: bytes) -> None:
+        pieces.append(piece)
+
+    try:
+        downloaded = await client.download_upo(offered.download_url, keep)
+        data = b"".join(pieces)
+        receipts, state = await anyio.to_thread.run_sync(_read, data, reference, limiter=context.receipts)
+    except KsefError as error:
+        await context.store.sessions.note(
+            session.id, "upo-link", error.outcome.value, now=context.clock(), detail=error.as_dict()
+        )
+        pieces.clear()
+        downloaded = await client.upo_by_api(reference, offered.reference_number, keep)
+        data = b"".join(pieces)
+        receipts, state = await anyio.to_thread.run_sync(_read, data, reference, limiter=context.receipts)
+    if state is not SignatureState.VALID or not downloaded.hash_verified:
+        # Told, never refused: without its receipt an accepted invoice would look lost.
+        detail = {"signature": state.value, "hash_verified": downloaded.hash_verified}
+        log.warning("a receipt could not be fully verified", session=session.public_id, **detail)
+        await context.store.sessions.note(session.id, "upo", "doubtful", now=context.clock(), detail=detail)
+    page = number if of is None else _ELSEWHERE + number
+    blob_key = f"upo/{session.id.hex}/{page:04d}.xml"
+    await context.store.blobs.put(blob_key, data)
+    metrics.STAGE_SECONDS.labels(stage="upo").observe(time.perf_counter() - started)
+    digest = hashlib.sha256(data).digest()
+    return UpoPage(page, offered.reference_number, blob_key, len(data), digest, len(receipts), receipts)
+
+
+def _read(data: bytes, reference_number: str) -> tuple[Receipts, SignatureState]:
+    try:
+        plain = take_apart(data)
+        if plain is None:
+            return _receipts_in(data, reference_number), check_signature(data)
+        _check_session(plain.session_reference_number, reference_number)
+        _check_numbers(plain.ksef_numbers)
+        receipts = Receipts(plain.hashes, plain.ksef_numbers, plain.acquired, plain.modes)
+        return receipts, check_signature(data, plain)
+    finally:
+        give_back()
+
+
+def _receipts_in(data: bytes, reference_number: str) -> Receipts:
+    upo = parse_upo(data)
+    _check_session(upo.session_reference_number, reference_number)
+    documents = list(upo.documents)
+    _check_numbers(document.ksef_number for document in documents)
+    return Receipts.of(
+        Receipt(document.invoice_hash, document.ksef_number, document.acquired_at, document.mode)
+        for document in documents
+    )
+
+
+def _check_session(found: str, wanted: str) -> None:
+    if found != wanted:
+        raise Unreadable(f"the receipt is of session {found}, not {wanted}")
+
+
+def _check_numbers(ksef_numbers: Iterable[str]) -> None:
+    for ksef_number in ksef_numbers:
+        if not is_valid_ksef_number(ksef_number):
+            # Ours to notice, not to refuse: the ministry's number is the number.
+            log.warning("KSeF number with a wrong form or checksum", ksef_number=ksef_number)

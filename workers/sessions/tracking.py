@@ -1,0 +1,252 @@
+"""Tracking: a look at the session's status, and when KSeF is done, receipts first, refusals second.
+
+The receipts (UPO) name every accepted invoice by hash and cost nothing; the list of refused ones is asked for only when there
+are some. The list of all invoices is a last resort: after an unknown error, or for an invoice that is in neither.
+"""
+
+import time
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from app.domain.findings import Finding, Severity
+from app.domain.ids import invoice_of_entry
+from app.domain.session_machine import Event, event_of_status
+from app.domain.states import SessionState
+from app.ksef.client import KsefClient
+from app.ksef.errors import KsefError, SessionNotFound
+from app.ksef.models import SessionInvoice, SessionStatus
+from app.observability import metrics
+from app.store.sessions.session import Session
+from app.store.sessions.verdicts import Receipt, Refusal
+from workers.context import WorkerContext
+from workers.sessions.advance import Result, trouble
+from workers.sessions.dispatch import reference_of
+from workers.sessions.receipts import fetch_page
+from workers.sessions.verdicts import Doubt, Verdicts, settle_session
+
+log = structlog.get_logger(__name__)
+
+_PROCESSED: Final = 200
+_ACCEPTED: Final = 200
+_DUPLICATE: Final = 440
+# Invoice statuses that say nothing of the document: KSeF cancelled it for reasons of its own (ksef-docs, sesje).
+_PASSING: Final = frozenset({405, 500, 550})
+
+_STRIKES: Final = 8
+"""Looks in a row that find no such session before we believe it; with growing pauses that is some ten minutes."""
+_INCOMPLETE_LOOKS: Final = 4
+"""Looks at a processed session whose receipts and refusals do not name all invoices, before each is looked for."""
+
+
+async def look(context: WorkerContext, session: Session) -> Result:
+    """Ask once how far the session is. Reading changes nothing, so only the answer is written down."""
+    client = await context.ksef.of(session.tenant_id)
+    started = time.perf_counter()
+    try:
+        status = await client.session_status(reference_of(session))
+    except SessionNotFound as error:
+        strikes = await context.store.verdicts.strike(session.id)
+        event = Event.SESSION_GONE if strikes >= _STRIKES else Event.SESSION_UNKNOWN
+        await _note(context, session, "status", event.value, error.as_dict() | {"in_a_row": strikes})
+        return Result(event, error.as_dict())
+    except KsefError as error:
+        result = trouble(error)
+        await _note(context, session, "status", result.event.value, dict(result.detail))
+        return result
+    await context.store.verdicts.count_poll(
+        session.id, status.code, now=context.clock(), ksef_created_at=status.date_created
+    )
+    metrics.STAGE_SECONDS.labels(stage="track").observe(time.perf_counter() - started)
+    if status.code == _PROCESSED:
+        context.processing_times.note(session, status, now=context.clock())
+    if status.code != session.ksef_status:
+        await _note(context, session, "status", str(status.code), told(status))
+    return Result(event_of_status(status.code), told(status), status=status)
+
+
+async def read_results(
+    context: WorkerContext, session: Session, seen: SessionStatus | None, *, list_all: bool
+) -> Result:
+    """Give every invoice of a processed session its verdict, and end the session.
+
+    `seen` is the status that a look has just brought. `list_all`: ask for every invoice, since KSeF ended with an unknown error and may have accepted some.
+    """
+    try:
+        return await _read_results(context, session, seen, list_all=list_all)
+    except KsefError as error:
+        result = trouble(error)
+        await _note(context, session, "results", result.event.value, dict(result.detail))
+        return result
+
+
+async def _read_results(
+    context: WorkerContext, session: Session, seen: SessionStatus | None, *, list_all: bool
+) -> Result:
+    client = await context.ksef.of(session.tenant_id)
+    # Links in a status are good for a while only, so only the one that was seen a moment ago will do.
+    status = seen or await client.session_status(reference_of(session))
+    verdicts = Verdicts()
+    for number, offered in enumerate(status.upo_pages, start=1):
+        verdicts.pages.append(await fetch_page(context, client, session, number, offered))
+    unnamed = await context.store.verdicts.unaccounted(session.id, besides=[page.receipts for page in verdicts.pages])
+    sorter = _Sorter(verdicts, {bytes(row["sha256"]): row["id"] for row in unnamed})
+    if sorter.waiting and not list_all:
+        async for invoice in client.failed_invoices(reference_of(session)):
+            sorter.put(invoice)
+    looked_for = session.incomplete_looks >= _INCOMPLETE_LOOKS
+    if sorter.waiting and (list_all or looked_for):
+        async for invoice in client.session_invoices(reference_of(session)):
+            sorter.put(invoice)
+            if not sorter.waiting:
+                break
+    if list_all:
+        verdicts.dead += [(key, "ksef-status-500") for key in sorter.waiting.values()]
+    elif sorter.waiting:
+        # KSeF says that it is done, yet names these nowhere: its lists lag behind. Nobody is left without a verdict.
+        looks = await context.store.verdicts.incomplete_look(session.id)
+        log.warning("invoices without a verdict", session=session.public_id, count=len(sorter.waiting), looks=looks)
+        await _note(context, session, "results", Event.RESULTS_INCOMPLETE.value, {"missing": len(sorter.waiting)})
+        return Result(Event.RESULTS_INCOMPLETE)
+    await prove_duplicates(context, client, session, verdicts)
+    await settle_session(context, session, verdicts, new=SessionState.COMPLETED, detail=told(status))
+    return Result(Event.RESULTS_COMPLETE)
+
+
+class _Sorter:
+    """Puts listed invoices where they belong, joined by hash, or by the entry name, which is our id."""
+
+    def __init__(self, verdicts: Verdicts, rows: dict[bytes, UUID]) -> None:
+        self.waiting = dict(rows)
+        self._verdicts = verdicts
+        self._rows = rows
+        self._hashes = {key: digest for digest, key in rows.items()}
+
+    def put(self, invoice: SessionInvoice) -> None:
+        """Give one invoice its verdict, unless it has one or is none of ours."""
+        digest = invoice.invoice_hash if invoice.invoice_hash in self._rows else None
+        if digest is None and invoice.invoice_file_name:
+            named = invoice_of_entry(invoice.invoice_file_name)
+            digest = self._hashes.get(named) if named is not None else None
+        if digest is None or digest not in self.waiting:
+            return
+        code = invoice.status.code
+        if code == _ACCEPTED and not invoice.ksef_number:
+            # Accepted, but its number is not listed yet: it stays without a verdict until the next look.
+            return
+        key = self.waiting.pop(digest)
+        if code == _ACCEPTED and invoice.ksef_number:
+            self._verdicts.accepted_by_list.append(
+                Receipt(
+                    digest,
+                    invoice.ksef_number,
+                    invoice.acquisition_date or invoice.invoicing_date,
+                    invoice.invoicing_mode,
+                )
+            )
+        elif code in _PASSING or code < _ACCEPTED:
+            self._verdicts.dead.append((key, f"{code} {invoice.status.description}"))
+        elif code == _DUPLICATE:
+            self._verdicts.doubts.append(Doubt(key, digest, invoice))
+        else:
+            self._verdicts.rejected.append(Refusal(key, _refusal(invoice).as_dict(), invoice.reference_number))
+
+
+async def prove_duplicates(context: WorkerContext, client: KsefClient, session: Session, verdicts: Verdicts) -> None:
+    """Tell duplicates of our own earlier sending, which are successes found late, from real ones.
+
+    The session that the answer names can be wrong and the original's hash is never given, so the proof is looked for in
+    the sessions that our own journal says carried the invoice before: the same hash there means that it was accepted.
+    """
+    wanted = {doubt.sha256: doubt for doubt in verdicts.doubts}
+    if wanted:
+        keys = [doubt.invoice_id for doubt in verdicts.doubts]
+        for earlier_id, reference in await context.store.verdicts.earlier(session.id, keys):
+            if not wanted:
+                break
+            await _look_in(context, client, session, earlier_id, reference, wanted, verdicts)
+    verdicts.rejected += [
+        Refusal(doubt.invoice_id, _duplicate(doubt.listed).as_dict(), doubt.listed.reference_number)
+        for doubt in wanted.values()
+    ]
+    verdicts.doubts.clear()
+
+
+async def _look_in(
+    context: WorkerContext,
+    client: KsefClient,
+    session: Session,
+    earlier_id: UUID,
+    reference: str,
+    wanted: dict[bytes, Doubt],
+    verdicts: Verdicts,
+) -> None:
+    try:
+        status = await client.session_status(reference)
+    except SessionNotFound:
+        return
+    found = 0
+    for number, offered in enumerate(status.upo_pages, start=1):
+        page = await fetch_page(context, client, session, number, offered, of=(earlier_id, reference))
+        mine = page.receipts.names(wanted)
+        if mine:
+            verdicts.pages.append(page.only(mine))
+            found += len(mine)
+            for one in mine:
+                del wanted[one]
+    if wanted:
+        async for invoice in client.session_invoices(reference):
+            digest = invoice.invoice_hash
+            if digest in wanted and invoice.status.code == _ACCEPTED and invoice.ksef_number:
+                wanted.pop(digest)
+                moment = invoice.acquisition_date or invoice.invoicing_date
+                verdicts.accepted_by_list.append(Receipt(digest, invoice.ksef_number, moment, invoice.invoicing_mode))
+                found += 1
+    if found:
+        await _note(context, session, "duplicates", "found-ours", {"count": found, "earlier_session": reference})
+
+
+def _refusal(invoice: SessionInvoice) -> Finding:
+    words = "; ".join((invoice.status.description, *invoice.status.details))
+    code = invoice.status.code
+    return Finding(
+        f"ksef-{code}",
+        Severity.ERROR,
+        f"KSeF refused the invoice with status {code}: {words}",
+        f"KSeF odrzucił fakturę, status {code}: {words}",
+        raw=words,
+    )
+
+
+def _duplicate(invoice: SessionInvoice) -> Finding:
+    original, named = invoice.original_ksef_number, invoice.original_session_reference_number
+    known = f": {original}" if original else ""
+    where = f" KSeF names session {named}, which is not always the right one." if named else ""
+    where_pl = f" KSeF wskazuje sesję {named}, nie zawsze właściwą." if named else ""
+    return Finding(
+        "duplicate_other",
+        Severity.ERROR,
+        f"KSeF has another document with the same seller, kind and number{known}. It is none that was sent from here."
+        + where,
+        f"KSeF ma inny dokument tego samego sprzedawcy, rodzaju i o tym samym numerze{known}. "
+        "Nie został on wysłany stąd." + where_pl,
+        path="/Faktura/Fa/P_2",
+        raw="; ".join((invoice.status.description, *invoice.status.details)),
+    )
+
+
+def told(status: SessionStatus) -> dict[str, Any]:
+    """Give what is worth keeping of a status: never its links."""
+    return {
+        "status": status.code,
+        "description": status.status.description,
+        "details": list(status.status.details),
+        "invoices": status.invoice_count,
+        "successful": status.successful_invoice_count,
+        "failed": status.failed_invoice_count,
+    }
+
+
+async def _note(context: WorkerContext, session: Session, action: str, outcome: str, detail: dict[str, Any]) -> None:
+    await context.store.sessions.note(session.id, action, outcome, now=context.clock(), detail=detail)
