@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from app.cli.bodies import tar_pieces
+from app.cli.client.upload_sources import tar_pieces
 from app.clock import utc_now, warsaw_day
 from invoicegen.generate import DEFAULT_NIP
 from invoicegen.invoices import GeneratedInvoice, generate_invoices, write_zip

@@ -22,7 +22,7 @@ import structlog
 from app.checking.pool import CheckPool
 from app.clock import utc_now
 from app.domain.ids import time_ordered_id
-from app.ksef.certificates import self_signed_seal
+from app.ksef.login.certificates import self_signed_seal
 from app.reading.kinds import BodyKind
 from app.schema_files import load_schema_files
 from app.settings import Settings

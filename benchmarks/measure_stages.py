@@ -14,10 +14,10 @@ from lxml import etree
 
 from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.clock import utc_now, warsaw_day
-from app.fa3.checker import CheckContext, InvoiceChecker, make_checker
-from app.fa3.fast_path.recogniser import PlainReader
-from app.fa3.wellformed import make_parser
-from app.fa3.xsd.schema import compile_schema
+from app.forms.fa3.checker import CheckContext, InvoiceChecker, make_checker
+from app.forms.fa3.fast_path.recogniser import PlainReader
+from app.forms.fa3.wellformed import make_parser
+from app.forms.fa3.xsd.schema import compile_schema
 from app.package.entries import compress, crc32
 from app.reading.entry import RawEntry, decode_entry
 from app.reading.kinds import BodyKind

@@ -21,16 +21,16 @@ from starlette.routing import Route
 
 from benchmarks._sink_package import SinkJob, TakenPackage, seal_page, take_package
 from sandbox.app import PREFIX, create_app
-from sandbox.batch import CLOSE, close_session
 from sandbox.clock import polish_stamp, warsaw_day
-from sandbox.gate import Call, guarded
+from sandbox.endpoints.batch import CLOSE, close_session
+from sandbox.guard import Call, guarded
 from sandbox.ids import new_reference
 from sandbox.options import SandboxOptions, Validation
-from sandbox.processing import PROCESSED, SESSION_TEXTS, UPO_PAGE_DOCUMENTS
-from sandbox.records.common import Status
-from sandbox.records.sessions import Session, UpoPage
+from sandbox.processing.batch import PROCESSED, SESSION_TEXTS, UPO_PAGE_DOCUMENTS
+from sandbox.processing.pool.outcome import UpoJob
 from sandbox.service import Sandbox
-from sandbox.work.outcome import UpoJob
+from sandbox.state.records.common import Status
+from sandbox.state.records.sessions import Session, UpoPage
 
 _SHA256_BYTES: Final = 32
 _KEEP_ALIVE_SECONDS: Final = 65

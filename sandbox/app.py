@@ -8,16 +8,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox import (
-    auth_sessions,
+from sandbox.auth import login
+from sandbox.auth import sessions as auth_sessions
+from sandbox.clock import MovableClock
+from sandbox.control import endpoints as control
+from sandbox.control import forced_outcomes as planned
+from sandbox.control.fault_middleware import FaultyWire
+from sandbox.control.input import EXCEPTION_HANDLERS
+from sandbox.endpoints import (
     batch,
     certificates,
     certificates_enrollment,
-    control,
     ksef_tokens,
-    login,
     online,
-    planned,
     receipts,
     reference_data,
     results,
@@ -25,15 +28,12 @@ from sandbox import (
     testdata,
     testdata_limits,
 )
-from sandbox.clock import MovableClock
-from sandbox.control_input import EXCEPTION_HANDLERS
-from sandbox.gate import Endpoint, guarded
-from sandbox.online_processing import resume_online
-from sandbox.openapi import openapi_document, serving
+from sandbox.endpoints.openapi import openapi_document, serving
+from sandbox.guard import Endpoint, guarded
 from sandbox.options import SandboxOptions
-from sandbox.processing import resume_batch
+from sandbox.processing.batch import resume_batch
+from sandbox.processing.online import resume_online
 from sandbox.service import Sandbox
-from sandbox.wire import FaultyWire
 
 PREFIX = "/v2"
 ENDPOINTS: tuple[Endpoint, ...] = (

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from sandbox.app import create_app
 from sandbox.options import ApiVersion, LimitProfile, SandboxOptions, Validation
 from sandbox.recorder import Recorder, record_path
-from sandbox.state_file import UnusableState
+from sandbox.state.file import UnusableState
 
 _KEEP_ALIVE_SECONDS = 65
 _DEFAULTS = SandboxOptions()

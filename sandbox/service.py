@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from sandbox.clock import MovableClock
-from sandbox.faults import FaultBook
+from sandbox.control.faults import FaultBook
 from sandbox.keys import make_keys, restored_keys
 from sandbox.options import LimitProfile, SandboxOptions, Validation
-from sandbox.ratelimits import make_limiter
-from sandbox.state import SandboxState
-from sandbox.state_file import StateFile
-from sandbox.state_tables import current_notes
-from sandbox.work.package import enter_pool, warm_up
+from sandbox.processing.pool.package import enter_pool, warm_up
+from sandbox.state.file import StateFile
+from sandbox.state.memory import SandboxState
+from sandbox.state.ratelimits import make_limiter
+from sandbox.state.tables import current_notes
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -13,15 +13,15 @@ import anyio
 from app.checking.pool import CheckPool
 from app.clock import Clock
 from app.errors import DispatchError
-from app.ksef.auth import Authenticator
-from app.ksef.certificates import load_certificate
 from app.ksef.client import KsefClient
 from app.ksef.errors import AuthFailed, Outcome
 from app.ksef.keys import PublicKeys
 from app.ksef.latarnia import Latarnia
-from app.ksef.login import AuthContext, TokenCredentials, XadesCredentials
+from app.ksef.login.auth import Authenticator
+from app.ksef.login.certificates import load_certificate
+from app.ksef.login.login import AuthContext, TokenCredentials, XadesCredentials
+from app.ksef.login.tokens import StoredTokens
 from app.ksef.storage import StorageClient
-from app.ksef.tokens import StoredTokens
 from app.ksef.transport import KsefTransport
 from app.process.fair_slots import FairTurns
 from app.settings import Settings

@@ -17,8 +17,8 @@ from uuid import UUID
 from app.domain.findings import Finding, Severity, has_errors
 from app.domain.ids import invoice_ids_hex
 from app.domain.states import InvoiceState
-from app.fa3.checker import CheckContext, InvoiceChecker, InvoiceFacts, make_checker
-from app.fa3.identity import invoice_identity
+from app.forms.fa3.checker import CheckContext, InvoiceChecker, InvoiceFacts, make_checker
+from app.forms.fa3.identity import invoice_identity
 from app.package.entries import crc32, ready_stream
 from app.reading.entry import Document, RawEntry, decode_entry
 from app.reading.faults import EntryUnreadable

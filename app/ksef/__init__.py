@@ -1,11 +1,10 @@
 """The client of the KSeF API 2.x: logging in, batch sessions, part upload, statuses, receipts and limits.
 
-From the outside in: `client` is what the workers call; `auth` keeps a tenant logged in; `batch`, `sessions`,
-`limits`, `permissions` and `keys` are one call each; `storage` talks to the pre-signed links, which never see a token;
-`transport` is the only place that sends a request to the API and `errors` the only one that judges an answer.
-`latarnia` asks the ministry's status service, a second opinion.
-`upo`, `xades` and `certificates` work on bytes and talk to nobody.
+`client` is what the workers call. `login/` keeps a tenant logged in; `batch`, `sessions`, `limits`, `permissions` and `keys` are one call
+each; `storage` sends to pre-signed links, which never see a token. `transport` sends every request to the API and
+`error_classification` classifies every answer as one of `errors`; `models` and `answers` read bodies. `latarnia` asks the ministry's status service.
+`upo/` reads receipts and makes no request.
 
-What no answer means is said at every call. The client repeats nothing by itself, except once after a 401:
-whether a call may be made again is for the worker that knows what was written down before it.
+Each call says what a missing answer means. The client repeats nothing by itself, except once after a 401: only the worker has
+written down what happened before a call, so it decides whether to repeat it.
 """

@@ -11,11 +11,11 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from app.ksef import batch, limits, permissions, sessions
-from app.ksef.auth import Authenticator, LoginInfo
 from app.ksef.batch import BatchSpec, OpenedSession, PartUpload
 from app.ksef.errors import Unauthenticated
 from app.ksef.keys import PublicKeys
 from app.ksef.limits import ContextLimits, RateLimits
+from app.ksef.login.auth import Authenticator, LoginInfo
 from app.ksef.models import ListedSession, SessionInvoice, SessionStatus
 from app.ksef.permissions import AttachmentConsent
 from app.ksef.sessions import InvoicePage, SessionPage

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from app.fa3.checker import InvoiceChecker, make_checker
+from app.forms.fa3.checker import InvoiceChecker, make_checker
 from app.schema_files import load_schema_files
 from tests.agreement.another_validator import JAVA, schema_difference, verdicts_of_java
 from tests.agreement.comparing import MODES, Mode, Opinion, difference, ours

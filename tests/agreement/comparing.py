@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from app.domain.findings import Severity
-from app.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
-from sandbox.work.checking import KeyFields, Objection, check_document
-from sandbox.work.outcome import DocumentRules
+from app.forms.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
+from sandbox.processing.pool.checking import KeyFields, Objection, check_document
+from sandbox.processing.pool.outcome import DocumentRules
 from tests.agreement.header_mutations import CONSENTING, ISSUED_FOR_OTHERS, TENANT
 
 DUPLICATE = 440

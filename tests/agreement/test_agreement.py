@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.fa3.checker import InvoiceChecker, make_checker
+from app.forms.fa3.checker import InvoiceChecker, make_checker
 from app.schema_files import load_schema_files
 from tests.agreement.comparing import MODES, Mode, Opinion, difference, opinion_of_the_check, ours
 from tests.agreement.making import Case, make_cases, samples, valid_invoices

@@ -11,8 +11,8 @@ import pytest
 
 from app.cli.demo.processes import free_port
 from app.domain.ksef_number import is_valid_ksef_number
-from app.ksef.upo import parse_upo
-from app.ksef.upo_signature import SignatureState, check_signature
+from app.ksef.upo.reader import parse_upo
+from app.ksef.upo.signature import SignatureState, check_signature
 from benchmarks._sink_package import ksef_numbers
 from benchmarks.measure_sandbox import RunningSink, running_sink
 from tests.support.ksef_by_hand import HandClient, Package, invoice, tar_package, zip_package

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from app.api.event_watcher import MAX_WAITING_OF_A_TENANT, TURN_SECONDS
 from app.api.http.sse import HEARTBEAT_SECONDS, STUCK_SECONDS
 from app.api.routes.events import MAX_WAIT_SECONDS, EventPage
-from app.cli.webhook_receiver import Heard, Receiver
-from app.cli.webhook_verify import Verifier
+from app.cli.actions.webhook_receiver import Heard, Receiver
+from app.cli.actions.webhook_verify import Verifier
 from app.webhooks.signing import SigningSecret, signed_headers
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ from functools import cache
 from unittest.mock import patch
 
 from app.domain.findings import Severity
-from app.fa3.checker import MAX_FINDINGS, CheckedInvoice, InvoiceChecker, make_checker
-from app.fa3.rules import MAX_RAW, RULES
-from app.fa3.xsd.schema import compile_schema
+from app.forms.fa3.checker import MAX_FINDINGS, CheckedInvoice, InvoiceChecker, make_checker
+from app.forms.fa3.rules import MAX_RAW, RULES
+from app.forms.fa3.xsd.schema import compile_schema
 from app.schema_files import load_schema_files
 from invoicegen.invoices import generate_invoices
 from tests.agreement.comparing import MODES, difference, opinion_of_the_check, ours
@@ -59,7 +59,7 @@ def outcome_of(data: bytes) -> CheckedInvoice:
 
 
 def _as_large(checker: InvoiceChecker, data: bytes) -> CheckedInvoice:
-    with patch("app.fa3.checker.LARGE_DOCUMENT_BYTES", 0):
+    with patch("app.forms.fa3.checker.LARGE_DOCUMENT_BYTES", 0):
         return ours(checker, data, MODES[0], DAY)
 
 

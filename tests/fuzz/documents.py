@@ -22,4 +22,4 @@ def mutate(document: bytes, random: Random) -> bytes:
 
 
 if __name__ == "__main__":
-    run("app.fa3", "tests.fuzz.document_target:check_document", DICTIONARY, mutate)
+    run("app.forms.fa3", "tests.fuzz.document_target:check_document", DICTIONARY, mutate)

@@ -24,13 +24,13 @@ from uuid import UUID
 
 from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.errors import UnreadableUpload
-from app.fa3.checker import CheckContext
+from app.forms.fa3.checker import CheckContext
 from app.reading.entry import RawEntry
 from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
 from app.schema_files import load_schema_files
-from tests.app.fa3.conftest import INVOICE
+from tests.app.forms.fa3.conftest import INVOICE
 from workers.intake.uploads import CHUNK_BYTES, CHUNK_ENTRIES
 
 CPU_SECONDS: Final = 10.0

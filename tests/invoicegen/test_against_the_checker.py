@@ -3,7 +3,7 @@ from datetime import date
 import pytest
 from lxml import etree
 
-from app.fa3.checker import CheckContext, InvoiceChecker
+from app.forms.fa3.checker import CheckContext, InvoiceChecker
 from invoicegen.bad_invoices import BadInvoice, bad_invoices
 from invoicegen.invoices import generate_invoices
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.cli.demo.receiver import Receiver, listening
 from app.clock import utc_now, warsaw_day
-from app.ksef.upo import parse_upo
+from app.ksef.upo.reader import parse_upo
 from invoicegen.bad_invoices import bad_invoices
 from tests.road.proofs import (
     MULTIPART,

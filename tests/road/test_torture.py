@@ -18,7 +18,7 @@ import anyio
 import pytest
 
 from app.checking.pool import CheckPool
-from app.cli.local import local_store
+from app.cli.local_store import local_store
 from app.clock import utc_now
 from app.schema_files import load_schema_files
 from app.settings import Settings

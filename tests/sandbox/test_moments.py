@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sandbox.gate import Body, Moment
+from sandbox.guard import Body, Moment
 
 
 class Example(Body):

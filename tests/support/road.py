@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.clock import utc_now, warsaw_day
 from app.domain.ids import time_ordered_id
-from app.ksef.certificates import self_signed_seal
+from app.ksef.login.certificates import self_signed_seal
 from app.reading.kinds import BodyKind
 from app.store.sessions.session import Session
 from app.store.store import Store

@@ -19,7 +19,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from app.checking.check_chunk import ChunkOutcome, ChunkTask
 from app.domain.ids import chunk_id
 from app.errors import UnreadableUpload
-from app.fa3.checker import CheckContext
+from app.forms.fa3.checker import CheckContext
 from app.observability import metrics
 from app.package.limits import MAX_PACKAGE_BYTES
 from app.process.fair_slots import Turn

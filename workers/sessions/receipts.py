@@ -14,9 +14,9 @@ from app.domain.ksef_number import is_valid_ksef_number
 from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, Unreadable
 from app.ksef.models import UpoPage as OfferedPage
-from app.ksef.upo import parse_upo
-from app.ksef.upo_plain import take_apart
-from app.ksef.upo_signature import SignatureState, check_signature
+from app.ksef.upo.plain_reader import take_apart
+from app.ksef.upo.reader import parse_upo
+from app.ksef.upo.signature import SignatureState, check_signature
 from app.observability import metrics
 from app.process.memory import give_back
 from app.store.sessions.session import Session

@@ -21,7 +21,7 @@ from pebble import ProcessExpired, ProcessPool
 from app.api.http.errors import Busy, TenantLimitReached
 from app.domain.findings import Finding, Severity
 from app.errors import TryLater
-from app.fa3.checker import CheckContext, InvoiceChecker, make_checker
+from app.forms.fa3.checker import CheckContext, InvoiceChecker, make_checker
 from app.observability.metrics import REFUSED_REQUESTS
 from app.process.fair_slots import FairTurns
 from app.schema_files import load_schema_files

@@ -22,6 +22,6 @@ def check(nip: Nip, as_json: AsJson = False) -> None:
 
     Exits 1 with KSeF's reason when it refuses the login, and 3 when KSeF cannot be reached.
     """
-    from app.cli.login import check_login
+    from app.cli.actions.login import check_login
 
     check_login(nip, as_json=as_json)

@@ -58,8 +58,8 @@ def submit(
     An archive is one upload as it is; all loose XML files together become one. A connection that breaks is tried
     again under the same Idempotency-Key, so nothing comes in twice. Reads KSEFD_URL and KSEFD_API_KEY.
     """
-    from app.cli.submit import submit as run
-    from app.cli.verdicts import Language
+    from app.cli.actions.submit import submit as run
+    from app.cli.actions.verdicts import Language
 
     parameters: dict[str, str | int] = {}
     if offline:
@@ -94,8 +94,8 @@ def validate(
 
     Exits 1 if any is invalid. With --json, `documents` lists those about which there is something to say.
     """
-    from app.cli.validate import validate as run
-    from app.cli.verdicts import Language
+    from app.cli.actions.validate import validate as run
+    from app.cli.actions.verdicts import Language
 
     run(paths, nip=nip, language=Language(lang.value), as_json=as_json)
 
@@ -110,8 +110,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show one upload with its verdicts so far, or the recent uploads and sessions. Reads KSEFD_URL, KSEFD_API_KEY."""
-    from app.cli.status import show_recent, show_upload
-    from app.cli.verdicts import Language
+    from app.cli.actions.status import show_recent, show_upload
+    from app.cli.actions.verdicts import Language
 
     if upload is None:
         show_recent(as_json=as_json, url=url, api_key_file=api_key_file)
@@ -134,7 +134,7 @@ def upo(
 
     Reads KSEFD_URL and KSEFD_API_KEY. Exits 4 when there is no UPO yet.
     """
-    from app.cli.status import save_upo
+    from app.cli.actions.status import save_upo
 
     save_upo(what, output, as_json=as_json, url=url, api_key_file=api_key_file)
 

@@ -21,7 +21,7 @@ def create(
     ] = False,
 ) -> None:
     """Make a new API key and print it, this once. Older keys go on working."""
-    from app.cli.accounts import create_key
+    from app.cli.actions.accounts import create_key
 
     create_key(nip, label=label, as_json=as_json)
 
@@ -29,7 +29,7 @@ def create(
 @app.command("list")
 def list_(nip: Nip, as_json: AsJson = False) -> None:
     """List a tenant's keys, revoked ones too: ids, labels and times, never the keys themselves."""
-    from app.cli.accounts import list_keys
+    from app.cli.actions.accounts import list_keys
 
     list_keys(nip, as_json=as_json)
 
@@ -41,6 +41,6 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke a key: within seconds the service refuses it."""
-    from app.cli.accounts import revoke_key
+    from app.cli.actions.accounts import revoke_key
 
     revoke_key(nip, key, as_json=as_json)

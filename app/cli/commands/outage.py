@@ -25,7 +25,7 @@ class State(StrEnum):
 @app.command("show")
 def show(as_json: AsJson = False) -> None:
     """Show what counts now, since when and why, and what the ministry's status service says."""
-    from app.cli.outage import show_state
+    from app.cli.actions.outage import show_state
 
     show_state(as_json=as_json)
 
@@ -49,7 +49,7 @@ def set_(
 
     While it is 'away' no session is opened, filled or closed; results are fetched and invoices taken as ever.
     """
-    from app.cli.outage import order_state
+    from app.cli.actions.outage import order_state
 
     order_state(state.value, until=until, reason=reason, as_json=as_json)
 
@@ -57,6 +57,6 @@ def set_(
 @app.command("clear")
 def clear(as_json: AsJson = False) -> None:
     """Take the order back: KSeF's own answers decide again."""
-    from app.cli.outage import clear_order
+    from app.cli.actions.outage import clear_order
 
     clear_order(as_json=as_json)

@@ -50,7 +50,7 @@ def serve(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT]
 
 def api(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] = 8080) -> None:
     """Run the HTTP API only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
-    from app.cli.local import settings_with_database
+    from app.cli.local_store import settings_with_database
     from app.observability.metrics_folder import use_metrics_folder
 
     settings = settings_with_database()
@@ -63,7 +63,7 @@ def api(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] =
 
 def worker() -> None:
     """Run a worker only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
-    from app.cli.local import settings_with_database
+    from app.cli.local_store import settings_with_database
     from app.observability.metrics_folder import use_metrics_folder
 
     settings = settings_with_database()
@@ -114,7 +114,7 @@ def migrate(
     as_json: Annotated[bool, typer.Option("--json", help='Print {"revision": ...} as one line of JSON.')] = False,
 ) -> None:
     """Bring the database schema up to date. A second call changes nothing; `serve` does it by itself."""
-    from app.cli.local import migrate_database
+    from app.cli.local_store import migrate_database
     from app.cli.output import print_json, stdout_console
     from app.settings import load_settings
 

@@ -60,8 +60,8 @@ def add(
 
     Give exactly one of --self-signed, --ksef-token-file and --certificate. What it holds is encrypted at rest.
     """
-    from app.cli.accounts import add_tenant
-    from app.cli.credentials import CredentialSource
+    from app.cli.actions.accounts import add_tenant
+    from app.cli.actions.credentials import CredentialSource
 
     source = CredentialSource(self_signed, ksef_token, certificate, key, password_file)
     add_tenant(nip, name=name, source=source, compression=compression.value, as_json=as_json)
@@ -70,7 +70,7 @@ def add(
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List all tenants in the order in which they were added."""
-    from app.cli.accounts import list_tenants
+    from app.cli.actions.accounts import list_tenants
 
     list_tenants(as_json=as_json)
 
@@ -78,7 +78,7 @@ def list_(as_json: AsJson = False) -> None:
 @app.command("show")
 def show(nip: Nip, as_json: AsJson = False) -> None:
     """Show one tenant: how it logs in to KSeF, and its API keys. Secrets are never shown."""
-    from app.cli.accounts import show_tenant
+    from app.cli.actions.accounts import show_tenant
 
     show_tenant(nip, as_json=as_json)
 
@@ -86,7 +86,7 @@ def show(nip: Nip, as_json: AsJson = False) -> None:
 @app.command("disable")
 def disable(nip: Nip, as_json: AsJson = False) -> None:
     """Refuse the tenant's API keys and open no more sessions for it; what KSeF has is still tracked."""
-    from app.cli.accounts import set_disabled
+    from app.cli.actions.accounts import set_disabled
 
     set_disabled(nip, disabled=True, as_json=as_json)
 
@@ -94,7 +94,7 @@ def disable(nip: Nip, as_json: AsJson = False) -> None:
 @app.command("enable")
 def enable(nip: Nip, as_json: AsJson = False) -> None:
     """Undo `disable`."""
-    from app.cli.accounts import set_disabled
+    from app.cli.actions.accounts import set_disabled
 
     set_disabled(nip, disabled=False, as_json=as_json)
 
@@ -111,6 +111,6 @@ def late(
 
     KSeF marks such an invoice as offline. What is held is released or withdrawn through the API.
     """
-    from app.cli.accounts import set_late_invoices
+    from app.cli.actions.accounts import set_late_invoices
 
     set_late_invoices(nip, choice=choice.value, as_json=as_json)

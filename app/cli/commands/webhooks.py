@@ -79,7 +79,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Register a webhook and print it with its secret, which is shown this once, or its public key."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     wishes = webhooks.Wishes(
         url=address,
@@ -96,7 +96,7 @@ def add(
 @app.command("list")
 def list_(url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """List the tenant's webhooks."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     webhooks.list_(webhooks.Access(url, api_key_file, as_json))
 
@@ -104,7 +104,7 @@ def list_(url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = Fa
 @app.command("show")
 def show(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Show one webhook. Secrets are never shown again."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     webhooks.show(webhook, webhooks.Access(url, api_key_file, as_json))
 
@@ -127,7 +127,7 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Change a webhook; what is not named stays."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     wishes = webhooks.Wishes(
         url=address,
@@ -144,7 +144,7 @@ def update(
 @app.command("enable")
 def enable(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Send to a webhook again that was disabled. What it missed comes with `ksefd webhook replay`."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     webhooks.switch(webhook, disabled=False, access=webhooks.Access(url, api_key_file, as_json))
 
@@ -152,7 +152,7 @@ def enable(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, a
 @app.command("disable")
 def disable(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Send nothing to a webhook until it is enabled again."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     webhooks.switch(webhook, disabled=True, access=webhooks.Access(url, api_key_file, as_json))
 
@@ -160,7 +160,7 @@ def disable(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, 
 @app.command("remove")
 def remove(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Delete a webhook with its keys; what it is still owed is not sent any more."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     webhooks.remove(webhook, webhooks.Access(url, api_key_file, as_json))
 
@@ -174,7 +174,7 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Give a webhook a new key and print it; the old one goes on signing beside it for 24 hours."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     webhooks.rotate(webhook, signing.value if signing else None, webhooks.Access(url, api_key_file, as_json))
 
@@ -182,7 +182,7 @@ def rotate(
 @app.command("test")
 def send_test(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Have a test event sent to a webhook and show what its receiver answers. Exits 1 when it does not take it."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     webhooks.send_test(webhook, webhooks.Access(url, api_key_file, as_json))
 
@@ -197,7 +197,7 @@ def deliveries(
     as_json: AsJson = False,
 ) -> None:
     """List what a webhook was sent, or is owed, those of the newest events first."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     access = webhooks.Access(url, api_key_file, as_json)
     webhooks.deliveries(webhook, state=state.value if state else None, limit=limit, access=access)
@@ -206,7 +206,7 @@ def deliveries(
 @app.command("delivery")
 def delivery(delivery: Delivery, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Show one delivery with every attempt."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     webhooks.delivery(delivery, webhooks.Access(url, api_key_file, as_json))
 
@@ -214,7 +214,7 @@ def delivery(delivery: Delivery, url: Url = None, api_key_file: ApiKeyFile = Non
 @app.command("retry")
 def retry(delivery: Delivery, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Try a delivery again now, whatever became of it before."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     webhooks.retry(delivery, webhooks.Access(url, api_key_file, as_json))
 
@@ -233,7 +233,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Have everything sent that a webhook missed since a time, in order."""
-    from app.cli import webhooks
+    from app.cli.actions import webhooks
 
     access = webhooks.Access(url, api_key_file, as_json)
     webhooks.replay(webhook, since=since, until=until, types=_split(events), everything=everything, access=access)
@@ -281,13 +281,13 @@ def listen(
     if secret_file is not None:
         secret = _read(secret_file)
     if port is not None:
-        from app.cli.webhook_receiver import listen as receive
+        from app.cli.actions.webhook_receiver import listen as receive
 
         if forward is not None or events or since is not None:
             raise UsageProblem("--port receives what is sent to it; --forward, --events and --since belong to pulling")
         receive(host, port, secret, status=answer, as_json=as_json)
         return
-    from app.cli.webhook_forward import listen as pull
+    from app.cli.actions.webhook_forward import listen as pull
 
     if secret is not None and forward is None:
         raise UsageProblem("--secret: give --port to receive, or --forward; what is pulled needs no verifying")
@@ -316,7 +316,7 @@ def events(
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON an event.")] = False,
 ) -> None:
     """Print events, oldest first: what webhooks are told, and what was missed. Reads KSEFD_URL and KSEFD_API_KEY."""
-    from app.cli.event_pull import show_events
+    from app.cli.actions.event_pull import show_events
 
     show_events(
         follow=follow,

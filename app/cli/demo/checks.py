@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from app.cli.demo.cargo import Cargo
+from app.cli.demo.invoices import Cargo
 from app.cli.demo.receiver import Receiver
 from app.domain.ksef_number import is_valid_ksef_number
 from app.domain.states import InvoiceState
-from app.ksef.upo import parse_upo
+from app.ksef.upo.reader import parse_upo
 
 # A document above the hard limit is stopped by the reader before the checker sees it; either may name it.
 _SAME_RULE: Final = {"too-large": {"too-large", "entry-too-large"}}

@@ -14,8 +14,10 @@ from typing import Any, Final
 import httpx
 import typer
 
-from app.cli.bodies import Body
-from app.cli.demo.cargo import Cargo, make_cargo
+from app.cli.actions.status import page_numbers
+from app.cli.actions.submit import send_body
+from app.cli.client.service_client import ServiceClient
+from app.cli.client.upload_sources import Body
 from app.cli.demo.checks import (
     Check,
     Verdicts,
@@ -24,15 +26,13 @@ from app.cli.demo.checks import (
     check_upos,
     check_webhooks,
 )
+from app.cli.demo.invoices import Cargo, make_cargo
 from app.cli.demo.processes import clean_environment, drop_data, free_port, run_once, running, term_as_interrupt
 from app.cli.demo.receiver import Receiver, listening
 from app.cli.demo.view import ProgressView, print_checks, print_results, print_story
 from app.cli.demo.watching import watch
 from app.cli.exit_codes import REFUSED, UsageProblem
 from app.cli.output import print_json, stdout_console
-from app.cli.service_client import ServiceClient
-from app.cli.status import page_numbers
-from app.cli.submit import send_body
 from app.clock import utc_now, warsaw_day
 
 _OUT: Final = Path("demo-out")

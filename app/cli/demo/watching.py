@@ -6,12 +6,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.cli.demo.cargo import Cargo
+from app.cli.actions.status import page_numbers
+from app.cli.client.progress import is_settled
+from app.cli.client.service_client import ServiceClient, ServiceUnreachable
+from app.cli.demo.invoices import Cargo
 from app.cli.demo.processes import Child
 from app.cli.demo.receiver import Receiver
-from app.cli.service_client import ServiceClient, ServiceUnreachable
-from app.cli.status import page_numbers
-from app.cli.waiting import is_settled
 from app.domain.states import InvoiceState, SessionState
 from app.errors import TryLater
 

@@ -72,7 +72,7 @@ def test_an_unexpected_failure_is_one_line_too(ksefd: Ksefd, monkeypatch: pytest
     def broken(**_: object) -> None:
         raise RuntimeError("the roof is on fire")
 
-    monkeypatch.setattr("app.cli.status.show_recent", broken)
+    monkeypatch.setattr("app.cli.actions.status.show_recent", broken)
     ran = ksefd("status")
     assert ran.code == UNEXPECTED
     assert "RuntimeError: the roof is on fire" in ran.err

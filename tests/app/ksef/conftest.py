@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from app.ksef.certificates import SigningIdentity, load_certificate, self_signed_seal
+from app.ksef.login.certificates import SigningIdentity, load_certificate, self_signed_seal
 from tests.app.ksef.fake_ksef import START, Clock, FakeKsef
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509.oid import NameOID
 from lxml import etree
 
-from app.ksef.certificates import PrivateKey, SigningIdentity
+from app.ksef.login.certificates import PrivateKey, SigningIdentity
 from tests.app.ksef.fake_ksef import START
 
 DS = "{http://www.w3.org/2000/09/xmldsig#}"

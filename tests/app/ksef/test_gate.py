@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from app.ksef.auth import Authenticator
-from app.ksef.certificates import SigningIdentity
 from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, QuotaExhausted, RateLimited
 from app.ksef.keys import PublicKeys
 from app.ksef.limits import RateLimit
-from app.ksef.login import AuthContext, XadesCredentials
+from app.ksef.login.auth import Authenticator
+from app.ksef.login.certificates import SigningIdentity
+from app.ksef.login.login import AuthContext, XadesCredentials
 from app.ksef.storage import StorageClient
 from app.ksef.transport import LimitGroup
 from tests.app.ksef.fake_ksef import FakeKsef, json_answer

@@ -9,9 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.ksef.auth import Authenticator
 from app.ksef.batch import FA_3, BatchSpec, CompressionType, PartSpec
-from app.ksef.certificates import SigningIdentity
 from app.ksef.client import KsefClient
 from app.ksef.errors import (
     ContinuationRefused,
@@ -27,7 +25,9 @@ from app.ksef.errors import (
     Unreadable,
 )
 from app.ksef.keys import PublicKeys
-from app.ksef.login import AuthContext, XadesCredentials
+from app.ksef.login.auth import Authenticator
+from app.ksef.login.certificates import SigningIdentity
+from app.ksef.login.login import AuthContext, XadesCredentials
 from app.ksef.models import SessionInvoice
 from app.ksef.storage import StorageClient
 from tests.app.ksef.fake_ksef import START, FakeKsef, json_answer

@@ -27,8 +27,8 @@ from app.ksef.errors import (
 )
 from app.ksef.keys import PublicKeys
 from app.ksef.limits import ContextLimits, RateLimit, RateLimits
+from app.ksef.login.tokens import StoredTokens
 from app.ksef.storage import StorageClient
-from app.ksef.tokens import StoredTokens
 from app.ksef.transport import Call, KsefTransport, LimitGroup
 from app.store.jobs import Priority
 from app.store.ksef.quota import ADDRESS

@@ -17,7 +17,7 @@ from app.ksef.limits import DEFAULT_RATE_LIMITS, NO_LIMIT, RateLimit
 from app.store.database import Database
 from app.store.ksef.quota import ADDRESS, EVERYTHING, QuotaStore
 from app.store.store import Store
-from sandbox.ratelimits import RateLimiter
+from sandbox.state.ratelimits import RateLimiter
 from tests.support.database import make_database
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)

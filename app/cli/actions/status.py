@@ -1,0 +1,119 @@
+"""`ksefd status` and `ksefd upo`: what the service knows."""
+
+import os
+import secrets
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from app.cli.actions.verdicts import Language, print_report
+from app.cli.client.progress import counts_line
+from app.cli.client.service_client import ServiceClient, connect
+from app.cli.exit_codes import UsageProblem
+from app.cli.output import fields, megabytes, print_json, stdout_console, table
+from app.errors import NotFound
+
+_RECENT: Final = 10
+
+
+def show_recent(*, as_json: bool, url: str | None, api_key_file: Path | None) -> None:
+    """Print the newest uploads and sessions."""
+    with connect(url, api_key_file) as service:
+        page = {"limit": _RECENT}
+        uploads = list(islice(service.items("/v1/uploads", page), _RECENT))
+        sessions = list(islice(service.items("/v1/sessions", page), _RECENT))
+    if as_json:
+        print_json({"uploads": uploads, "sessions": sessions})
+        return
+    console = stdout_console()
+    rows: list[tuple[object, ...]] = [
+        (one["id"], one["state"], one.get("reference"), megabytes(one.get("bytes") or 0), one.get("created_at"),
+         counts_line([one]))
+        for one in uploads
+    ]  # fmt: skip
+    console.print(table(("Upload", "State", "Reference", "Size", "Received", "Invoices"), rows, title="Uploads"))
+    rows = [
+        (one["id"], one["state"], one.get("reference_number"), one.get("invoices"), one.get("opened_at"),
+         len(one.get("upo") or []))
+        for one in sessions
+    ]  # fmt: skip
+    columns = ("Session", "State", "Number at KSeF", "Invoices", "Opened", "UPO pages")
+    console.print(table(columns, rows, title="Sessions"))
+
+
+def show_upload(
+    upload_id: str, *, language: Language, as_json: bool, url: str | None, api_key_file: Path | None
+) -> None:
+    """Print one upload with the verdicts that there are so far."""
+    with connect(url, api_key_file) as service:
+        upload = service.get(f"/v1/uploads/{_safe(upload_id)}")
+        if as_json:
+            print_json(upload)
+            return
+        console = stdout_console()
+        known = {
+            "Upload": upload["id"],
+            "State": upload["state"],
+            "Reference": upload.get("reference"),
+            "Size": megabytes(upload.get("bytes") or 0),
+            "SHA-256": upload.get("sha256"),
+            "Received": upload.get("created_at"),
+            "Completed": upload.get("completed_at"),
+        }
+        console.print(fields(known))
+        print_report(console, service, [upload], language)
+
+
+def save_upo(what: str, output: Path, *, as_json: bool, url: str | None, api_key_file: Path | None) -> None:
+    """Save the pages of a session's UPO, or the one that names an invoice. A file is there whole or not at all."""
+    with connect(url, api_key_file) as service:
+        if what.startswith("inv_"):
+            written = [_save(service, f"/v1/invoices/{_safe(what)}/upo", output)]
+        elif what.startswith("ses_"):
+            session = service.get(f"/v1/sessions/{_safe(what)}")
+            pages = page_numbers(session)
+            if not pages:
+                raise NotFound(f"{what} is {session['state']} and has no UPO yet")
+            written = [
+                _save(service, f"/v1/sessions/{what}/upo/{page}", page_path(output, page, of=len(pages)))
+                for page in pages
+            ]
+        else:
+            raise UsageProblem(f"{what[:64]!r} is neither a session's id (ses_...) nor an invoice's (inv_...)")
+    if as_json:
+        print_json({"files": [str(path) for path in written]})
+        return
+    for path in written:
+        stdout_console().print(f"{path}  {megabytes(path.stat().st_size)}", markup=False, soft_wrap=True)
+
+
+def page_numbers(session: dict[str, Any]) -> list[int]:
+    """Give the numbers of a session's UPO pages, from 1."""
+    pages = session.get("upo") or []
+    return [int(page.get("page", place)) if isinstance(page, dict) else place for place, page in enumerate(pages, 1)]
+
+
+def page_path(output: Path, page: int, *, of: int) -> Path:
+    """Name the file of one page: the given one when it is the only page."""
+    return output if of == 1 else output.with_name(f"{output.stem}-{page}{output.suffix}")
+
+
+def _save(service: ServiceClient, path: str, output: Path) -> Path:
+    part = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    try:
+        with part.open("wb") as file:
+            service.download(path, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(output)
+    except OSError as error:
+        raise UsageProblem(f"cannot write {output}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return output
+
+
+def _safe(public_id: str) -> str:
+    if not (public_id.isascii() and public_id.replace("_", "").isalnum()):
+        raise UsageProblem(f"{public_id[:64]!r} is not an id")
+    return public_id

@@ -1,0 +1,163 @@
+"""`ksefd submit`: stream the files in, and if asked wait for the verdict on every invoice."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+
+from app.cli.actions.verdicts import Language, print_report, was_refused
+from app.cli.client.progress import wait_for_uploads
+from app.cli.client.resumable_upload import PAUSES_SECONDS, PIECES_FROM_BYTES, pause_after, send_in_pieces
+from app.cli.client.service_client import Parameters, ServiceClient, ServiceUnreachable, connect
+from app.cli.client.upload_sources import Body, look_at, plan_bodies
+from app.cli.exit_codes import REFUSED
+from app.cli.output import megabytes, print_error, print_json, stderr_console, stdout_console, table
+from app.errors import DispatchError
+
+
+def submit(
+    paths: Sequence[Path],
+    *,
+    wait: bool,
+    parameters: Parameters,
+    language: Language,
+    as_json: bool,
+    url: str | None,
+    api_key_file: Path | None,
+) -> None:
+    """Make the uploads and print what became of them; exits with REFUSED when `wait` met a refused invoice."""
+    bodies = plan_bodies(look_at(paths))
+    with connect(url, api_key_file) as service:
+        ids = [upload["id"] for upload in _send_all(service, bodies, parameters)]
+        if not wait:
+            _print_receipts(service, ids, as_json=as_json)
+            return
+        uploads = wait_for_uploads(service, ids)
+        if as_json:
+            _print_json(uploads)
+        else:
+            print_report(stdout_console(), service, uploads, language)
+    if any(was_refused(upload) for upload in uploads):
+        raise typer.Exit(REFUSED)
+
+
+def send_body(
+    service: ServiceClient,
+    body: Body,
+    parameters: Parameters,
+    *,
+    on_read: Callable[[int], None] = lambda _: None,
+    on_sent: Callable[[int], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Upload one body and give its acknowledgement; `on_sent` gets the bytes sent so far, `on_read`
+    those of a large body that are looked at before.
+
+    A lost connection, or a service that is full, is met with another try under the same Idempotency-Key, so the
+    invoices cannot come in twice. A large body goes in pieces, and on where it broke off, also by another run of the same
+    command. Raises ServiceUnreachable when nothing listens or the tries are used up, and DispatchError when the service
+    acknowledged other bytes than were sent.
+    """
+    if body.size >= PIECES_FROM_BYTES:
+        return send_in_pieces(service, body, parameters, on_read=on_read, on_sent=on_sent, sleep=sleep)
+    key = secrets.token_hex(16)
+    for pause in (*PAUSES_SECONDS, None):
+        counted = _Counted(body.pieces(), on_sent)
+        # Without a length the length is not promised: files may change while a tar of them is made.
+        length = {} if body.content_type == "application/x-tar" else {"Content-Length": str(body.size)}
+        headers = {"Content-Type": body.content_type, "Idempotency-Key": key, **length}
+        try:
+            answer = service.upload(counted.pieces(), headers=headers, parameters=parameters)
+        except ServiceUnreachable as error:
+            if pause is None or (not error.was_connected and pause == PAUSES_SECONDS[0]):
+                raise
+            sleep(pause_after(error, pause))
+            continue
+        if answer.get("sha256") not in {None, counted.digest.hexdigest()}:
+            raise DispatchError(f"upload {answer.get('id')} was acknowledged with other bytes than were sent")
+        return answer
+    raise AssertionError("the last try either answers or raises")
+
+
+class _Counted:
+    """Pieces on their way out: counted, and hashed to compare with the acknowledgement."""
+
+    def __init__(self, pieces: Iterator[bytes], on_sent: Callable[[int], None]) -> None:
+        self._pieces = pieces
+        self._on_sent = on_sent
+        self.digest = hashlib.sha256()
+
+    def pieces(self) -> Iterator[bytes]:
+        sent = 0
+        for piece in self._pieces:
+            yield piece
+            self.digest.update(piece)
+            sent += len(piece)
+            self._on_sent(sent)
+
+
+def _send_all(service: ServiceClient, bodies: Sequence[Body], parameters: Parameters) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+    console = stderr_console()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        for body in bodies:
+            task = progress.add_task(f"sending {body.label}", total=body.size)
+            try:
+                sent.append(
+                    send_body(
+                        service,
+                        body,
+                        parameters,
+                        on_read=partial(_show, progress, task, f"reading {body.label}"),
+                        on_sent=partial(_show, progress, task, f"sending {body.label}"),
+                    )
+                )
+            except KeyboardInterrupt:
+                if body.size >= PIECES_FROM_BYTES:
+                    print_error("what was sent is kept for a day: the same command goes on from there")
+                raise
+            except DispatchError:
+                if sent:
+                    print_error(f"sent before this failure: {', '.join(upload['id'] for upload in sent)}")
+                raise
+    return sent
+
+
+def _show(progress: Progress, task: TaskID, description: str, count: int) -> None:
+    progress.update(task, completed=count, description=description)
+
+
+def _print_receipts(service: ServiceClient, ids: Sequence[str], *, as_json: bool) -> None:
+    uploads = [service.get(f"/v1/uploads/{upload_id}") for upload_id in ids]
+    if as_json:
+        _print_json(uploads)
+        return
+    rows = [(one["id"], one["state"], megabytes(one.get("bytes") or 0), one.get("reference")) for one in uploads]
+    console = stdout_console()
+    console.print(table(("Upload", "State", "Size", "Reference"), rows))
+    console.print("Durable and acknowledged. Next: ksefd status UPLOAD", style="dim")
+
+
+def _print_json(uploads: Sequence[dict[str, Any]]) -> None:
+    print_json({"uploads": [{"id": one["id"], "counts": one.get("counts") or {}} for one in uploads]})

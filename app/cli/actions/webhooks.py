@@ -1,0 +1,321 @@
+"""`ksefd webhook ...`: a tenant's webhooks and their deliveries, over the API."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from app.cli.client.service_client import ServiceClient, connect
+from app.cli.exit_codes import REFUSED, UsageProblem
+from app.cli.output import fields, print_json, print_warning, stdout_console, table
+from app.cli.timestamps import moment
+from app.clock import utc_now
+
+_TEST_SECONDS: Final = 30.0
+"""How long `test` waits: an attempt may take 20 seconds, and a worker has to find it first."""
+
+_ANSWER_CHARACTERS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach the service, and how to print."""
+
+    url: str | None
+    api_key_file: Path | None
+    as_json: bool
+
+    def open(self) -> ServiceClient:
+        """Connect."""
+        return connect(self.url, self.api_key_file)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a webhook shall be like; None is left as it is, or to the service."""
+
+    url: str | None = None
+    events: Sequence[str] | None = None
+    description: str | None = None
+    signing: str | None = None
+    headers: Sequence[str] | None = None
+    ordering: str | None = None
+    max_concurrency: int | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Give the fields that are wished for, in the API's words."""
+        plain = {
+            "url": self.url,
+            "events": list(self.events) if self.events is not None else None,
+            "description": self.description,
+            "signing": self.signing,
+            "headers": header_fields(self.headers) if self.headers is not None else None,
+            "ordering": self.ordering,
+            "max_concurrency": self.max_concurrency,
+        }
+        return {name: value for name, value in plain.items() if value is not None}
+
+
+def header_fields(given: Sequence[str]) -> dict[str, str]:
+    """Read headers written as `Name: value`. Raises UsageProblem, which never holds a value."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            raise UsageProblem("--header: write it as 'Name: value'")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def add(wishes: Wishes, access: Access) -> None:
+    """Register a webhook and print it with its secret."""
+    with access.open() as service:
+        made = service.post("/v1/webhooks", wishes.body())
+    _show(made, access)
+
+
+def list_(access: Access) -> None:
+    """Print all webhooks of the tenant."""
+    with access.open() as service:
+        items = list(service.items("/v1/webhooks"))
+    if access.as_json:
+        print_json({"webhooks": items})
+        return
+    rows: list[tuple[object, ...]] = [
+        (one["id"], one["url"], _events(one), _state(one), one.get("signing"), one.get("description")) for one in items
+    ]
+    stdout_console().print(table(("Webhook", "Address", "Events", "State", "Signing", "Description"), rows))
+
+
+def show(webhook: str, access: Access) -> None:
+    """Print one webhook."""
+    with access.open() as service:
+        found = service.get(_path(webhook))
+    _show(found, access)
+
+
+def update(webhook: str, wishes: Wishes, *, all_events: bool, without: Sequence[str], access: Access) -> None:
+    """Change what is wished for and print the webhook. Headers are added to those that it has, by name."""
+    body = wishes.body()
+    if all_events:
+        if wishes.events:
+            raise UsageProblem("--events and --all-events exclude each other")
+        body["events"] = None
+    with access.open() as service:
+        if wishes.headers is not None or without:
+            # The service shows masks, and takes them to mean that a value stays.
+            known = service.get(_path(webhook)).get("headers") or {}
+            body["headers"] = changed_headers(known, body.get("headers", {}), without)
+        if not body:
+            raise UsageProblem("there is nothing to change; see --help")
+        changed = service.patch(_path(webhook), body)
+    _show(changed, access)
+
+
+def changed_headers(known: Mapping[str, str], new: Mapping[str, str], without: Sequence[str]) -> dict[str, str]:
+    """Put new headers in the place of those of the same name, whatever its capitals. Raises UsageProblem."""
+    names = {name.lower() for name in known}
+    missing = [name for name in without if name.lower() not in names]
+    if missing:
+        raise UsageProblem(f"--without-header: the webhook has no header {missing[0][:64]}")
+    gone = {name.lower() for name in (*new, *without)}
+    return {name: value for name, value in known.items() if name.lower() not in gone} | dict(new)
+
+
+def switch(webhook: str, *, disabled: bool, access: Access) -> None:
+    """Disable or enable a webhook and print it."""
+    with access.open() as service:
+        changed = service.patch(_path(webhook), {"disabled": disabled})
+    _show(changed, access)
+    if not disabled and not access.as_json:
+        print_warning(f"what it missed is not sent by itself: ksefd webhook replay {webhook} --since TIME")
+
+
+def remove(webhook: str, access: Access) -> None:
+    """Delete a webhook."""
+    with access.open() as service:
+        service.delete(_path(webhook))
+    if access.as_json:
+        print_json({"removed": webhook})
+    else:
+        stdout_console().print(f"{webhook} is removed; what it was still owed is not sent", markup=False)
+
+
+def rotate(webhook: str, signing: str | None, access: Access) -> None:
+    """Give a webhook a new key, of another kind if wanted, and print it; the old one signs beside it for a day."""
+    with access.open() as service:
+        made = service.post(_path(webhook, "rotate-secret"), {"signing": signing} if signing else None)
+    if access.as_json:
+        print_json(made)
+        return
+    stdout_console().print(fields(_key_fields(made)))
+
+
+def send_test(webhook: str, access: Access) -> None:
+    """Have a test event sent and print what the receiver said. Exits 1 when it did not take it."""
+    with access.open() as service:
+        delivery = service.post(_path(webhook, "test"))
+        waited, pause = 0.0, 0.25
+        while not _is_tried(delivery) and waited < _TEST_SECONDS:
+            time.sleep(pause)
+            waited, pause = waited + pause, min(2 * pause, 2.0)
+            delivery = service.get(_path(delivery["id"], kind="deliveries"))
+    _show_delivery(delivery, access)
+    if delivery["state"] != "succeeded":
+        raise typer.Exit(REFUSED)
+
+
+def deliveries(webhook: str, *, state: str | None, limit: int, access: Access) -> None:
+    """Print a webhook's newest deliveries."""
+    parameters: dict[str, str | int] = {"limit": min(limit, 500)} | ({"state": state} if state else {})
+    with access.open() as service:
+        items = list(islice(service.items(_path(webhook, "deliveries"), parameters), limit))
+    if access.as_json:
+        print_json({"deliveries": items})
+        return
+    rows: list[tuple[object, ...]] = []
+    for one in items:
+        last = one["attempts"][-1] if one["attempts"] else {}
+        rows.append(
+            (one["id"], one["type"], one["created_at"], one["state"], len(one["attempts"]), _said(last),
+             last.get("milliseconds"), one.get("next_attempt_at") or one.get("reason"))
+        )  # fmt: skip
+    columns = ("Delivery", "Event", "Owed since", "State", "Attempts", "Last answer", "ms", "Next, or why not")
+    stdout_console().print(table(columns, rows))
+
+
+def delivery(delivery_id: str, access: Access) -> None:
+    """Print one delivery with its attempts."""
+    with access.open() as service:
+        found = service.get(_path(delivery_id, kind="deliveries"))
+    _show_delivery(found, access)
+
+
+def retry(delivery_id: str, access: Access) -> None:
+    """Make a delivery due now and print it."""
+    with access.open() as service:
+        found = service.post(_path(delivery_id, "retry", kind="deliveries"))
+    _show_delivery(found, access)
+
+
+def replay(
+    webhook: str,
+    *,
+    since: str,
+    until: str | None,
+    types: Sequence[str] | None,
+    everything: bool,
+    access: Access,
+) -> None:
+    """Have everything sent again that a webhook missed since a time or after an event; print what was begun."""
+    now = utc_now()
+    body: dict[str, Any] = {
+        "since": since if since.startswith("evt_") else moment(since, option="--since", now=now).isoformat()
+    }
+    if until is not None:
+        body["until"] = moment(until, option="--until", now=now).isoformat()
+    if types:
+        body["types"] = list(types)
+    if everything:
+        body["all"] = True
+    with access.open() as service:
+        begun = service.post(_path(webhook, "replay"), body)
+    if access.as_json:
+        print_json(begun)
+        return
+    stdout_console().print(fields({_title(name): value for name, value in begun.items()}))
+
+
+def _show(webhook: dict[str, Any], access: Access) -> None:
+    if access.as_json:
+        print_json(webhook)
+        return
+    known: dict[str, Any] = {
+        "Webhook": webhook["id"],
+        "Address": webhook["url"],
+        "Events": _events(webhook),
+        "Description": webhook.get("description"),
+        "State": _state(webhook),
+        "Signing": webhook.get("signing"),
+        "Ordering": webhook.get("ordering"),
+        "At the same time": webhook.get("max_concurrency"),
+    }
+    headers = webhook.get("headers")
+    if headers:
+        known["Headers"] = ", ".join(f"{name}: {value}" for name, value in headers.items())
+    known |= {"Added": webhook.get("created_at")} | _key_fields(webhook)
+    stdout_console().print(fields(known))
+
+
+def _key_fields(shape: Mapping[str, Any]) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    if shape.get("secret"):
+        known["Secret, shown this once"] = shape["secret"]
+    keys = shape.get("public_keys") or ([{"key": shape["public_key"]}] if shape.get("public_key") else [])
+    for number, key in enumerate(keys, start=1):
+        ends = f" until {key['expires_at']}" if key.get("expires_at") else ""
+        known["Public key" if len(keys) == 1 else f"Public key {number}"] = f"{key['key']}{ends}"
+    return known
+
+
+def _show_delivery(delivery: dict[str, Any], access: Access) -> None:
+    if access.as_json:
+        print_json(delivery)
+        return
+    console = stdout_console()
+    console.print(
+        fields(
+            {
+                "Delivery": delivery["id"],
+                "Webhook": delivery["webhook"],
+                "Event": f"{delivery['event']} ({delivery['type']})",
+                "State": delivery["state"],
+                "Reason": delivery.get("reason"),
+                "Next attempt": delivery.get("next_attempt_at"),
+            }
+        )
+    )
+    rows: list[tuple[object, ...]] = [
+        (one["number"], one["at"], one["outcome"], one["status"], one["milliseconds"],
+         (one["answer"] or "")[:_ANSWER_CHARACTERS])
+        for one in delivery["attempts"]
+    ]  # fmt: skip
+    if rows:
+        console.print(table(("Attempt", "At", "Outcome", "Status", "ms", "Answer"), rows))
+    else:
+        console.print("no attempt yet")
+
+
+def _is_tried(delivery: Mapping[str, Any]) -> bool:
+    return delivery["state"] != "pending" or any(one["outcome"] != "started" for one in delivery["attempts"])
+
+
+def _said(attempt: Mapping[str, Any]) -> str | None:
+    if not attempt:
+        return None
+    return f"{attempt['status']} {attempt['outcome']}" if attempt.get("status") else str(attempt["outcome"])
+
+
+def _events(webhook: Mapping[str, Any]) -> str:
+    return ", ".join(webhook["events"]) if webhook.get("events") else "all"
+
+
+def _state(webhook: Mapping[str, Any]) -> str:
+    if webhook.get("disabled_at"):
+        return f"disabled ({webhook.get('disabled_reason')}) since {webhook['disabled_at']}"
+    return f"failing since {webhook['failing_since']}" if webhook.get("failing_since") else "enabled"
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _path(public_id: str, action: str | None = None, *, kind: str = "webhooks") -> str:
+    prefix = {"webhooks": "whk_", "deliveries": "dlv_"}[kind]
+    if not (public_id.startswith(prefix) and public_id.isascii() and public_id.replace("_", "").isalnum()):
+        raise UsageProblem(f"{public_id[:64]!r} is not the id of a {kind[:-1].replace('ie', 'y')} ({prefix}...)")
+    return f"/v1/{kind}/{public_id}" + (f"/{action}" if action else "")

@@ -1,0 +1,5 @@
+"""The service over HTTP, as the commands see it.
+
+`service_client` sends requests, `upload_sources` makes bodies of files and folders, `resumable_upload` sends large bodies in pieces, and
+`progress` waits until every invoice of some uploads has its last state.
+"""

@@ -1,0 +1,98 @@
+"""Documents that are not FA(3): which form it is, and what its sender can do.
+
+KSeF knows more forms than this service sends. A document of one of them gets one finding and is not looked at any further.
+Namespaces and form codes: KSeF API 2.9, POST /sessions/batch and POST /sessions/online, formCode; ksef-docs, faktury/schemy.
+"""
+
+from dataclasses import dataclass
+
+from lxml import etree
+
+from app.domain.findings import Finding
+from app.forms.fa3.key_fields import InvoiceElements, text_of
+from app.forms.fa3.rules import finding, quoted
+from app.forms.fa3.xsd.places import line_of_element, local_name
+from app.forms.fa3.xsd.schema import FA3_NAMESPACE
+
+_MAX_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class OtherForm:
+    """A form that is known and not sent: what it is, and what to do, in both languages."""
+
+    english: str
+    polish: str
+    english_advice: str
+    polish_advice: str
+
+
+_AS_FA3_ENGLISH = "Issue it as FA(3), the only form of VAT invoices that KSeF takes since February 2026"
+_AS_FA3_POLISH = "Należy wystawić ją w FA(3), jedynej postaci faktury VAT przyjmowanej przez KSeF od lutego 2026 r."
+_PEF_ENGLISH = "KSeF takes it one by one, not in batches: send it through a PEF broker or in an interactive session"
+_PEF_POLISH = (
+    "KSeF przyjmuje ją pojedynczo, nie w paczkach: należy ją wysłać przez dostawcę PEF albo w sesji interaktywnej"
+)
+
+FA_1 = OtherForm("an invoice of the form FA (1)", "faktura FA (1)", _AS_FA3_ENGLISH, _AS_FA3_POLISH)
+FA_2 = OtherForm("an invoice of the form FA (2)", "faktura FA (2)", _AS_FA3_ENGLISH, _AS_FA3_POLISH)
+FA_RR = OtherForm(
+    "a VAT RR invoice (FA_RR), which a buyer issues for a flat-rate farmer",
+    "faktura VAT RR (FA_RR), wystawiana przez nabywcę za rolnika ryczałtowego",
+    "KSeF takes it in sessions of its own, which this service does not open: send it by the ministry's Aplikacja Podatnika",
+    "KSeF przyjmuje ją w osobnych sesjach, których ta usługa nie otwiera: należy ją wysłać w Aplikacji Podatnika KSeF",
+)
+PEF = OtherForm("a Peppol invoice (PEF)", "faktura PEF (Peppol)", _PEF_ENGLISH, _PEF_POLISH)
+PEF_KOR = OtherForm("a Peppol credit note (PEF_KOR)", "faktura korygująca PEF_KOR (Peppol)", _PEF_ENGLISH, _PEF_POLISH)
+
+_BY_NAMESPACE = {
+    "http://crd.gov.pl/wzor/2021/11/29/11089/": FA_1,
+    "http://crd.gov.pl/wzor/2023/06/29/12648/": FA_2,
+    "http://crd.gov.pl/wzor/2026/03/06/14189/": FA_RR,
+    "urn:oasis:names:specification:ubl:schema:xsd:Invoice-2": PEF,
+    "urn:oasis:names:specification:ubl:schema:xsd:CreditNote-2": PEF_KOR,
+}
+# For a form whose namespace is new or wrong: what its header says of it. FA_RR called itself RR at first.
+_BY_FORM_CODE = {
+    "FA (1)": FA_1,
+    "FA (2)": FA_2,
+    "FA_RR (1)": FA_RR,
+    "RR (1)": FA_RR,
+    "FA_RR": FA_RR,
+    "RR": FA_RR,
+    "PEF (3)": PEF,
+    "PEF_KOR (3)": PEF_KOR,
+}
+
+
+def recognise(root: etree._Element, found: InvoiceElements) -> OtherForm | None:
+    """Say which other form a document is, by its namespace or else by the form code of its header; None: nobody knows."""
+    known = _BY_NAMESPACE.get(root.tag.rpartition("}")[0][1:])
+    if known is not None or found.form_code is None:
+        return known
+    announced = " ".join((found.form_code.get("kodSystemowy") or "").split())
+    return _BY_FORM_CODE.get(announced) or _BY_FORM_CODE.get(text_of(found.form_code))
+
+
+def explain_other_form(root: etree._Element, found: InvoiceElements) -> Finding:
+    """Return the one finding for a document that is not FA(3)."""
+    form = recognise(root, found) or _unknown(root)
+    return finding(
+        "form-not-supported",
+        line=line_of_element(root),
+        path=f"/{local_name(root)[:_MAX_SHOWN]}",
+        english_form=form.english,
+        polish_form=form.polish,
+        english_advice=form.english_advice,
+        polish_advice=form.polish_advice,
+    )
+
+
+def _unknown(root: etree._Element) -> OtherForm:
+    name, namespace = f"<{local_name(root)[:_MAX_SHOWN]}>", root.tag.rpartition("}")[0][1:]
+    return OtherForm(
+        f"{name} in the namespace {quoted(namespace)}" if namespace else f"{name} without a namespace",
+        f"{name} w przestrzeni nazw {quoted(namespace)}" if namespace else f"{name} bez przestrzeni nazw",
+        f"It must be <Faktura> in the namespace {FA3_NAMESPACE}",
+        f"Musi to być <Faktura> w przestrzeni nazw {FA3_NAMESPACE}",
+    )

@@ -1,0 +1,71 @@
+"""The entities of an invoice: their NIPs, and whether the tenant may issue it."""
+
+from app.domain.findings import Finding
+from app.forms.fa3.key_fields import InvoiceElements, Party, text_of
+from app.forms.fa3.nip import is_nip
+from app.forms.fa3.rules import finding, quoted
+from app.forms.fa3.xsd.places import line_of_element, local_name, path_of
+
+_NIP_DIGITS = 10
+# Roles of Podmiot3 that issue the invoice themselves: an issuer in the seller's name, a local government unit
+# and a member of a VAT group (whose seller is the municipality or the group).
+_ISSUING_ROLES = frozenset(("5", "7", "9"))
+
+
+def check_nips(found: InvoiceElements) -> list[Finding]:
+    """Return a finding for each NIP, bare or inside an internal identifier, whose check digit is wrong.
+
+    Looks at Podmiot1, Podmiot2, every Podmiot3 and PodmiotUpowazniony. Values that are not ten digits are left to
+    the XSD.
+    """
+    findings: list[Finding] = []
+    for party in (found.seller, found.buyer, *found.third_parties, found.authorised):
+        if party is None:
+            continue
+        nip = text_of(party.nip)
+        if _has_digits(nip) and not is_nip(nip):
+            findings.append(_wrong(party, "nip-checksum", nip))
+        internal_id = text_of(party.internal_id)
+        prefix = internal_id.partition("-")[0]
+        if _has_digits(prefix) and not is_nip(prefix):
+            findings.append(_wrong(party, "internal-id-checksum", internal_id))
+    return findings
+
+
+def check_seller(found: InvoiceElements, tenant_nip: str) -> list[Finding]:
+    """Return a finding when the seller is not the tenant and nothing in the invoice shows a lawful reason.
+
+    Lawful reasons that a document can show: self-billing (P_17 is 1) with the tenant as buyer or as another entity;
+    the tenant as PodmiotUpowazniony (enforcement authority, bailiff, tax representative); the tenant as an issuing
+    Podmiot3. Whether the permission was really given, only KSeF knows; it then answers with status 410.
+    """
+    if found.seller is None:
+        return []
+    seller = text_of(found.seller.nip)
+    if not _has_digits(seller) or seller == tenant_nip:
+        return []
+    if _is(found.authorised, tenant_nip) or (found.self_billing and _is(found.buyer, tenant_nip)):
+        return []
+    for party in found.third_parties:
+        if (found.self_billing or party.role in _ISSUING_ROLES) and _is(party, tenant_nip):
+            return []
+    nip = found.seller.nip
+    line, path = (None, None) if nip is None else (line_of_element(nip), path_of(nip))
+    return [finding("seller-not-tenant", line=line, path=path, value=seller, tenant=tenant_nip)]
+
+
+def _has_digits(value: str) -> bool:
+    # The XSD's \d takes the digits of every script, so that such a NIP is left to nobody else.
+    return len(value) == _NIP_DIGITS and value.isdecimal()
+
+
+def _is(party: Party | None, nip: str) -> bool:
+    if party is None:
+        return False
+    return text_of(party.nip) == nip or text_of(party.internal_id).partition("-")[0] == nip
+
+
+def _wrong(party: Party, rule: str, value: str) -> Finding:
+    element = party.nip if rule == "nip-checksum" else party.internal_id
+    line, path = (None, None) if element is None else (line_of_element(element), path_of(element))
+    return finding(rule, line=line, path=path, value=quoted(value), party=local_name(party.element))

@@ -1,0 +1,1 @@
+"""Official receipts (UPO): `reader` reads and verifies one, `plain_reader` does it without a tree, `signature` verifies its signature."""

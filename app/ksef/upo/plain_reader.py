@@ -1,0 +1,110 @@
+"""Receipts of the plain form, read without a tree: what KSeF's own receipts look like, ten thousand times the same eight elements.
+
+A receipt of 10,000 documents costs half a second of CPU as trees, and its signature as much again. Its documents, though, are
+text of one form, which one regular expression proves; and text of that form is canonical XML already. So the receipt is taken
+apart: its documents, and the frame around them with a single marked document in their place. The frame is small, and lxml and
+signxml read it as they read any receipt. Whatever is not certainly of this form is none of ours: `app.ksef.upo.reader` reads it.
+"""
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from lxml import etree
+
+from app.ksef.errors import Unreadable
+from app.ksef.upo.reader import parse_upo
+
+_OPENING: Final = b"<Dokument>"
+_CLOSING: Final = b"</Dokument>"
+
+# Of each value only what canonical XML writes as it stands: no entity but these three, no `>`, no carriage return, and no character
+# that XML does not have. Hashes are Base64 in its one right form. Offsets go as far as PostgreSQL reads them.
+_TEXT: Final = r"[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*+(?:&(?:amp|lt|gt);[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*+)*+"
+_TIME: Final = r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6}+)?+)[0-9]*+(Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
+_GAP: Final = r"[ \t\n]*+"
+_ELEMENTS: Final = (
+    ("NipSprzedawcy", r"[0-9]{10}"),
+    ("NumerKSeFDokumentu", r"([0-9A-F-]{35,36}+)"),
+    ("NumerFaktury", _TEXT),
+    ("DataWystawieniaFaktury", r"[0-9-]{10}"),
+    ("DataPrzeslaniaDokumentu", r"[0-9T:.Z+-]{20,40}+"),
+    ("DataNadaniaNumeruKSeF", _TIME),
+    ("SkrotDokumentu", r"([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)"),
+    ("TrybWysylki", r"(Online|Offline)"),
+)
+_DOCUMENT: Final = re.compile(
+    "(<Dokument>" + _GAP + "".join(f"<{name}>{form}</{name}>{_GAP}" for name, form in _ELEMENTS) + f"</Dokument>{_GAP})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainUpo:
+    """A receipt taken apart. Its documents are told column by column, each in the order of the receipt."""
+
+    session_reference_number: str
+    hashes: Sequence[str]
+    """Base64 of the SHA-256 of each invoice."""
+    ksef_numbers: Sequence[str]
+    acquired: Sequence[str]
+    """ISO 8601 with an offset, microseconds at most; moments that exist."""
+    modes: Sequence[str]
+    frame: bytes = field(repr=False)
+    """The receipt with one document in place of all, which holds `mark`."""
+    mark: bytes = field(repr=False)
+    documents: bytes = field(repr=False)
+    """All documents as canonical XML has them inside the frame."""
+
+    def whole(self, canonical_frame: bytes) -> bytes | None:
+        """Give the canonical receipt for its canonical frame; None when the frame's one document is not in it as it should be."""
+        pieces = canonical_frame.split(_OPENING + self.mark + _CLOSING)
+        return self.documents.join(pieces) if len(pieces) == 2 else None
+
+
+def take_apart(receipt: bytes) -> PlainUpo | None:
+    """Take a receipt apart, or give None: it may be no receipt, a broken one, or only of another form. Raises nothing."""
+    start, end = receipt.find(_OPENING), receipt.rfind(_CLOSING) + len(_CLOSING)
+    if start < 0 or end <= start:
+        return None
+    documents = receipt[start:end]
+    try:
+        text = documents.decode()
+    except UnicodeDecodeError:
+        return None
+    found = _DOCUMENT.findall(text)
+    # Nothing is between the documents. `xmlns` could only be in a number, and signxml takes some of it out of what it digests.
+    if not found or sum(len(one[0]) for one in found) != len(text) or "xmlns" in text:
+        return None
+    _, ksef_numbers, moments, offsets, hashes, modes = zip(*found, strict=True)
+    acquired = [moment + offset for moment, offset in zip(moments, offsets, strict=True)]
+    mark = secrets.token_hex(16).encode()
+    frame = b"".join((receipt[:start], _OPENING, mark, _CLOSING, receipt[end:]))
+    try:
+        for moment in acquired:
+            datetime.fromisoformat(moment)
+        head = parse_upo(frame)
+    except (Unreadable, ValueError):
+        return None
+    if not _holds_documents(frame, mark):
+        return None
+    return PlainUpo(head.session_reference_number, hashes, ksef_numbers, acquired, modes, frame, mark, documents)
+
+
+def _holds_documents(frame: bytes, mark: bytes) -> bool:
+    """Tell whether documents in place of the marked one would be children of the root, the only ones of their name, and read as they stand."""
+    if b"<!DOCTYPE" in frame:
+        # It could give every document attributes that do not stand in it.
+        return False
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        root = etree.fromstring(frame, parser)
+    except etree.XMLSyntaxError:
+        return False
+    about = root.getroottree().docinfo
+    if (about.encoding or "UTF-8").upper() != "UTF-8" or about.xml_version != "1.0":
+        return False
+    named = [child for child in root if isinstance(child.tag, str) and child.tag.rpartition("}")[2] == "Dokument"]
+    return len(named) == 1 and named[0].text == mark.decode() and len(named[0]) == 0

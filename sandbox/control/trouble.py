@@ -1,0 +1,176 @@
+"""`/_sandbox/` when things shall go wrong or time shall pass: faults, the script of a session, keys, the clock."""
+
+import asyncio
+import math
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field, model_validator
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.clock import MovableClock, stamp
+from sandbox.control.faults import RULE, SessionScript
+from sandbox.control.input import ControlInput, Unusable, read_input, sandbox_of
+from sandbox.keys import Rotation, Usage
+from sandbox.state.records.sessions import Session
+
+_YEARS_SECONDS = 10 * 366 * 86_400
+
+
+# Time
+
+
+class _ClockInput(ControlInput):
+    """What to do with the clock; several wishes are done in this order."""
+
+    reset: bool = False
+    """Show the machine's time again, at its pace."""
+    freeze: bool | None = None
+    """Stop, or go on at the machine's pace."""
+    rate: Annotated[float, Field(ge=0, le=100_000)] | None = None
+    """Seconds of the sandbox in one of the machine's."""
+    set: AwareDatetime | None = None
+    offset_seconds: Annotated[float, Field(ge=-_YEARS_SECONDS, le=_YEARS_SECONDS)] | None = None
+    """Be so far ahead of the machine's clock (behind, if negative)."""
+    advance_seconds: Annotated[float, Field(ge=-_YEARS_SECONDS, le=_YEARS_SECONDS)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "_ClockInput":
+        if not self.model_fields_set:
+            raise ValueError("nothing to do")
+        if self.set is not None and self.offset_seconds is not None:
+            raise ValueError("set and offset_seconds exclude each other")
+        if self.freeze is not None and self.rate is not None:
+            raise ValueError("freeze and rate exclude each other")
+        return self
+
+
+async def show_clock(request: Request) -> Response:
+    """GET clock: the time, how far it is ahead of the machine's, and its pace."""
+    return _clock_answer(sandbox_of(request).clock)
+
+
+async def move_clock(request: Request) -> Response:
+    """POST clock: move, stop or hasten the time, so that tests need not wait for anything."""
+    wanted = await read_input(request, _ClockInput)
+    clock = sandbox_of(request).clock
+    if wanted.reset:
+        clock.reset()
+    if wanted.freeze is not None:
+        clock.run(0 if wanted.freeze else 1)
+    if wanted.rate is not None:
+        clock.run(wanted.rate)
+    if wanted.set is not None:
+        clock.show(wanted.set)
+    if wanted.offset_seconds is not None:
+        clock.advance(timedelta(seconds=wanted.offset_seconds) - clock.offset)
+    if wanted.advance_seconds is not None:
+        clock.advance(timedelta(seconds=wanted.advance_seconds))
+    return _clock_answer(clock)
+
+
+def _clock_answer(clock: MovableClock) -> Response:
+    offset = math.floor(clock.offset.total_seconds() * 1000 + 0.5) / 1000
+    return JSONResponse({"time": stamp(clock.now()), "offset_seconds": offset, "rate": clock.rate})
+
+
+# Faults
+
+
+async def list_faults(request: Request) -> Response:
+    """GET faults: the rules and how often each has been applied."""
+    return JSONResponse({"items": sandbox_of(request).faults.listed()})
+
+
+async def add_fault(request: Request) -> Response:
+    """POST faults: one more rule, about requests, sessions or invoices."""
+    number = sandbox_of(request).faults.add(await read_input(request, RULE))
+    return JSONResponse({"id": number}, status_code=201)
+
+
+async def remove_fault(request: Request) -> Response:
+    """DELETE faults/{id}: one rule less."""
+    found = sandbox_of(request).faults.remove(int(request.path_params["id"]))
+    return Response(status_code=204 if found else 404)
+
+
+async def clear_faults(request: Request) -> Response:
+    """DELETE faults: no rules. Sessions keep the scripts that they have."""
+    sandbox_of(request).faults.clear()
+    return Response(status_code=204)
+
+
+# Sessions
+
+
+async def show_session(request: Request) -> Response:
+    """GET sessions/{reference}: where a session really is, whatever its sender is shown, and its script."""
+    session = _session(request)
+    body: dict[str, Any] = {
+        "reference_number": session.reference_number,
+        "status": session.status.body(),
+        "closed_at": stamp(session.closed) if session.closed else None,
+        "released": session.released,
+        "looks": session.looks,
+        "script": session.script.model_dump(mode="json", exclude_unset=True),
+    }
+    return JSONResponse(body)
+
+
+async def write_script(request: Request) -> Response:
+    """POST sessions/{reference}/script: what shall go wrong with a session that is open already."""
+    wanted = await read_input(request, SessionScript)
+    session = _session(request)
+    if session.closed is not None or session.is_final:
+        return JSONResponse({"errors": [{"msg": "the session has been closed"}]}, status_code=409)
+    session.script = wanted
+    return Response(status_code=204)
+
+
+async def release_session(request: Request) -> Response:
+    """POST sessions/{reference}/release: let a session that its script holds go on. A second call changes nothing."""
+    _session(request).released = True
+    sandbox_of(request).clock.wake()
+    return Response(status_code=204)
+
+
+def _session(request: Request) -> Session:
+    session = sandbox_of(request).state.sessions.get(request.path_params["reference"])
+    if session is None:
+        raise Unusable(Response(status_code=404))
+    return session
+
+
+# Keys
+
+
+class _KeysInput(ControlInput):
+    usage: Usage
+    rotation: Rotation
+    """`recertified`: a new certificate for the same key. `planned`: a new key beside the old one, until `withdraw`.
+    `emergency`: a new key, and the old one is gone."""
+
+
+async def rotate_keys(request: Request) -> Response:
+    """POST keys: change the public keys; the ids that are listed afterwards come back, the latest last."""
+    wanted = await read_input(request, _KeysInput)
+    sandbox = sandbox_of(request)
+    await asyncio.to_thread(sandbox.keys.rotate, wanted.usage, wanted.rotation, sandbox.clock.now())
+    listed = [key.public_key_id for key in sandbox.keys.published if key.usage == wanted.usage]
+    return JSONResponse({"public_key_ids": listed})
+
+
+ROUTES = [
+    Route("/_sandbox/clock", show_clock, methods=["GET"]),
+    Route("/_sandbox/clock", move_clock, methods=["POST"]),
+    Route("/_sandbox/faults", list_faults, methods=["GET"]),
+    Route("/_sandbox/faults", add_fault, methods=["POST"]),
+    Route("/_sandbox/faults", clear_faults, methods=["DELETE"]),
+    Route("/_sandbox/faults/{id:int}", remove_fault, methods=["DELETE"]),
+    Route("/_sandbox/sessions/{reference}", show_session, methods=["GET"]),
+    Route("/_sandbox/sessions/{reference}/script", write_script, methods=["POST"]),
+    Route("/_sandbox/sessions/{reference}/release", release_session, methods=["POST"]),
+    Route("/_sandbox/keys", rotate_keys, methods=["POST"]),
+]

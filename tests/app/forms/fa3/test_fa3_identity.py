@@ -1,0 +1,30 @@
+"""Identity and NIP."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.forms.fa3.identity import IDENTITY_BYTES, invoice_identity
+from app.forms.fa3.nip import is_nip
+
+Triple = tuple[int, str, str, str]
+TEXTS = st.text(max_size=8)
+
+
+@given(st.tuples(st.integers(0, 99), TEXTS, TEXTS, TEXTS), st.tuples(st.integers(0, 99), TEXTS, TEXTS, TEXTS))
+def test_identities_are_equal_only_for_equal_fields(one: Triple, other: Triple) -> None:
+    assert len(invoice_identity(*one)) == IDENTITY_BYTES
+    assert (invoice_identity(*one) == invoice_identity(*other)) == (one == other)
+
+
+def test_moving_a_character_between_fields_changes_the_identity() -> None:
+    assert invoice_identity(1, "12", "3", "4") != invoice_identity(1, "1", "23", "4")
+
+
+def test_known_nips_are_judged_rightly() -> None:
+    assert all(map(is_nip, ("5265877635", "5213814999", "5260250274", "1111111111")))
+    assert not any(map(is_nip, ("5517035945", "526587763", "526-587-76-35", "５２６５８７７６３５", "")))
+
+
+@given(st.from_regex(r"[0-9]{9}", fullmatch=True))
+def test_at_most_one_last_digit_makes_a_nip(start: str) -> None:
+    assert sum(is_nip(f"{start}{last}") for last in range(10)) <= 1
