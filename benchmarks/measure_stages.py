@@ -15,7 +15,7 @@ from lxml import etree
 from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.clock import utc_now, warsaw_day
 from app.forms.fa3.checker import CheckContext, InvoiceChecker, make_checker
-from app.forms.fa3.fast_path.recogniser import PlainReader
+from app.forms.fa3.fast_path.recogniser import FastPathRecogniser
 from app.forms.fa3.wellformed import make_parser
 from app.forms.fa3.xsd.schema import compile_schema
 from app.package.entries import compress, crc32
@@ -49,7 +49,12 @@ def measure_stages(scale: Scale, say: Say) -> list[Figure]:
     task = ChunkTask(1, (uuid4(),), uuid4(), entries, context, utc_now())
     outcome = check_chunk(task)
     documents = [one.xml for one in invoices]
-    parser, careful, checker, plain = make_parser(), InvoiceChecker(schema), make_checker(files), PlainReader(files)
+    parser, careful, checker, plain = (
+        make_parser(),
+        InvoiceChecker(schema),
+        make_checker(files),
+        FastPathRecogniser(files),
+    )
     for document in documents:
         checker.check(document, context)
         plain.learn(document)

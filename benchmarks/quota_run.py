@@ -46,7 +46,7 @@ from workers.sealing import seal_lane
 from workers.sessions.actions import advance_session
 from workers.sessions.advance import PRIORITIES
 from workers.sessions.packing import pack_session
-from workers.tasks import Patience
+from workers.tasks import StageRetryStrategy
 
 GOAL_SHARE: Final = 0.95
 GOAL_REQUESTS: Final = 6.0
@@ -168,7 +168,7 @@ async def dispatch_backlog(context: WorkerContext, clock: SharedClock, packed: S
 
     Jobs run one after the other: what a real worker does at the same time takes longer here, never shorter.
     """
-    chance, patience, turned_back = random.Random(seed), Patience(), 0
+    chance, patience, turned_back = random.Random(seed), StageRetryStrategy(), 0
     waiting = [_Due(clock(), session_id) for session_id in packed]
     while waiting:
         now = clock()
@@ -195,7 +195,7 @@ async def dispatch_backlog(context: WorkerContext, clock: SharedClock, packed: S
     return turned_back
 
 
-def _told(patience: Patience, reason: RetryLater, job: _Due) -> tuple[timedelta, int | None]:
+def _told(patience: StageRetryStrategy, reason: RetryLater, job: _Due) -> tuple[timedelta, int | None]:
     asked = Job(
         id=1, queue="dispatch", lock=None, queueing_lock=None, task_name="t", task_kwargs={}, attempts=job.attempts
     )

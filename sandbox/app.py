@@ -13,7 +13,7 @@ from sandbox.auth import sessions as auth_sessions
 from sandbox.clock import MovableClock
 from sandbox.control import endpoints as control
 from sandbox.control import forced_outcomes as planned
-from sandbox.control.fault_middleware import FaultyWire
+from sandbox.control.fault_middleware import FaultMiddleware
 from sandbox.control.input import EXCEPTION_HANDLERS
 from sandbox.endpoints import (
     batch,
@@ -86,7 +86,7 @@ def create_app(options: SandboxOptions, clock: MovableClock | None = None) -> St
     )
     app.state.sandbox = sandbox
     app.router.redirect_slashes = False
-    app.add_middleware(FaultyWire, sandbox=sandbox, prefix=PREFIX, endpoints=ENDPOINTS)
+    app.add_middleware(FaultMiddleware, sandbox=sandbox, prefix=PREFIX, endpoints=ENDPOINTS)
     return app
 
 

@@ -23,14 +23,14 @@ from app.ksef.login.login import AuthContext, TokenCredentials, XadesCredentials
 from app.ksef.login.tokens import StoredTokens
 from app.ksef.storage import StorageClient
 from app.ksef.transport import KsefTransport
-from app.process.fair_slots import FairTurns
+from app.process.fair_slots import FairSemaphore
 from app.settings import Settings
 from app.store.database import Database
 from app.store.store import Store
 from app.store.tenants.tenants import TenantStore
-from workers.ksef.health_monitor import KsefWatch
+from workers.ksef.health_monitor import KsefHealthMonitor
 from workers.ksef.quota_gate import Quota
-from workers.sessions.processing_times import ProcessingTimes
+from workers.sessions.processing_times import ProcessingTimeEstimator
 
 _RENEWAL_PATIENCE_SECONDS: Final = 150.0
 """Longer than a login may take, the checking of a qualified certificate included."""
@@ -167,18 +167,18 @@ class WorkerContext:
     pool: CheckPool
     ksef: KsefClients
     quota: Quota
-    watch: KsefWatch
+    watch: KsefHealthMonitor
     latarnia: Latarnia | None
     """None: this environment has no status service worth asking."""
     clock: Clock
     part_uploads: anyio.CapacityLimiter
     """Parts on their way to KSeF at the same time, of all sessions of this worker."""
-    room: FairTurns
+    room: FairSemaphore
     """Chunks in the memory of this process, by tenant: from before one is read until it is stored."""
     check_nip_checksums: bool
     receipts: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
     """Receipts that are read at the same time: each is large for a moment."""
-    processing_times: ProcessingTimes = field(default_factory=ProcessingTimes)
+    processing_times: ProcessingTimeEstimator = field(default_factory=ProcessingTimeEstimator)
 
     @asynccontextmanager
     async def exclusively(self, session_id: UUID) -> AsyncIterator[bool]:

@@ -20,7 +20,7 @@ from app.ksef.storage import StorageClient
 from app.ksef.transport import KsefTransport, RequestRecord, make_http_client
 from app.observability import metrics
 from app.observability.logs import configure_logging
-from app.process.fair_slots import FairTurns
+from app.process.fair_slots import FairSemaphore
 from app.process.heartbeat import beat, end_with_supervisor
 from app.process.memory import settle
 from app.schema_files import load_schema_files
@@ -29,7 +29,7 @@ from app.store.jobs import INTAKE_SHORT
 from app.store.store import Store, open_store
 from workers.context import KsefClients, WorkerContext
 from workers.delivery.dispatcher import Dispatcher, delivery_context
-from workers.ksef.health_monitor import KsefWatch
+from workers.ksef.health_monitor import KsefHealthMonitor
 from workers.ksef.quota_gate import Quota
 from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
 from workers.tasks import register
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 # Queues that share a number of concurrent jobs. Long uploads mostly wait for their tenant's turn at the pool, so that many may
 # be read at a time; what is done in moments waits for none of them. Sessions are many and mostly wait for KSeF.
-_CREWS: Final = (
+_WORKER_POOLS: Final = (
     (("intake",), 16),
     ((INTAKE_SHORT,), 8),
     (("sealing",), 2),
@@ -66,7 +66,7 @@ async def worker_context(
         make_http_client(max_connections=1) as status_calls,
     ):
         quota = Quota(store.quota, store.limits, clock)
-        watch = KsefWatch(store.outages, settings.ksef_base_url, clock)
+        watch = KsefHealthMonitor(store.outages, settings.ksef_base_url, clock)
         transport = KsefTransport(
             settings.ksef_base_url, calls, gate=quota.gate(), watch=watch, on_request=_count_request
         )
@@ -93,10 +93,10 @@ async def worker_context(
         )
 
 
-def chunk_room(pool_workers: int) -> FairTurns:
+def chunk_room(pool_workers: int) -> FairSemaphore:
     """Give room for as many chunks as keep a pool busy; some of it is never taken by one tenant alone."""
     chunks = 2 * pool_workers + _CHUNKS_BESIDE_THE_POOL
-    return FairTurns(chunks, most_of_one=chunks - _CHUNKS_FOR_NEWCOMERS)
+    return FairSemaphore(chunks, most_of_one=chunks - _CHUNKS_FOR_NEWCOMERS)
 
 
 def run_worker(settings: Settings) -> int:
@@ -141,7 +141,7 @@ async def _work(store: Store, dispatcher: Dispatcher) -> int:
                 shutdown_graceful_timeout=_GRACE_SECONDS,
             )
         )
-        for queues, concurrency in _CREWS
+        for queues, concurrency in _WORKER_POOLS
     ]
     # Deliveries are too many for a job each.
     crews.append(asyncio.ensure_future(dispatcher.run()))

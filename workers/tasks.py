@@ -35,7 +35,7 @@ _EVERY_MINUTE: Final = "* * * * *"
 _EVERY_NIGHT: Final = "17 2 * * *"
 
 
-class Patience(BaseRetryStrategy):
+class StageRetryStrategy(BaseRetryStrategy):
     """Nothing is given up here: a job is tried again until its stage says that it is done.
 
     The pause is the one that the stage asked for, or doubles with jitter: up to five minutes, or up to twenty seconds when the
@@ -104,7 +104,7 @@ def _pause(exception: BaseException, attempts: int) -> float:
 
 def register(app: App, context: WorkerContext) -> None:
     """Bind every task to its stage."""
-    retry = Patience()
+    retry = StageRetryStrategy()
 
     @app.task(name=Task.READ_UPLOAD.value, queue=QUEUES[Task.READ_UPLOAD], retry=retry)
     async def read_upload(upload_id: str) -> None:
@@ -149,9 +149,9 @@ def register(app: App, context: WorkerContext) -> None:
         await maintenance.sweep(context)
 
     @app.periodic(cron=_EVERY_MINUTE)
-    @app.task(name="maintenance.mind_ksef", queue="maintenance")
-    async def mind_ksef(timestamp: int) -> None:
-        await outage.mind_ksef(context)
+    @app.task(name="maintenance.check_ksef_health", queue="maintenance")
+    async def check_ksef_health(timestamp: int) -> None:
+        await outage.check_ksef_health(context)
 
     @app.periodic(cron=_EVERY_MINUTE)
     @app.task(name="maintenance.ask_permissions", queue="maintenance")

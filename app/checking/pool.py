@@ -25,7 +25,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from app.checking.check_chunk import ChunkOutcome, ChunkTask, check_chunk, prepare
 from app.errors import TryLater
-from app.process.fair_slots import FairTurns
+from app.process.fair_slots import FairSemaphore
 from app.process.memory import settle
 
 log = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ class CheckPool:
         self._chunk_seconds = chunk_seconds
         self._load_schema = load_schema
         own = workers + _CHUNKS_AHEAD
-        self._turns = FairTurns(own + 1, most_of_one=own)
+        self._turns = FairSemaphore(own + 1, most_of_one=own)
         self._running: Counter[int] = Counter()
         self._reserve_is_free = True
         self._pools = {False: self._make(workers)}

@@ -58,7 +58,7 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Availability:
     """What counts at a moment, after any order of an operator."""
 
     state: KsefState
@@ -101,8 +101,8 @@ def claim_probe(health: Health, now: datetime) -> Health | None:
     return replace(health, probes=health.probes + 1, next_probe_at=now + pause)
 
 
-def standing(health: Health, override: Override | None, now: datetime) -> Standing:
+def standing(health: Health, override: Override | None, now: datetime) -> Availability:
     """Say what counts now: an order in force, else KSeF's own answers."""
     if override is not None and override.holds(now):
-        return Standing(override.state, override.set_at, override.reason or "ordered by an operator", ordered=True)
-    return Standing(health.state, health.since, health.reason, ordered=False)
+        return Availability(override.state, override.set_at, override.reason or "ordered by an operator", ordered=True)
+    return Availability(health.state, health.since, health.reason, ordered=False)

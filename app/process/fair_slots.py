@@ -12,7 +12,7 @@ from app.domain.fairness import FairQueue
 class Turn:
     """One turn, held until it is given back."""
 
-    def __init__(self, turns: "FairTurns", owner: Hashable) -> None:
+    def __init__(self, turns: "FairSemaphore", owner: Hashable) -> None:
         self._turns = turns
         self._owner = owner
         self._granted = anyio.Event()
@@ -25,7 +25,7 @@ class Turn:
             self._turns._end(self._owner)
 
 
-class FairTurns:
+class FairSemaphore:
     """At most `capacity` turns at a time, and of one owner at most `most_of_one`. Belongs to one event loop at a time."""
 
     def __init__(self, capacity: int, *, most_of_one: int | None = None) -> None:

@@ -10,7 +10,7 @@ _NO_ROOM: Final = 30
 _MAX_SPANS: Final = 50_000
 
 
-class Spans:
+class ByteRanges:
     """Disjoint taken ranges, in order. Entries that follow each other merge into one range."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from isal import isal_zlib
 
 from app.errors import UnreadableUpload
 from app.reading import faults
-from app.reading.byte_ranges import Spans
+from app.reading.byte_ranges import ByteRanges
 from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, unreadable
 from app.reading.limits import ReadingLimits
@@ -71,7 +71,7 @@ def read_zip(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
     directory = find_directory(source, ledger.limits)
     # What lies before the archive, the program of one that extracts itself, is no part of it.
     source = source.window(directory.prefix, source.size - directory.prefix)
-    spans = Spans()
+    spans = ByteRanges()
     files = source.window(0, directory.offset)
     for record in _records(source, directory):
         end = record.offset + _LOCAL.size + len(record.raw_name) + record.stored

@@ -59,7 +59,7 @@ class Priority(IntEnum):
     CLOSE = 20
 
 
-class TwinAwareJobManager(JobManager):
+class DedupingJobManager(JobManager):
     """Procrastinate's manager, in two points better suited to jobs that wait for each other.
 
     A job that is to be run again while another one of its name (`once`) waits is given up: that one does its work. Only one
@@ -105,7 +105,7 @@ class JobQueue:
             connector=PsycopgConnector(conninfo=database_url, min_size=1, max_size=max_connections),
             worker_defaults={},
         )
-        self.app.job_manager = TwinAwareJobManager(self.app.connector)
+        self.app.job_manager = DedupingJobManager(self.app.connector)
 
     async def defer(
         self,

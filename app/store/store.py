@@ -10,7 +10,7 @@ from app.store.blobs import BlobStore
 from app.store.database import Database
 from app.store.disk import Disk
 from app.store.events.deliveries import DeliveryStore
-from app.store.events.delivery_queue import OutgoingStore
+from app.store.events.delivery_queue import DeliveryQueue
 from app.store.events.endpoints import WebhookStore
 from app.store.events.feed import EventFeed
 from app.store.events.outbox import Outbox
@@ -63,7 +63,7 @@ class Store:
     late: LateStore
     webhooks: WebhookStore
     deliveries: DeliveryStore
-    outgoing: OutgoingStore
+    outgoing: DeliveryQueue
     replays: ReplayStore
     upo_links: UpoLinks
     quota: QuotaStore
@@ -114,7 +114,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             late=LateStore(database, jobs, uploads),
             webhooks=WebhookStore(database, outbox, box),
             deliveries=DeliveryStore(database),
-            outgoing=OutgoingStore(database, outbox, box),
+            outgoing=DeliveryQueue(database, outbox, box),
             replays=ReplayStore(database, jobs),
             upo_links=UpoLinks(box),
             quota=QuotaStore(database),

@@ -30,7 +30,7 @@ _WAF_PAGE = (
 )
 
 
-class FaultyWire:
+class FaultMiddleware:
     """ASGI middleware. The control API is never counted and never faulty."""
 
     def __init__(self, app: ASGIApp, sandbox: Sandbox, prefix: str, endpoints: Iterable[Endpoint]) -> None:

@@ -2,14 +2,14 @@
 
 from datetime import datetime
 
-from app.store.events.delivery_queue import Claim, Settled
+from app.store.events.delivery_queue import AttemptResult, Claim
 from app.webhooks.backoff import next_delay
 from app.webhooks.delivery import Attempt, Outcome
 
 
-def settle_attempt(
+def classify_attempt(
     claim: Claim, attempt: Attempt, *, size: int, ordered: bool, jitter: float, now: datetime
-) -> Settled:
+) -> AttemptResult:
     """Decide what follows from a claimed attempt that ended now. `size` is that of the body, in bytes."""
     succeeded = attempt.outcome is Outcome.DELIVERED
     gone = attempt.outcome is Outcome.GONE
@@ -17,7 +17,7 @@ def settle_attempt(
     if not succeeded and not gone:
         delay = next_delay(claim.tries, jitter=jitter, retry_after=attempt.retry_after)
     reason = None if succeeded or delay is not None else "gone" if gone else "exhausted"
-    return Settled(
+    return AttemptResult(
         claim=claim,
         outcome=attempt.outcome.value,
         milliseconds=attempt.milliseconds,
@@ -32,7 +32,7 @@ def settle_attempt(
     )
 
 
-def metric_of(settled: Settled) -> str:
+def metric_of(settled: AttemptResult) -> str:
     """Name the outcome as the metric of deliveries does."""
     if settled.succeeded:
         return "succeeded"

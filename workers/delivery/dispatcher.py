@@ -32,14 +32,14 @@ from app.domain.ids import public_id
 from app.observability.metrics import WEBHOOK_DELIVERIES, WEBHOOK_LAG_SECONDS, WEBHOOKS_DISABLED
 from app.settings import Settings
 from app.store.database import DatabaseUnavailable
-from app.store.events.delivery_queue import Body, Claim, Holdings, Settled, Target
+from app.store.events.delivery_queue import AttemptResult, Body, Claim, EndpointLeases, Target
 from app.store.store import Store
 from app.webhooks.addresses import AddressRules
 from app.webhooks.backoff import DISABLE_AFTER
 from app.webhooks.delivery import DEADLINE_SECONDS, Attempt, Message, Outcome, Sender
 from app.webhooks.network import GuardedBackend, Resolver, make_pool
 from app.webhooks.pace import Pace
-from workers.delivery.attempt_policy import metric_of, settle_attempt
+from workers.delivery.attempt_policy import classify_attempt, metric_of
 from workers.delivery.payload_cache import Bodies
 
 log = structlog.get_logger(__name__)
@@ -123,7 +123,7 @@ class Dispatcher:
         self._lines: dict[UUID, Line] = {}
         # Of endpoints that are owed something, held or not: one that gave way in a pause is not met as a stranger again.
         self._paces: dict[UUID, Pace] = {}
-        self._done: list[tuple[Line, Settled, Attempt]] = []
+        self._done: list[tuple[Line, AttemptResult, Attempt]] = []
         self._wake = anyio.Event()
         self._ended = anyio.Event()
         self._looked_at = 0.0
@@ -153,7 +153,7 @@ class Dispatcher:
         return {endpoint_id: len(line.busy) for endpoint_id, line in self._lines.items()}
 
     @asynccontextmanager
-    async def _at_work(self) -> AsyncIterator[tuple[Holdings, TaskGroup]]:
+    async def _at_work(self) -> AsyncIterator[tuple[EndpointLeases, TaskGroup]]:
         async with self._store.holdings() as holdings, anyio.create_task_group() as tasks:
             tasks.start_soon(self._record)
             try:
@@ -194,7 +194,7 @@ class Dispatcher:
                 until = min(until, (resumes_at - now).total_seconds())
         return max(0.0, until)
 
-    async def _turn(self, holdings: Holdings, tasks: TaskGroup) -> None:
+    async def _turn(self, holdings: EndpointLeases, tasks: TaskGroup) -> None:
         """Take what can be taken now: endpoints first, then deliveries of theirs."""
         now = self._context.clock()
         if self._told or monotonic() - self._looked_at >= _LOOK_SECONDS:
@@ -219,7 +219,7 @@ class Dispatcher:
                 # Nothing more for now: the next look, or the end of an attempt under way, will tell.
                 self._lines[endpoint_id].is_due = False
 
-    async def _look(self, holdings: Holdings, now: datetime) -> None:
+    async def _look(self, holdings: EndpointLeases, now: datetime) -> None:
         work = await self._store.work()
         for item in work:
             if item.closed is not None:
@@ -244,7 +244,7 @@ class Dispatcher:
         pace = self._paces.get(endpoint_id)
         return pace is None or pace.allowed(now) > 0
 
-    async def _hold(self, holdings: Holdings, endpoint_ids: list[UUID]) -> None:
+    async def _hold(self, holdings: EndpointLeases, endpoint_ids: list[UUID]) -> None:
         taken = await holdings.take(endpoint_ids)
         targets = await self._store.targets(taken)
         for endpoint_id, target in targets.items():
@@ -254,7 +254,7 @@ class Dispatcher:
         if taken - targets.keys():
             await holdings.release(taken - targets.keys())
 
-    async def _let_go(self, holdings: Holdings, now: datetime, *, is_crowded: bool) -> None:
+    async def _let_go(self, holdings: EndpointLeases, now: datetime, *, is_crowded: bool) -> None:
         """Release what has been owed nothing for a while, so that others can have it; in a crowd also what is in a pause."""
         before = monotonic() - _IDLE_SECONDS
         idle = [
@@ -309,7 +309,7 @@ class Dispatcher:
         if in_use is not line.pool and not in_use.users:
             await _close(in_use)
         ended = self._context.clock()
-        settled = settle_attempt(
+        settled = classify_attempt(
             claim,
             attempt,
             size=len(body.content),
@@ -370,7 +370,7 @@ class Dispatcher:
                 log.warning("webhook_disabled", webhook=public_id("whk", endpoint_id), reason=reason)
             self._wake.set()
 
-    async def _settle(self, settled: list[Settled], now: datetime) -> dict[UUID, str]:
+    async def _settle(self, settled: list[AttemptResult], now: datetime) -> dict[UUID, str]:
         while True:
             try:
                 return await self._store.settle(settled, given_up_before=now - DISABLE_AFTER, now=now)

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from app.clock import Clock
-from app.domain.outage import KsefState, Standing
+from app.domain.outage import Availability, KsefState
 from app.domain.timestamps import iso_utc
 from app.errors import TryLater
 from app.ksef.errors import KsefError, Outcome, TransportFailed
@@ -21,7 +21,7 @@ _LOOK_EVERY: Final = timedelta(seconds=5)
 """How often a process with nothing but answers looks whether others met silence."""
 
 
-class KsefWatch:
+class KsefHealthMonitor:
     """Judges each request of this process. Passing it costs nothing but, now and then, one read of a row."""
 
     def __init__(self, outages: OutageStore, ksef_url: str, clock: Clock) -> None:
@@ -44,7 +44,7 @@ class KsefWatch:
             raise
         await self._answered()
 
-    async def standing(self) -> tuple[KsefRecord, Standing]:
+    async def standing(self) -> tuple[KsefRecord, Availability]:
         """Give what is known and what counts now, and tell of an order that has run out."""
         now = self._clock()
         known = await self._outages.settle(self.ksef_url, now=now)

@@ -1,6 +1,6 @@
 """Outages: while KSeF is away, sending pauses and one call at a time tries whether it is back.
 
-`watch` tells what each request says of it. `before_action` holds a session's action back; `mind_ksef`, run every minute, tries
+`watch` tells what each request says of it. `before_action` holds a session's action back; `check_ksef_health`, run every minute, tries
 and asks Latarnia also when no session has anything to do.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 import structlog
 
-from app.domain.outage import PROBE_SECONDS, KsefState, Standing
+from app.domain.outage import PROBE_SECONDS, Availability, KsefState
 from app.domain.session_machine import Action
 from app.domain.timestamps import iso_utc
 from app.ksef.errors import KsefError
@@ -44,7 +44,7 @@ async def before_action(context: WorkerContext, session: Session, action: Action
     raise RetryLater(f"KSeF is away: {counts.reason}", seconds=_pause(known, counts, context.clock()))
 
 
-async def mind_ksef(context: WorkerContext) -> None:
+async def check_ksef_health(context: WorkerContext) -> None:
     """Keep the state true when no session asks: orders run out, an outage ends, Latarnia announces something."""
     _, counts = await context.watch.standing()
     if counts.state is KsefState.AWAY and not counts.ordered:
@@ -70,11 +70,11 @@ async def try_again(context: WorkerContext) -> bool:
     return counts.state is KsefState.AVAILABLE
 
 
-def _holds_back(counts: Standing, action: Action) -> bool:
+def _holds_back(counts: Availability, action: Action) -> bool:
     return counts.state is KsefState.AWAY and action in (_SENDING if counts.ordered else _CALLING)
 
 
-def _pause(known: KsefRecord, counts: Standing, now: datetime) -> float:
+def _pause(known: KsefRecord, counts: Availability, now: datetime) -> float:
     """Until the next try, or the end of the order; never long, since somebody may end it at any moment."""
     order = known.override
     until = (order.until if order else None) if counts.ordered else known.health.next_probe_at

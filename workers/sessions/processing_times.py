@@ -16,7 +16,7 @@ _ALIKE: Final = 3
 """Sessions are alike when one has at most so many times the invoices of the other."""
 
 
-class ProcessingTimes:
+class ProcessingTimeEstimator:
     """What the last sessions took, newest last."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ from workers.context import WorkerContext
 from workers.sessions.advance import Result, trouble
 from workers.sessions.dispatch import reference_of
 from workers.sessions.receipts import fetch_page
-from workers.sessions.verdicts import Doubt, Verdicts, settle_session
+from workers.sessions.verdicts import SuspectedDuplicate, Verdicts, settle_session
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ async def look(context: WorkerContext, session: Session) -> Result:
     try:
         status = await client.session_status(reference_of(session))
     except SessionNotFound as error:
-        strikes = await context.store.verdicts.strike(session.id)
+        strikes = await context.store.verdicts.count_not_found(session.id)
         event = Event.SESSION_GONE if strikes >= _STRIKES else Event.SESSION_UNKNOWN
         await _note(context, session, "status", event.value, error.as_dict() | {"in_a_row": strikes})
         return Result(event, error.as_dict())
@@ -91,7 +91,7 @@ async def _read_results(
     for number, offered in enumerate(status.upo_pages, start=1):
         verdicts.pages.append(await fetch_page(context, client, session, number, offered))
     unnamed = await context.store.verdicts.unaccounted(session.id, besides=[page.receipts for page in verdicts.pages])
-    sorter = _Sorter(verdicts, {bytes(row["sha256"]): row["id"] for row in unnamed})
+    sorter = _ResultMatcher(verdicts, {bytes(row["sha256"]): row["id"] for row in unnamed})
     if sorter.waiting and not list_all:
         async for invoice in client.failed_invoices(reference_of(session)):
             sorter.put(invoice)
@@ -105,7 +105,7 @@ async def _read_results(
         verdicts.dead += [(key, "ksef-status-500") for key in sorter.waiting.values()]
     elif sorter.waiting:
         # KSeF says that it is done, yet names these nowhere: its lists lag behind. Nobody is left without a verdict.
-        looks = await context.store.verdicts.incomplete_look(session.id)
+        looks = await context.store.verdicts.count_incomplete(session.id)
         log.warning("invoices without a verdict", session=session.public_id, count=len(sorter.waiting), looks=looks)
         await _note(context, session, "results", Event.RESULTS_INCOMPLETE.value, {"missing": len(sorter.waiting)})
         return Result(Event.RESULTS_INCOMPLETE)
@@ -114,7 +114,7 @@ async def _read_results(
     return Result(Event.RESULTS_COMPLETE)
 
 
-class _Sorter:
+class _ResultMatcher:
     """Puts listed invoices where they belong, joined by hash, or by the entry name, which is our id."""
 
     def __init__(self, verdicts: Verdicts, rows: dict[bytes, UUID]) -> None:
@@ -148,7 +148,7 @@ class _Sorter:
         elif code in _PASSING or code < _ACCEPTED:
             self._verdicts.dead.append((key, f"{code} {invoice.status.description}"))
         elif code == _DUPLICATE:
-            self._verdicts.doubts.append(Doubt(key, digest, invoice))
+            self._verdicts.doubts.append(SuspectedDuplicate(key, digest, invoice))
         else:
             self._verdicts.rejected.append(Refusal(key, _refusal(invoice).as_dict(), invoice.reference_number))
 
@@ -179,7 +179,7 @@ async def _look_in(
     session: Session,
     earlier_id: UUID,
     reference: str,
-    wanted: dict[bytes, Doubt],
+    wanted: dict[bytes, SuspectedDuplicate],
     verdicts: Verdicts,
 ) -> None:
     try:

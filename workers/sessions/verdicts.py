@@ -43,7 +43,7 @@ REBUILDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class SuspectedDuplicate:
     """An invoice that KSeF calls a duplicate: of what, is to be found out."""
 
     invoice_id: UUID
@@ -61,7 +61,7 @@ class Verdicts:
     rejected: list[Refusal] = field(default_factory=list)
     dead: list[tuple[UUID, str]] = field(default_factory=list)
     """Invoices that KSeF cancelled for reasons of its own, with its words: they may travel again."""
-    doubts: list[Doubt] = field(default_factory=list)
+    doubts: list[SuspectedDuplicate] = field(default_factory=list)
     """Invoices that KSeF calls duplicates, until it is proved of what."""
 
 

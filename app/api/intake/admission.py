@@ -19,7 +19,7 @@ from app.api.http.errors import Busy, QueueFull, SpoolFull, TenantLimitReached
 from app.errors import DispatchError, TryLater
 from app.observability.logs import get_logger
 from app.observability.metrics import REFUSED_REQUESTS
-from app.process.fair_slots import FairTurns
+from app.process.fair_slots import FairSemaphore
 from app.settings import Settings
 from app.store.disk import DiskLow, Reserve, Space
 from app.store.store import Store
@@ -93,7 +93,7 @@ class Admission:
         self._store = store
         self._settings = settings
         self._tasks = tasks
-        self._bodies = FairTurns(CONCURRENT_BODIES)
+        self._bodies = FairSemaphore(CONCURRENT_BODIES)
         self._arrivals: dict[int, list[Arrival]] = {}
         self._usage: Usage | None = None
         self._space: Space | None = None

@@ -23,7 +23,7 @@ from app.domain.findings import Finding, Severity
 from app.errors import TryLater
 from app.forms.fa3.checker import CheckContext, InvoiceChecker, make_checker
 from app.observability.metrics import REFUSED_REQUESTS
-from app.process.fair_slots import FairTurns
+from app.process.fair_slots import FairSemaphore
 from app.schema_files import load_schema_files
 from app.settings import Settings
 
@@ -51,7 +51,7 @@ class CheckingProcess:
     def __init__(self, settings: Settings) -> None:
         self._schema_dir = settings.schema_dir
         self._pool: ProcessPool | None = None
-        self._turns = FairTurns(_PROCESSES, most_of_one=1)
+        self._turns = FairSemaphore(_PROCESSES, most_of_one=1)
         self._waiting: Counter[str] = Counter()
 
     async def check(self, document: bytes, context: CheckContext) -> list[Finding]:

@@ -20,7 +20,7 @@ _BEARER: Final = "Bearer "
 _PARAMETERS: Final = frozenset((b"prefer", b"idempotency-key"))
 
 
-class PlainPosts:
+class InvoicesFastPath:
     """Answers plain posts, and hands everything else on."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from app.cli.demo.invoices import Cargo
+from app.cli.demo.invoices import DemoInvoices
 from app.cli.demo.receiver import Receiver
 from app.domain.ksef_number import is_valid_ksef_number
 from app.domain.states import InvoiceState
@@ -46,7 +46,7 @@ class Refusal:
 class Verdicts:
     """The service's own verdicts, read from the results stream."""
 
-    def __init__(self, cargo: Cargo, results: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, cargo: DemoInvoices, results: Iterable[dict[str, Any]]) -> None:
         self._cargo = cargo
         bad = {one.name: one for one in cargo.bad}
         self.numbers: dict[str, str] = {}
@@ -91,7 +91,7 @@ class Verdicts:
         )
 
 
-def check_upos(files: Iterable[Path], cargo: Cargo, verdicts: Verdicts) -> Check:
+def check_upos(files: Iterable[Path], cargo: DemoInvoices, verdicts: Verdicts) -> Check:
     """Check that the receipts on disk name every valid invoice once, with the number that the API gives."""
     listed: dict[str, str] = {}
     pages = repeated = foreign = 0
@@ -108,7 +108,9 @@ def check_upos(files: Iterable[Path], cargo: Cargo, verdicts: Verdicts) -> Check
     return Check("the UPOs on disk match what was sent, one to one", ok, detail)
 
 
-def check_ledger(ledger: dict[str, Any], rows: Iterable[dict[str, Any]], cargo: Cargo, verdicts: Verdicts) -> Check:
+def check_ledger(
+    ledger: dict[str, Any], rows: Iterable[dict[str, Any]], cargo: DemoInvoices, verdicts: Verdicts
+) -> Check:
     """Check that KSeF has every invoice once, and was never sent one twice. Hashes of `rows` are Base64."""
     known = {_hex(row["invoice_hash"]): row["ksef_number"] for row in rows}
     accepted, distinct, repeated = ledger["accepted"], ledger["distinct"], ledger["duplicate_attempts"]

@@ -13,7 +13,7 @@ from invoicegen.invoices import generate_invoices
 
 
 @dataclass(slots=True)
-class Cargo:
+class DemoInvoices:
     """The invoices of one demo, and what was sent so far."""
 
     seller_nip: str
@@ -49,10 +49,10 @@ class Cargo:
             yield invoice.name, len(invoice.xml), (invoice.xml,)
 
 
-def make_cargo(count: int, bad: int, issue_date: date, seed: int) -> Cargo:
+def make_demo_invoices(count: int, bad: int, issue_date: date, seed: int) -> DemoInvoices:
     """Make the cargo of a made-up seller; the same arguments give the same bytes."""
     nip = made_up_nip(seed)
-    return Cargo(nip, issue_date, count, tuple(bad_invoices(nip, issue_date)[:bad]), seed)
+    return DemoInvoices(nip, issue_date, count, tuple(bad_invoices(nip, issue_date)[:bad]), seed)
 
 
 def made_up_nip(seed: int) -> str:

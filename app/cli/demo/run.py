@@ -26,7 +26,7 @@ from app.cli.demo.checks import (
     check_upos,
     check_webhooks,
 )
-from app.cli.demo.invoices import Cargo, make_cargo
+from app.cli.demo.invoices import DemoInvoices, make_demo_invoices
 from app.cli.demo.processes import clean_environment, drop_data, free_port, run_once, running, term_as_interrupt
 from app.cli.demo.receiver import Receiver, listening
 from app.cli.demo.view import ProgressView, print_checks, print_results, print_story
@@ -54,7 +54,7 @@ class _Place:
 def run_demo(*, count: int, bad: int, keep: Path | None, as_json: bool) -> None:
     """Run everything, print the results, and exit with REFUSED when a check fails. Ends its processes in any case."""
     with _place(keep) as place, term_as_interrupt():
-        cargo = make_cargo(count, bad, warsaw_day(utc_now()), seed=secrets.randbelow(1 << 30))
+        cargo = make_demo_invoices(count, bad, warsaw_day(utc_now()), seed=secrets.randbelow(1 << 30))
         report, checks, verdicts, story = _run(cargo, place)
     failed = [check for check in checks if not check.ok]
     if as_json:
@@ -75,7 +75,7 @@ def run_demo(*, count: int, bad: int, keep: Path | None, as_json: bool) -> None:
         raise typer.Exit(REFUSED)
 
 
-def _run(cargo: Cargo, place: _Place) -> tuple[dict[str, Any], list[Check], Verdicts, dict[str, Any]]:
+def _run(cargo: DemoInvoices, place: _Place) -> tuple[dict[str, Any], list[Check], Verdicts, dict[str, Any]]:
     receiver = Receiver()
     sandbox_url, service_url = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     environment = clean_environment(
@@ -143,7 +143,7 @@ def _run(cargo: Cargo, place: _Place) -> tuple[dict[str, Any], list[Check], Verd
     return report, checks, verdicts, story
 
 
-def _send(service_url: str, api_key: str, cargo: Cargo) -> dict[str, Any]:
+def _send(service_url: str, api_key: str, cargo: DemoInvoices) -> dict[str, Any]:
     with ServiceClient(service_url, api_key) as service:
         return send_body(service, Body("demo", "application/x-tar", 0, cargo.pieces), {"reference": "demo"})
 

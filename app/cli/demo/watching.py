@@ -9,7 +9,7 @@ from typing import Any, Final
 from app.cli.actions.status import page_numbers
 from app.cli.client.progress import is_settled
 from app.cli.client.service_client import ServiceClient, ServiceUnreachable
-from app.cli.demo.invoices import Cargo
+from app.cli.demo.invoices import DemoInvoices
 from app.cli.demo.processes import Child
 from app.cli.demo.receiver import Receiver
 from app.domain.states import InvoiceState, SessionState
@@ -78,7 +78,7 @@ class Times:
 
 def watch(
     service: ServiceClient,
-    cargo: Cargo,
+    cargo: DemoInvoices,
     receiver: Receiver,
     sending: Future[dict[str, Any]],
     children: tuple[Child, ...],
@@ -125,7 +125,9 @@ def _sessions(service: ServiceClient) -> list[dict[str, Any]]:
         return []
 
 
-def _look(cargo: Cargo, receiver: Receiver, upload: dict[str, Any] | None, sessions: list[dict[str, Any]]) -> Look:
+def _look(
+    cargo: DemoInvoices, receiver: Receiver, upload: dict[str, Any] | None, sessions: list[dict[str, Any]]
+) -> Look:
     counts: dict[str, int] = (upload or {}).get("counts") or {}
     return Look(
         total=cargo.total,

@@ -18,7 +18,7 @@ from app.forms.fa3.checks.parties import check_nips, check_seller
 from app.forms.fa3.checks.rates import check_rates
 from app.forms.fa3.checks.size import check_attributes, check_hard_limit, check_size, may_have_too_many_attributes
 from app.forms.fa3.checks.totals import check_total
-from app.forms.fa3.fast_path.recogniser import PlainReader
+from app.forms.fa3.fast_path.recogniser import FastPathRecogniser
 from app.forms.fa3.key_fields import InvoiceFacts, facts_of, read_elements
 from app.forms.fa3.rules import finding
 from app.forms.fa3.wellformed import explain_syntax_error, make_parser
@@ -42,7 +42,7 @@ def make_checker(schema_files: Mapping[str, bytes]) -> "InvoiceChecker":
 
     Takes about a third of a second of CPU. Raises UnusableSchemaError when the files are not those of FA(3).
     """
-    return InvoiceChecker(compile_schema(schema_files), PlainReader(schema_files))
+    return InvoiceChecker(compile_schema(schema_files), FastPathRecogniser(schema_files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class CheckedInvoice:
 class InvoiceChecker:
     """Checks documents one after the other. Belongs to one thread; make one per pool process and keep it."""
 
-    def __init__(self, schema: etree.XMLSchema, plain: PlainReader | None = None) -> None:
+    def __init__(self, schema: etree.XMLSchema, plain: FastPathRecogniser | None = None) -> None:
         """Take the compiled schema and, to be fast with many, what recognises plain invoices."""
         self._schema = schema
         self._plain = plain

@@ -95,7 +95,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class AttemptResult:
     """What follows from an attempt. A delivery with `next_attempt_at` goes on; one without is finished."""
 
     claim: Claim
@@ -111,7 +111,7 @@ class Settled:
     gone: bool = False
 
 
-class Holdings:
+class EndpointLeases:
     """The endpoints that this process holds, on one connection of its own."""
 
     def __init__(self, connection: Connection) -> None:
@@ -131,7 +131,7 @@ class Holdings:
         await self._connection.execute("SELECT 1")
 
 
-class OutgoingStore:
+class DeliveryQueue:
     """Rows of deliveries as their sender needs them, many at a time."""
 
     def __init__(self, database: Database, outbox: Outbox, box: SecretBox) -> None:
@@ -140,12 +140,12 @@ class OutgoingStore:
         self._box = box
 
     @asynccontextmanager
-    async def holdings(self) -> AsyncIterator[Holdings]:
+    async def holdings(self) -> AsyncIterator[EndpointLeases]:
         """Open the connection whose locks say which endpoints are ours."""
         async with self._database.own_connection() as connection:
             for statement in _KEEPALIVES:
                 await connection.execute(statement)
-            yield Holdings(connection)
+            yield EndpointLeases(connection)
 
     @asynccontextmanager
     async def news(self) -> AsyncIterator[Connection]:
@@ -224,7 +224,9 @@ class OutgoingStore:
             row["sequence"]: Body(public_id("evt", row["id"]), body_of_event(row), row["created_at"]) for row in rows
         }
 
-    async def settle(self, settled: Sequence[Settled], *, given_up_before: datetime, now: datetime) -> dict[UUID, str]:
+    async def settle(
+        self, settled: Sequence[AttemptResult], *, given_up_before: datetime, now: datetime
+    ) -> dict[UUID, str]:
         """Record attempts and what follows from them, in one transaction.
 
         Gives the endpoints that were disabled by it, and why: `gone`, or `failing` (nothing has succeeded there since
@@ -240,7 +242,7 @@ class OutgoingStore:
             await self._keep_order(connection, mine, now)
             return await self._judge_endpoints(connection, mine, given_up_before, now)
 
-    async def _keep_order(self, connection: Connection, settled: Iterable[Settled], now: datetime) -> None:
+    async def _keep_order(self, connection: Connection, settled: Iterable[AttemptResult], now: datetime) -> None:
         for item in settled:
             claim = item.claim
             if not item.ordered or claim.session_id is None:
@@ -257,7 +259,7 @@ class OutgoingStore:
                 await connection.execute(_SQL["let_go"], place | {"now": now})
 
     async def _judge_endpoints(
-        self, connection: Connection, settled: Sequence[Settled], given_up_before: datetime, now: datetime
+        self, connection: Connection, settled: Sequence[AttemptResult], given_up_before: datetime, now: datetime
     ) -> dict[UUID, str]:
         alive = {item.claim.endpoint_id for item in settled if item.succeeded}
         gone = {item.claim.endpoint_id for item in settled if item.gone}
@@ -288,7 +290,7 @@ class OutgoingStore:
         )
 
 
-def _attempt_columns(settled: Sequence[Settled]) -> dict[str, Any]:
+def _attempt_columns(settled: Sequence[AttemptResult]) -> dict[str, Any]:
     return {
         "ids": [item.claim.delivery_id for item in settled],
         "attempts": [item.claim.attempt for item in settled],
@@ -300,7 +302,7 @@ def _attempt_columns(settled: Sequence[Settled]) -> dict[str, Any]:
     }
 
 
-def _delivery_columns(settled: Sequence[Settled], now: datetime) -> dict[str, Any]:
+def _delivery_columns(settled: Sequence[AttemptResult], now: datetime) -> dict[str, Any]:
     return {
         "ids": [item.claim.delivery_id for item in settled],
         "attempts": [item.claim.attempt for item in settled],

@@ -8,10 +8,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.domain.outage import (
+    Availability,
     Health,
     KsefState,
     Override,
-    Standing,
     after_answer,
     after_failure,
     claim_probe,
@@ -42,7 +42,7 @@ class KsefRecord:
     latarnia: Mapping[str, Any] | None = None
     latarnia_at: datetime | None = None
 
-    def standing(self, now: datetime) -> Standing:
+    def standing(self, now: datetime) -> Availability:
         """Say what counts now."""
         return standing(self.health, self.override, now)
 

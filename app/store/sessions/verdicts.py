@@ -101,14 +101,14 @@ class VerdictStore:
         row = await self._database.fetch_one(_SQL["count_poll"], parameters)
         return int(row["polls"]) if row else 0
 
-    async def strike(self, session_id: UUID) -> int:
+    async def count_not_found(self, session_id: UUID) -> int:
         """Count a look that found no such session; returns how many in a row."""
-        row = await self._database.fetch_one(_SQL["strike"], {"id": session_id})
+        row = await self._database.fetch_one(_SQL["count_not_found"], {"id": session_id})
         return int(row["strikes"]) if row else 0
 
-    async def incomplete_look(self, session_id: UUID) -> int:
+    async def count_incomplete(self, session_id: UUID) -> int:
         """Count a look after which some invoices still had no verdict; returns how many."""
-        row = await self._database.fetch_one(_SQL["incomplete_look"], {"id": session_id})
+        row = await self._database.fetch_one(_SQL["count_incomplete"], {"id": session_id})
         return int(row["incomplete_looks"]) if row else 0
 
     async def earlier(self, session_id: UUID, invoice_ids: Sequence[UUID]) -> list[tuple[UUID, str]]:

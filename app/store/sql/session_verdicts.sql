@@ -5,10 +5,10 @@ UPDATE sessions SET polls = polls + 1, ksef_status = %(ksef_status)s, strikes = 
 WHERE id = %(id)s
 RETURNING polls
 
--- name: strike
+-- name: count_not_found
 UPDATE sessions SET strikes = strikes + 1 WHERE id = %(id)s RETURNING strikes
 
--- name: incomplete_look
+-- name: count_incomplete
 UPDATE sessions SET incomplete_looks = incomplete_looks + 1 WHERE id = %(id)s RETURNING incomplete_looks
 
 -- name: earlier_sessions

@@ -7,7 +7,7 @@ import anyio.lowlevel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.process.fair_slots import FairTurns
+from app.process.fair_slots import FairSemaphore
 
 
 @given(
@@ -20,7 +20,7 @@ def test_no_more_turns_than_allowed_run_and_everybody_has_theirs(
     served: Counter[int] = Counter()
     bound = min(capacity, most)
 
-    async def have_turn(turns: FairTurns, owner: int) -> None:
+    async def have_turn(turns: FairSemaphore, owner: int) -> None:
         async with turns.turn(owner):
             running[owner] += 1
             assert running.total() <= capacity
@@ -29,7 +29,7 @@ def test_no_more_turns_than_allowed_run_and_everybody_has_theirs(
             running[owner] -= 1
             served[owner] += 1
 
-    async def give_up(turns: FairTurns, owner: int) -> None:
+    async def give_up(turns: FairSemaphore, owner: int) -> None:
         with anyio.CancelScope() as scope:
             scope.cancel()
             # Cancelled while it waits, or with a turn just granted: either way it leaves nothing behind.
@@ -37,7 +37,7 @@ def test_no_more_turns_than_allowed_run_and_everybody_has_theirs(
                 await anyio.sleep(1)
 
     async def run() -> None:
-        turns = FairTurns(capacity, most_of_one=most)
+        turns = FairSemaphore(capacity, most_of_one=most)
         async with anyio.create_task_group() as tasks:
             for owner, stays in wanted:
                 tasks.start_soon(have_turn if stays else give_up, turns, owner)
@@ -50,7 +50,7 @@ def test_no_more_turns_than_allowed_run_and_everybody_has_theirs(
 
 async def test_a_newcomer_has_the_next_turn_but_one_however_many_wait() -> None:
     order: list[str] = []
-    turns = FairTurns(1)
+    turns = FairSemaphore(1)
 
     async def have_turn(owner: str) -> None:
         async with turns.turn(owner):
@@ -67,7 +67,7 @@ async def test_a_newcomer_has_the_next_turn_but_one_however_many_wait() -> None:
 
 
 async def test_one_whose_turns_take_long_leaves_some_to_others() -> None:
-    turns = FairTurns(3)
+    turns = FairSemaphore(3)
     with turns.restrained("slow"):
         first = await turns.take("slow")
         with anyio.move_on_after(0.01) as waited:

@@ -17,7 +17,7 @@ from psycopg.rows import DictRow
 from standardwebhooks import Webhook
 
 from app.domain.ids import public_id
-from app.store.events.delivery_queue import Claim, Settled
+from app.store.events.delivery_queue import AttemptResult, Claim
 from app.store.events.endpoints import Endpoint, NewEndpoint, Ordering
 from app.store.events.feed import BEGINNING
 from app.store.events.outbox import EventType
@@ -28,7 +28,7 @@ from app.webhooks.delivery import Attempt, Outcome, Sender
 from app.webhooks.pace import FAILURES_BEFORE_A_PAUSE, FIRST_WINDOW, LONGEST_PAUSE
 from app.webhooks.signing import Signing, SigningSecret
 from tests.app.webhooks.receiver import Receiver, answer, running_receiver
-from workers.delivery.attempt_policy import settle_attempt
+from workers.delivery.attempt_policy import classify_attempt
 from workers.delivery.dispatcher import DeliveryContext, Dispatcher
 
 RULES = AddressRules(allow_http=True, allow_private=True)
@@ -374,8 +374,8 @@ async def _claim(store: Store, endpoint_id: UUID, clock: MovableClock) -> Claim:
     return claim
 
 
-def _settled(claim: Claim, attempt: Attempt, clock: MovableClock) -> Settled:
-    return settle_attempt(claim, attempt, size=10, ordered=False, jitter=0.5, now=clock())
+def _settled(claim: Claim, attempt: Attempt, clock: MovableClock) -> AttemptResult:
+    return classify_attempt(claim, attempt, size=10, ordered=False, jitter=0.5, now=clock())
 
 
 class Hanging:

@@ -31,7 +31,7 @@ from workers.intake import singles
 from workers.intake import uploads as intake
 from workers.intake.uploads import CHUNK_ENTRIES
 from workers.runtime import chunk_room
-from workers.tasks import Patience
+from workers.tasks import StageRetryStrategy
 
 OTHER = "5213814999"
 
@@ -261,7 +261,7 @@ def _job(task: Task, attempts: int) -> Job:
 )
 def test_trouble_of_our_own_is_tried_again_within_half_a_minute_and_keeps_the_tenants_turn(error: Exception) -> None:
     for attempts in (0, 3, 30):
-        decision = Patience().get_retry_decision(exception=error, job=_job(Task.READ_UPLOAD, attempts))
+        decision = StageRetryStrategy().get_retry_decision(exception=error, job=_job(Task.READ_UPLOAD, attempts))
         assert decision.retry_at is not None
         assert 0 < (decision.retry_at - utc_now()).total_seconds() <= 25
         assert decision.lock is None
@@ -269,10 +269,10 @@ def test_trouble_of_our_own_is_tried_again_within_half_a_minute_and_keeps_the_te
 
 @pytest.mark.parametrize("error", [BlobMissing("gone"), ValueError("a fault of ours"), TryLater("x")])
 def test_an_upload_that_cannot_be_read_does_not_hold_up_those_behind_it(error: Exception) -> None:
-    decision = Patience().get_retry_decision(exception=error, job=_job(Task.READ_UPLOAD, 30))
+    decision = StageRetryStrategy().get_retry_decision(exception=error, job=_job(Task.READ_UPLOAD, 30))
     own = isinstance(error, TryLater) and error.status == 503
     assert decision.lock == (None if own else "upload:u")
     assert decision.retry_at is not None
     assert ((decision.retry_at - utc_now()).total_seconds() > 200) is not own
-    other = Patience().get_retry_decision(exception=error, job=_job(Task.PACK_SESSION, 30))
+    other = StageRetryStrategy().get_retry_decision(exception=error, job=_job(Task.PACK_SESSION, 30))
     assert other.lock is None

@@ -28,7 +28,7 @@ from tests.support.road import add_tenant, add_upload, carry_one, invoices, read
 from tests.support.sandbox_process import running_sandbox
 from workers.context import RetryLater, WorkerContext
 from workers.ksef import outage_policy as outage
-from workers.ksef.health_monitor import KsefWatch, is_silence
+from workers.ksef.health_monitor import KsefHealthMonitor, is_silence
 from workers.runtime import worker_context
 from workers.sessions import actions as stages
 
@@ -74,16 +74,16 @@ async def dark(
 async def _requests(context: WorkerContext) -> AsyncIterator[list[LimitGroup]]:
     """Note the requests that leave while inside."""
     seen: list[LimitGroup] = []
-    passing = KsefWatch.passing
+    passing = KsefHealthMonitor.passing
 
     @asynccontextmanager
-    async def noted(self: KsefWatch, group: LimitGroup) -> AsyncIterator[None]:
+    async def noted(self: KsefHealthMonitor, group: LimitGroup) -> AsyncIterator[None]:
         seen.append(group)
         async with passing(self, group):
             yield
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(KsefWatch, "passing", noted)
+        patch.setattr(KsefHealthMonitor, "passing", noted)
         yield seen
 
 
@@ -140,7 +140,7 @@ async def test_sending_pauses_intake_goes_on_and_all_resumes_by_itself(
     with running_sandbox(port=port):
         # KSeF is back; the next try, made by the clock of maintenance, finds it.
         hands.pass_(120)
-        await outage.mind_ksef(dark)
+        await outage.check_ksef_health(dark)
         assert await _state(dark) is KsefState.AVAILABLE
         for one in (session, second):
             await carry_one(dark, one.id)
@@ -206,7 +206,7 @@ async def test_a_silence_holds_back_calls_to_the_api_but_not_parts_whose_links_r
     await outage.before_action(dark, session, Action.STORE_PARTS)
 
 
-async def _watched(watch: KsefWatch, error: Exception | None) -> None:
+async def _watched(watch: KsefHealthMonitor, error: Exception | None) -> None:
     async with watch.passing(LimitGroup.SESSION_MISC):
         if error is not None:
             raise error
@@ -236,7 +236,7 @@ NEITHER = [_judged(403, b"<html>", "text/html"), ValueError("ours")]
 @pytest.mark.parametrize("error", SILENT, ids=repr)
 async def test_what_is_no_answer_of_ksef_counts(store: Store, hands: Hands, error: KsefError) -> None:
     assert is_silence(error)
-    watch = KsefWatch(store.outages, URL, hands)
+    watch = KsefHealthMonitor(store.outages, URL, hands)
     for _ in range(5):
         with pytest.raises(type(error)):
             await _watched(watch, error)
@@ -250,7 +250,7 @@ async def test_whatever_ksef_itself_says_ends_an_outage(store: Store, hands: Han
         await store.outages.failed(URL, "no answer", now=hands.now + timedelta(seconds=second))
     hands.pass_(200)
     with pytest.raises(type(error)) if error is not None else nullcontext():
-        await _watched(KsefWatch(store.outages, URL, hands), error)
+        await _watched(KsefHealthMonitor(store.outages, URL, hands), error)
     assert (await store.outages.read(URL)).health.state is KsefState.AVAILABLE
 
 
@@ -259,12 +259,12 @@ async def test_a_firewall_and_our_own_faults_say_nothing(store: Store, hands: Ha
     await store.outages.failed(URL, "no answer", now=hands.now)
     before = await store.outages.read(URL)
     with pytest.raises(type(error)):
-        await _watched(KsefWatch(store.outages, URL, hands), error)
+        await _watched(KsefHealthMonitor(store.outages, URL, hands), error)
     assert await store.outages.read(URL) == before
 
 
 async def test_an_answer_here_ends_the_silence_that_another_worker_met(store: Store, hands: Hands) -> None:
-    here, there = KsefWatch(store.outages, URL, hands), KsefWatch(store.outages, URL, hands)
+    here, there = KsefHealthMonitor(store.outages, URL, hands), KsefHealthMonitor(store.outages, URL, hands)
     await _watched(here, None)
     with pytest.raises(TransportFailed):
         await _watched(there, TransportFailed("no answer"))
@@ -292,11 +292,11 @@ async def test_latarnia_never_goes_before_ksefs_own_answers(
         return httpx.Response(200, json={"status": "TOTAL_FAILURE"})
 
     await _fall_silent(dark, await _packed(dark), hands)
-    await outage.mind_ksef(_with_latarnia(dark, all_is_well))
+    await outage.check_ksef_health(_with_latarnia(dark, all_is_well))
     known, counts = await dark.watch.standing()
     assert (counts.state, known.document(hands.now)["latarnia"]["status"]) == (KsefState.AWAY, "AVAILABLE")
 
-    await outage.mind_ksef(_with_latarnia(road, all_is_lost))
+    await outage.check_ksef_health(_with_latarnia(road, all_is_lost))
     known, counts = await road.watch.standing()
     assert (counts.state, known.document(road.clock())["latarnia"]["status"]) == (KsefState.AVAILABLE, "TOTAL_FAILURE")
 
@@ -315,11 +315,11 @@ async def test_a_latarnia_that_is_down_or_hangs_changes_nothing_and_is_left_alon
         await anyio.sleep_forever()
         raise AssertionError
 
-    await outage.mind_ksef(_with_latarnia(dark, down))
+    await outage.check_ksef_health(_with_latarnia(dark, down))
     hands.pass_(599)
-    await outage.mind_ksef(_with_latarnia(dark, hangs))
+    await outage.check_ksef_health(_with_latarnia(dark, hangs))
     hands.pass_(1)
-    await outage.mind_ksef(_with_latarnia(dark, hangs))
+    await outage.check_ksef_health(_with_latarnia(dark, hangs))
     assert asked == ["down", "hangs"]
     assert (await dark.store.outages.read(dark.watch.ksef_url)).document(hands.now) == {
         "state": "available",

@@ -11,7 +11,7 @@ from app.domain.backoff import next_look
 from app.domain.states import SessionState
 from app.ksef.models import SessionStatus
 from app.store.sessions.session import Session
-from workers.sessions.processing_times import ProcessingTimes
+from workers.sessions.processing_times import ProcessingTimeEstimator
 
 OPENED = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CLOSED = OPENED + timedelta(seconds=30)
@@ -42,13 +42,13 @@ def status_after(seconds: float, *, ahead: timedelta = timedelta(0)) -> SessionS
 
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=7), timedelta(hours=-3)])
 def test_what_ksef_took_is_told_by_its_own_clock(ahead: timedelta) -> None:
-    times = ProcessingTimes()
+    times = ProcessingTimeEstimator()
     times.note(session_of(10_000), status_after(8, ahead=ahead), now=CLOSED + timedelta(seconds=13))
     assert times.expected(10_000) == pytest.approx(8)
 
 
 def test_nothing_is_expected_of_sessions_of_another_size_or_of_answers_that_say_too_little() -> None:
-    times = ProcessingTimes()
+    times = ProcessingTimeEstimator()
     assert times.expected(1) is None
     times.note(session_of(10_000), status_after(8), now=CLOSED + timedelta(seconds=9))
     times.note(session_of(50), status_after(8).model_copy(update={"date_updated": None}), now=CLOSED)
@@ -58,14 +58,14 @@ def test_nothing_is_expected_of_sessions_of_another_size_or_of_answers_that_say_
 
 
 def test_one_that_took_ten_minutes_does_not_make_the_next_one_wait() -> None:
-    times = ProcessingTimes()
+    times = ProcessingTimeEstimator()
     for seconds in (5, 600, 5.2, 4.8, 5.1):
         times.note(session_of(9_000), status_after(seconds), now=CLOSED + timedelta(seconds=1_000))
     assert times.expected(10_000) == pytest.approx(5.1)
 
 
 def test_a_moment_that_cannot_be_is_none() -> None:
-    times = ProcessingTimes()
+    times = ProcessingTimeEstimator()
     times.note(session_of(10), status_after(-90), now=CLOSED + timedelta(seconds=3))
     times.note(session_of(1_000), status_after(90), now=CLOSED + timedelta(seconds=3))
     assert times.expected(10) == 0

@@ -78,7 +78,7 @@ class PlainInvoice:
     findings: tuple[Finding, ...]
 
 
-class PlainReader:
+class FastPathRecogniser:
     """Recognises plain invoices. Belongs to one thread; make one per pool process and keep it."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from app.cli.demo.checks import Refusal, Verdicts, check_forgery, check_ledger, check_webhooks
-from app.cli.demo.invoices import Cargo, bad_places, made_up_nip, make_cargo
+from app.cli.demo.invoices import DemoInvoices, bad_places, made_up_nip, make_demo_invoices
 from app.cli.demo.processes import ChildFailed, clean_environment, free_port, run_once, running
 from app.cli.demo.receiver import Receiver, listening
 from app.domain.ksef_number import make_ksef_number
@@ -47,17 +47,17 @@ def test_every_bad_document_has_a_place(count: int, bad: int) -> None:
 
 
 def test_the_stream_holds_every_document_once() -> None:
-    cargo = make_cargo(30, 5, TODAY, seed=7)
+    cargo = make_demo_invoices(30, 5, TODAY, seed=7)
     tar = b"".join(cargo.pieces())
     with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
         names = opened.getnames()
     assert len(names) == len(set(names)) == cargo.sent == cargo.total == 35
     assert set(names) == set(cargo.sent_names.values()) | {one.name for one in cargo.bad}
-    assert tar == b"".join(make_cargo(30, 5, TODAY, seed=7).pieces())
+    assert tar == b"".join(make_demo_invoices(30, 5, TODAY, seed=7).pieces())
 
 
-def cargo_and_results() -> tuple[Cargo, list[dict[str, Any]]]:
-    cargo = make_cargo(3, 2, TODAY, seed=1)
+def cargo_and_results() -> tuple[DemoInvoices, list[dict[str, Any]]]:
+    cargo = make_demo_invoices(3, 2, TODAY, seed=1)
     for _ in cargo.pieces():
         continue
     results: list[dict[str, Any]] = [

@@ -12,7 +12,7 @@ import pytest
 from lxml import etree
 
 from app.forms.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
-from app.forms.fa3.fast_path.recogniser import PlainInvoice, PlainReader
+from app.forms.fa3.fast_path.recogniser import FastPathRecogniser, PlainInvoice
 from app.forms.fa3.xsd.schema import FA3_NAMESPACE, compile_schema
 from app.forms.fa3.xsd.schema_check import LARGE_DOCUMENT_BYTES
 from app.schema_files import load_schema_files
@@ -50,7 +50,7 @@ class Both:
 
     def __init__(self) -> None:
         self.careful = InvoiceChecker(SCHEMA)
-        self.reader = PlainReader(FILES)
+        self.reader = FastPathRecogniser(FILES)
         self.fast = InvoiceChecker(SCHEMA, self.reader)
 
     def judged(self, document: bytes, **changes: object) -> CheckedInvoice:
