@@ -5,7 +5,7 @@ WORKDIR /src
 RUN python -m venv /opt/ksefd
 COPY requirements.lock ./
 RUN /opt/ksefd/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary=:all: -r requirements.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY workers ./workers
 COPY sandbox ./sandbox
