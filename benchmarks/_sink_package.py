@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from isal import isal_zlib
 
 from app.domain.ksef_number import CHECKSUMMED_LENGTH, crc8, make_ksef_number
-from sandbox.processing.pool.outcome import UpoJob
-from sandbox.processing.pool.seal import sealed
-from sandbox.processing.pool.upo import upo_document
+from sandbox.pool.outcome import UpoJob
+from sandbox.pool.seal import sealed
+from sandbox.pool.upo import upo_document
 
 _CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
 _END: Final = struct.Struct("<4s4H2LH")

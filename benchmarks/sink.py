@@ -26,8 +26,8 @@ from sandbox.endpoints.batch import CLOSE, close_session
 from sandbox.guard import Call, guarded
 from sandbox.ids import new_reference
 from sandbox.options import SandboxOptions, Validation
+from sandbox.pool.outcome import UpoJob
 from sandbox.processing.batch import PROCESSED, SESSION_TEXTS, UPO_PAGE_DOCUMENTS
-from sandbox.processing.pool.outcome import UpoJob
 from sandbox.service import Sandbox
 from sandbox.state.records.common import Status
 from sandbox.state.records.sessions import Session, UpoPage

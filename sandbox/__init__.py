@@ -6,9 +6,10 @@ that two independent implementations judge each invoice.
     main, options   the command, and what can be set
     app             the table of endpoints and the ASGI application
     guard           what happens before any endpoint: token, limits, permission; `errors` are the refusals
-    auth/           challenge, signed document or KSeF token, access and refresh tokens
-    endpoints/      sessions, storage, results, receipts, certificates, tokens, test data
-    processing/     a closed session on its way to its verdicts; `processing/pool` runs in other processes
+    auth/           signed login documents, access and refresh tokens, KSeF certificates
+    endpoints/      login, sessions, storage, results, receipts, certificates, tokens, test data
+    processing/     a closed session on its way to its verdicts
+    pool/           the long work of it, in other processes
     state/          everything that it remembers, and the file that keeps it
     control/        `/_sandbox/`: the accepted invoices, faults on demand, the clock
     answers/        every answer as a model, checked before it leaves

@@ -8,18 +8,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from sandbox.auth import login
-from sandbox.auth import sessions as auth_sessions
 from sandbox.clock import MovableClock
 from sandbox.control import endpoints as control
 from sandbox.control import forced_outcomes as planned
 from sandbox.control.fault_middleware import FaultMiddleware
 from sandbox.control.input import EXCEPTION_HANDLERS
 from sandbox.endpoints import (
+    auth_sessions,
     batch,
     certificates,
     certificates_enrollment,
     ksef_tokens,
+    login,
     online,
     receipts,
     reference_data,

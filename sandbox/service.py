@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from sandbox.clock import MovableClock
-from sandbox.control.faults import FaultBook
 from sandbox.keys import make_keys, restored_keys
 from sandbox.options import LimitProfile, SandboxOptions, Validation
-from sandbox.processing.pool.package import enter_pool, warm_up
+from sandbox.pool.package import enter_pool, warm_up
+from sandbox.state.faults import FaultBook
 from sandbox.state.file import StateFile
 from sandbox.state.memory import SandboxState
 from sandbox.state.ratelimits import make_limiter

@@ -1,6 +1,5 @@
-"""Logging in to the stand-in.
+"""What proves who calls.
 
-`login` issues challenges and takes the two answers to them; `login_document` reads a signed AuthTokenRequest, `signature` (with
-`signature_algorithms` and `signature_transforms`) verifies it, `sessions` issues access and refresh tokens as `jwt` makes them, and
-`certificate_issuing` makes KSeF certificates.
+`login_document` reads a signed AuthTokenRequest and `signature` (with `signature_algorithms` and `signature_transforms`) verifies it; `jwt`
+makes and reads access and refresh tokens; `certificate_issuing` makes KSeF certificates.
 """

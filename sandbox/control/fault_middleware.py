@@ -12,12 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.control.faults import FaultRule
 from sandbox.endpoints.storage import storage_refusal
 from sandbox.errors import TooManyRequests, bad, refusal_response
 from sandbox.guard import Endpoint
 from sandbox.recorder import FAULT_KEY
 from sandbox.service import Sandbox
+from sandbox.state.faults import FaultRule
 from sandbox.state.tables import taking_notes
 
 CUT = 0

@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.clock import MovableClock, stamp
-from sandbox.control.faults import RULE, SessionScript
 from sandbox.control.input import ControlInput, Unusable, read_input, sandbox_of
 from sandbox.keys import Rotation, Usage
+from sandbox.state.faults import RULE, SessionScript
 from sandbox.state.records.sessions import Session
 
 _YEARS_SECONDS = 10 * 366 * 86_400

@@ -26,9 +26,9 @@ from sandbox.endpoints.batch import (
 from sandbox.errors import BadRequest, bad
 from sandbox.guard import Body, Call, Endpoint, read_json
 from sandbox.ids import new_reference
+from sandbox.pool.outcome import Verdict
 from sandbox.processing.batch import session_limits
 from sandbox.processing.online import ACCEPTED_FOR_PROCESSING, close_online, start_invoice
-from sandbox.processing.pool.outcome import Verdict
 from sandbox.state.records.common import Status
 from sandbox.state.records.sessions import Invoice, Session
 

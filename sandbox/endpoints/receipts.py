@@ -8,8 +8,8 @@ from sandbox.endpoints.results import READERS, is_stored, session_of
 from sandbox.errors import BadRequest, Forbidden, bad
 from sandbox.guard import Call, Endpoint
 from sandbox.ids import KSEF_NUMBER
+from sandbox.pool.package import read_document
 from sandbox.processing.batch import make_receipt
-from sandbox.processing.pool.package import read_document
 from sandbox.service import Sandbox
 from sandbox.state.records.sessions import Accepted, Invoice, Session, UpoPage
 

@@ -9,7 +9,7 @@ from sandbox.clock import WARSAW, stamp, warsaw_day
 from sandbox.endpoints.certificates_enrollment import subject_limits
 from sandbox.guard import Call, Endpoint
 from sandbox.options import ApiVersion
-from sandbox.state.context_limits import limits_of
+from sandbox.processing.context_limits import limits_of
 from sandbox.state.records.limits import SessionLimits
 
 _WINDOW_NAMES = ("perSecond", "perMinute", "perHour")

@@ -6,9 +6,9 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from sandbox.clock import stamp
-from sandbox.control.session_scripts import as_scripted
 from sandbox.endpoints.batch import expire_session, find_session
 from sandbox.endpoints.paging import page_of, page_size
+from sandbox.endpoints.session_scripts import as_scripted
 from sandbox.errors import bad
 from sandbox.guard import Call, Endpoint
 from sandbox.presigned_links import sign_link

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from sandbox.errors import bad
 from sandbox.guard import Body, Call, Endpoint, read_json, read_optional_json
 from sandbox.options import ApiVersion
-from sandbox.state.context_limits import limits_of
+from sandbox.processing.context_limits import limits_of
 from sandbox.state.ratelimits import make_limiter
 from sandbox.state.records.limits import ContextLimits, SessionLimits
 

@@ -1,1 +1,1 @@
-"""Sessions on their way to their final status: `batch` and `online`; the long work runs in `pool`."""
+"""Sessions on their way to their final status: `batch` and `online`, within the limits of `context_limits`."""

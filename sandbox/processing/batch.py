@@ -14,11 +14,11 @@ from pathlib import Path
 from sandbox.clock import polish_stamp, warsaw_day
 from sandbox.ids import new_ksef_number, new_reference
 from sandbox.options import Validation
-from sandbox.processing.pool.outcome import DocumentRules, PackageJob, PackageVerdict, UpoDocument, UpoJob, Verdict
-from sandbox.processing.pool.package import judge_package
-from sandbox.processing.pool.upo import make_upo
+from sandbox.pool.outcome import DocumentRules, PackageJob, PackageVerdict, UpoDocument, UpoJob, Verdict
+from sandbox.pool.package import judge_package
+from sandbox.pool.upo import make_upo
+from sandbox.processing.context_limits import limits_of
 from sandbox.service import Sandbox
-from sandbox.state.context_limits import limits_of
 from sandbox.state.records.common import Status
 from sandbox.state.records.limits import SessionLimits
 from sandbox.state.records.logins import AuthOperation

@@ -10,8 +10,8 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from sandbox.pool.single import InvoiceJob, judge_invoice
 from sandbox.processing.batch import INVOICE_TEXTS, NOTHING_ACCEPTED, decide_invoice, document_rules, make_pages
-from sandbox.processing.pool.single import InvoiceJob, judge_invoice
 from sandbox.service import Sandbox
 from sandbox.state.records.common import Status
 from sandbox.state.records.sessions import Invoice, Session

@@ -47,8 +47,8 @@ _OURS = {
         f"sandbox.state.records.{area}"
         for area in ("certificates", "common", "limits", "logins", "sessions", "testdata")
     ),
-    "sandbox.processing.pool.outcome",
-    "sandbox.control.faults",
+    "sandbox.pool.outcome",
+    "sandbox.state.faults",
     "sandbox.clock",
     "sandbox.state.ratelimits",
 }

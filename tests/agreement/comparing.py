@@ -5,8 +5,8 @@ from datetime import date
 
 from app.domain.findings import Severity
 from app.forms.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
-from sandbox.processing.pool.checking import KeyFields, Objection, check_document
-from sandbox.processing.pool.outcome import DocumentRules
+from sandbox.pool.checking import KeyFields, Objection, check_document
+from sandbox.pool.outcome import DocumentRules
 from tests.agreement.header_mutations import CONSENTING, ISSUED_FOR_OTHERS, TENANT
 
 DUPLICATE = 440

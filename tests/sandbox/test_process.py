@@ -82,5 +82,5 @@ def test_the_sandbox_knows_nothing_of_the_product_but_its_pure_domain() -> None:
         if imported.split(".")[0] != "sandbox"
     }
     assert used == {"app.domain.ksef_number"}
-    pool = graph.find_upstream_modules("sandbox.processing.pool", as_package=True)
+    pool = graph.find_upstream_modules("sandbox.pool", as_package=True)
     assert not {name for name in pool if name in {"sandbox.app", "sandbox.state.memory", "sandbox.service"}}

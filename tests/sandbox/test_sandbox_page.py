@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sandbox.app import CONTROL_ROUTES, ENDPOINTS
-from sandbox.control.faults import FaultRule, InvoiceRule, SessionRule, SessionScript
 from sandbox.errors import DESCRIPTIONS
 from sandbox.main import RECORD_VARIABLE, main
+from sandbox.state.faults import FaultRule, InvoiceRule, SessionRule, SessionScript
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
 SHARED_MEMBERS = {"on", "skip", "times", "probability", "seed"}

@@ -5,8 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from sandbox.control.faults import SessionScript
-from sandbox.processing.pool.outcome import Verdict
+from sandbox.pool.outcome import Verdict
+from sandbox.state.faults import SessionScript
 from sandbox.state.records.common import Identifier, Status
 from sandbox.state.records.logins import AuthOperation
 

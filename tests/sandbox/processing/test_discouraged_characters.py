@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sandbox.processing.pool.checking import KeyFields, Objection, check_document
-from sandbox.processing.pool.outcome import DocumentRules
+from sandbox.pool.checking import KeyFields, Objection, check_document
+from sandbox.pool.outcome import DocumentRules
 from tests.support.ksef_by_hand import invoice
 
 EDGES = [0x7E, 0x7F, 0x80, 0x84, 0x85, 0x86, 0x9F, 0xA0, 0xFDCF, 0xFDD0, 0xFDEF, 0xFDF0, 0xFFFD] + [

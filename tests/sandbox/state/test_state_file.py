@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.processing.pool.outcome import Verdict
+from sandbox.pool.outcome import Verdict
 from sandbox.state.file import StateFile, UnusableState
 from sandbox.state.memory import SandboxState
 from sandbox.state.records.common import Identifier, Status

@@ -12,8 +12,8 @@ from typing import Any
 from lxml import etree
 
 from sandbox.ids import nip_checksum_is_right
-from sandbox.processing.pool.outcome import DocumentRules, Verdict
-from sandbox.processing.pool.xsd import FA3_NAMESPACE, fa3_schema
+from sandbox.pool.outcome import DocumentRules, Verdict
+from sandbox.pool.xsd import FA3_NAMESPACE, fa3_schema
 
 MAX_KEPT = 10_000_000
 """The largest size that a context can be allowed (POST /testdata/limits/context/session); more is never read."""

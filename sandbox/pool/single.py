@@ -8,8 +8,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from sandbox.processing.pool.checking import verdict_on
-from sandbox.processing.pool.outcome import DocumentRules, Verdict
+from sandbox.pool.checking import verdict_on
+from sandbox.pool.outcome import DocumentRules, Verdict
 
 
 @dataclass(frozen=True, slots=True)

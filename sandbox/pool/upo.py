@@ -7,9 +7,9 @@ import base64
 import hashlib
 from xml.sax.saxutils import escape
 
-from sandbox.processing.pool.outcome import UpoDocument, UpoJob
-from sandbox.processing.pool.seal import sealed
-from sandbox.processing.pool.xsd import FA3_SCHEMA_NAME
+from sandbox.pool.outcome import UpoDocument, UpoJob
+from sandbox.pool.seal import sealed
+from sandbox.pool.xsd import FA3_SCHEMA_NAME
 
 NAMESPACE = "http://upo.schematy.mf.gov.pl/KSeF/v4-3"
 _CONTEXT_ELEMENTS = {

@@ -20,9 +20,9 @@ from sandbox.auth.login_document import (
     is_seal,
     read_auth_request,
 )
-from sandbox.auth.sessions import login_accepted, start_login
 from sandbox.auth.signature import SignedRequest, verify_signed_request
 from sandbox.clock import stamp
+from sandbox.endpoints.auth_sessions import login_accepted, start_login
 from sandbox.endpoints.certificates import issued_here, login_fault
 from sandbox.errors import bad
 from sandbox.guard import Body, Call, Endpoint, read_body, read_json

@@ -17,10 +17,10 @@ from threading import Thread
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from sandbox.processing.pool.archive import BrokenArchive, TooManyEntries, read_entries
-from sandbox.processing.pool.checking import MAX_KEPT, verdict_on
-from sandbox.processing.pool.outcome import PackageJob, PackageVerdict, Verdict
-from sandbox.processing.pool.xsd import fa3_schema
+from sandbox.pool.archive import BrokenArchive, TooManyEntries, read_entries
+from sandbox.pool.checking import MAX_KEPT, verdict_on
+from sandbox.pool.outcome import PackageJob, PackageVerdict, Verdict
+from sandbox.pool.xsd import fa3_schema
 
 MAX_PLAIN_PART = 100_000_000
 _READ = 1 << 20
