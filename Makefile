@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 INPUTS := requirements-dev.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve sandbox test torture fuzz agree lint format types bench lock clean
+.PHONY: help setup demo serve sandbox check test coverage torture fuzz agree lint format types bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +30,15 @@ serve: $(STAMP) ## The service with its embedded database on port 8080
 sandbox: $(STAMP) ## The KSeF stand-in on port 8099
 	$(BIN)/ksefd sandbox
 
-test: $(STAMP) ## All tests
-	$(BIN)/python -m pytest
+check: lint ## Lint and the fast tests, for the inner loop
+	$(BIN)/python -m tests.support.run fast
+
+test: $(STAMP) ## All tests; the last line is the sum of their results
+	$(BIN)/python -m tests.support.run all
+
+coverage: $(STAMP) ## All tests, and which branches of the code they reach
+	$(BIN)/python -m tests.support.run all --cov --cov-branch --cov-append --cov-report=
+	$(BIN)/coverage report --skip-covered --sort=miss
 
 torture: $(STAMP) ## The long tests: a hundred kill -9 during 50,000 invoices, every fault alone
 	KSEFD_TORTURE=1 $(BIN)/python -m pytest -s tests/road/test_torture.py tests/road/test_kill.py tests/road/test_ksef_trouble.py

@@ -142,6 +142,7 @@ async def test_an_absent_database_is_a_503_with_retry_after(
     assert "ksefd_invoices_total" not in scraped.text
 
 
+@pytest.mark.own_database
 async def test_readiness_names_an_old_schema_and_a_broken_blob_store(alpha: Caller, store: Store) -> None:
     assert (await alpha.http.get("/readyz")).json()["status"] == "ready"
     await store.database.execute("UPDATE alembic_version SET version_num = '0000'")

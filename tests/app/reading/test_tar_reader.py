@@ -182,6 +182,7 @@ FLIPPED[-6] ^= 1
         (b"", "tar-truncated"),
         (b"\x1f\x8b\x08\x08\0\0\0\0\0\xff" + b"x" * 2_000_000, "gzip-truncated"),
     ],
+    ids=["cut at the end", "cut early", "flipped", "with a tail", "XML", "one byte", "empty", "an endless name"],
 )
 def test_a_damaged_gzip_ends_the_upload_with_a_reason(body: bytes, reason: str, reason_of: Reason) -> None:
     assert reason_of(BodyKind.TARGZ, body) == reason

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +18,7 @@ from app.store.database import Database
 from app.store.ksef.quota import ADDRESS, EVERYTHING, QuotaStore
 from app.store.store import Store
 from sandbox.state.ratelimits import RateLimiter
-from tests.support.database import make_database
+from tests.support.database import drop_database, make_database
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 _TENANTS = itertools.count(100)
@@ -26,8 +26,10 @@ OPEN = DEFAULT_RATE_LIMITS["batchSession"]
 
 
 @pytest.fixture(scope="module")
-def quota_url(postgres_url: str) -> str:
-    return make_database(postgres_url)
+def quota_url(postgres_url: str) -> Iterator[str]:
+    url = make_database(postgres_url)
+    yield url
+    drop_database(postgres_url, url)
 
 
 @asynccontextmanager

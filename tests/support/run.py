@@ -1,0 +1,82 @@
+"""Runs all tests, or the fast ones, in several calls of pytest that share one folder, and prints the sum of their results.
+
+    python -m tests.support.run all | fast
+
+Files of tests are spread over two processes. Tests that measure, marked `alone`, run after them with the machine to
+themselves; what the sandboxes of all calls recorded is judged last.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+RUN_FOLDER_VARIABLE: Final = "KSEF_TESTS_RUN"
+"""Names the folder that all processes of a run share: what sandboxes recorded, and the database server."""
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_SPREAD: Final = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+_RECORDED: Final = "tests/contract/test_recorded_traffic.py"
+_NOTHING_COLLECTED: Final = 5
+CALLS: Final[dict[str, Sequence[Sequence[str]]]] = {
+    "all": (
+        (*_SPREAD, "-m", "not alone", f"--ignore={_RECORDED}"),
+        ("-m", "alone", f"--ignore={_RECORDED}"),
+        (_RECORDED,),
+    ),
+    "fast": ((*_SPREAD, "-m", "not alone and not slow", f"--ignore={_RECORDED}"),),
+}
+"""The arguments of each call, by what is asked for."""
+
+
+def main() -> int:
+    """Run the calls and return 0 when no test of any of them failed."""
+    which, *more = sys.argv[1:] or ["all"]
+    # Not below pytest's own folder: another run makes that private again, and as root the server is another user.
+    folder = Path(tempfile.mkdtemp(prefix="ksefd-tests-"))
+    try:
+        return run_calls([[*call, *more] for call in CALLS[which]], folder=folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_calls(calls: Sequence[Sequence[str]], *, folder: Path) -> int:
+    """Run pytest once for each list of arguments, print the sum of the results, and return the worst exit status."""
+    worst = 0
+    total: Counter[str] = Counter()
+    for number, arguments in enumerate(calls):
+        report = folder / f"results-{number}.xml"
+        command = [sys.executable, "-m", "pytest", *arguments, f"--junit-xml={report}"]
+        code = subprocess.run(
+            command, cwd=_ROOT, env=os.environ | {RUN_FOLDER_VARIABLE: str(folder)}, check=False
+        ).returncode
+        worst = max(worst, 0 if code == _NOTHING_COLLECTED else code)
+        total.update(counts(report))
+    print(summary(total))
+    return worst or int(total["failed"] > 0)
+
+
+def counts(report: Path) -> Counter[str]:
+    """Count the results in a JUnit report; a call that ended before writing one counts as a failure."""
+    if not report.is_file():
+        return Counter(failed=1)
+    found: Counter[str] = Counter()
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        numbers = {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
+        failed = numbers["failures"] + numbers["errors"]
+        found.update(failed=failed, skipped=numbers["skipped"], passed=numbers["tests"] - failed - numbers["skipped"])
+    return found
+
+
+def summary(total: Counter[str]) -> str:
+    """Say the sum in one line: `5312 passed, 0 failed, 3 skipped`."""
+    return ", ".join(f"{total[name]} {name}" for name in ("passed", "failed", "skipped"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
