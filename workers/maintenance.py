@@ -9,17 +9,17 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
 from procrastinate import App
 
 from app.domain.states import SessionState
+from app.observability.logs import get_logger
 from app.store.jobs import Priority, Task
 from app.store.uploads.uploads import REPEAT_WINDOW
 from workers.context import WorkerContext
 from workers.sealing import seal_soon
 from workers.sessions.advance import PRIORITIES
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 HEARTBEAT_SECONDS: Final = 2.0
 STALLED_AFTER_SECONDS: Final = 8.0
@@ -43,7 +43,7 @@ async def retry_stalled(app: App) -> int:
     """Run again the jobs whose worker stopped sending heartbeats; returns how many."""
     stalled = list(await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS))
     for job in stalled:
-        log.warning("job taken over from a dead worker", task=job.task_name, job=job.id)
+        log.warning("stalled_job_requeued", task=job.task_name, job=job.id)
         await app.job_manager.retry_job(job)
     return len(stalled)
 
@@ -53,7 +53,7 @@ async def sweep(context: WorkerContext) -> None:
     for lane in await context.store.chunks.lanes_with_queue():
         await seal_soon(context, lane["lane_id"])
     if expired := await context.store.resumable.expire(now=context.clock()):
-        log.info("unfinished uploads expired", uploads=expired)
+        log.info("unfinished_uploads_expired", uploads=expired)
     orphans: list[tuple[Task, Priority, dict[str, Any]]] = []
     jobs = context.store.jobs
     async with context.store.database.connection() as connection:
@@ -62,7 +62,7 @@ async def sweep(context: WorkerContext) -> None:
         waiting = await jobs.arguments_of_waiting(connection)
         for upload_id in await context.store.uploads.unread():
             if (Task.READ_UPLOAD, str(upload_id)) not in waiting:
-                log.warning("nobody was coming for it", task=Task.READ_UPLOAD.value, upload_id=str(upload_id))
+                log.warning("job_missing", task=Task.READ_UPLOAD.value, upload_id=str(upload_id))
                 name = f"{Task.READ_UPLOAD.value}:{upload_id}"
                 await context.store.uploads.read_soon(connection, upload_id, once=name)
         for session_id, state in await context.store.sessions.unfinished():
@@ -75,7 +75,7 @@ async def sweep(context: WorkerContext) -> None:
             if (Task.REPLAY_EVENTS, str(replay_id)) not in waiting
         ]
         for task, priority, arguments in orphans:
-            log.warning("nobody was coming for it", task=task.value, **arguments)
+            log.warning("job_missing", task=task.value, **arguments)
             name = f"{task.value}:{next(iter(arguments.values()))}"
             await jobs.defer(task, connection=connection, once=name, priority=priority, **arguments)
 
@@ -95,7 +95,7 @@ async def remove_orphans(context: WorkerContext) -> int:
                 found = []
         removed += await _remove_unknown(context, found)
     if removed:
-        log.info("orphaned blobs removed", blobs=removed)
+        log.info("orphaned_blobs_removed", blobs=removed)
     return removed
 
 
@@ -121,7 +121,7 @@ async def expire(context: WorkerContext) -> None:
         await context.store.blobs.delete(sorted(await context.store.chunks.unshared_blob_keys(upload_id)))
         await context.store.uploads.mark_expired(upload_id, now=now)
     if expired:
-        log.info("bytes of old uploads removed", uploads=len(expired), before=before.isoformat())
+        log.info("upload_bytes_expired", uploads=len(expired), before=before.isoformat())
     removed = await context.store.deliveries.remove_old(before=before)
     if removed:
-        log.info("old events removed", events=removed, before=before.isoformat())
+        log.info("events_expired", events=removed, before=before.isoformat())

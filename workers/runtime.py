@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Final
 
 import anyio
-import structlog
 import uvloop
 
 from app.checking.pool import CheckPool
@@ -19,7 +18,7 @@ from app.ksef.latarnia import Latarnia
 from app.ksef.storage import StorageClient
 from app.ksef.transport import KsefTransport, RequestRecord, make_http_client
 from app.observability import metrics
-from app.observability.logs import configure_logging
+from app.observability.logs import configure_logging, get_logger
 from app.process.fair_slots import FairSemaphore
 from app.process.heartbeat import beat, end_with_supervisor
 from app.process.memory import settle
@@ -34,7 +33,7 @@ from workers.ksef.quota_gate import Quota
 from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
 from workers.tasks import register
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # Queues that share a number of concurrent jobs. Long uploads mostly wait for their tenant's turn at the pool, so that many may
 # be read at a time; what is done in moments waits for none of them. Sessions are many and mostly wait for KSeF.
@@ -121,7 +120,7 @@ async def _run(settings: Settings, pool: CheckPool) -> int:
         register(store.jobs.app, context)
         async with store.jobs.app.open_async():
             settle()
-            log.info("worker started", pool_workers=settings.pool_workers, ksef=settings.ksef_base_url)
+            log.info("worker_started", pool_workers=settings.pool_workers, ksef=settings.ksef_base_url)
             return await _work(store, Dispatcher(delivery_context(store, settings, utc_now)))
 
 
@@ -160,8 +159,8 @@ async def _work(store: Store, dispatcher: Dispatcher) -> int:
         results = await asyncio.gather(*crews, return_exceptions=True)
     broken = [result for result in results if isinstance(result, Exception)]
     for error in broken:
-        log.error("worker crew failed", error=repr(error))
-    log.info("worker stopped", asked=stop.is_set())
+        log.error("worker_pool_failed", error=repr(error))
+    log.info("worker_stopped", asked=stop.is_set())
     return 0 if stop.is_set() and not broken else 1
 
 

@@ -6,21 +6,20 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
-import structlog
-
 from app.domain.fairness import behind
 from app.domain.ids import time_ordered_id
 from app.domain.sealing import day_of_opening, due_at, is_rush
 from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
 from app.observability import metrics
+from app.observability.logs import get_logger
 from app.package.limits import DEFAULT_PART_PLAIN_BYTES, MAX_PACKAGE_BYTES, MAX_PARTS, ZIP_MAX_BYTES
 from app.settings import Settings
 from app.store.database import Connection
 from app.store.jobs import Priority, Task
 from workers.context import WorkerContext
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # A tar.gz package is compressed anew as a whole; should its invoices not compress at all, it may be a little larger.
 _TARGZ_MARGIN: Final = 0.9
@@ -62,7 +61,7 @@ async def seal_lane(context: WorkerContext, lane_id: int) -> None:
     """Seal as many sessions as are due, and come back when the rest has waited long enough or midnight is near."""
     held = await context.store.late.hold(lane_id, day=day_of_opening(context.clock()))
     if held:
-        log.warning("late invoices held for a decision", lane=lane_id, invoices=held)
+        log.warning("late_invoices_held", lane=lane_id, invoices=held)
     for _ in range(_SESSIONS_OF_A_JOB):
         due = await _seal_one(context, lane_id)
         if due is None:
@@ -120,5 +119,5 @@ async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
             session_id=str(session_id),
         )
     metrics.STAGE_SECONDS.labels(stage="seal").observe((context.clock() - now).total_seconds())
-    log.info("session sealed", session=f"ses_{session_id.hex}", invoices=taken)
+    log.info("session_sealed", session=f"ses_{session_id.hex}", invoices=taken)
     return now

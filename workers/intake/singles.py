@@ -4,9 +4,8 @@ import hashlib
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from app.checking.check_chunk import ChunkTask
+from app.observability.logs import get_logger
 from app.reading.entry import Encoding, RawEntry
 from app.store.disk import Reserve
 from app.store.tenants.tenants import Tenant
@@ -15,7 +14,7 @@ from workers.context import WorkerContext
 from workers.intake.uploads import CHUNK_BYTES, CHUNK_ENTRIES, check_context, tell_of_findings
 from workers.sealing import seal_soon
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _GROUPS: Final = 400
 """Groups looked at in one go; at a low rate a group holds a single invoice."""

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import anyio
 import anyio.to_thread
-import structlog
 from anyio.streams.memory import MemoryObjectSendStream
 
 from app.checking.check_chunk import ChunkOutcome, ChunkTask
@@ -21,6 +20,7 @@ from app.domain.ids import chunk_id
 from app.errors import UnreadableUpload
 from app.forms.fa3.checker import CheckContext
 from app.observability import metrics
+from app.observability.logs import get_logger
 from app.package.limits import MAX_PACKAGE_BYTES
 from app.process.fair_slots import Turn
 from app.reading.entry import RawEntry
@@ -37,7 +37,7 @@ from workers.context import WorkerContext
 from workers.intake.body_hash import settle_hash
 from workers.sealing import seal_soon
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CHUNK_ENTRIES: Final = 1_000
 """Large enough that a commit costs little per invoice, small enough that a crash repeats little: a tenth of a second of a pool
@@ -109,7 +109,7 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     try:
         source = await _open(context, upload)
     except BlobMissing:
-        log.exception("the stored body of an upload is gone", upload=upload.public_id)
+        log.exception("upload_body_missing", upload=upload.public_id)
         raise
     try:
         if upload.segmented:
@@ -126,7 +126,7 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     if upload.flush:
         await context.store.tenants.request_flush(upload.tenant_id, now=context.clock())
     await seal_soon(context, lane_id)
-    log.info("upload read", upload=upload.public_id, errors=len(errors))
+    log.info("upload_read", upload=upload.public_id, errors=len(errors))
 
 
 async def _open(context: WorkerContext, upload: Upload) -> IO[bytes] | JoinedFile:

@@ -5,17 +5,16 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
-import structlog
-
 from app.clock import Clock
 from app.domain.outage import Availability, KsefState
 from app.domain.timestamps import iso_utc
 from app.errors import TryLater
 from app.ksef.errors import KsefError, Outcome, TransportFailed
 from app.ksef.transport import LimitGroup
+from app.observability.logs import get_logger
 from app.store.ksef.outages import KsefRecord, OutageStore
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _LOOK_EVERY: Final = timedelta(seconds=5)
 """How often a process with nothing but answers looks whether others met silence."""
@@ -57,10 +56,10 @@ class KsefHealthMonitor:
             known = await self._outages.failed(self.ksef_url, error.detail, now=now)
         except TryLater as trouble:
             # The caller must hear of KSeF's silence, not of the database's.
-            log.warning("a silence of KSeF could not be counted", reason=trouble.detail)
+            log.warning("ksef_failure_not_recorded", reason=trouble.detail)
             return
         if known.health.state is KsefState.AWAY:
-            log.warning("KSeF is away", since=iso_utc(known.health.since), failures=known.health.failures)
+            log.warning("ksef_unavailable", since=iso_utc(known.health.since), failures=known.health.failures)
 
     async def _answered(self) -> None:
         now = self._clock()
@@ -69,7 +68,7 @@ class KsefHealthMonitor:
         try:
             await self._outages.answered(self.ksef_url, now=now)
         except TryLater as trouble:
-            log.warning("an answer of KSeF could not be recorded", reason=trouble.detail)
+            log.warning("ksef_answer_not_recorded", reason=trouble.detail)
             return
         self._looked_at = now
 

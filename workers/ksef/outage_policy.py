@@ -8,18 +8,18 @@ from datetime import datetime
 from typing import Any, Final
 
 import anyio
-import structlog
 
 from app.domain.outage import PROBE_SECONDS, Availability, KsefState
 from app.domain.session_machine import Action
 from app.domain.timestamps import iso_utc
 from app.ksef.errors import KsefError
 from app.ksef.latarnia import Latarnia, Opinion
+from app.observability.logs import get_logger
 from app.store.ksef.outages import KsefRecord
 from app.store.sessions.session import Session
 from workers.context import RetryLater, WorkerContext
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # An operator's order holds back what begins or ends something at KSeF; results are fetched all the same.
 # Not a renewal of the key: it was counted already, and follows an answer within the second.
@@ -66,7 +66,7 @@ async def try_again(context: WorkerContext) -> bool:
         except KsefError as error:
             outcome = error.detail
     counts = (await outages.read(ksef_url)).standing(context.clock())
-    log.info("tried whether KSeF is back", state=counts.state.value, outcome=outcome)
+    log.info("ksef_probed", state=counts.state.value, outcome=outcome)
     return counts.state is KsefState.AVAILABLE
 
 
@@ -89,7 +89,7 @@ async def _ask_latarnia(context: WorkerContext, latarnia: Latarnia) -> None:
     try:
         opinion = await latarnia.ask(context.clock())
     except KsefError as error:
-        log.info("Latarnia gave no answer of use", reason=error.detail)
+        log.info("latarnia_not_read", reason=error.detail)
         return
     await outages.save_latarnia(ksef_url, _opinion(opinion), now=context.clock())
 

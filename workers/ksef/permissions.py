@@ -7,14 +7,14 @@ waits for the answer: as long as it is not known, attachments are let through an
 from typing import Final
 
 import anyio
-import structlog
 
 from app.domain.outage import KsefState
 from app.errors import DispatchError
 from app.ksef.errors import KsefError, PermissionMissing
+from app.observability.logs import get_logger
 from workers.context import WorkerContext
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _TENANTS_AT_ONCE: Final = 20
 _PATIENCE_SECONDS: Final = 45.0
@@ -42,13 +42,13 @@ async def ask_permissions_of(context: WorkerContext, tenant_id: int) -> None:
     try:
         consent = await (await context.ksef.of(tenant_id)).attachment_consent()
     except PermissionMissing as error:
-        log.info("the tenant's login may not ask for permissions", tenant=tenant_id, **error.as_dict())
+        log.info("permissions_not_allowed", tenant=tenant_id, **error.as_dict())
         await permissions.refuse(tenant_id, error.detail, now=context.clock())
     except KsefError as error:
-        log.warning("permissions not read", tenant=tenant_id, **error.as_dict())
+        log.warning("permissions_not_read", tenant=tenant_id, **error.as_dict())
     except DispatchError as error:
         # A credential that cannot be used: its owner hears of it where it is needed.
-        log.warning("permissions not read", tenant=tenant_id, error=error.detail)
+        log.warning("permissions_not_read", tenant=tenant_id, error=error.detail)
     else:
         await permissions.save(tenant_id, consent, now=context.clock())
-        log.info("permissions read", tenant=tenant_id, attachments=consent.allowed)
+        log.info("permissions_read", tenant=tenant_id, attachments=consent.allowed)

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
-import structlog
 
 from app.clock import Clock
 from app.errors import DispatchError
@@ -21,10 +20,11 @@ from app.ksef.client import KsefClient
 from app.ksef.errors import FrontLayerBlocked, KsefError, QuotaExhausted, RateLimited
 from app.ksef.limits import RateLimits
 from app.ksef.transport import LimitGroup
+from app.observability.logs import get_logger
 from app.store.ksef.quota import ADDRESS, EVERYTHING, PAD_SECONDS, QuotaStore, counting_time
 from app.store.tenants.limits import KnownLimits, LimitsStore
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PATIENCE_SECONDS: Final = 3.0
 """A wait that ends within this time (the window of a second does) is waited for on the spot."""
@@ -85,7 +85,7 @@ class Quota:
         """Seal at most `to` invoices into a session of this tenant from now on, until KSeF itself says more (status 420)."""
         await self._limits.lower_session_limit(tenant_id, to)
         self._kept.pop(tenant_id, None)
-        log.warning("session limit lowered", tenant=tenant_id, invoices=to)
+        log.warning("session_limit_lowered", tenant=tenant_id, invoices=to)
 
     async def distrust_limits(self, tenant_id: int) -> None:
         """Have the limits read again at the next occasion: KSeF acts by others than it told us."""
@@ -101,7 +101,7 @@ class Quota:
         try:
             rates, context = await client.rate_limits(), await client.context_limits()
         except KsefError as error:
-            log.warning("limits not read", tenant=tenant_id, **error.as_dict())
+            log.warning("limits_not_read", tenant=tenant_id, **error.as_dict())
             return
         await self._limits.save(tenant_id, rates, context, now=self._clock())
         self._kept.pop(tenant_id, None)
@@ -194,12 +194,12 @@ class TenantGate:
                 asked_for = float(failure.retry_after_seconds or 1)
                 pause = timedelta(seconds=asked_for + min(asked_for / 10, 5.0) * random.random())  # noqa: S311
                 await self._counts.block(owner, counter, pause, reason="KSeF answered 429", now=now)
-                log.error("too many requests", tenant=self._tenant_id, group=counter, seconds=asked_for)
+                log.error("ksef_rate_limited", tenant=self._tenant_id, group=counter, seconds=asked_for)
                 if self._tenant_id != ADDRESS:
                     await self._quota.distrust_limits(self._tenant_id)
             elif isinstance(failure, FrontLayerBlocked):
                 reason = "the front layer of KSeF blocks our address"
                 await self._counts.block(self._tenant_id, EVERYTHING, BLOCKED_PAUSE, reason=reason, now=now)
-                log.error("blocked by the front layer", tenant=self._tenant_id, incident_id=failure.incident_id)
+                log.error("ksef_front_layer_blocked", tenant=self._tenant_id, incident_id=failure.incident_id)
         except DispatchError as error:
-            log.warning("quota not kept up", tenant=self._tenant_id, group=counter, error=error.detail)
+            log.warning("quota_not_recorded", tenant=self._tenant_id, group=counter, error=error.detail)

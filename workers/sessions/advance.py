@@ -11,20 +11,19 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
-
 from app.domain.backoff import next_look
 from app.domain.session_machine import Action, Event, Move, Pause, next_move
 from app.domain.states import SessionState
 from app.ksef.errors import KsefError, Outcome, QuotaExhausted, RateLimited
 from app.ksef.models import SessionStatus
+from app.observability.logs import get_logger
 from app.store.jobs import Priority, Task
 from app.store.sessions.session import Session
 from workers.context import RetryLater, WorkerContext
 from workers.ksef.outage_policy import before_action
 from workers.sessions.midnight import may_open
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _BEFORE_OPENING: Final = frozenset({SessionState.PACKED, SessionState.OPENING})
 PRIORITIES: Final[Mapping[SessionState, Priority]] = {
@@ -91,7 +90,7 @@ async def hold_session(context: WorkerContext, session_id: UUID, perform: Perfor
             move = next_move(state, result.event, key_renewals=session.key_renewals)
             if move.alert:
                 log.error(
-                    "a session needs attention",
+                    "session_needs_attention",
                     session=session.public_id,
                     after=result.event.value,
                     detail=dict(result.detail),

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, Final
 
 import anyio
-import structlog
 from pydantic import SecretStr
 
 from app.domain.session_machine import Event, event_of_status
@@ -32,6 +31,7 @@ from app.ksef.errors import (
     StateForbids,
 )
 from app.observability import metrics
+from app.observability.logs import get_logger
 from app.store.blobs import BlobMissing
 from app.store.sessions.packages import Part
 from app.store.sessions.session import Session
@@ -39,7 +39,7 @@ from workers.context import WorkerContext
 from workers.sessions.advance import Result, trouble
 from workers.sessions.midnight import note_opened
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PART_TRIES: Final = 3
 _PART_PAUSE_SECONDS: Final = 1.0
@@ -77,7 +77,7 @@ async def open_session(context: WorkerContext, session: Session, *, renew_key: b
     )
     await note_opened(context, session.id, context.clock())
     metrics.STAGE_SECONDS.labels(stage="open").observe(time.perf_counter() - started)
-    log.info("session opened", session=session.public_id, reference_number=opened.reference_number)
+    log.info("session_opened", session=session.public_id, reference_number=opened.reference_number)
     return Result(Event.OPENED)
 
 
@@ -183,7 +183,7 @@ async def close_session(context: WorkerContext, session: Session) -> Result:
         return result
     await _note(context, session, "close", Event.CLOSED.value, {})
     metrics.STAGE_SECONDS.labels(stage="close").observe(time.perf_counter() - started)
-    log.info("session closed", session=session.public_id)
+    log.info("session_closed", session=session.public_id)
     return Result(Event.CLOSED)
 
 

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from app.domain.sealing import day_of_opening, is_of_today, is_rush, may_open_at
 from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
+from app.observability.logs import get_logger
 from app.store.events.outbox import EventType
 from app.store.jobs import Priority, Task
 from app.store.sessions.document import session_document
@@ -19,7 +18,7 @@ from app.store.sessions.session import Session
 from workers.context import RetryLater, WorkerContext
 from workers.sealing import seal_soon
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _SECOND_SECONDS: Final = 15.0
 
@@ -53,7 +52,7 @@ async def note_opened(context: WorkerContext, session_id: UUID, opened_at: datet
     async with context.store.database.transaction() as connection:
         changed = await context.store.late.note_mode_change(connection, session_id, warsaw_day(opened_at))
     if changed:
-        log.warning("invoices missed their day", session=f"ses_{session_id.hex}", invoices=changed)
+        log.warning("invoices_missed_their_day", session=f"ses_{session_id.hex}", invoices=changed)
 
 
 def job_priority(session: Session, now: datetime) -> Priority:
@@ -90,5 +89,5 @@ async def _take_apart(context: WorkerContext, session: Session) -> None:
         )
         keys = [part.blob_key for part in await store.packages.parts(session.id)]
         await store.jobs.defer(Task.DROP_BLOBS, connection=connection, keys=keys)
-    log.warning("session taken apart for late invoices", session=session.public_id, requeued=requeued)
+    log.warning("session_unsealed", session=session.public_id, requeued=requeued)
     await seal_soon(context, session.lane_id)

@@ -11,11 +11,11 @@ from typing import Final
 from uuid import UUID
 
 import anyio.to_thread
-import structlog
 
 from app.domain.ids import entry_name
 from app.domain.states import SessionState
 from app.observability import metrics
+from app.observability.logs import get_logger
 from app.package.entries import PackageEntry
 from app.package.parts import SealedPackage, seal_parts
 from app.package.targz_writer import targz_package
@@ -28,7 +28,7 @@ from workers.context import WorkerContext
 from workers.sealing import part_plain_bytes, turn_of
 from workers.sessions.midnight import job_priority
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _SPAN_BYTES: Final = 4_000_000
 """Bytes read from a chunk's blob at once."""
@@ -86,7 +86,7 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
     seconds = time.perf_counter() - started
     metrics.STAGE_SECONDS.labels(stage="pack").observe(seconds)
     log.info(
-        "session packed",
+        "session_packed",
         session=session.public_id,
         invoices=invoices,
         bytes=package.size,

@@ -8,7 +8,6 @@ from typing import Final, Self
 from uuid import UUID
 
 import anyio.to_thread
-import structlog
 
 from app.domain.ksef_number import is_valid_ksef_number
 from app.ksef.client import KsefClient
@@ -18,13 +17,14 @@ from app.ksef.upo.plain_reader import take_apart
 from app.ksef.upo.reader import parse_upo
 from app.ksef.upo.signature import SignatureState, check_signature
 from app.observability import metrics
+from app.observability.logs import get_logger
 from app.process.memory import give_back
 from app.store.sessions.session import Session
 from app.store.sessions.verdicts import Receipt, Receipts
 from workers.context import WorkerContext
 from workers.sessions.dispatch import reference_of
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _ELSEWHERE: Final = 1_000
 """Pages of another session's receipt, kept for invoices that were found accepted there, are numbered above this."""
@@ -83,7 +83,7 @@ async def fetch_page(
     if state is not SignatureState.VALID or not downloaded.hash_verified:
         # Told, never refused: without its receipt an accepted invoice would look lost.
         detail = {"signature": state.value, "hash_verified": downloaded.hash_verified}
-        log.warning("a receipt could not be fully verified", session=session.public_id, **detail)
+        log.warning("receipt_not_verified", session=session.public_id, **detail)
         await context.store.sessions.note(session.id, "upo", "doubtful", now=context.clock(), detail=detail)
     page = number if of is None else _ELSEWHERE + number
     blob_key = f"upo/{session.id.hex}/{page:04d}.xml"
@@ -126,4 +126,4 @@ def _check_numbers(ksef_numbers: Iterable[str]) -> None:
     for ksef_number in ksef_numbers:
         if not is_valid_ksef_number(ksef_number):
             # Ours to notice, not to refuse: the ministry's number is the number.
-            log.warning("KSeF number with a wrong form or checksum", ksef_number=ksef_number)
+            log.warning("ksef_number_invalid", ksef_number=ksef_number)

@@ -8,8 +8,6 @@ import time
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
-
 from app.domain.findings import Finding, Severity
 from app.domain.ids import invoice_of_entry
 from app.domain.session_machine import Event, event_of_status
@@ -18,6 +16,7 @@ from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, SessionNotFound
 from app.ksef.models import SessionInvoice, SessionStatus
 from app.observability import metrics
+from app.observability.logs import get_logger
 from app.store.sessions.session import Session
 from app.store.sessions.verdicts import Receipt, Refusal
 from workers.context import WorkerContext
@@ -26,7 +25,7 @@ from workers.sessions.dispatch import reference_of
 from workers.sessions.receipts import fetch_page
 from workers.sessions.verdicts import SuspectedDuplicate, Verdicts, settle_session
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PROCESSED: Final = 200
 _ACCEPTED: Final = 200
@@ -106,7 +105,7 @@ async def _read_results(
     elif sorter.waiting:
         # KSeF says that it is done, yet names these nowhere: its lists lag behind. Nobody is left without a verdict.
         looks = await context.store.verdicts.count_incomplete(session.id)
-        log.warning("invoices without a verdict", session=session.public_id, count=len(sorter.waiting), looks=looks)
+        log.warning("verdicts_missing", session=session.public_id, count=len(sorter.waiting), looks=looks)
         await _note(context, session, "results", Event.RESULTS_INCOMPLETE.value, {"missing": len(sorter.waiting)})
         return Result(Event.RESULTS_INCOMPLETE)
     await prove_duplicates(context, client, session, verdicts)

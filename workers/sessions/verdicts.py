@@ -10,7 +10,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import anyio.to_thread
-import structlog
 
 from app.domain.findings import Finding, Severity
 from app.domain.ids import public_id
@@ -18,6 +17,7 @@ from app.domain.states import InvoiceState, SessionState
 from app.ksef.errors import KsefError
 from app.ksef.models import SessionInvoice
 from app.observability import metrics
+from app.observability.logs import get_logger
 from app.package.errors import PartMismatch
 from app.package.parts import verify_part
 from app.store.blobs import BlobMissing, BlobStore
@@ -32,7 +32,7 @@ from workers.context import WorkerContext
 from workers.sealing import seal_soon
 from workers.sessions.receipts import UpoPage
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MAX_ATTEMPTS: Final = 3
 """Sessions that an invoice travels in before we give up on it, when KSeF accepts nothing of them."""
@@ -100,7 +100,7 @@ async def settle_session(
             listed = Receipts.of(verdicts.accepted_by_list)
             accepted += await store.verdicts.accept(connection, session.id, listed, page=0, now=now)
         if accepted and (odd := await store.late.check_modes(connection, session.id)):
-            log.warning("invoices with an unexpected mode", session=session.public_id, invoices=odd)
+            log.warning("invoicing_mode_unexpected", session=session.public_id, invoices=odd)
         rejected = await store.verdicts.refuse(
             connection, session.id, verdicts.rejected, new=InvoiceState.REJECTED, old=old, now=now
         )
@@ -139,7 +139,7 @@ async def settle_session(
     metrics.STAGE_SECONDS.labels(stage="verdicts").observe(time.perf_counter() - started)
     metrics.SESSION_SECONDS.observe((now - session.sealed_at).total_seconds())
     log.info(
-        "session ended",
+        "session_ended",
         session=session.public_id,
         state=new.value,
         accepted=accepted,
@@ -206,7 +206,7 @@ async def _verify_parts(context: WorkerContext, session: Session) -> dict[str, o
         except (PartMismatch, BlobMissing) as error:
             damaged.append({"ordinal_number": part.ordinal_number, "found": str(error)})
     if damaged:
-        log.error("stored parts are damaged", session=session.public_id, parts=damaged)
+        log.error("stored_parts_damaged", session=session.public_id, parts=damaged)
     return {"damaged_parts": damaged}
 
 

@@ -20,7 +20,7 @@ _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:/+=-]{1,100}$")
 # Somebody asks these every few seconds; they are worth a line only when they fail.
 _QUIET: Final = ("/livez", "/readyz", "/metrics")
 
-_log = get_logger("app.api.access")
+log = get_logger(__name__)
 
 
 class RequestContext:
@@ -55,14 +55,14 @@ class RequestContext:
             except Exception as error:
                 if status:
                     # The answer is under way; only breaking the connection tells the client that it is not whole.
-                    _log.exception("answer-broken-off", path=scope["path"])
+                    log.exception("answer_broken_off", path=scope["path"])
                     known["code"] = "broken-off"
                     raise
                 await answer_unexpected(Request(scope), error)(scope, receive, send_with_id)
             finally:
                 if status >= 400 or not status or scope["path"] not in _QUIET:
-                    _log.info(
-                        "request",
+                    log.info(
+                        "request_served",
                         method=scope["method"],
                         path=scope["path"],
                         status=status or None,

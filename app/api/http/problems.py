@@ -84,7 +84,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
 
 _HIDDEN: Final = "Something went wrong here. The request id leads to what is known of it in the log."
 
-_log = get_logger("app.api.http.problems")
+log = get_logger(__name__)
 
 
 class ProblemDocument(BaseModel):
@@ -132,12 +132,12 @@ def answer_error(request: Request, error: Exception) -> Response:
         return answer_unexpected(request, error)
     detail = error.detail
     if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("request-failed", code=error.code, detail=detail, exc_info=error)
+        log.error("request_failed", code=error.code, detail=detail, exc_info=error)
         detail = _HIDDEN
     headers: dict[str, str] = {}
     if isinstance(error, TryLater) and error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers["Retry-After"] = str(error.retry_after_seconds)
-        _log.warning("request-put-off", code=error.code, detail=detail, cause=repr(error.__cause__))
+        log.warning("request_put_off", code=error.code, detail=detail, cause=repr(error.__cause__))
     if isinstance(error, api_errors.UnsupportedContentCoding):
         headers["Accept-Encoding"] = error.accepted
     if error.status == HTTPStatus.UNAUTHORIZED:
@@ -175,7 +175,7 @@ def answer_http(request: Request, error: Exception) -> Response:
 
 def answer_unexpected(request: Request, error: Exception) -> Response:
     """Turn an error that nobody foresaw into a problem that tells nothing, and a loud line in the log."""
-    _log.error("request-crashed", exc_info=error)
+    log.error("request_crashed", exc_info=error)
     return _problem(request, DispatchError, _HIDDEN)
 
 

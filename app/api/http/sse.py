@@ -34,7 +34,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "X-Accel-Buffering": "no",
 }
 
-_log = get_logger("app.api.http.sse")
+log = get_logger(__name__)
 
 
 def opening(place: str) -> bytes:
@@ -71,7 +71,7 @@ class EventStream(StreamingResponse):
             with anyio.move_on_after(self._stuck_seconds) as patience:
                 await send(message)
             if patience.cancelled_caught:
-                _log.info("event-stream-cut", reason="the reader does not read")
+                log.info("event_stream_cut", reason="the reader does not read")
                 _abort(scope)
                 raise ClientDisconnect
 

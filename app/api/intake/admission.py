@@ -53,7 +53,7 @@ _READ_BYTES_A_SECOND: Final = 2_000_000
 _SENT_A_SECOND: Final = 160
 _LEAST_WAIT, _LONGEST_WAIT = 5, 600
 
-_log = get_logger("app.api.intake.admission")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ class Admission:
             await self._count()
         except Exception as error:
             # The next request tries again; when the count is too old, it fails where somebody hears of it.
-            _log.warning("waiting-not-counted", error=repr(error))
+            log.warning("waiting_not_counted", error=repr(error))
 
     async def _count(self) -> None:
         async with self._counting:

@@ -47,7 +47,7 @@ COMMIT_SECONDS: Final = 15.0
 
 _HASH_INLINE_BYTES: Final = 500_000
 
-_log = get_logger("app.api.intake.group_commit")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +167,11 @@ class SinglesGrouping:
                     group.chunk, group.left_out = await self._commit(group)
         except (DispatchError, TimeoutError) as error:
             group.error = error
-            _log.warning("singles-not-committed", tenant=group.lane.tenant.public_id, error=repr(error))
+            log.warning("singles_not_committed", tenant=group.lane.tenant.public_id, error=repr(error))
         except Exception as error:
             # Without this, one unforeseen fault of the store would end the task group, and the whole API with it.
             group.error = error
-            _log.exception("singles-not-committed", tenant=group.lane.tenant.public_id)
+            log.exception("singles_not_committed", tenant=group.lane.tenant.public_id)
         finally:
             if self._open.get(group.lane.key) is group:
                 del self._open[group.lane.key]

@@ -33,7 +33,7 @@ JOIN_SEGMENTS: Final = 16
 
 _CLEANUP_SECONDS: Final = 10.0
 
-_log = get_logger("app.api.intake.segments")
+log = get_logger(__name__)
 
 
 class SegmentTaker:
@@ -97,7 +97,7 @@ class SegmentTaker:
             await self._commit()
         except DispatchError as error:
             # The sender is told of what broke the request off; at which offset to go on it has to ask anyway.
-            _log.info("piece-not-kept", upload=self.upload.public_id, code=error.code, detail=error.detail)
+            log.info("segment_not_kept", upload=self.upload.public_id, code=error.code, detail=error.detail)
 
     async def _write(self, piece: bytes) -> None:
         if self._blob is None:

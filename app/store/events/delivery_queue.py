@@ -12,10 +12,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
-
 from app.domain.ids import public_id
 from app.errors import ConfigurationError
+from app.observability.logs import get_logger
 from app.store.database import Connection, Database, queries
 from app.store.events.deliveries import body_of_event
 from app.store.events.endpoints import Ordering, open_headers, open_keys, tell_of_the_end
@@ -23,7 +22,7 @@ from app.store.events.outbox import Outbox
 from app.store.secrets import SecretBox
 from app.webhooks.signing import SigningKey
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _SQL: Final = queries("deliveries")
 

@@ -64,7 +64,7 @@ def test_a_signal_lets_a_request_finish_and_ends_the_process_well(
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
     assert output.strip() == "ended"
-    assert '"event": "api-listens"' in errors
+    assert '"event": "api_started"' in errors
     assert "Traceback" not in errors
 
 

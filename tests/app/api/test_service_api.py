@@ -111,7 +111,7 @@ async def test_an_unforeseen_error_tells_nothing_and_is_logged(
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret detail" not in answer.text
     written = capfd.readouterr()
-    lines = [line for line in (written.out + written.err).splitlines() if "request-crashed" in line]
+    lines = [line for line in (written.out + written.err).splitlines() if "request_crashed" in line]
     assert ["find-me" in line for line in lines] == [True]
     monkeypatch.undo()
     assert (await alpha.http.get("/v1/uploads")).status_code == 200
