@@ -153,9 +153,9 @@ def _truncated_zip(documents: Mapping[str, bytes]) -> bytes:
     return whole[: whole.rindex(b"PK\x03\x04") + 60]
 
 
-def _post(client: ApiClient, document: bytes, **headers: str) -> httpx.Response:
+def _post(client: ApiClient, document: bytes, headers: Mapping[str, str] | None = None) -> httpx.Response:
     answer = client.request(
-        "POST", "/v1/invoices", content=document, headers={"Content-Type": "application/xml"} | headers
+        "POST", "/v1/invoices", content=document, headers={"Content-Type": "application/xml", **(headers or {})}
     )
     assert answer.status_code == 202, answer.text
     return answer
@@ -236,7 +236,8 @@ def _main_work(release: _Release, service: ServiceHandle, receiver: str) -> None
         client.wait_until_done(upload["id"])
     for document in _documents(MAIN, "POST", 3).values():
         _post(client, document)
-    _post(client, *_documents(MAIN, "STRICT", 1).values(), Prefer="handling=strict")
+    [strict] = _documents(MAIN, "STRICT", 1).values()
+    _post(client, strict, {"Prefer": "handling=strict", "Idempotency-Key": "single-1"})
     _post(client, b"<not-an-invoice/>")
     client.request("POST", "/v1/flush")
     wait_for(
@@ -247,6 +248,9 @@ def _main_work(release: _Release, service: ServiceHandle, receiver: str) -> None
     release.control("faults", on="session", status=445, nip=MAIN, details=["Błąd weryfikacji"])
     failed = client.upload(zip_package(_documents(MAIN, "FAIL", 2)), "application/zip", flush="true")
     client.wait_until_done(failed["id"])
+    [good] = [one["id"] for one in client.get("/v1/webhooks")["items"] if one["url"].endswith("/good")]
+    answer = client.request("POST", f"/v1/webhooks/{good}/replay", json={"since": f"{_TODAY}T00:00:00Z", "all": True})
+    assert answer.is_success, answer.text
     httpx.delete(f"{release.sandbox.control_url}/faults").raise_for_status()
 
 
@@ -282,6 +286,10 @@ def _unfinished_sessions(release: _Release, service: ServiceHandle) -> None:
         lambda: bool(release.rows("SELECT 1 FROM ksef_quota WHERE blocked_until IS NOT NULL")), what="a blocked quota"
     )
     httpx.delete(f"{release.sandbox.control_url}/faults").raise_for_status()
+    release.command("outage", "set", "away", "--reason", "a test of the data")
+    client = release.client(service.base_url, MAIN)
+    client.upload(zip_package(_documents(MAIN, "AWAY", 2)), "application/zip", flush="true")
+    wait_for(lambda: bool(release.rows("SELECT 1 FROM ksef_waiting")), what="a session that waits for KSeF")
 
 
 def _until_session(release: _Release, nip: str, count: int, states: set[str]) -> None:
@@ -356,23 +364,25 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _certificate_options(folder: Path, nip: str) -> list[str]:
+    """Write a certificate that lives for 30 years, so that its tenant can log in for as long as the data is kept."""
+    certificate, key = make_certificate({**SEAL, ObjectIdentifier("2.5.4.97"): f"VATPL-{nip}"}, days=365 * 30)
+    files = folder / f"{nip}.crt", folder / f"{nip}.key"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return ["--certificate", str(files[0]), "--key", str(files[1])]
+
+
 def _make_tenants(release: _Release) -> None:
-    # Long-lived, so that a tenant of this data can log in for as long as the data is kept.
-    subject = {**SEAL, ObjectIdentifier("2.5.4.97"): f"VATPL-{CERTIFICATE}"}
-    certificate, key = make_certificate(subject, days=365 * 30)
-    files = {
-        "certificate.pem": certificate.public_bytes(serialization.Encoding.PEM),
-        "key.pem": key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
-        "token.txt": httpx.post(f"{release.sandbox.control_url}/tokens", json={"nip": TOKEN}).json()["token"].encode(),
-    }
-    for name, content in files.items():
-        (release.folder / name).write_bytes(content)
-    for nip in (MAIN, LATE, DISABLED, BLOCKED, STOPPED):
+    for nip in (MAIN, DISABLED, BLOCKED):
         release.add_tenant(nip, "--self-signed")
-    certificate_options = ["--key", str(release.folder / "key.pem"), "--compression", "targz"]
-    release.add_tenant(CERTIFICATE, "--certificate", str(release.folder / "certificate.pem"), *certificate_options)
+    for nip in (CERTIFICATE, LATE, STOPPED):
+        form = "targz" if nip == CERTIFICATE else "zip"
+        release.add_tenant(nip, *_certificate_options(release.folder, nip), "--compression", form)
+    token = httpx.post(f"{release.sandbox.control_url}/tokens", json={"nip": TOKEN}).json()["token"]
+    (release.folder / "token.txt").write_text(token, encoding="utf-8")
     release.add_tenant(TOKEN, "--ksef-token-file", str(release.folder / "token.txt"))
     release.command("tenant", "late", LATE, "hold")
     second = release.command("key", "create", DISABLED, "--json")
@@ -398,7 +408,6 @@ def _fill(release: _Release, receiver: str) -> None:
         _unfinished_sessions(release, service)
         _stop_while_reading(release, service)
     release.command("tenant", "disable", DISABLED)
-    release.command("outage", "set", "away", "--reason", "a test of the data")
 
 
 def _pg_dump(database_url: str) -> str:
@@ -434,7 +443,7 @@ def _write(release: _Release, out: Path) -> None:
     with io.BytesIO() as buffer:
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             blobs = release.data_dir / "blobs"
-            for path in sorted(path for path in blobs.rglob("*") if path.is_file()):
+            for path in sorted(path for path in blobs.rglob("*") if path.is_file() and path.parent.name != "health"):
                 archive.write(path, str(path.relative_to(blobs)))
         (out / "blobs.zip").write_bytes(buffer.getvalue())
     states = "SELECT state, count(*) FROM {} GROUP BY state ORDER BY state"
