@@ -103,7 +103,7 @@ def seal_page(job: UpoJob, elements: bytes) -> str:
 
 
 def decrypted(job: SinkJob) -> bytes:
-    """Give the package: each part decrypted on its own, without its padding, one behind the other."""
+    """Return the package: each part decrypted on its own, without its padding, one behind the other."""
     plain: list[bytes] = []
     for path in job.parts:
         decryptor = Cipher(algorithms.AES256(job.key), modes.CBC(job.iv)).decryptor()
@@ -113,7 +113,7 @@ def decrypted(job: SinkJob) -> bytes:
 
 
 def _read_zip(package: bytes) -> Iterator[bytes]:
-    """Give the documents as the directory lists them. It ends the archive: a package has neither comment nor ZIP64."""
+    """Return the documents as the directory lists them. It ends the archive: a package has neither comment nor ZIP64."""
     *_, entries, _, position, _ = _END.unpack_from(package, len(package) - _END.size)
     view = memoryview(package)
     for _ in range(entries):
@@ -152,7 +152,7 @@ def _look_at(document: bytes) -> _Taken:
 
 
 def ksef_numbers(sellers: list[bytes], day: date, serial: int) -> list[bytes]:
-    """Give a KSeF number for each seller NIP, all different: three bytes say which session, three which document.
+    """Return a KSeF number for each seller NIP, all different: three bytes say which session, three which document.
 
     Raises ValueError for what is no NIP.
     """
@@ -179,13 +179,13 @@ def _beginning(nip: str, day: date, serial: int) -> tuple[bytes, int]:
 
 @cache
 def _endings(count: int) -> list[tuple[bytes, int]]:
-    """Give the last six digits of so many numbers, with their share in the checksum."""
+    """Return the last six digits of so many numbers, with their share in the checksum."""
     digits = (b"%06X" % index for index in range(count))
     return [(one, crc8(one)) for one in digits]
 
 
 def _elements(job: SinkJob, taken: list[_Taken], numbers: list[bytes]) -> list[bytes]:
-    """Give the element of each document, in canonical form: element order as in the schema of the UPO, v4-3."""
+    """Return the element of each document, in canonical form: element order as in the schema of the UPO, v4-3."""
     times = (
         b"<DataPrzeslaniaDokumentu>%s</DataPrzeslaniaDokumentu><DataNadaniaNumeruKSeF>%s</DataNadaniaNumeruKSeF>"
         % (
@@ -212,7 +212,7 @@ def _elements(job: SinkJob, taken: list[_Taken], numbers: list[bytes]) -> list[b
 
 
 def _canonical(text: bytes) -> bytes:
-    """Give an invoice number as canonical XML has it, and in one line."""
+    """Return an invoice number as canonical XML has it, and in one line."""
     if b"&" in text:
         text = escape(unescape(text.decode())).encode()
     return b" ".join(text.split())

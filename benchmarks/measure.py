@@ -33,11 +33,11 @@ class Scale:
     """Invoices of the largest upload of the cost curve."""
 
     def full(self) -> "Scale":
-        """Give the sizes that the goals speak of, which take an hour or two."""
+        """Return the sizes that the goals speak of, which take an hour or two."""
         return replace(self, count=100_000, rounds=5, upload_bytes=2_000_000_000, seconds=60.0, largest=1_000_000)
 
     def quick(self) -> "Scale":
-        """Give a smaller scale that shows the way of things in about a minute and a half."""
+        """Return a smaller scale that shows the way of things in about a minute and a half."""
         return replace(
             self,
             count=5_000,
@@ -115,7 +115,7 @@ class Figure:
         return self.goal.met_by(self) if self.goal else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the figure as JSON has it."""
+        """Return the figure as JSON has it."""
         yardstick = self.yardstick
         return {
             "name": self.name,
@@ -138,7 +138,7 @@ class MeasurementFailed(Exception):
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Give the smallest value that at least `share` (0 to 1) of all values do not exceed (nearest rank)."""
+    """Return the smallest value that at least `share` (0 to 1) of all values do not exceed (nearest rank)."""
     if not values:
         raise ValueError("no values")
     ordered = sorted(values)

@@ -21,7 +21,7 @@ def fresh_invoices(count: int, *, seed: int = 1) -> list[GeneratedInvoice]:
 
 
 def many_invoices(*, seed: int, templates: int = _TEMPLATES) -> Iterator[GeneratedInvoice]:
-    """Give invoices without end: the same mixed ones over and over, under new numbers.
+    """Return invoices without end: the same mixed ones over and over, under new numbers.
 
     For sizes at which making each from nothing would take longer than the measurement. To the service every one is new.
     """
@@ -34,7 +34,7 @@ def many_invoices(*, seed: int, templates: int = _TEMPLATES) -> Iterator[Generat
 
 
 def renumbered(invoice: GeneratedInvoice, lap: int) -> GeneratedInvoice:
-    """Give an invoice another number (P_2), and nothing else."""
+    """Return an invoice another number (P_2), and nothing else."""
     number = f"{invoice.number}/{lap}"
     old, new = (f"P_2>{escape(text)}</" for text in (invoice.number, number))
     xml = invoice.xml.replace(old.encode(), new.encode(), 1)
@@ -44,7 +44,7 @@ def renumbered(invoice: GeneratedInvoice, lap: int) -> GeneratedInvoice:
 
 
 def up_to_bytes(invoices: Iterable[GeneratedInvoice], size: int) -> Iterator[GeneratedInvoice]:
-    """Give invoices until they have this many bytes of XML in all."""
+    """Return invoices until they have this many bytes of XML in all."""
     given = 0
     for invoice in invoices:
         if given >= size:

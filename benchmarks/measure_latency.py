@@ -146,7 +146,7 @@ def _wait_until_idle(service: Service) -> None:
 
 
 def _sync_p99(folder: Path) -> float:
-    """Give the p99 of what a durable answer costs at the very least: one small write and one sync of this disk."""
+    """Return the p99 of what a durable answer costs at the very least: one small write and one sync of this disk."""
     seconds = []
     with NamedTemporaryFile(dir=folder) as file:
         for _ in range(_SYNCS):

@@ -53,7 +53,7 @@ class Lines:
 
 @asynccontextmanager
 async def open_lines(url: str, count: int) -> AsyncIterator[Lines]:
-    """Give up to so many connections, and close them in the end."""
+    """Return up to so many connections, and close them in the end."""
     lines = Lines(url, count)
     try:
         yield lines

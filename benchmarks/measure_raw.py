@@ -114,7 +114,7 @@ def _rate(what: str, size: int, seconds: float, stick: str, stick_seconds: float
 
 
 def _cpu(step: Callable[[], Any], rounds: int) -> float:
-    """Give the median CPU seconds of a step."""
+    """Return the median CPU seconds of a step."""
     taken = []
     for _ in range(rounds):
         started = time.process_time()

@@ -48,7 +48,7 @@ def measure_restart(scale: Scale, say: Say) -> list[Figure]:
 
 
 def _kill_and_wait(service: Service, upload: str, count: int, *, with_database: bool) -> tuple[float, float]:
-    """Give the seconds from the kill until work goes on, and until the service answers."""
+    """Return the seconds from the kill until work goes on, and until the service answers."""
     killed = time.monotonic()
     service.kill(with_database=with_database)
     service.start()

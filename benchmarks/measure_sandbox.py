@@ -35,11 +35,11 @@ class RunningSink:
     process: psutil.Process
 
     def cpu_seconds(self) -> float:
-        """Give the CPU seconds that it and its pool have used so far."""
+        """Return the CPU seconds that it and its pool have used so far."""
         return sum(cpu_of(one) for one in (self.process, *self.process.children(recursive=True)))
 
     def ledger(self) -> dict[str, int]:
-        """Give how many documents came, how many different ones, in how many sessions."""
+        """Return how many documents came, how many different ones, in how many sessions."""
         answer = httpx.get(f"{self.url}/_sink/ledger", timeout=30, trust_env=False)
         return dict(answer.raise_for_status().json())
 
@@ -54,13 +54,13 @@ def running_sink(port: int) -> Iterator[RunningSink]:
 
 
 def cpu_of(process: psutil.Process) -> float:
-    """Give the CPU seconds of one process so far."""
+    """Return the CPU seconds of one process so far."""
     times = process.cpu_times()
     return times.user + times.system
 
 
 def ledger(url: str) -> dict[str, Any]:
-    """Give what the stand-in knows of sessions and accepted invoices."""
+    """Return what the stand-in knows of sessions and accepted invoices."""
     found: dict[str, Any] = httpx.get(f"{url}/_sandbox/ledger", timeout=30, trust_env=False).raise_for_status().json()
     return found
 

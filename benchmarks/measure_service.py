@@ -84,7 +84,7 @@ class Service:
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=120)
 
     def processes(self) -> list[psutil.Process]:
-        """Give our own processes: supervisor, API, worker, pool. PostgreSQL is not among them."""
+        """Return our own processes: supervisor, API, worker, pool. PostgreSQL is not among them."""
         if self._process is None:
             return []
         with suppress(*_GONE):
@@ -93,7 +93,7 @@ class Service:
         return []
 
     def postgres(self) -> list[psutil.Process]:
-        """Give the processes of the embedded PostgreSQL, the postmaster first."""
+        """Return the processes of the embedded PostgreSQL, the postmaster first."""
         pid_file = self.data / "postgres" / "postmaster.pid"
         with suppress(*_GONE, FileNotFoundError, ValueError, IndexError):
             root = psutil.Process(int(pid_file.read_text().splitlines()[0]))
@@ -122,12 +122,12 @@ class Service:
         drop_data(self.data)
 
     def last_words(self) -> str:
-        """Give the end of the service's log."""
+        """Return the end of the service's log."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         return " | ".join(lines[-5:]) or "it said nothing"
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Give the CPU seconds used so far by role: supervisor, api, worker, pool, postgres."""
+        """Return the CPU seconds used so far by role: supervisor, api, worker, pool, postgres."""
         used: dict[str, float] = {}
         for one in self.processes():
             with suppress(*_GONE):
@@ -141,7 +141,7 @@ class Service:
         return used
 
     def stage_seconds(self) -> dict[str, tuple[float, float]]:
-        """Give (runs, seconds in all) of each stage, from the service's own metrics."""
+        """Return (runs, seconds in all) of each stage, from the service's own metrics."""
         text = httpx.get(f"{self.url}/metrics", trust_env=False, timeout=30).text
         found: dict[str, dict[str, float]] = {"count": {}, "sum": {}}
         for line in text.splitlines():
@@ -173,7 +173,7 @@ def running_service(settings: Mapping[str, str], *, warm: bool = True) -> Iterat
 
 
 def nobody_at_ksef() -> dict[str, str]:
-    """Give settings with a KSeF address at which nothing listens.
+    """Return settings with a KSeF address at which nothing listens.
 
     Dispatch finds that out in a millisecond and tries again half a minute later, so what is measured ends at the encrypted
     parts, and no stand-in takes the cores away from the service.
@@ -195,7 +195,7 @@ def send(http: httpx.Client, body: Iterable[bytes], content_type: str, *, flush:
 
 
 def counts_of(http: httpx.Client, upload_id: str) -> dict[str, int]:
-    """Give the invoices of an upload by state; states without any are left out. Raises MeasurementFailed."""
+    """Return the invoices of an upload by state; states without any are left out. Raises MeasurementFailed."""
     answer = http.get(f"/v1/uploads/{upload_id}")
     if answer.status_code != 200:
         raise MeasurementFailed(f"the upload's state was answered with {answer.status_code}: {answer.text[:300]}")
@@ -206,7 +206,7 @@ def counts_of(http: httpx.Client, upload_id: str) -> dict[str, int]:
 
 
 def sessions_of(http: httpx.Client) -> list[dict[str, Any]]:
-    """Give all sessions, as the API shows them (up to 500)."""
+    """Return all sessions, as the API shows them (up to 500)."""
     items: list[dict[str, Any]] = http.get("/v1/sessions", params={"limit": 500}).raise_for_status().json()["items"]
     return items
 
@@ -221,7 +221,7 @@ def wait_for(condition: Callable[[], bool], what: str, *, seconds: float, pause:
 
 
 def memory_of(processes: Iterable[psutil.Process]) -> int:
-    """Give the bytes that the processes hold together: proportional set size, so that shared pages count once."""
+    """Return the bytes that the processes hold together: proportional set size, so that shared pages count once."""
     total = 0
     for one in processes:
         with suppress(*_GONE):

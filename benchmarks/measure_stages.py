@@ -100,7 +100,7 @@ def zip_of(invoices: Sequence[GeneratedInvoice]) -> BytesIO:
 
 
 def raw_entries(invoices: Sequence[GeneratedInvoice]) -> tuple[RawEntry, ...]:
-    """Give invoices as the reader of a ZIP gives them."""
+    """Return invoices as the reader of a ZIP gives them."""
     return _read(zip_of(invoices))
 
 
@@ -111,7 +111,7 @@ def _read(body: BytesIO) -> tuple[RawEntry, ...]:
 
 
 def _cpu_us(step: Callable[[], Any]) -> float:
-    """Give the median CPU microseconds of a step; other processes on the core do not count."""
+    """Return the median CPU microseconds of a step; other processes on the core do not count."""
     step()
     taken = []
     for _ in range(_ROUNDS):

@@ -64,7 +64,7 @@ class SharedClock:
         self._ahead = timedelta(0)
 
     def __call__(self) -> datetime:
-        """Give the time that it is."""
+        """Return the time that it is."""
         return utc_now() + self._ahead
 
     def wait_until(self, moment: datetime) -> None:
@@ -119,7 +119,7 @@ class QuotaRun:
 
 
 def least_seconds(count: int, limit: RateLimit) -> list[float]:
-    """Give the earliest moments, in seconds after the first, at which sliding windows let `count` requests pass."""
+    """Return the earliest moments, in seconds after the first, at which sliding windows let `count` requests pass."""
     moments: list[float] = []
     windows = ((limit.per_second, 1.0), (limit.per_minute, 60.0), (limit.per_hour, 3600.0))
     for number in range(count):

@@ -57,7 +57,7 @@ def _replacing(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 
 
 def _with_content(tag: str, content: str) -> Callable[[bytes], bytes]:
-    """Give the first element of this name other text."""
+    """Return the first element of this name other text."""
     opening, closing = f"<{tag}>".encode(), f"</{tag}>".encode()
 
     def change(xml: bytes) -> bytes:

@@ -38,7 +38,7 @@ class WrittenFinding:
 
 
 def settings_page() -> str:
-    """Give docs/settings.md."""
+    """Return docs/settings.md."""
     rows = []
     for name, field in Settings.model_fields.items():
         rows.append(
@@ -62,7 +62,7 @@ def settings_page() -> str:
 
 
 def metrics_page() -> str:
-    """Give docs/metrics.md."""
+    """Return docs/metrics.md."""
     rows = [(f"`{name}`", kind, labels, text) for name, kind, labels, text in metric_facts()]
     stages = ", ".join(f"`{stage}`" for stage in metrics.STAGES)
     groups = ", ".join(f"`{group}`" for group in metrics.LIMIT_GROUPS)
@@ -82,7 +82,7 @@ def metrics_page() -> str:
 
 
 def rules_page() -> str:
-    """Give docs/rules.md."""
+    """Return docs/rules.md."""
     checked = [
         (f"`{rule.id}`", rule.severity.value, _cell(rule.english), _cell(rule.polish), rule.source)
         for rule in RULES.values()
@@ -116,7 +116,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 
 
 def metric_facts() -> list[tuple[str, str, str, str]]:
-    """Give (name as scraped, kind, labels, help) of every metric."""
+    """Return (name as scraped, kind, labels, help) of every metric."""
     facts = [_described(metric) for metric in metrics.METRICS]
     for _, call in _calls("GaugeMetricFamily"):
         values = _arguments(call, ("name", "documentation"))
@@ -125,7 +125,7 @@ def metric_facts() -> list[tuple[str, str, str, str]]:
 
 
 def written_findings() -> Iterator[WrittenFinding]:
-    """Give the findings that are made outside the registry of the check, in the order of the files."""
+    """Return the findings that are made outside the registry of the check, in the order of the files."""
     for path, call in _calls("Finding", "EntryFault"):
         values = _arguments(call, ("rule", "severity", "message", "message_pl"))
         if _name_of(call) == "EntryFault":
@@ -138,7 +138,7 @@ def written_findings() -> Iterator[WrittenFinding]:
 
 
 def written_reasons() -> Iterator[WrittenFinding]:
-    """Give the reasons for which the reading of an upload ends; one with several wordings is given once."""
+    """Return the reasons for which the reading of an upload ends; one with several wordings is given once."""
     known: set[str] = set()
     for path, call in _calls("unreadable"):
         values = _arguments(call, ("rule", "message", "message_pl"))

@@ -89,7 +89,7 @@ class AnswerRow:
 
 
 def _always(call: str) -> tuple[AnswerRow, ...]:
-    """Give what any call can meet: it says nothing of the session."""
+    """Return what any call can meet: it says nothing of the session."""
     return (
         AnswerRow(call, "connection refused, no name, no TLS", Event.NOT_DONE, sent=False),
         AnswerRow(call, "a timeout or a broken connection after sending", Event.NO_ANSWER),
@@ -150,7 +150,7 @@ _PARTS: Final = (
 
 
 def sessions_page() -> str:
-    """Give docs/sessions.md."""
+    """Return docs/sessions.md."""
     return (
         "# The life of a session\n\n"
         "Made from the code by `python -m tools.docs_reference --write`; a test finds it out of date.\n\n"

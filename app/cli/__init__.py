@@ -4,7 +4,7 @@
     commands/       arguments and help texts, one module a noun; loads nothing heavy, so that `ksefd --help` is quick
     actions/        what the commands do: on the database (`local_store` opens it), or on the service
     client/         the service over HTTP
-    demo/           the whole service beside a KSeF stand-in, watched and checked
+    demo/           a run of the whole service against the KSeF sandbox, with checks of the results
 
 `output` prints results on stdout and everything else on stderr; `timestamps` reads times from arguments.
 """

@@ -1,4 +1,4 @@
-"""What the exit code of `ksefd` tells a script."""
+"""Exit codes of `ksefd`, for scripts."""
 
 from typing import Final
 
@@ -6,15 +6,15 @@ from app.errors import ConfigurationError, DispatchError, RequestError
 
 OK: Final = 0
 REFUSED: Final = 1
-"""The command worked, and the answer is no: an invoice was refused, a login or a check failed."""
+"""The command worked with a negative result: an invoice was refused, or a login or a check failed."""
 USAGE: Final = 2
 """The command line, a file it names or a setting is wrong."""
 UNREACHABLE: Final = 3
-"""The service, the database or KSeF is away or at a limit: the same command may work later."""
+"""The service, the database or KSeF does not answer or is at a limit: the same command may work later."""
 DENIED: Final = 4
-"""The service or the store refused the request itself: unknown key, no such thing, already there."""
+"""The service or the store rejected the request: unknown key, no such object, object already exists."""
 UNEXPECTED: Final = 5
-"""A fault of ours. KSEFD_LOG_LEVEL=DEBUG shows where."""
+"""A fault in ksef-dispatch. KSEFD_LOG_LEVEL=DEBUG shows where."""
 INTERRUPTED: Final = 130
 """Ended by Ctrl-C."""
 
@@ -26,17 +26,17 @@ EPILOG: Final = (
 
 
 def exit_code_of(error: DispatchError) -> int:
-    """Give the exit code for a failure that nobody closer to it dealt with."""
+    """Return the exit code for an error that no command has handled."""
     if isinstance(error, ConfigurationError | UsageProblem):
         return USAGE
     if isinstance(error, RequestError):
         return DENIED
-    # 502 is KSeF's, 503 ours or the database's; both may be over in a minute.
+    # 502 means KSeF, 503 the service or the database; both may work again in a minute.
     return UNREACHABLE if error.status in {502, 503, 504} else UNEXPECTED
 
 
 class UsageProblem(DispatchError):
-    """What was asked for on the command line cannot be done."""
+    """The command line asks for something that cannot be done."""
 
     status = 400
     code = "usage"

@@ -1,4 +1,4 @@
-"""The database, opened for one command: the configured one, or the embedded one of the data folder."""
+"""Access of one command to the database: the configured one, or the embedded one of the data folder."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +17,10 @@ from app.store.store import Store, open_store
 
 @contextmanager
 def database_of(settings: Settings) -> Iterator[Settings]:
-    """Give settings whose `database_url` answers while inside.
+    """Provide settings whose `database_url` answers inside the context.
 
-    Without one, the embedded server of the data folder is used: the running one of `ksefd serve`, or one that is
-    started for the moment.
+    Without a configured database the embedded server of the data folder is used: the one that `ksefd serve` runs, or one
+    started for this command.
     """
     if settings.database_url is not None:
         yield settings
@@ -31,14 +31,14 @@ def database_of(settings: Settings) -> Iterator[Settings]:
 
 @asynccontextmanager
 async def local_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the store for one command. The embedded database is brought up to date; a configured one is only asked.
+    """Open the store for one command. The schema of an embedded database is migrated; that of a configured one is checked.
 
     Raises DatabaseUnavailable, or ConfigurationError when the schema of a configured database is not ours yet.
     """
     database = database_of(settings)
-    # The pool reports every failed try in its log; one line at the end is enough for a command.
+    # The pool logs every failed try; for a command the one error line at its end is enough.
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
-    # Starting and stopping a server, and migrating, block; the loop has nothing else to do, but must stay responsive.
+    # Starting a server, stopping it and migrating block, so they run in a thread: the event loop must stay responsive.
     ready = await anyio.to_thread.run_sync(database.__enter__)
     try:
         if settings.database_url is None:
@@ -53,8 +53,8 @@ async def local_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 def migrate_database(settings: Settings) -> str:
-    """Bring the schema up to date and give its revision. Raises DatabaseUnavailable."""
-    from sqlalchemy.exc import OperationalError  # noqa: PLC0415 - a tenth of a second that only this command needs
+    """Migrate the schema to the newest revision and return the revision. Raises DatabaseUnavailable."""
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415 - the import takes 0.1 s, and only this command needs it
 
     try:
         with database_of(settings) as ready:
@@ -64,12 +64,10 @@ def migrate_database(settings: Settings) -> str:
 
 
 def settings_with_database() -> Settings:
-    """Read the settings for a process that shares its database with others. Raises ConfigurationError without one."""
+    """Read the settings of a process on a shared database. Raises ConfigurationError without KSEFD_DATABASE_URL."""
     settings = load_settings()
     if settings.database_url is None:
-        raise ConfigurationError(
-            "KSEFD_DATABASE_URL: not set; `ksefd serve` is the command that brings its own database"
-        )
+        raise ConfigurationError("KSEFD_DATABASE_URL: not set; only `ksefd serve` starts a database of its own")
     return settings
 
 

@@ -1,4 +1,4 @@
-"""The entry of `ksefd`: the tree of commands, and what becomes of a failure."""
+"""Entry point of `ksefd`: the tree of commands, and the conversion of errors to an error line and an exit code."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from app.errors import DispatchError
 
 app = typer.Typer(
     name="ksefd",
-    help="Send FA(3) invoices to KSeF in bulk, and know what became of each.",
+    help="Send FA(3) invoices to KSeF in bulk, and follow each one to its verdict.",
     epilog=exit_codes.EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -50,11 +50,11 @@ def root(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Send FA(3) invoices to KSeF in bulk, and know what became of each."""
+    """Send FA(3) invoices to KSeF in bulk, and follow each one to its verdict."""
 
 
 def main() -> None:
-    """Run the command line and exit. A failure is one red line and a documented exit code, never a traceback.
+    """Run the command line and exit. An error is printed as one red line, with a documented exit code and no traceback.
 
     KSEFD_LOG_LEVEL=DEBUG adds the traceback.
     """
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _show_traceback_if_wanted() -> None:
-    # Asked of the environment itself: what failed may be the reading of the settings.
+    # Read the environment itself, because reading the settings may be the step that failed.
     if os.environ.get("KSEFD_LOG_LEVEL", "").upper() == "DEBUG":
         traceback.print_exc()
 

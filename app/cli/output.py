@@ -1,4 +1,4 @@
-"""What commands print: people get tables and colours, programs one line of JSON."""
+"""Output of the commands: tables with colours for people, one line of JSON for programs."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# Without a terminal rich would assume 80 columns, in which a KSeF number and a reason do not fit beside each other.
+# Without a terminal rich assumes 80 columns, in which a KSeF number and a reason do not fit side by side.
 _WIDTH_WITHOUT_TERMINAL: Final = 180
 
 _STATE_STYLES: Final = {
@@ -23,12 +23,12 @@ _STATE_STYLES: Final = {
 
 
 def stdout_console() -> Console:
-    """Make the console for results."""
+    """Create the console for results."""
     return Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=False)
 
 
 def stderr_console() -> Console:
-    """Make the console for progress and complaints, which must not mix with results in a pipe."""
+    """Create the console for progress and errors, which must not mix with results in a pipe."""
     return Console(stderr=True, width=None if sys.stderr.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=False)
 
 
@@ -49,7 +49,7 @@ def print_warning(message: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """Make a table. Cells are taken literally, never as markup; a known state gets its colour."""
+    """Create a table. Cells are printed literally, not read as markup; a known state gets its colour."""
     made = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
@@ -59,7 +59,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 
 def fields(pairs: Mapping[str, object]) -> Table:
-    """Make a two-column list of what is known about one thing."""
+    """Create a two-column table of the fields of one object."""
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")
@@ -69,12 +69,12 @@ def fields(pairs: Mapping[str, object]) -> Table:
 
 
 def state_text(word: str) -> Text:
-    """Give a word, coloured when it is the name of a state."""
+    """Return a word as text, coloured if it is the name of a state."""
     return Text(word, style=_STATE_STYLES.get(word, ""))
 
 
 def shown(value: object) -> str:
-    """Give the form of a value for people: a dash for nothing, times to the second."""
+    """Format a value for a table: a dash for None, times to the second."""
     if value is None or value == "":
         return "–"
     if hasattr(value, "isoformat"):
@@ -83,7 +83,7 @@ def shown(value: object) -> str:
 
 
 def megabytes(count: int) -> str:
-    """Write a number of bytes for people, in decimal units."""
+    """Format a number of bytes in decimal units."""
     return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count:,} bytes"
 
 

@@ -1,4 +1,4 @@
-"""Times as people give them on the command line: a moment, or how long ago."""
+"""Parsing of times on the command line: an absolute time, or a time span before now."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -11,8 +11,8 @@ _AGO: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def moment(text: str, *, option: str, now: datetime) -> datetime:
-    """Read `2026-02-01T06:00` (Polish time unless it has an offset) or `90m`, `2h`, `7d` ago; gives UTC.
+def parse_time(text: str, *, option: str, now: datetime) -> datetime:
+    """Parse `2026-02-01T06:00` (Polish time unless it has an offset) or `90m`, `2h`, `7d` before now; return UTC.
 
     Raises UsageProblem that names the option.
     """

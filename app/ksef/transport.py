@@ -143,7 +143,7 @@ class KsefTransport:
         self._deadline_seconds = deadline_seconds
 
     def behind(self, gate: Gate) -> "KsefTransport":
-        """Give a transport over the same connections whose requests pass a gate."""
+        """Return a transport over the same connections whose requests pass a gate."""
         return KsefTransport(
             self.base_url,
             self._http,

@@ -49,7 +49,7 @@ _SIGNATURE: Final = f"""\
 
 
 def sealed(document: bytes, key_pem: bytes, certificate_pem: bytes) -> bytes:
-    """Give the document with its signature as the root's last child, behind an XML declaration.
+    """Return the document with its signature as the root's last child, behind an XML declaration.
 
     `document` must be in exclusive canonical form already, without a declaration and with no `ds:Signature`: that is not
     checked, and a verifier refuses what was signed otherwise.

@@ -186,7 +186,7 @@ def _sellers(authorizations: set[tuple[str, str, str]], nip: str | None, kind: s
 
 
 async def _decide(sandbox: Sandbox, session: Session, verdict: PackageVerdict) -> list[Invoice]:
-    """Give numbers and find duplicates; nothing of it is told yet."""
+    """Return numbers and find duplicates; nothing of it is told yet."""
     invoices: list[Invoice] = []
     # KSeF's ordinal numbers do not follow the archive; ordering by hash makes sure that nobody relies on it.
     ordered = sorted(verdict.documents, key=lambda item: item.sha256)
@@ -215,7 +215,7 @@ def _new_invoice(sandbox: Sandbox, ordinal: int, document: Verdict) -> Invoice:
 
 
 def decide_invoice(sandbox: Sandbox, session: Session, invoice: Invoice) -> None:
-    """Give a checked invoice its final status: refused, duplicate, or accepted with a number."""
+    """Return a checked invoice its final status: refused, duplicate, or accepted with a number."""
     state = sandbox.state
     document = invoice.verdict
     invoice.status = _ordered_status(sandbox, session, document) or Status(

@@ -92,11 +92,11 @@ class RateLimiter:
         return listed | self.overrides.get(context, {})
 
     def override(self, context: str, limits: dict[str, Limits]) -> None:
-        """Give one context limits of its own; groups that are not named keep theirs."""
+        """Return one context limits of its own; groups that are not named keep theirs."""
         self.overrides[context] = {group: values for group, values in limits.items() if group not in self.unlisted}
 
     def restore_default(self, context: str) -> None:
-        """Give a context the default limits again."""
+        """Return a context the default limits again."""
         self.overrides.pop(context, None)
 
     def book(self, context: str, address: str, group: str, now: datetime) -> None:

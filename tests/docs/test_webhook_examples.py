@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from app.api.event_watcher import MAX_WAITING_OF_A_TENANT, TURN_SECONDS
 from app.api.http.sse import HEARTBEAT_SECONDS, STUCK_SECONDS
 from app.api.routes.events import MAX_WAIT_SECONDS, EventPage
-from app.cli.actions.webhook_receiver import Heard, Receiver
+from app.cli.actions.webhook_receiver import ReceivedDelivery, Receiver
 from app.cli.actions.webhook_verify import Verifier
 from app.webhooks.signing import SigningSecret, signed_headers
 
@@ -151,7 +151,7 @@ def test_shell_with_a_secret_and_with_a_public_key(tmp_path: Path) -> None:
 @needs_openssl
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_delivery_made_with_curl_is_genuine() -> None:
-    heard: list[Heard] = []
+    heard: list[ReceivedDelivery] = []
     with Receiver(("127.0.0.1", 0), Verifier(SECRET.text), heard.append) as receiver:
         thread = threading.Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -1,1 +1,1 @@
-"""What each command does. The package `app.cli.commands` has the arguments and help texts and imports an action when it runs."""
+"""Actions of the commands. `app.cli.commands` has their arguments and help texts, and imports an action when it runs."""

@@ -1,4 +1,4 @@
-"""Tenants and their API keys, on the database."""
+"""Commands on tenants and their API keys, which work on the database."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -21,13 +21,13 @@ _FIRST_KEY = "first"
 
 
 def add_tenant(nip: str, *, name: str, source: CredentialSource, compression: str, as_json: bool) -> None:
-    """Add a tenant with its first API key and print both, the key this once."""
+    """Add a tenant with its first API key and print both. The key cannot be printed again."""
     settings = load_settings()
     if not name.strip():
         raise UsageProblem("--name must not be empty")
     warning = check_nip(nip, settings)
     now = utc_now()
-    # Before the database: a wrong file must not cost the start of a server.
+    # Read the credential before the database is opened: a wrong file must not cost the start of a server.
     kind, credential = read_credential(source, nip=nip, name=name, settings=settings, now=now)
 
     async def work(store: Store) -> tuple[Tenant, str]:
@@ -91,7 +91,7 @@ def show_tenant(nip: str, *, as_json: bool) -> None:
 
 
 def set_disabled(nip: str, *, disabled: bool, as_json: bool) -> None:
-    """Disable or enable a tenant and print how it stands now."""
+    """Disable or enable a tenant and print its new status."""
 
     async def work(store: Store) -> Tenant:
         tenant = await store.tenants.by_nip(nip)
@@ -109,7 +109,7 @@ def set_disabled(nip: str, *, disabled: bool, as_json: bool) -> None:
 
 
 def set_late_invoices(nip: str, *, choice: str, as_json: bool) -> None:
-    """Choose what becomes of a tenant's late invoices and print how it stands now."""
+    """Set whether a tenant's late invoices are sent or wait for a decision, and print the setting."""
 
     async def work(store: Store) -> Tenant:
         await store.tenants.set_late_invoices((await store.tenants.by_nip(nip)).id, choice)
@@ -124,7 +124,7 @@ def set_late_invoices(nip: str, *, choice: str, as_json: bool) -> None:
 
 
 def create_key(nip: str, *, label: str, as_json: bool) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it. The key cannot be printed again."""
 
     async def work(store: Store) -> tuple[str, str]:
         tenant = await store.tenants.by_nip(nip)
@@ -169,7 +169,7 @@ def revoke_key(nip: str, key: str, *, as_json: bool) -> None:
 
 
 def in_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Open the store, do the work, close the store. Raises what opening and the work raise."""
+    """Open the store, run `work` on it and close it. Raises the errors of opening and of `work`."""
 
     async def run() -> T:
         async with local_store(settings) as store:

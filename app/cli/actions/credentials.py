@@ -1,9 +1,9 @@
-"""What a tenant logs in to KSeF with: read from files once, checked, and put into the form that the store keeps.
+"""A tenant's credential for KSeF: read from files, checked, and converted to the form that the store keeps.
 
     self_signed, certificate   {"certificate": PEM, "key": PEM, not encrypted: the store encrypts it}
     ksef_token                 {"token": the token}
 
-Nothing of it is ever printed.
+No part of a credential is printed.
 """
 
 import re
@@ -30,7 +30,7 @@ _MAX_FILE_BYTES: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class CredentialSource:
-    """Where the command line says that the credential comes from; exactly one of the first three is given."""
+    """The source of the credential as the command line names it; exactly one of the first three is given."""
 
     self_signed: bool = False
     ksef_token_file: Path | None = None
@@ -40,7 +40,7 @@ class CredentialSource:
 
 
 def check_nip(nip: str, settings: Settings) -> str | None:
-    """Check a tenant's NIP and give a warning to show, if any. Raises UsageProblem.
+    """Check a tenant's NIP and return a warning to show, or None. Raises UsageProblem.
 
     A wrong check digit is refused for production only: test environments take made-up taxpayers (ksef-docs,
     srodowiska.md).
@@ -57,7 +57,7 @@ def check_nip(nip: str, settings: Settings) -> str | None:
 def read_credential(
     source: CredentialSource, *, nip: str, name: str, settings: Settings, now: datetime
 ) -> tuple[str, dict[str, str]]:
-    """Read the credential: its kind and the parts to store.
+    """Read the credential and return its kind and the parts to store.
 
     Raises UsageProblem when not exactly one source is given or a file cannot be read, CertificateUnusable when
     certificate, key and password do not fit, ConfigurationError for a self-signed one outside the test environment.
@@ -77,7 +77,7 @@ def read_credential(
         return "self_signed", {"certificate": certificate.decode("ascii"), "key": key.decode("ascii")}
     if source.ksef_token_file is not None:
         return "ksef_token", {"token": _secret_line(source.ksef_token_file, "KSeF token")}
-    assert source.certificate_file is not None  # noqa: S101 - one of the three, and it is not the other two
+    assert source.certificate_file is not None  # noqa: S101 - exactly one of three is given, and the other two are not
     identity = load_certificate(
         _read(source.certificate_file),
         _read(source.key_file) if source.key_file else None,
@@ -89,7 +89,7 @@ def read_credential(
 
 
 def stored_identity(identity: SigningIdentity) -> dict[str, str]:
-    """Give a certificate and its key as the store keeps them: PEM, the key without a password."""
+    """Convert a certificate and its key to the stored form: PEM, the key without a password."""
     key = identity.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return {
         "certificate": identity.certificate.public_bytes(Encoding.PEM).decode("ascii"),
@@ -98,14 +98,14 @@ def stored_identity(identity: SigningIdentity) -> dict[str, str]:
 
 
 def login_credentials(kind: str, parts: Mapping[str, str]) -> XadesCredentials | TokenCredentials:
-    """Give what the KSeF client logs in with, from what the store keeps."""
+    """Convert stored credential parts to the KSeF client's login credentials."""
     if kind == "ksef_token":
         return TokenCredentials(parts["token"])
     return XadesCredentials(load_certificate(parts["certificate"].encode(), parts["key"].encode()))
 
 
 def certificate_end(kind: str, parts: Mapping[str, str]) -> datetime | None:
-    """Tell when the stored certificate ends; None for a token, whose end only KSeF knows."""
+    """Return the end of the stored certificate's validity; None for a token, whose end only KSeF has."""
     credentials = login_credentials(kind, parts)
     return credentials.identity.valid_until if isinstance(credentials, XadesCredentials) else None
 
@@ -119,7 +119,7 @@ def _secret_line(path: Path, what: str) -> str:
         raise UsageProblem(f"{path} holds no {what}: it is empty")
     if "\n" in text:
         raise UsageProblem(f"{path} must hold the {what} alone, on one line")
-    # Blanks around a token are a slip of copying; in a password they may be meant.
+    # Blanks around a token come from copying; in a password they may be part of it.
     return text.strip() if what == "KSeF token" else text
 
 

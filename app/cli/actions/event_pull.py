@@ -1,4 +1,4 @@
-"""Events pulled from the service one after the other, waiting for more for as long as wanted; and `ksefd events`."""
+"""`ksefd events`, and the pull loop below it: reads events page by page and, if wanted, waits for new ones."""
 
 import json
 import time
@@ -11,11 +11,11 @@ from rich.text import Text
 
 from app.cli.client.service_client import Parameters, ServiceClient, ServiceUnreachable, connect
 from app.cli.output import print_json, print_warning, stdout_console
-from app.cli.timestamps import moment
+from app.cli.timestamps import parse_time
 from app.clock import WARSAW, utc_now
 
 WAIT_SECONDS: Final = 50
-"""How long the service may keep a question: under the minute after which proxies lose patience."""
+"""How long the service may hold a request open: below the minute after which many proxies cut a connection."""
 
 _PAGE: Final = 100
 _FIRST_PAUSE_SECONDS: Final = 1.0
@@ -29,9 +29,9 @@ def pull(
     follow: bool,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[dict[str, Any]]:
-    """Give events from where `parameters` say (`cursor`, `since`, `types`), oldest first, each once.
+    """Yield events from the place that `parameters` give (`cursor`, `since`, `types`), oldest first, each once.
 
-    With `follow` it never ends: a service that is away is asked again with growing pauses, once it has answered at all.
+    With `follow` it never ends: after its first answer a service that does not answer is asked again with growing pauses.
     Raises ServiceRefused and, before the first answer or without `follow`, ServiceUnreachable.
     """
     wanted: dict[str, str | int] = {"limit": _PAGE, **parameters}
@@ -56,12 +56,12 @@ def pull(
 
 
 def start_of(since: str | None, cursor: str | None, types: list[str] | None, *, now: datetime) -> dict[str, str | int]:
-    """Say in the API's words where to begin; without anything, now."""
+    """Build the API's query parameters for the place to begin; without `since` and `cursor` that is now."""
     parameters: dict[str, str | int] = {}
     if cursor is not None:
         parameters["cursor"] = cursor
     if since is not None:
-        parameters["since"] = moment(since, option="--since", now=now).isoformat()
+        parameters["since"] = parse_time(since, option="--since", now=now).isoformat()
     elif cursor is None:
         parameters["cursor"] = "now"
     if types:
@@ -79,7 +79,7 @@ def show_events(
     url: str | None,
     api_key_file: Path | None,
 ) -> None:
-    """Print events, one line each, until there are no more or, with `follow`, until Ctrl-C."""
+    """Print events, one line each, up to the newest one or, with `follow`, until Ctrl-C."""
     if since is None and cursor is None and not follow:
         since = "1d"
     parameters = start_of(since, cursor, types, now=utc_now())
@@ -93,7 +93,7 @@ def show_events(
 
 
 def event_line(event: dict[str, Any], *more: Text) -> Text:
-    """Write one event for people: when (Polish time), what, its id, and what it is about."""
+    """Format one event as a line: Polish time, type, id and subject."""
     line = Text()
     line.append(f"{datetime.fromisoformat(event['timestamp']).astimezone(WARSAW):%d.%m. %H:%M:%S}  ", style="dim")
     line.append(f"{event['type']:<18}  ", style=_STYLES.get(str(event["type"]).rpartition(".")[2], ""))
@@ -115,7 +115,7 @@ _STYLES: Final = {
 
 
 def about(event: dict[str, Any]) -> str:
-    """Say in a few words what an event is about; of types that are not known here, the beginning of the data."""
+    """Describe an event's subject in a few words; for unknown types, return the beginning of the data."""
     data = event.get("data")
     if not isinstance(data, dict):
         return ""

@@ -1,4 +1,4 @@
-"""`ksefd auth check`: one login to KSeF, told in full."""
+"""`ksefd auth check`: one login to KSeF, printed with all its details."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,10 +26,10 @@ from app.store.tenants.tenants import Tenant
 
 
 def check_login(nip: str, *, as_json: bool) -> None:
-    """Log in with the tenant's credential and print what KSeF says.
+    """Log in with the tenant's credential and print KSeF's answer.
 
-    Exits with REFUSED when KSeF understood and said no. Raises KsefError when it cannot be reached or answers
-    nonsense: the credential may be good. Tokens of the running service are left alone.
+    Exits with REFUSED when KSeF rejects the login. Raises KsefError when KSeF cannot be reached or its answer cannot be
+    read: the credential may be good. Tokens of the running service are not touched.
     """
     settings = load_settings()
 
@@ -53,7 +53,7 @@ def check_login(nip: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_shape(settings, login, permissions, certificate_ends))
         return
-    told: dict[str, object] = {
+    lines: dict[str, object] = {
         "KSeF": settings.ksef_base_url,
         "Logged in as": f"{login.context_type} {login.context_value}",
         "Method": login.method,
@@ -61,10 +61,10 @@ def check_login(nip: str, *, as_json: bool) -> None:
         "Access until": login.access_valid_until,
         "Renewable until": login.refresh_valid_until,
         "Certificate ends": certificate_ends,
-        "Permissions": ", ".join(login.permissions) or "not told by KSeF",
+        "Permissions": ", ".join(login.permissions) or "not lines by KSeF",
         "Attachments": _attachments(permissions),
     }
-    stdout_console().print(fields(told))
+    stdout_console().print(fields(lines))
 
 
 @asynccontextmanager
@@ -78,7 +78,7 @@ async def _client(settings: Settings, nip: str, kind: str, parts: dict[str, str]
 
 
 async def _ask_permissions(store: Store, tenant: Tenant, client: KsefClient) -> None:
-    """Ask now, since somebody wants to know, and keep the answer for the service. The login counts, whatever comes of this."""
+    """Ask KSeF for the tenant's permissions and store the answer for the service. A failure here does not fail the login."""
     try:
         consent = await client.attachment_consent()
     except PermissionMissing as error:

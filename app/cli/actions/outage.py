@@ -1,4 +1,4 @@
-"""The state of KSeF as all workers share it, and orders about it, on the database."""
+"""KSeF's availability as all workers share it, and an operator's order about it; both in the database."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,31 +13,31 @@ from app.store.ksef.outages import KsefRecord
 
 
 def show_state(*, as_json: bool) -> None:
-    """Print what counts now."""
+    """Print the availability that is in force now."""
     settings = load_settings()
     known = in_store(settings, lambda store: store.outages.read(settings.ksef_base_url))
     _print(settings, known, as_json=as_json)
 
 
 def order_state(state: str, *, until: str | None, reason: str | None, as_json: bool) -> None:
-    """Order a state and print what counts now. Raises UsageProblem for a time that is no time, or is over."""
+    """Order a state and print the one in force. Raises UsageProblem for a time that is not readable or has passed."""
     settings, now = load_settings(), utc_now()
-    end = _moment(until) if until is not None else None
+    end = _parse_until(until) if until is not None else None
     if end is not None and end <= now:
-        raise UsageProblem(f"--until {until}: this time is over")
+        raise UsageProblem(f"--until {until}: this time has passed")
     order = Override(KsefState(state), now, end, reason.strip() or None if reason else None)
     known = in_store(settings, lambda store: store.outages.order(settings.ksef_base_url, order, now=now))
     _print(settings, known, as_json=as_json)
 
 
 def clear_order(*, as_json: bool) -> None:
-    """Take an order back and print what counts now."""
+    """Cancel the order and print the state in force."""
     settings = load_settings()
     known = in_store(settings, lambda store: store.outages.order(settings.ksef_base_url, None, now=utc_now()))
     _print(settings, known, as_json=as_json)
 
 
-def _moment(text: str) -> datetime:
+def _parse_until(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`ksefd status` and `ksefd upo`: what the service knows."""
+"""`ksefd status` and `ksefd upo`: uploads, sessions and receipts, read from the service."""
 
 import os
 import secrets
@@ -44,7 +44,7 @@ def show_recent(*, as_json: bool, url: str | None, api_key_file: Path | None) ->
 def show_upload(
     upload_id: str, *, language: Language, as_json: bool, url: str | None, api_key_file: Path | None
 ) -> None:
-    """Print one upload with the verdicts that there are so far."""
+    """Print one upload with the verdicts it has so far."""
     with connect(url, api_key_file) as service:
         upload = service.get(f"/v1/uploads/{_safe(upload_id)}")
         if as_json:
@@ -65,7 +65,7 @@ def show_upload(
 
 
 def save_upo(what: str, output: Path, *, as_json: bool, url: str | None, api_key_file: Path | None) -> None:
-    """Save the pages of a session's UPO, or the one that names an invoice. A file is there whole or not at all."""
+    """Save the pages of a session's UPO, or the page that names an invoice. A partly downloaded file is removed."""
     with connect(url, api_key_file) as service:
         if what.startswith("inv_"):
             written = [_save(service, f"/v1/invoices/{_safe(what)}/upo", output)]
@@ -88,13 +88,13 @@ def save_upo(what: str, output: Path, *, as_json: bool, url: str | None, api_key
 
 
 def page_numbers(session: dict[str, Any]) -> list[int]:
-    """Give the numbers of a session's UPO pages, from 1."""
+    """Return the numbers of a session's UPO pages, from 1."""
     pages = session.get("upo") or []
     return [int(page.get("page", place)) if isinstance(page, dict) else place for place, page in enumerate(pages, 1)]
 
 
 def page_path(output: Path, page: int, *, of: int) -> Path:
-    """Name the file of one page: the given one when it is the only page."""
+    """Return the file name of one page; the name that was given when there is only one page."""
     return output if of == 1 else output.with_name(f"{output.stem}-{page}{output.suffix}")
 
 

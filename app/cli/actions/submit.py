@@ -1,4 +1,4 @@
-"""`ksefd submit`: stream the files in, and if asked wait for the verdict on every invoice."""
+"""`ksefd submit`: stream files to the service and, if asked, wait for the verdict on every invoice."""
 
 import hashlib
 import secrets
@@ -23,7 +23,7 @@ from app.cli.actions.verdicts import Language, print_report, was_refused
 from app.cli.client.progress import wait_for_uploads
 from app.cli.client.resumable_upload import PAUSES_SECONDS, PIECES_FROM_BYTES, pause_after, send_in_pieces
 from app.cli.client.service_client import Parameters, ServiceClient, ServiceUnreachable, connect
-from app.cli.client.upload_sources import Body, look_at, plan_bodies
+from app.cli.client.upload_sources import Body, plan_bodies, sort_paths
 from app.cli.exit_codes import REFUSED
 from app.cli.output import megabytes, print_error, print_json, stderr_console, stdout_console, table
 from app.errors import DispatchError
@@ -39,8 +39,8 @@ def submit(
     url: str | None,
     api_key_file: Path | None,
 ) -> None:
-    """Make the uploads and print what became of them; exits with REFUSED when `wait` met a refused invoice."""
-    bodies = plan_bodies(look_at(paths))
+    """Send the uploads and print their receipts or verdicts; with `wait`, exits with REFUSED if an invoice was refused."""
+    bodies = plan_bodies(sort_paths(paths))
     with connect(url, api_key_file) as service:
         ids = [upload["id"] for upload in _send_all(service, bodies, parameters)]
         if not wait:
@@ -64,20 +64,21 @@ def send_body(
     on_sent: Callable[[int], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
-    """Upload one body and give its acknowledgement; `on_sent` gets the bytes sent so far, `on_read`
-    those of a large body that are looked at before.
+    """Upload one body and return its acknowledgement.
 
-    A lost connection, or a service that is full, is met with another try under the same Idempotency-Key, so the
-    invoices cannot come in twice. A large body goes in pieces, and on where it broke off, also by another run of the same
-    command. Raises ServiceUnreachable when nothing listens or the tries are used up, and DispatchError when the service
-    acknowledged other bytes than were sent.
+    `on_sent` gets the number of bytes sent so far, `on_read` that of a large body's bytes hashed before sending.
+
+    After a lost connection, or when the service is full, the body is sent again under the same Idempotency-Key, so that no
+    invoice comes in twice. A large body is sent in pieces and resumed where it broke off, also by another run of the same
+    command. Raises ServiceUnreachable when the service does not listen or all tries failed, and DispatchError when the
+    service acknowledged other bytes than were sent.
     """
     if body.size >= PIECES_FROM_BYTES:
         return send_in_pieces(service, body, parameters, on_read=on_read, on_sent=on_sent, sleep=sleep)
     key = secrets.token_hex(16)
     for pause in (*PAUSES_SECONDS, None):
         counted = _Counted(body.pieces(), on_sent)
-        # Without a length the length is not promised: files may change while a tar of them is made.
+        # A tar has no Content-Length: its files may change while it is made.
         length = {} if body.content_type == "application/x-tar" else {"Content-Length": str(body.size)}
         headers = {"Content-Type": body.content_type, "Idempotency-Key": key, **length}
         try:
@@ -94,7 +95,7 @@ def send_body(
 
 
 class _Counted:
-    """Pieces on their way out: counted, and hashed to compare with the acknowledgement."""
+    """Counts and hashes the pieces that are sent, to compare them with the acknowledgement."""
 
     def __init__(self, pieces: Iterator[bytes], on_sent: Callable[[int], None]) -> None:
         self._pieces = pieces
@@ -135,7 +136,7 @@ def _send_all(service: ServiceClient, bodies: Sequence[Body], parameters: Parame
                 )
             except KeyboardInterrupt:
                 if body.size >= PIECES_FROM_BYTES:
-                    print_error("what was sent is kept for a day: the same command goes on from there")
+                    print_error("the service keeps the bytes it has for a day; the same command resumes there")
                 raise
             except DispatchError:
                 if sent:

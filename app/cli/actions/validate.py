@@ -12,7 +12,7 @@ from rich.text import Text
 from app.cli.actions.checking import Checked, CheckPlan, check_all
 from app.cli.actions.credentials import check_nip
 from app.cli.actions.verdicts import Language, message_of
-from app.cli.client.upload_sources import look_at
+from app.cli.client.upload_sources import sort_paths
 from app.cli.exit_codes import REFUSED
 from app.cli.output import print_json, print_warning, stderr_console, stdout_console, table
 from app.clock import utc_now, warsaw_day
@@ -89,7 +89,7 @@ def _run(paths: Sequence[Path], plan: CheckPlan, tally: _Tally, language: Langua
     console = stderr_console()
     columns = (SpinnerColumn(), TextColumn("checked"), MofNCompleteColumn(), TextColumn("{task.description}"),
                TimeElapsedColumn())  # fmt: skip
-    found = look_at(paths)
+    found = sort_paths(paths)
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)
         try:

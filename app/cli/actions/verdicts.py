@@ -1,4 +1,4 @@
-"""The verdicts of finished uploads, for people."""
+"""Tables of the verdicts of finished uploads."""
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -14,7 +14,7 @@ from app.cli.output import table
 from app.domain.states import InvoiceState, UploadState
 
 _MOST_ROWS: Final = 40
-"""Up to so many invoices are listed one by one."""
+"""The most invoices that are listed one by one."""
 _MOST_REFUSED: Final = 20
 
 _REFUSALS: Final = (
@@ -33,13 +33,13 @@ class Language(StrEnum):
 
 
 def was_refused(upload: dict[str, Any]) -> bool:
-    """Tell whether any invoice of a finished upload was refused, or the upload could not be read to its end."""
+    """Return whether any invoice of a finished upload was refused, or the upload could not be read to its end."""
     counts = upload.get("counts") or {}
     return upload["state"] == UploadState.FAILED or any(counts.get(state) for state in _REFUSALS)
 
 
 def message_of(finding: dict[str, Any], language: Language) -> str:
-    """Give a finding's message in this language, in English when there is no other."""
+    """Return a finding's message in this language, in English when it has no other."""
     polish = finding.get("message_pl")
     return str(polish if language is Language.PL and polish else finding.get("message") or "")
 
@@ -74,7 +74,7 @@ def _print_verdicts(console: Console, invoices: list[dict[str, Any]]) -> None:
             one.get("number"),
             one["state"],
             one.get("ksef_number"),
-            # A name says more than an id, where the other one stands in the same table.
+            # Show the name of the first invoice instead of its id when the same table lists it.
             names.get(one.get("duplicate_of")) or one.get("duplicate_of"),
         )
         for one in invoices

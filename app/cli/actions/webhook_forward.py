@@ -1,6 +1,7 @@
-"""`ksefd webhook listen` without a port: events are pulled, shown, and posted to an address of this machine if wanted.
+"""`ksefd webhook listen` without a port: pulls events, prints them and, if wanted, posts them to a local address.
 
-For whoever writes a receiver that the service cannot reach: it gets the same requests, signed with a secret made here.
+It serves the development of a receiver that the service cannot reach: the receiver gets the same requests, signed with a
+secret made here.
 """
 
 import json
@@ -24,12 +25,12 @@ from app.webhooks.signing import SECRET_BYTES, SigningSecret, signed_headers
 
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 20.0
-"""As long as the service itself would wait."""
+"""The same time that the service waits for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """What became of one event at the local receiver: a status, or the reason why there is none."""
+    """Result of posting one event to the local receiver: a status, or the reason why there is none."""
 
     status: int | None
     milliseconds: int
@@ -37,15 +38,15 @@ class Forwarded:
 
     @property
     def taken(self) -> bool:
-        """The receiver said yes."""
+        """Whether the receiver accepted the event (status 2xx)."""
         return self.status is not None and 200 <= self.status <= 299
 
 
 class Forwarder:
-    """Posts events to one address as deliveries look, once each. A context manager."""
+    """Posts each event once to one address, in the form of a delivery. A context manager."""
 
     def __init__(self, url: str, secret: str | None, *, clock: Clock = utc_now) -> None:
-        """`secret` signs; without one it is made. Raises UsageProblem for an address or a secret that is none."""
+        """Sign with `secret`, or with a new one. Raises UsageProblem for an unusable address or secret."""
         address = urlsplit(url)
         if address.scheme not in {"http", "https"} or not address.hostname:
             raise UsageProblem(f"--forward {url[:80]}: give an address such as http://127.0.0.1:9000/hook")
@@ -64,7 +65,7 @@ class Forwarder:
         self._http.close()
 
     def forward(self, event: dict[str, Any]) -> Forwarded:
-        """Post one event; whatever the receiver does becomes a Forwarded."""
+        """Post one event and return the result; a failure of the receiver is a result too."""
         body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
         headers = signed_headers([self._key], message_id=event["id"], body=body, now=self._clock())
         start = perf_counter()
@@ -87,7 +88,7 @@ def listen(
     url: str | None,
     api_key_file: Path | None,
 ) -> None:
-    """Show events as they happen, and forward them if wanted, until Ctrl-C. Nothing is sent a second time."""
+    """Print events as they happen, and forward them if wanted, until Ctrl-C. Each event is sent once."""
     parameters = start_of(since, None, types, now=utc_now())
     forwarder = Forwarder(forward, secret) if forward is not None else None
     with connect(url, api_key_file) as service:

@@ -1,4 +1,4 @@
-"""`ksefd webhook listen --port`: a receiver on this machine that verifies what is delivered to it and says so."""
+"""`ksefd webhook listen --port`: a local receiver that verifies each delivery and prints the result."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ from app.cli.output import print_json, stderr_console, stdout_console
 from app.clock import Clock, utc_now
 
 MAX_BODY_BYTES: Final = 20_000_000
-"""500 invoices with findings are a few megabytes at most."""
+"""The largest body read; 500 invoices with findings are a few megabytes at most."""
 
 _IDLE_SECONDS: Final = 30
 _REMEMBERED: Final = 10_000
@@ -26,8 +26,8 @@ _NOT_VERIFIED: Final = Verdict(True, "not verified")
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One delivery as it was judged."""
+class ReceivedDelivery:
+    """One delivery with the result of its verification."""
 
     message_id: str
     verdict: Verdict
@@ -37,7 +37,7 @@ class Heard:
 
     @property
     def event(self) -> dict[str, Any] | None:
-        """The event, None when the body is not one."""
+        """The event in the body; None when the body is not an event."""
         try:
             found = json.loads(self.body)
         except ValueError:
@@ -49,7 +49,7 @@ class Heard:
 
 
 class Receiver(ThreadingHTTPServer):
-    """Judges every POST, whatever its path, answers it, and hands what it heard to `tell`, one after the other."""
+    """Verifies and answers the POST requests of all paths, and passes them to `report` one after the other."""
 
     daemon_threads = True
 
@@ -57,22 +57,22 @@ class Receiver(ThreadingHTTPServer):
         self,
         address: tuple[str, int],
         verifier: Verifier | None,
-        tell: Callable[[Heard], None],
+        report: Callable[[ReceivedDelivery], None],
         *,
         status: int = 204,
         clock: Clock = utc_now,
     ) -> None:
-        """Listen at once; `serve_forever` answers. `status` answers what is genuine; what is not gets 401."""
+        """Listen at once; `serve_forever` answers: genuine deliveries with `status`, others with 401."""
         self._verifier = verifier
-        self._tell = tell
+        self._report = report
         self._status = status
         self._clock = clock
         self._known: OrderedDict[str, None] = OrderedDict()
         self._one_at_a_time = threading.Lock()
         super().__init__(address, _Handler)
 
-    def judge(self, headers: dict[str, str], body: bytes) -> int:
-        """Judge and tell one delivery and give the status to answer with."""
+    def verify(self, headers: dict[str, str], body: bytes) -> int:
+        """Verify and report one delivery and return the status to answer with."""
         message_id = headers.get("webhook-id", "")
         verdict = _NOT_VERIFIED
         if self._verifier is not None:
@@ -80,12 +80,12 @@ class Receiver(ThreadingHTTPServer):
         status = self._status if verdict.genuine else 401
         with self._one_at_a_time:
             repeated = verdict.genuine and message_id in self._known
-            # An answer other than 2xx asks for the same delivery again: that is no repetition.
+            # An answer other than 2xx asks for the same delivery again, so its next attempt is no repetition.
             if verdict.genuine and 200 <= status <= 299:
                 self._known[message_id] = None
                 while len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
-            self._tell(Heard(message_id, verdict, repeated, body, status))
+            self._report(ReceivedDelivery(message_id, verdict, repeated, body, status))
         return status
 
 
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = self.rfile.read(int(length))
             if len(body) == int(length):
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                self._answer(self.server.judge(headers, body))
+                self._answer(self.server.verify(headers, body))
 
     def _answer(self, status: int) -> None:
         self.send_response(status)
@@ -115,11 +115,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: what is worth a line is told."""
+        """Print nothing: `report` prints each delivery."""
 
 
 def listen(host: str, port: int, key: str | None, *, status: int, as_json: bool) -> None:
-    """Receive until Ctrl-C, a line each. Raises UsageProblem for a bad key or an address that is taken."""
+    """Receive until Ctrl-C and print a line for each delivery. Raises UsageProblem for a bad key or a used address."""
     verifier = Verifier(key) if key is not None else None
     try:
         receiver = Receiver((host, port), verifier, _print_json if as_json else _print_line, status=status)
@@ -134,30 +134,30 @@ def listen(host: str, port: int, key: str | None, *, status: int, as_json: bool)
         receiver.serve_forever()
 
 
-def _print_json(heard: Heard) -> None:
+def _print_json(delivery: ReceivedDelivery) -> None:
     print_json(
         {
-            "id": heard.message_id or None,
-            "genuine": heard.verdict.genuine if heard.verdict is not _NOT_VERIFIED else None,
-            "reason": heard.verdict.reason,
-            "repeated": heard.repeated,
-            "answered": heard.status,
-            "event": heard.event,
+            "id": delivery.message_id or None,
+            "genuine": delivery.verdict.genuine if delivery.verdict is not _NOT_VERIFIED else None,
+            "reason": delivery.verdict.reason,
+            "repeated": delivery.repeated,
+            "answered": delivery.status,
+            "event": delivery.event,
         }
     )
 
 
-def _print_line(heard: Heard) -> None:
-    style = "red" if not heard.verdict.genuine else "yellow" if heard.verdict is _NOT_VERIFIED else "green"
-    words = Text(heard.verdict.reason, style=style)
-    if heard.repeated:
+def _print_line(delivery: ReceivedDelivery) -> None:
+    style = "red" if not delivery.verdict.genuine else "yellow" if delivery.verdict is _NOT_VERIFIED else "green"
+    words = Text(delivery.verdict.reason, style=style)
+    if delivery.repeated:
         words.append(", again", style="yellow")
-    event = heard.event
-    # Of what is forged nothing is shown as if it were an event.
-    if event is None or not heard.verdict.genuine:
-        words = Text(f"answered {heard.status}: ").append_text(words)
+    event = delivery.event
+    # Do not print a forged body as an event.
+    if event is None or not delivery.verdict.genuine:
+        words = Text(f"answered {delivery.status}: ").append_text(words)
         stdout_console().print(
-            words.append(f"  {heard.message_id[:80]}  {len(heard.body)} bytes", style="dim"), soft_wrap=True
+            words.append(f"  {delivery.message_id[:80]}  {len(delivery.body)} bytes", style="dim"), soft_wrap=True
         )
     else:
         stdout_console().print(event_line(event, words), soft_wrap=True)

@@ -1,6 +1,6 @@
-"""Verifying a delivery as a receiver does: Standard Webhooks signatures, `v1` (HMAC-SHA256) and `v1a` (ed25519).
+"""Verification of a delivery by its Standard Webhooks signature, `v1` (HMAC-SHA256) or `v1a` (ed25519).
 
-Written apart from the code that signs, so that one is a proof of the other.
+It shares no code with the module that signs, so that each tests the other.
 Source: the Standard Webhooks specification, "Verifying webhook authenticity".
 """
 
@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from app.cli.exit_codes import UsageProblem
 
 TOLERANCE: Final = timedelta(minutes=5)
-"""How far a delivery's timestamp may be from our clock, either way."""
+"""The largest difference between a delivery's timestamp and our clock, in both directions."""
 
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix that tells what the text is, not a secret
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix of a secret, not a secret
 PUBLIC_KEY_PREFIX: Final = "whpk_"
 
 _HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
@@ -29,7 +29,7 @@ _HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verifier says: genuine, or the reason why not."""
+    """Result of a verification: genuine, or the reason why not."""
 
     genuine: bool
     reason: str
@@ -39,7 +39,7 @@ class Verifier:
     """Verifies with one key: a secret (`whsec_...`) or a public key (`whpk_...`). Printing it shows nothing."""
 
     def __init__(self, key: str) -> None:
-        """Raises UsageProblem when the text is neither."""
+        """Read the key. Raises UsageProblem when the text is neither."""
         self._secret: bytes | None = None
         self._public: Ed25519PublicKey | None = None
         try:
@@ -60,7 +60,7 @@ class Verifier:
         return self._secret
 
     def verify(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Verdict:
-        """Judge a delivery by its headers (names in lower case) and its body as it arrived."""
+        """Verify a delivery by its headers (names in lower case) and its body as it arrived."""
         missing = [name for name in _HEADERS if not headers.get(name)]
         if missing:
             return Verdict(False, f"no header {missing[0]}")
@@ -70,7 +70,7 @@ class Verifier:
         signed = f"{message_id}.{timestamp}.".encode() + body
         if not any(self._fits(signature, signed) for signature in signatures.split()):
             return Verdict(False, "no signature fits: another key, or the body was changed")
-        # After the signature: only of a genuine delivery is it known that the time is the sender's.
+        # The time is checked after the signature: without a valid signature it may not be the sender's.
         late = now.timestamp() - int(timestamp)
         if abs(late) > TOLERANCE.total_seconds():
             return Verdict(

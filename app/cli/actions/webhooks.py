@@ -1,4 +1,4 @@
-"""`ksefd webhook ...`: a tenant's webhooks and their deliveries, over the API."""
+"""`ksefd webhook ...`: a tenant's webhooks and their deliveries, through the API."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ import typer
 from app.cli.client.service_client import ServiceClient, connect
 from app.cli.exit_codes import REFUSED, UsageProblem
 from app.cli.output import fields, print_json, print_warning, stdout_console, table
-from app.cli.timestamps import moment
+from app.cli.timestamps import parse_time
 from app.clock import utc_now
 
 _TEST_SECONDS: Final = 30.0
-"""How long `test` waits: an attempt may take 20 seconds, and a worker has to find it first."""
+"""How long `test` waits: an attempt may take 20 seconds, and a worker must start it first."""
 
 _ANSWER_CHARACTERS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach the service, and how to print."""
+    """The service's address, the API key file and the form of the output, from the command line."""
 
     url: str | None
     api_key_file: Path | None
@@ -35,8 +35,8 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a webhook shall be like; None is left as it is, or to the service."""
+class WebhookFields:
+    """The fields of a webhook to set. None leaves a field unchanged, or to the service's default for a new webhook."""
 
     url: str | None = None
     events: Sequence[str] | None = None
@@ -47,7 +47,7 @@ class Wishes:
     max_concurrency: int | None = None
 
     def body(self) -> dict[str, Any]:
-        """Give the fields that are wished for, in the API's words."""
+        """Return the fields to set, under the API's names."""
         plain = {
             "url": self.url,
             "events": list(self.events) if self.events is not None else None,
@@ -61,7 +61,7 @@ class Wishes:
 
 
 def header_fields(given: Sequence[str]) -> dict[str, str]:
-    """Read headers written as `Name: value`. Raises UsageProblem, which never holds a value."""
+    """Read headers written as `Name: value`. Raises UsageProblem, whose message has no header value."""
     found: dict[str, str] = {}
     for text in given:
         name, colon, value = text.partition(":")
@@ -71,10 +71,10 @@ def header_fields(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def add(wishes: Wishes, access: Access) -> None:
+def add(fields_to_set: WebhookFields, access: Access) -> None:
     """Register a webhook and print it with its secret."""
     with access.open() as service:
-        made = service.post("/v1/webhooks", wishes.body())
+        made = service.post("/v1/webhooks", fields_to_set.body())
     _show(made, access)
 
 
@@ -98,16 +98,18 @@ def show(webhook: str, access: Access) -> None:
     _show(found, access)
 
 
-def update(webhook: str, wishes: Wishes, *, all_events: bool, without: Sequence[str], access: Access) -> None:
-    """Change what is wished for and print the webhook. Headers are added to those that it has, by name."""
-    body = wishes.body()
+def update(
+    webhook: str, fields_to_set: WebhookFields, *, all_events: bool, without: Sequence[str], access: Access
+) -> None:
+    """Change the given fields and print the webhook. New headers are added to those that it has, by name."""
+    body = fields_to_set.body()
     if all_events:
-        if wishes.events:
+        if fields_to_set.events:
             raise UsageProblem("--events and --all-events exclude each other")
         body["events"] = None
     with access.open() as service:
-        if wishes.headers is not None or without:
-            # The service shows masks, and takes them to mean that a value stays.
+        if fields_to_set.headers is not None or without:
+            # The service shows masked values, and a masked value in a request keeps the old one.
             known = service.get(_path(webhook)).get("headers") or {}
             body["headers"] = changed_headers(known, body.get("headers", {}), without)
         if not body:
@@ -117,7 +119,7 @@ def update(webhook: str, wishes: Wishes, *, all_events: bool, without: Sequence[
 
 
 def changed_headers(known: Mapping[str, str], new: Mapping[str, str], without: Sequence[str]) -> dict[str, str]:
-    """Put new headers in the place of those of the same name, whatever its capitals. Raises UsageProblem."""
+    """Replace headers of the same name (compared without case) by new ones. Raises UsageProblem."""
     names = {name.lower() for name in known}
     missing = [name for name in without if name.lower() not in names]
     if missing:
@@ -132,7 +134,7 @@ def switch(webhook: str, *, disabled: bool, access: Access) -> None:
         changed = service.patch(_path(webhook), {"disabled": disabled})
     _show(changed, access)
     if not disabled and not access.as_json:
-        print_warning(f"what it missed is not sent by itself: ksefd webhook replay {webhook} --since TIME")
+        print_warning(f"events that it missed are not sent by themselves: ksefd webhook replay {webhook} --since TIME")
 
 
 def remove(webhook: str, access: Access) -> None:
@@ -142,11 +144,11 @@ def remove(webhook: str, access: Access) -> None:
     if access.as_json:
         print_json({"removed": webhook})
     else:
-        stdout_console().print(f"{webhook} is removed; what it was still owed is not sent", markup=False)
+        stdout_console().print(f"{webhook} is removed; its pending deliveries are not sent", markup=False)
 
 
 def rotate(webhook: str, signing: str | None, access: Access) -> None:
-    """Give a webhook a new key, of another kind if wanted, and print it; the old one signs beside it for a day."""
+    """Rotate a webhook's key, to another kind if wanted, and print the new one; the old one also signs for a day."""
     with access.open() as service:
         made = service.post(_path(webhook, "rotate-secret"), {"signing": signing} if signing else None)
     if access.as_json:
@@ -156,7 +158,7 @@ def rotate(webhook: str, signing: str | None, access: Access) -> None:
 
 
 def send_test(webhook: str, access: Access) -> None:
-    """Have a test event sent and print what the receiver said. Exits 1 when it did not take it."""
+    """Request a test event and print the receiver's answer. Exits 1 when the receiver did not accept it."""
     with access.open() as service:
         delivery = service.post(_path(webhook, "test"))
         waited, pause = 0.0, 0.25
@@ -211,13 +213,13 @@ def replay(
     everything: bool,
     access: Access,
 ) -> None:
-    """Have everything sent again that a webhook missed since a time or after an event; print what was begun."""
+    """Start a replay of the events that a webhook missed since a time or after an event, and print its id."""
     now = utc_now()
     body: dict[str, Any] = {
-        "since": since if since.startswith("evt_") else moment(since, option="--since", now=now).isoformat()
+        "since": since if since.startswith("evt_") else parse_time(since, option="--since", now=now).isoformat()
     }
     if until is not None:
-        body["until"] = moment(until, option="--until", now=now).isoformat()
+        body["until"] = parse_time(until, option="--until", now=now).isoformat()
     if types:
         body["types"] = list(types)
     if everything:

@@ -1,4 +1,4 @@
-"""Waiting until every invoice of some uploads has its last state."""
+"""Progress of uploads: polls the service until every invoice has its final state."""
 
 import time
 from collections import Counter
@@ -15,14 +15,14 @@ from app.domain.states import FINAL_INVOICE_STATES, InvoiceState, UploadState
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _GROWTH: Final = 1.4
-_PATIENCE_SECONDS: Final = 120.0
-"""How long the service may be away while we wait for verdicts: a restart, or a new version."""
+_MAX_ABSENCE_SECONDS: Final = 120.0
+"""How long the service may be unreachable while we wait for verdicts: a restart, or a new version."""
 
 
-def is_settled(upload: dict[str, Any]) -> bool:
-    """Tell whether nothing more will happen to the upload's invoices.
+def is_finished(upload: dict[str, Any]) -> bool:
+    """Return whether all invoices of the upload have their final state.
 
-    An upload that could not be read to its end is `failed`, yet what was read before goes its way.
+    An upload that could not be read to its end is `failed`, but the invoices read before are processed.
     """
     if upload["state"] == UploadState.COMPLETED:
         return True
@@ -33,7 +33,7 @@ def is_settled(upload: dict[str, Any]) -> bool:
 
 
 def next_pause(pause: float) -> float:
-    """Give the pause after this one: a little longer each time, never above five seconds."""
+    """Return the pause that follows this one: 1.4 times as long, at most five seconds."""
     return min(pause * _GROWTH, _LONGEST_PAUSE_SECONDS)
 
 
@@ -43,9 +43,9 @@ def wait_for_uploads(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[dict[str, Any]]:
-    """Ask with growing pauses until all uploads are settled, showing the counts, and give them in order.
+    """Poll with growing pauses until all uploads are finished, show their counts, and return them in order.
 
-    Raises ServiceUnreachable when the service stays away for two minutes; nothing is lost by that.
+    Raises ServiceUnreachable when the service does not answer for two minutes; the uploads are not affected.
     """
     console = stderr_console()
     uploads: dict[str, dict[str, Any]] = {}
@@ -54,19 +54,19 @@ def wait_for_uploads(
         while True:
             try:
                 for upload_id in ids:
-                    if upload_id not in uploads or not is_settled(uploads[upload_id]):
+                    if upload_id not in uploads or not is_finished(uploads[upload_id]):
                         uploads[upload_id] = service.get(f"/v1/uploads/{upload_id}")
                 away = 0.0
             except ServiceUnreachable:
-                if away >= _PATIENCE_SECONDS:
+                if away >= _MAX_ABSENCE_SECONDS:
                     raise
                 away += pause
-            line = "service away, waiting for it" if away else counts_line(list(uploads.values()))
+            line = "the service does not answer; waiting" if away else counts_line(list(uploads.values()))
             live.update(Text(line))
             if not console.is_terminal and line != told:
                 console.print(Text(line))
             told = line
-            if len(uploads) == len(ids) and all(is_settled(one) for one in uploads.values()):
+            if len(uploads) == len(ids) and all(is_finished(one) for one in uploads.values()):
                 return [uploads[upload_id] for upload_id in ids]
             sleep(pause)
             pause = next_pause(pause)
@@ -81,7 +81,7 @@ def total_counts(uploads: Sequence[dict[str, Any]]) -> Counter[str]:
 
 
 def counts_line(uploads: Sequence[dict[str, Any]]) -> str:
-    """Tell the counts by state in the order in which an invoice passes them."""
+    """Format the counts by state, in the order in which an invoice passes the states."""
     counts = total_counts(uploads)
     known = [state.value for state in InvoiceState]
     states = [*known, *sorted(set(counts) - set(known))]

@@ -1,7 +1,7 @@
-"""Sending a large body in pieces: it goes on where it broke off, in this run of the command or in the next one.
+"""Sending of a large body in pieces, resumed where it broke off, in this run of the command or in the next one.
 
-Nothing is remembered on this machine. The service knows which uploads of the tenant are unfinished, and the one with the same
-hash, size and parameters is this one.
+This machine stores no state. The service lists the tenant's unfinished uploads, and the one with the same hash, size and
+parameters is resumed.
 """
 
 import base64
@@ -17,18 +17,18 @@ from app.cli.exit_codes import UsageProblem
 from app.errors import DispatchError
 
 PIECES_FROM_BYTES: Final = 64_000_000
-"""Smaller bodies are sent again from their start; that costs less than asking."""
+"""The size from which a body is sent in pieces. Smaller bodies are sent again from their start, which costs less."""
 
-# Together longer than a restart of the service takes.
+# Their sum is longer than a restart of the service.
 PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 
 _GONE: Final = 404
-_ELSEWHERE: Final = 409
+_CONFLICT: Final = 409
 
 
 def pause_after(error: ServiceUnreachable, usual: float) -> float:
-    """Say how long to wait, in seconds: what the service asks for, within bounds."""
+    """Return the pause before the next try, in seconds: the service's Retry-After within bounds, or the usual pause."""
     return min(error.retry_after_seconds or usual, _LONGEST_PAUSE_SECONDS)
 
 
@@ -41,10 +41,10 @@ def send_in_pieces(
     on_sent: Callable[[int], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
-    """Upload a body, or the rest of it, and give the upload as the service shows it when all of it is durable.
+    """Upload a body, or the rest of it, and return the upload as the service shows it when all bytes are durable.
 
-    The service takes nothing of it unless it has the hash that it has now. Raises ServiceUnreachable when several tries in
-    a row brought nothing forward, and UsageProblem when the files changed meanwhile; the upload is then ended.
+    The service reads no invoice of a body whose hash differs from the announced one. Raises ServiceUnreachable when
+    several tries in a row sent no byte, and UsageProblem when the files changed meanwhile; the upload is then ended.
     """
     wanted = _hash(body, on_read)
     key = secrets.token_hex(16)
@@ -67,14 +67,14 @@ def send_in_pieces(
             sleep(pause_after(error, PAUSES_SECONDS[tries]))
             tries += 1
         except ServiceRefused as refused:
-            # It expired or was ended (404), or another request has moved it on (409).
-            if refused.http_status not in {_GONE, _ELSEWHERE} or not location or tries >= len(PAUSES_SECONDS):
+            # The upload expired or was ended (404), or another request has added bytes (409).
+            if refused.http_status not in {_GONE, _CONFLICT} or not location or tries >= len(PAUSES_SECONDS):
                 raise
             if refused.http_status == _GONE:
                 location, key, best = "", secrets.token_hex(16), -1
             tries += 1
         except UsageProblem:
-            # What is there belongs to files that are no more.
+            # The bytes at the service belong to an older content of the files.
             _end(service, location)
             raise
 
@@ -92,7 +92,7 @@ def _hash(body: Body, on_read: Callable[[int], None]) -> str:
 
 
 def _find(service: ServiceClient, body: Body, parameters: Parameters, sha256: str) -> str | None:
-    """Give the address of an unfinished upload of the same body with the same parameters, None without one."""
+    """Return the address of an unfinished upload of the same body with the same parameters, or None."""
     asked = {name: str(parameters.get(name, "false")).lower() == "true" for name in ("offline", "flush", "atomic")}
     same = asked | {
         "sha256": sha256,
@@ -133,5 +133,5 @@ def _end(service: ServiceClient, location: str) -> None:
     try:
         service.end_upload(location)
     except DispatchError:
-        # It expires by itself; the cause that is about to be told matters more.
+        # An upload that is not ended expires; the error that the caller raises next matters more.
         return

@@ -1,4 +1,4 @@
-"""The service over HTTP, as the commands that talk to it see it. The only border where httpx's errors become ours."""
+"""HTTP client of the service. It is the only module that converts httpx's errors to ours."""
 
 import ipaddress
 import json
@@ -15,7 +15,7 @@ from app.errors import ConfigurationError, DispatchError, RequestError
 from app.settings import load_settings
 
 _CONNECT_SECONDS: Final = 10.0
-# The last byte of an upload is answered after it is durable, which a slow disk makes wait.
+# The answer to an upload comes after its last byte is durable, which takes long on a slow disk.
 _ANSWER_SECONDS: Final = 120.0
 _PAGE: Final = 500
 _MAX_ERROR_BYTES: Final = 1 << 20
@@ -27,18 +27,18 @@ _TUS: Final = {"Tus-Resumable": "1.0.0"}
 
 
 class ServiceUnreachable(DispatchError):
-    """The service does not answer, or says that it cannot at the moment; the same command may work later."""
+    """The service does not answer, or answers that it cannot work at the moment; the same command may work later."""
 
     status = 503
     code = "service-unreachable"
     title = "Service unreachable"
     retry_after_seconds: float | None = None
     was_connected: bool = True
-    """False when nothing listened: then nothing was sent either."""
+    """False when the connection was refused, so that no byte was sent."""
 
 
 class ServiceRefused(RequestError):
-    """The service understood the request and said no."""
+    """The service rejected the request."""
 
     code = "service-refused"
     title = "Refused by the service"
@@ -47,16 +47,16 @@ class ServiceRefused(RequestError):
 
 
 class ServiceClient:
-    """One tenant's view of the service. A context manager; not for several threads."""
+    """Client of the service with one tenant's API key. A context manager; not for use by several threads."""
 
     def __init__(self, url: str, api_key: str) -> None:
-        """`url` has no path; `api_key` is as `ksefd tenant add` printed it."""
+        """Create a client. `url` has no path; `api_key` is the one that `ksefd tenant add` printed."""
         self.url = url.rstrip("/")
         self._http = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {api_key}", "User-Agent": "ksefd"},
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
-            # A proxy of the company knows nothing of a service on this machine.
+            # A company's proxy cannot reach a service on this machine.
             trust_env=not _is_this_machine(self.url),
         )
 
@@ -69,24 +69,24 @@ class ServiceClient:
         self._http.close()
 
     def get(self, path: str, parameters: Parameters | None = None) -> dict[str, Any]:
-        """Give the JSON object at a path. Raises ServiceRefused or ServiceUnreachable."""
+        """Get the JSON object at a path. Raises ServiceRefused or ServiceUnreachable."""
         return self._json(self._send("GET", path, params=parameters))
 
     def post(self, path: str, body: Any = None) -> dict[str, Any]:
-        """Post JSON and give the JSON object of the answer, empty when there is none."""
+        """Post JSON and return the JSON object of the answer, empty when there is none."""
         answer = self._send("POST", path, json=body)
         return self._json(answer) if answer.content else {}
 
     def patch(self, path: str, body: Any) -> dict[str, Any]:
-        """Change what is at a path and give what it is then."""
+        """Change the resource at a path and return its new state."""
         return self._json(self._send("PATCH", path, json=body))
 
     def delete(self, path: str) -> None:
-        """Remove what is at a path."""
+        """Delete the resource at a path."""
         self._send("DELETE", path)
 
     def items(self, path: str, parameters: Parameters | None = None) -> Iterator[dict[str, Any]]:
-        """Give the items of a list, page after page; stop iterating to stop asking."""
+        """Yield the items of a list; each page is requested when its first item is needed."""
         wanted: dict[str, str | int] = {"limit": _PAGE, **(parameters or {})}
         while True:
             page = self.get(path, wanted)
@@ -97,7 +97,7 @@ class ServiceClient:
             wanted["cursor"] = cursor
 
     def upload(self, pieces: Iterator[bytes], *, headers: Mapping[str, str], parameters: Parameters) -> dict[str, Any]:
-        """Stream one body to `POST /v1/uploads` and give the acknowledgement.
+        """Stream one body to `POST /v1/uploads` and return the acknowledgement.
 
         Raises ServiceUnreachable when no answer came: the body may have been taken, so repeat only with the same
         Idempotency-Key.
@@ -106,7 +106,7 @@ class ServiceClient:
         return self._json(answer)
 
     def announce(self, *, headers: Mapping[str, str], parameters: Parameters) -> str:
-        """Announce an upload that comes in pieces (tus 1.0.0) and give the address for its bytes."""
+        """Announce an upload that comes in pieces (tus 1.0.0) and return the address for its bytes."""
         answer = self._send("POST", RESUMABLE, params=parameters, headers={**_TUS, **headers})
         location = answer.headers.get("Location")
         if answer.status_code != 201 or not location:
@@ -114,14 +114,14 @@ class ServiceClient:
         return str(location)
 
     def offset(self, location: str) -> int:
-        """Give how many bytes of an upload are durable."""
+        """Return the number of an upload's bytes that are durable."""
         text = self._send("HEAD", location, headers=_TUS).headers.get("Upload-Offset", "")
         if not (text.isascii() and text.isdigit()):
-            raise ServiceUnreachable(f"{self.url} does not tell how much of the upload it has")
+            raise ServiceUnreachable(f"{self.url} does not report how much of the upload it has")
         return int(text)
 
     def add_bytes(self, location: str, offset: int, pieces: Iterator[bytes], length: int) -> None:
-        """Stream `length` bytes to an upload from an offset on.
+        """Stream `length` bytes to an upload, starting at an offset.
 
         Raises ServiceUnreachable when no answer came: some of them may have been taken, so ask for the offset.
         """
@@ -138,7 +138,7 @@ class ServiceClient:
         self._send("DELETE", location, headers=_TUS)
 
     def lines(self, path: str) -> Iterator[dict[str, Any]]:
-        """Give the objects of an NDJSON answer, one by one, as they arrive."""
+        """Yield the objects of an NDJSON answer as they arrive."""
         with self._streaming(path, accept="application/x-ndjson") as answer:
             try:
                 for line in answer.iter_lines():
@@ -150,7 +150,7 @@ class ServiceClient:
                 raise ServiceUnreachable(f"{self.url} answered with a line that is not JSON") from error
 
     def download(self, path: str, target: BinaryIO) -> int:
-        """Write the bytes at a path into a file as they arrive and give their number."""
+        """Write the bytes at a path into a file as they arrive and return their number."""
         with self._streaming(path, accept="*/*") as answer:
             written = 0
             try:
@@ -202,7 +202,7 @@ class ServiceClient:
 
 
 class _Streamed:
-    """An answer that is read while it arrives; errors are raised on entering."""
+    """Context manager of an answer that is read while it arrives; raises its errors on entering."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ class _Streamed:
 
 
 def connect(url: str | None, api_key_file: Path | None) -> ServiceClient:
-    """Make a client from the settings; the command line's values win. Raises ConfigurationError without a key."""
+    """Create a client from the command line, else from the settings. Raises ConfigurationError without a key."""
     settings = load_settings(**({"url": url} if url else {}))
     api_key = settings.api_key
     if api_key_file is not None:
@@ -265,7 +265,7 @@ def _is_this_machine(url: str) -> bool:
 
 
 def _problem(answer: httpx.Response) -> tuple[str, str]:
-    """The detail and code of a problem document, or what can be said without one."""
+    """Return the detail and code of an answer's problem details, or substitutes made from its status."""
     fallback = f"HTTP {answer.status_code} {answer.reason_phrase}".strip()
     if len(answer.content) > _MAX_ERROR_BYTES:
         return fallback, ""

@@ -1,4 +1,4 @@
-"""Upload bodies from what the command line names: archives as they are, loose files as one tar made on the fly."""
+"""Upload bodies from the paths of a command line: each archive as it is, all loose files as one tar made while sending."""
 
 import gzip
 import os
@@ -19,18 +19,18 @@ _KNOWN: Final = "a folder, .xml, .zip, .tar.gz, .tar, .ndjson or .ndjson.gz"
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One upload to make. `pieces` gives the same bytes each time it is called, unless the files change."""
+    """Body of one upload. `pieces` yields the same bytes on each call, unless the files change."""
 
     label: str
     content_type: str
     size: int
-    """Bytes in all."""
+    """Total size in bytes."""
     pieces: Callable[[], Iterator[bytes]]
     path: Path | None = None
-    """The file that the body is, if it is one."""
+    """The file with the body's bytes; None for a tar made while sending."""
 
     def pieces_from(self, start: int) -> Iterator[bytes]:
-        """Give the bytes from an offset on."""
+        """Yield the bytes from an offset to the end."""
         if self.path is not None:
             yield from _blocks(self.path, start)
             return
@@ -42,7 +42,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class LooseFile:
-    """An XML file outside an archive, and the name under which it travels."""
+    """An XML file outside an archive, and its name in the upload."""
 
     path: Path
     name: str
@@ -50,15 +50,15 @@ class LooseFile:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the paths of a command line hold."""
+    """The files that the paths of a command line name."""
 
     loose: tuple[Path, ...]
-    """XML files and folders of them, in the order given."""
+    """XML files and folders with XML files, in the given order."""
     archives: tuple[tuple[Path, BodyKind], ...]
 
 
-def look_at(paths: Sequence[Path]) -> Found:
-    """Sort the paths into loose XML and archives. Raises UsageProblem for one that is neither, or not there."""
+def sort_paths(paths: Sequence[Path]) -> Found:
+    """Sort the paths into loose XML and archives. Raises UsageProblem for a path that is neither or does not exist."""
     loose: list[Path] = []
     archives: list[tuple[Path, BodyKind]] = []
     for path in paths:
@@ -70,10 +70,10 @@ def look_at(paths: Sequence[Path]) -> Found:
                 head = file.read(_HEAD_BYTES)
         except OSError as error:
             raise UsageProblem(f"cannot read {path}: {error.strerror}") from error
-        # What calls itself .xml is somebody's invoice, however broken: the verdict on it comes from the check.
+        # A file named .xml is an invoice even if its content is damaged: the check gives the verdict on it.
         kind = BodyKind.XML if path.suffix.lower() == ".xml" else sniff(path.name, head)
         if kind is None:
-            raise UsageProblem(f"cannot tell what {path} is: give {_KNOWN}")
+            raise UsageProblem(f"{path} has no known format: give {_KNOWN}")
         if kind is BodyKind.XML:
             loose.append(path)
         else:
@@ -82,7 +82,7 @@ def look_at(paths: Sequence[Path]) -> Found:
 
 
 def loose_files(roots: Iterable[Path]) -> Iterator[LooseFile]:
-    """Walk files and folders in sorted order, holding the names of one folder at a time. Hidden ones are left out."""
+    """Walk files and folders in sorted order, with one folder's names in memory at a time. Skips hidden files."""
     for root in roots:
         if root.is_dir():
             yield from _below(root, "")
@@ -91,7 +91,7 @@ def loose_files(roots: Iterable[Path]) -> Iterator[LooseFile]:
 
 
 def plan_bodies(found: Found) -> list[Body]:
-    """Give the uploads to make: one for all loose files together, one for each archive. Raises UsageProblem for none."""
+    """Plan the uploads: one for all loose files, one for each archive. Raises UsageProblem if there is no file."""
     bodies = [_archive_body(path, kind) for path, kind in found.archives]
     count = size = 0
     for file in loose_files(found.loose):
@@ -116,17 +116,17 @@ TAR_END: Final = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def tar_header(name: str, size: int) -> bytes:
-    """Give the header of one regular file. The same name and size give the same bytes, whenever."""
+    """Build the tar header of one regular file. It has no time, so the same name and size give the same bytes."""
     header = tarfile.TarInfo(name)
     header.size = size
     return header.tobuf(tarfile.PAX_FORMAT, "utf-8", "replace")
 
 
 def tar_pieces(documents: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterator[bytes]:
-    """Give a tar of documents (name, size, bytes in pieces) in blocks of about 256 KiB, whatever its length.
+    """Yield a tar of invoices (name, size, bytes in pieces) in blocks of about 256 KiB.
 
-    Raises UsageProblem when a document has fewer bytes than announced: the body is then cut, and the service
-    takes nothing of it.
+    Raises UsageProblem when an invoice has fewer bytes than announced: the body then ends early, and the service rejects
+    it as a whole.
     """
     block = bytearray()
     for name, size, pieces in documents:
@@ -145,12 +145,12 @@ def tar_pieces(documents: Iterable[tuple[str, int, Iterable[bytes]]]) -> Iterato
 
 
 def inside_gzip(path: Path) -> BodyKind | None:
-    """Say what a compressed file holds if it is no tar but, by its beginning, NDJSON or one document."""
+    """Return the format inside a gzip file that is not a tar: NDJSON or XML, by its first bytes; else None."""
     try:
         with gzip.open(path) as opened:
             kind = sniff("", opened.read(_HEAD_BYTES))
     except (OSError, EOFError, zlib.error):
-        # Damaged: whoever reads it will say how.
+        # The gzip data are damaged; the reader of the body reports the error.
         return None
     return kind if kind in {BodyKind.NDJSON, BodyKind.XML} else None
 
@@ -158,7 +158,7 @@ def inside_gzip(path: Path) -> BodyKind | None:
 def _archive_body(path: Path, kind: BodyKind) -> Body:
     inside = inside_gzip(path) if kind is BodyKind.TARGZ else None
     if inside is not None:
-        # application/gzip means tar.gz to the service, so these lines travel inflated, on any way that it takes them.
+        # The service reads application/gzip as tar.gz, so this content is sent uncompressed.
         return Body(path.name, inside.content_type, sum(map(len, _inflated(path))), lambda: _inflated(path))
     return Body(path.name, kind.content_type, _size_of(path), lambda: _blocks(path), path)
 

@@ -1,1 +1,1 @@
-"""Arguments and help texts of every command. What a command does is imported when it runs, not before."""
+"""Arguments and help texts of every command. A command imports its action when it runs, not before."""

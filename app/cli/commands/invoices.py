@@ -1,6 +1,6 @@
-"""Commands about invoices. `validate` needs nothing but the files; the others talk to the service only."""
+"""Commands on invoices. `validate` reads only the files; the other commands use only the service."""
 
-# Imports stand inside the commands: `ksefd --help` must not load the HTTP client or the checker.
+# Imports are inside the commands, so that `ksefd --help` does not load the HTTP client or the checker.
 # ruff: noqa: PLC0415
 
 from collections.abc import Callable
@@ -41,11 +41,10 @@ def submit(
         bool, typer.Option("--offline", help="The invoices were issued in offline mode (offline24, system down).")
     ] = False,
     flush: Annotated[
-        bool, typer.Option("--flush", help="Seal a session as soon as these are read, without waiting for more.")
+        bool,
+        typer.Option("--flush", help="Seal a session as soon as these invoices are read, without waiting for more."),
     ] = False,
-    reference: Annotated[
-        str | None, typer.Option(help="Your own name for the upload, shown beside it from then on.")
-    ] = None,
+    reference: Annotated[str | None, typer.Option(help="Your own name for the upload, shown in lists.")] = None,
     lang: LangOption = Lang.EN,
     url: Url = None,
     api_key_file: ApiKeyFile = None,
@@ -53,10 +52,10 @@ def submit(
         bool, typer.Option("--json", help='End with one line of JSON: {"uploads": [{"id", "counts"}]}.')
     ] = False,
 ) -> None:
-    """Send invoices: files, folders, archives, of any size with little memory.
+    """Send invoices from files, folders and archives of any size.
 
-    An archive is one upload as it is; all loose XML files together become one. A connection that breaks is tried
-    again under the same Idempotency-Key, so nothing comes in twice. Reads KSEFD_URL and KSEFD_API_KEY.
+    Each archive is one upload; all loose XML files together are one upload. After a broken connection the upload is sent
+    again under the same Idempotency-Key, so no invoice comes in twice. Reads KSEFD_URL and KSEFD_API_KEY.
     """
     from app.cli.actions.submit import submit as run
     from app.cli.actions.verdicts import Language
@@ -81,18 +80,16 @@ def submit(
 
 def validate(
     paths: Paths,
-    nip: Annotated[
-        str | None, typer.Option(help="Check as this tenant; without it, who the seller is does not matter.")
-    ] = None,
+    nip: Annotated[str | None, typer.Option(help="Check as this tenant; without it the seller is not checked.")] = None,
     lang: LangOption = Lang.EN,
     as_json: Annotated[
         bool,
         typer.Option("--json", help='Print {"checked", "valid", "invalid", "warnings", "documents": [...]}.'),
     ] = False,
 ) -> None:
-    """Check invoices on this machine, by all rules and the official XSD; nothing is sent anywhere.
+    """Check invoices on this machine, by all rules and the official XSD; no data leave it.
 
-    Exits 1 if any is invalid. With --json, `documents` lists those about which there is something to say.
+    Exits 1 if any invoice is invalid. With --json, `documents` lists the invoices with findings.
     """
     from app.cli.actions.validate import validate as run
     from app.cli.actions.verdicts import Language
@@ -102,7 +99,8 @@ def validate(
 
 def status(
     upload: Annotated[
-        str | None, typer.Argument(metavar="[UPLOAD]", help="An upload's id (`upl_...`); without it the recent ones.")
+        str | None,
+        typer.Argument(metavar="[UPLOAD]", help="An upload's id (`upl_...`); without it, the recent uploads."),
     ] = None,
     lang: LangOption = Lang.EN,
     url: Url = None,
@@ -124,13 +122,14 @@ def upo(
         str, typer.Argument(metavar="SESSION|INVOICE", help="Id of a session (`ses_...`) or an invoice (`inv_...`).")
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="File to write; of several pages, FILE-1.xml, FILE-2.xml and so on.")
+        Path,
+        typer.Option("-o", "--output", help="File to write; several pages become FILE-1.xml, FILE-2.xml and so on."),
     ],
     url: Url = None,
     api_key_file: ApiKeyFile = None,
     as_json: Annotated[bool, typer.Option("--json", help='Print {"files": [...]} as one line of JSON.')] = False,
 ) -> None:
-    """Save the official receipt (UPO) of a session, or the page of it that names an invoice.
+    """Save the official receipt (UPO) of a session, or the page of the receipt that names an invoice.
 
     Reads KSEFD_URL and KSEFD_API_KEY. Exits 4 when there is no UPO yet.
     """

@@ -1,6 +1,6 @@
-"""`ksefd outage`: whether KSeF counts as available, and an operator's order about it."""
+"""`ksefd outage`: KSeF's availability, and an operator's order about it."""
 
-# Imports stand inside the commands: `ksefd --help` must not load the database.
+# Imports are inside the commands, so that `ksefd --help` does not load the database.
 # ruff: noqa: PLC0415
 
 from enum import StrEnum
@@ -11,12 +11,12 @@ import typer
 from app.cli.commands.tenants import AsJson
 
 app = typer.Typer(
-    no_args_is_help=True, help="Whether KSeF counts as available; KSeF's own answers decide, or an order."
+    no_args_is_help=True, help="KSeF's availability, decided by KSeF's own answers or by an operator's order."
 )
 
 
 class State(StrEnum):
-    """What can be ordered."""
+    """The states that can be ordered."""
 
     AVAILABLE = "available"
     AWAY = "away"
@@ -24,7 +24,7 @@ class State(StrEnum):
 
 @app.command("show")
 def show(as_json: AsJson = False) -> None:
-    """Show what counts now, since when and why, and what the ministry's status service says."""
+    """Show the state in force, its start and reason, and the ministry's status service."""
     from app.cli.actions.outage import show_state
 
     show_state(as_json=as_json)
@@ -33,21 +33,21 @@ def show(as_json: AsJson = False) -> None:
 @app.command("set")
 def set_(
     state: Annotated[
-        State, typer.Argument(help="'away' pauses sending; 'available' sends whatever seems to be wrong.")
+        State, typer.Argument(help="'away' pauses sending; 'available' sends even if KSeF seems to be down.")
     ],
     until: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="When the order ends by itself, such as 2026-02-01T06:00; Polish time unless it has an offset.",
+            help="End of the order, such as 2026-02-01T06:00; Polish time unless it has an offset.",
         ),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Shown to tenants beside the state.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Order a state, whatever KSeF's answers say, until a time or until `ksefd outage clear`.
+    """Order a state that overrides KSeF's answers, until a time or until `ksefd outage clear`.
 
-    While it is 'away' no session is opened, filled or closed; results are fetched and invoices taken as ever.
+    In state 'away' no session is opened, filled or closed; results are still fetched and invoices still accepted.
     """
     from app.cli.actions.outage import order_state
 
@@ -56,7 +56,7 @@ def set_(
 
 @app.command("clear")
 def clear(as_json: AsJson = False) -> None:
-    """Take the order back: KSeF's own answers decide again."""
+    """Cancel the order: KSeF's own answers decide again."""
     from app.cli.actions.outage import clear_order
 
     clear_order(as_json=as_json)

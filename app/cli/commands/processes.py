@@ -1,6 +1,6 @@
-"""Commands that run a process of the service, and the one that prepares its database."""
+"""Commands that run a process of the service, and `migrate`, which prepares its database."""
 
-# Imports stand inside the commands: `ksefd --help` must not load the service.
+# Imports are inside the commands, so that `ksefd --help` does not load the service.
 # ruff: noqa: PLC0415
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _PORT = typer.Option(help="Port to listen on.", min=1, max=65_535)
 
 
 class Limits(StrEnum):
-    """Which request limits the stand-in enforces."""
+    """The request limits that the sandbox enforces."""
 
     OFF = "off"
     TEST = "test"
@@ -23,14 +23,14 @@ class Limits(StrEnum):
 
 
 class Contract(StrEnum):
-    """Which version of the contract the stand-in speaks."""
+    """The version of KSeF's API that the sandbox implements."""
 
     V2_7 = "2.7"
     V2_9 = "2.9"
 
 
 class Checks(StrEnum):
-    """Whether the stand-in validates documents against the XSD."""
+    """The checks that the sandbox makes: all, or all but the XSD."""
 
     FULL = "full"
     OFF = "off"
@@ -39,8 +39,8 @@ class Checks(StrEnum):
 def serve(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] = 8080) -> None:
     """Run the API and the workers in one process tree.
 
-    Without KSEFD_DATABASE_URL it starts a PostgreSQL of its own under KSEFD_DATA_DIR and brings its schema up to
-    date. Ctrl-C or SIGTERM ends it in order; nothing that was acknowledged is lost either way.
+    Without KSEFD_DATABASE_URL it starts an embedded PostgreSQL under KSEFD_DATA_DIR and migrates its schema. Ctrl-C or
+    SIGTERM stops it in order; acknowledged invoices are safe even if it is killed.
     """
     from app.process.supervisor import run_serve
     from app.settings import load_settings
@@ -49,12 +49,12 @@ def serve(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT]
 
 
 def api(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] = 8080) -> None:
-    """Run the HTTP API only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
+    """Run the HTTP API only. Several can share one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
     from app.cli.local_store import settings_with_database
     from app.observability.metrics_folder import use_metrics_folder
 
     settings = settings_with_database()
-    # Before the metrics are imported: so that one `/metrics` shows the API and the workers of this machine.
+    # This call comes before the metrics are imported, so that one `/metrics` shows the API and the workers of this machine.
     use_metrics_folder(settings)
     from app.api.serve import run_api
 
@@ -62,7 +62,7 @@ def api(host: Annotated[str, _HOST] = "127.0.0.1", port: Annotated[int, _PORT] =
 
 
 def worker() -> None:
-    """Run a worker only; any number on one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
+    """Run a worker only. Several can share one database (KSEFD_DATABASE_URL) and one blob store (KSEFD_BLOB_URL)."""
     from app.cli.local_store import settings_with_database
     from app.observability.metrics_folder import use_metrics_folder
 
@@ -77,21 +77,24 @@ def sandbox(
     host: Annotated[str, _HOST] = "127.0.0.1",
     port: Annotated[int, _PORT] = 8099,
     limits: Annotated[Limits, typer.Option(help="Request limits to enforce.")] = Limits.OFF,
-    validate: Annotated[Checks, typer.Option(help="'off' leaves out the XSD; every other rule stays.")] = Checks.FULL,
+    validate: Annotated[Checks, typer.Option(help="'off' skips the XSD; all other rules apply.")] = Checks.FULL,
     contract: Annotated[Contract, typer.Option("--api", help="'2.7' for the older limit groups.")] = Contract.V2_9,
     state: Annotated[
         Path | None,
-        typer.Option(help="Keep everything in this file across restarts; without it, in memory only.", dir_okay=False),
+        typer.Option(
+            help="File that keeps the state across restarts; without it, the state is in memory only.", dir_okay=False
+        ),
     ] = None,
-    pool: Annotated[int, typer.Option(help="Processes that judge packages.", min=1, max=64)] = 1,
+    pool: Annotated[int, typer.Option(help="Processes that check packages.", min=1, max=64)] = 1,
     record: Annotated[
         Path | None, typer.Option(help="Write every request and answer to this file as NDJSON, secrets masked.")
     ] = None,
     processing_delay: Annotated[
-        float, typer.Option(help="Seconds, by its own clock, that a closed session waits for its turn.", min=0)
+        float,
+        typer.Option(help="Seconds of the sandbox's clock between the close of a session and its processing.", min=0),
     ] = 0.0,
 ) -> None:
-    """Run a stand-in for KSeF to develop and test against: set KSEFD_KSEF_URL=http://127.0.0.1:8099/v2."""
+    """Run the sandbox, a local KSeF for development and tests: set KSEFD_KSEF_URL=http://127.0.0.1:8099/v2."""
     from sandbox.main import run_sandbox
     from sandbox.options import ApiVersion, LimitProfile, SandboxOptions, Validation
 
@@ -113,7 +116,7 @@ def sandbox(
 def migrate(
     as_json: Annotated[bool, typer.Option("--json", help='Print {"revision": ...} as one line of JSON.')] = False,
 ) -> None:
-    """Bring the database schema up to date. A second call changes nothing; `serve` does it by itself."""
+    """Migrate the database schema to the newest revision. A second call changes nothing; `serve` migrates by itself."""
     from app.cli.local_store import migrate_database
     from app.cli.output import print_json, stdout_console
     from app.settings import load_settings

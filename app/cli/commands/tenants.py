@@ -1,6 +1,6 @@
 """`ksefd tenant`: the taxpayers who send through this installation."""
 
-# Imports stand inside the commands: `ksefd --help` must not load the database.
+# Imports are inside the commands, so that `ksefd --help` does not load the database.
 # ruff: noqa: PLC0415
 
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Tenants: a NIP each, with its credential for KSeF and its API keys.")
+app = typer.Typer(no_args_is_help=True, help="Tenants: taxpayers with a NIP, a credential for KSeF and API keys.")
 
 _FILE = {"exists": True, "dir_okay": False, "readable": True}
 Nip = Annotated[str, typer.Argument(metavar="NIP", help="The tenant's NIP: ten digits.")]
@@ -17,14 +17,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON ins
 
 
 class Compression(StrEnum):
-    """How a tenant's packages are compressed."""
+    """The compression of a tenant's packages."""
 
     ZIP = "zip"
     TARGZ = "targz"
 
 
 class Late(StrEnum):
-    """What becomes of invoices that miss the day of their issue date."""
+    """The treatment of invoices that could not be sent on the day of their issue date."""
 
     SEND = "send"
     HOLD = "hold"
@@ -33,9 +33,11 @@ class Late(StrEnum):
 @app.command("add")
 def add(
     nip: Nip,
-    name: Annotated[str, typer.Option(help="A name for people: in lists, and in a self-signed certificate.")],
+    name: Annotated[
+        str, typer.Option(help="The tenant's name, shown in lists and written in a self-signed certificate.")
+    ],
     self_signed: Annotated[
-        bool, typer.Option("--self-signed", help="Make a certificate; only KSeF's test environment takes it.")
+        bool, typer.Option("--self-signed", help="Create a certificate; only KSeF's test environment accepts it.")
     ] = False,
     ksef_token: Annotated[
         Path | None, typer.Option("--ksef-token-file", help="File that holds a KSeF token.", **_FILE)
@@ -44,21 +46,21 @@ def add(
         Path | None, typer.Option(help="Certificate to log in with: PEM, DER or PKCS#12.", **_FILE)
     ] = None,
     key: Annotated[
-        Path | None, typer.Option(help="Its private key, when it is not in the certificate file.", **_FILE)
+        Path | None, typer.Option(help="The certificate's private key, when it is in a file of its own.", **_FILE)
     ] = None,
     password_file: Annotated[
         Path | None, typer.Option(help="File that holds the password of the key or the PKCS#12 file.", **_FILE)
     ] = None,
     compression: Annotated[
-        Compression, typer.Option(help="Form of its packages; KSeF recommends targz for large ones.")
+        Compression, typer.Option(help="Compression of its packages; KSeF recommends targz for large ones.")
     ] = Compression.ZIP,
     as_json: Annotated[
         bool, typer.Option("--json", help='Print {"tenant", "nip", "api_key"} as one line of JSON.')
     ] = False,
 ) -> None:
-    """Add a tenant and print its id and a new API key, which is shown this once.
+    """Add a tenant and print its id and a new API key, which cannot be shown again.
 
-    Give exactly one of --self-signed, --ksef-token-file and --certificate. What it holds is encrypted at rest.
+    Give exactly one of --self-signed, --ksef-token-file and --certificate. The credential is encrypted at rest.
     """
     from app.cli.actions.accounts import add_tenant
     from app.cli.actions.credentials import CredentialSource
@@ -77,7 +79,7 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show(nip: Nip, as_json: AsJson = False) -> None:
-    """Show one tenant: how it logs in to KSeF, and its API keys. Secrets are never shown."""
+    """Show one tenant: its kind of credential for KSeF, and its API keys. Secrets are never shown."""
     from app.cli.actions.accounts import show_tenant
 
     show_tenant(nip, as_json=as_json)
@@ -85,7 +87,7 @@ def show(nip: Nip, as_json: AsJson = False) -> None:
 
 @app.command("disable")
 def disable(nip: Nip, as_json: AsJson = False) -> None:
-    """Refuse the tenant's API keys and open no more sessions for it; what KSeF has is still tracked."""
+    """Refuse the tenant's API keys and open no more sessions for it; sessions at KSeF are still tracked."""
     from app.cli.actions.accounts import set_disabled
 
     set_disabled(nip, disabled=True, as_json=as_json)
@@ -107,9 +109,9 @@ def late(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Choose what becomes of invoices that came on the day of their issue date (P_1) and could not be sent on it.
+    """Choose between sending and holding invoices that came on the day of their issue date (P_1) but could not be sent on it.
 
-    KSeF marks such an invoice as offline. What is held is released or withdrawn through the API.
+    KSeF marks such an invoice as offline. An invoice that waits is released or withdrawn through the API.
     """
     from app.cli.actions.accounts import set_late_invoices
 

@@ -1,6 +1,6 @@
-"""`ksefd webhook` and `ksefd events`: being told, and looking up what was told."""
+"""`ksefd webhook` and `ksefd events`: webhooks, their deliveries, and the list of events."""
 
-# Imports stand inside the commands: `ksefd --help` must not load the HTTP client.
+# Imports are inside the commands, so that `ksefd --help` does not load the HTTP client.
 # ruff: noqa: PLC0415
 
 from enum import StrEnum
@@ -13,27 +13,26 @@ from app.cli.commands.invoices import ApiKeyFile, AsJson, Url
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Webhooks: where events are sent, what became of each delivery, and a receiver to try with. "
-    "Reads KSEFD_URL and KSEFD_API_KEY.",
+    help="Webhooks: their addresses, their deliveries, and a receiver to test with. Reads KSEFD_URL and KSEFD_API_KEY.",
 )
 
 
 class Signing(StrEnum):
-    """How deliveries are signed."""
+    """The signature of deliveries."""
 
     HMAC = "hmac"
     ED25519 = "ed25519"
 
 
 class Ordering(StrEnum):
-    """In which order a webhook is told."""
+    """The order of a webhook's deliveries."""
 
     NONE = "none"
     SESSION = "session"
 
 
 class DeliveryState(StrEnum):
-    """What became of a delivery."""
+    """The state of a delivery."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -55,8 +54,9 @@ OrderingOption = Annotated[
     Ordering | None, typer.Option(help="'session' sends the events of one session one after the other.")
 ]
 MaxConcurrency = Annotated[
-    int | None, typer.Option(min=1, help="Requests under way at this webhook at the same time, at most.")
+    int | None, typer.Option(min=1, help="The most requests that are open at this webhook at the same time.")
 ]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print one line of JSON for each event.")]
 _TIME = "2026-02-01T06:00 (Polish time unless it has an offset), or 90m, 2h, 7d ago"
 
 
@@ -78,10 +78,10 @@ def add(
     api_key_file: ApiKeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a webhook and print it with its secret, which is shown this once, or its public key."""
+    """Register a webhook and print it with its public key, or with its secret, which cannot be shown again."""
     from app.cli.actions import webhooks
 
-    wishes = webhooks.Wishes(
+    fields = webhooks.WebhookFields(
         url=address,
         events=_split(events),
         description=description,
@@ -90,7 +90,7 @@ def add(
         ordering=ordering.value if ordering else None,
         max_concurrency=max_concurrency,
     )
-    webhooks.add(wishes, webhooks.Access(url, api_key_file, as_json))
+    webhooks.add(fields, webhooks.Access(url, api_key_file, as_json))
 
 
 @app.command("list")
@@ -114,11 +114,13 @@ def update(
     webhook: Webhook,
     address: Annotated[str | None, typer.Option(help="Where to send events from now on.")] = None,
     events: Events = None,
-    all_events: Annotated[bool, typer.Option("--all-events", help="Send every type, those of the future too.")] = False,
+    all_events: Annotated[
+        bool, typer.Option("--all-events", help="Send all types of events, including those added later.")
+    ] = False,
     description: Description = None,
     header: Headers = None,
     without_header: Annotated[
-        list[str] | None, typer.Option("--without-header", metavar="NAME", help="Send this header no more.")
+        list[str] | None, typer.Option("--without-header", metavar="NAME", help="Remove this header.")
     ] = None,
     ordering: OrderingOption = None,
     max_concurrency: MaxConcurrency = None,
@@ -126,10 +128,10 @@ def update(
     api_key_file: ApiKeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a webhook; what is not named stays."""
+    """Change a webhook. Fields without an option stay unchanged."""
     from app.cli.actions import webhooks
 
-    wishes = webhooks.Wishes(
+    fields = webhooks.WebhookFields(
         url=address,
         events=_split(events),
         description=description,
@@ -138,12 +140,12 @@ def update(
         max_concurrency=max_concurrency,
     )
     access = webhooks.Access(url, api_key_file, as_json)
-    webhooks.update(webhook, wishes, all_events=all_events, without=without_header or (), access=access)
+    webhooks.update(webhook, fields, all_events=all_events, without=without_header or (), access=access)
 
 
 @app.command("enable")
 def enable(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
-    """Send to a webhook again that was disabled. What it missed comes with `ksefd webhook replay`."""
+    """Enable a disabled webhook. `ksefd webhook replay` sends the events that it missed."""
     from app.cli.actions import webhooks
 
     webhooks.switch(webhook, disabled=False, access=webhooks.Access(url, api_key_file, as_json))
@@ -151,7 +153,7 @@ def enable(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, a
 
 @app.command("disable")
 def disable(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
-    """Send nothing to a webhook until it is enabled again."""
+    """Disable a webhook: no event is sent to it until it is enabled again."""
     from app.cli.actions import webhooks
 
     webhooks.switch(webhook, disabled=True, access=webhooks.Access(url, api_key_file, as_json))
@@ -159,7 +161,7 @@ def disable(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, 
 
 @app.command("remove")
 def remove(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
-    """Delete a webhook with its keys; what it is still owed is not sent any more."""
+    """Delete a webhook with its keys. Its pending deliveries are not sent."""
     from app.cli.actions import webhooks
 
     webhooks.remove(webhook, webhooks.Access(url, api_key_file, as_json))
@@ -168,12 +170,12 @@ def remove(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, a
 @app.command("rotate")
 def rotate(
     webhook: Webhook,
-    signing: Annotated[Signing | None, typer.Option(help="Change how deliveries are signed.")] = None,
+    signing: Annotated[Signing | None, typer.Option(help="Change the kind of signature.")] = None,
     url: Url = None,
     api_key_file: ApiKeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a webhook a new key and print it; the old one goes on signing beside it for 24 hours."""
+    """Rotate a webhook's key and print the new one; for 24 hours deliveries are signed with both."""
     from app.cli.actions import webhooks
 
     webhooks.rotate(webhook, signing.value if signing else None, webhooks.Access(url, api_key_file, as_json))
@@ -181,7 +183,7 @@ def rotate(
 
 @app.command("test")
 def send_test(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
-    """Have a test event sent to a webhook and show what its receiver answers. Exits 1 when it does not take it."""
+    """Send a test event to a webhook and show its receiver's answer. Exits 1 when the receiver does not accept it."""
     from app.cli.actions import webhooks
 
     webhooks.send_test(webhook, webhooks.Access(url, api_key_file, as_json))
@@ -190,13 +192,13 @@ def send_test(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None
 @app.command("deliveries")
 def deliveries(
     webhook: Webhook,
-    state: Annotated[DeliveryState | None, typer.Option(help="Only those in this state.")] = None,
+    state: Annotated[DeliveryState | None, typer.Option(help="Only deliveries in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")] = 20,
     url: Url = None,
     api_key_file: ApiKeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what a webhook was sent, or is owed, those of the newest events first."""
+    """List a webhook's deliveries, sent and pending, with the newest events first."""
     from app.cli.actions import webhooks
 
     access = webhooks.Access(url, api_key_file, as_json)
@@ -213,7 +215,7 @@ def delivery(delivery: Delivery, url: Url = None, api_key_file: ApiKeyFile = Non
 
 @app.command("retry")
 def retry(delivery: Delivery, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
-    """Try a delivery again now, whatever became of it before."""
+    """Try a delivery again now, in whichever state it is."""
     from app.cli.actions import webhooks
 
     webhooks.retry(delivery, webhooks.Access(url, api_key_file, as_json))
@@ -222,17 +224,15 @@ def retry(delivery: Delivery, url: Url = None, api_key_file: ApiKeyFile = None, 
 @app.command("replay")
 def replay(
     webhook: Webhook,
-    since: Annotated[
-        str, typer.Option(metavar="TIME|EVENT", help=f"From when: {_TIME}; or after an event (`evt_...`).")
-    ],
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to when; the present without it.")] = None,
+    since: Annotated[str, typer.Option(metavar="TIME|EVENT", help=f"Start: {_TIME}; or after an event (`evt_...`).")],
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="End; now without it.")] = None,
     events: Events = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also what was delivered already.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also events that were delivered already.")] = False,
     url: Url = None,
     api_key_file: ApiKeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Have everything sent that a webhook missed since a time, in order."""
+    """Send the events that a webhook missed since a time, in order."""
     from app.cli.actions import webhooks
 
     access = webhooks.Access(url, api_key_file, as_json)
@@ -260,19 +260,19 @@ def listen(
         Path | None, typer.Option(help="File that holds it instead.", exists=True, dir_okay=False)
     ] = None,
     answer: Annotated[
-        int, typer.Option(min=200, max=599, help="Status to answer what is genuine with, to try retries.")
+        int, typer.Option(min=200, max=599, help="Status of the answer to genuine deliveries, to test retries.")
     ] = 204,
     events: Events = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help=f"Begin at a time instead of now: {_TIME}.")] = None,
     url: Url = None,
     api_key_file: ApiKeyFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON an event.")] = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Show events as they come, until Ctrl-C.
 
-    With --port it is a receiver on this machine: it verifies what is delivered there and answers 401 to what is forged.
-    Without, it pulls the events with your API key, so nothing need reach this machine, and with --forward posts each to
-    a receiver of yours, signed with a secret that it prints.
+    With --port it is a receiver on this machine: it verifies deliveries and answers 401 to forged ones. Without --port it
+    pulls the events with your API key, so the service need not reach this machine; with --forward it also posts each event
+    to a receiver of yours, signed with a secret that it prints.
     """
     from app.cli.exit_codes import UsageProblem
 
@@ -284,13 +284,13 @@ def listen(
         from app.cli.actions.webhook_receiver import listen as receive
 
         if forward is not None or events or since is not None:
-            raise UsageProblem("--port receives what is sent to it; --forward, --events and --since belong to pulling")
+            raise UsageProblem("--forward, --events and --since cannot be used with --port, which receives deliveries")
         receive(host, port, secret, status=answer, as_json=as_json)
         return
     from app.cli.actions.webhook_forward import listen as pull
 
     if secret is not None and forward is None:
-        raise UsageProblem("--secret: give --port to receive, or --forward; what is pulled needs no verifying")
+        raise UsageProblem("--secret: give --port or --forward too; pulled events are not signed")
     pull(
         forward=forward,
         secret=secret,
@@ -305,17 +305,18 @@ def listen(
 def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until Ctrl-C.")] = False,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help=f"From when: {_TIME}. A day without it; with --follow now.")
+        str | None, typer.Option(metavar="TIME", help=f"Start: {_TIME}. Without it, a day ago; with --follow, now.")
     ] = None,
-    after: Annotated[str | None, typer.Option(metavar="EVENT", help="Go on after this event (`evt_...`).")] = None,
+    after: Annotated[str | None, typer.Option(metavar="EVENT", help="Start after this event (`evt_...`).")] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--types", metavar="TYPE", help="Only these; repeated or separated by commas.")
+        list[str] | None,
+        typer.Option("--types", metavar="TYPE", help="Only these types; repeated or separated by commas."),
     ] = None,
     url: Url = None,
     api_key_file: ApiKeyFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON an event.")] = False,
+    as_json: JsonLines = False,
 ) -> None:
-    """Print events, oldest first: what webhooks are told, and what was missed. Reads KSEFD_URL and KSEFD_API_KEY."""
+    """Print the events that webhooks get, oldest first. Reads KSEFD_URL and KSEFD_API_KEY."""
     from app.cli.actions.event_pull import show_events
 
     show_events(

@@ -1,4 +1,4 @@
-"""What was sent against what every side says about it: our API, the UPOs, KSeF's ledger, the webhooks."""
+"""Checks of the demo: compare the invoices sent with our API, the UPOs, the sandbox's ledger and the webhooks."""
 
 from base64 import b64decode
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from app.domain.ksef_number import is_valid_ksef_number
 from app.domain.states import InvoiceState
 from app.ksef.upo.reader import parse_upo
 
-# A document above the hard limit is stopped by the reader before the checker sees it; either may name it.
+# The reader stops an invoice above the hard limit before the checker gets it, so either of two rules may name it.
 _SAME_RULE: Final = {"too-large": {"too-large", "entry-too-large"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One promise: whether it was kept, and the figures."""
+    """Result of one check: its name, whether it passed, and the figures."""
 
     name: str
     ok: bool
@@ -26,8 +26,8 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A bad invoice: what was wrong with it, and what the service said."""
+class BadInvoiceResult:
+    """A bad invoice with its known fault and the service's verdict."""
 
     name: str
     why: str
@@ -38,61 +38,61 @@ class Refusal:
 
     @property
     def ok(self) -> bool:
-        """It was refused, and for the reason for which it is bad."""
+        """Whether the service refused the invoice, and for its known fault."""
         wanted = _SAME_RULE.get(self.expected, {self.expected})
         return self.state == InvoiceState.INVALID and bool(wanted & set(self.rules))
 
 
 class Verdicts:
-    """The service's own verdicts, read from the results stream."""
+    """The service's verdicts, read from the results stream."""
 
-    def __init__(self, cargo: DemoInvoices, results: Iterable[dict[str, Any]]) -> None:
-        self._cargo = cargo
-        bad = {one.name: one for one in cargo.bad}
+    def __init__(self, invoices: DemoInvoices, results: Iterable[dict[str, Any]]) -> None:
+        self._invoices = invoices
+        bad = {one.name: one for one in invoices.bad}
         self.numbers: dict[str, str] = {}
         """KSeF numbers by SHA-256 in hex, of the valid invoices."""
         self.ids: dict[str, str] = {}
         """KSeF numbers by invoice id."""
         self.sample: str | None = None
         """The id of one accepted invoice."""
-        self.refusals: list[Refusal] = []
+        self.bad_results: list[BadInvoiceResult] = []
         self.odd: list[str] = []
         for one in results:
             if one["name"] in bad:
-                self.refusals.append(_refusal(one, bad[one["name"]].why, bad[one["name"]].rule))
-            elif one["state"] == InvoiceState.ACCEPTED and one["sha256"] in cargo.sent_names:
+                self.bad_results.append(_bad_result(one, bad[one["name"]].why, bad[one["name"]].rule))
+            elif one["state"] == InvoiceState.ACCEPTED and one["sha256"] in invoices.sent_names:
                 self.numbers[one["sha256"]] = one["ksef_number"]
                 self.ids[one["id"]] = one["ksef_number"]
                 self.sample = self.sample or one["id"]
             else:
                 self.odd.append(f"{one['name']} is {one['state']}")
-        self.refusals.sort(key=lambda refusal: refusal.name)
+        self.bad_results.sort(key=lambda result: result.name)
 
     def check_valid(self) -> Check:
-        """Every valid invoice has a KSeF number of its own, with the right check digits."""
+        """Check that every valid invoice has a KSeF number of its own, with the right check digits."""
         wrong = sum(not is_valid_ksef_number(number) for number in self.numbers.values())
         distinct = len(set(self.numbers.values()))
         ok = (
-            self.numbers.keys() == self._cargo.sent_names.keys()
-            and distinct == len(self.numbers) == self._cargo.count
+            self.numbers.keys() == self._invoices.sent_names.keys()
+            and distinct == len(self.numbers) == self._invoices.count
             and not wrong
             and not self.odd
         )
-        told = f"{len(self.numbers):,} of {self._cargo.count:,} accepted, {distinct:,} different numbers"
-        return Check("every valid invoice has its own KSeF number", ok, told + _first(self.odd))
+        detail = f"{len(self.numbers):,} of {self._invoices.count:,} accepted, {distinct:,} different numbers"
+        return Check("every valid invoice has its own KSeF number", ok, detail + _first(self.odd))
 
     def check_bad(self) -> Check:
-        """Every bad invoice was refused for what is wrong with it."""
-        wrong = [f"{one.name}: {one.state} {', '.join(one.rules)}" for one in self.refusals if not one.ok]
-        good = len(self.refusals) - len(wrong)
-        ok = not wrong and len(self.refusals) == len(self._cargo.bad)
+        """Check that every bad invoice was refused for its known fault."""
+        wrong = [f"{one.name}: {one.state} {', '.join(one.rules)}" for one in self.bad_results if not one.ok]
+        good = len(self.bad_results) - len(wrong)
+        ok = not wrong and len(self.bad_results) == len(self._invoices.bad)
         return Check(
-            "every bad invoice is refused for its fault", ok, f"{good} of {len(self._cargo.bad)}{_first(wrong)}"
+            "every bad invoice is refused for its fault", ok, f"{good} of {len(self._invoices.bad)}{_first(wrong)}"
         )
 
 
-def check_upos(files: Iterable[Path], cargo: DemoInvoices, verdicts: Verdicts) -> Check:
-    """Check that the receipts on disk name every valid invoice once, with the number that the API gives."""
+def check_upos(files: Iterable[Path], invoices: DemoInvoices, verdicts: Verdicts) -> Check:
+    """Check that the receipts on disk name every valid invoice once, with the KSeF number that the API gives."""
     listed: dict[str, str] = {}
     pages = repeated = foreign = 0
     for path in files:
@@ -101,26 +101,26 @@ def check_upos(files: Iterable[Path], cargo: DemoInvoices, verdicts: Verdicts) -
             for document in parse_upo(file).documents:
                 digest = document.invoice_hash.hex()
                 repeated += digest in listed
-                foreign += document.seller_nip != cargo.seller_nip
+                foreign += document.seller_nip != invoices.seller_nip
                 listed[digest] = document.ksef_number
-    ok = listed == verdicts.numbers and len(listed) == cargo.count and not repeated and not foreign
+    ok = listed == verdicts.numbers and len(listed) == invoices.count and not repeated and not foreign
     detail = f"{len(listed):,} invoices on {pages} page{'s' * (pages != 1)}"
     return Check("the UPOs on disk match what was sent, one to one", ok, detail)
 
 
 def check_ledger(
-    ledger: dict[str, Any], rows: Iterable[dict[str, Any]], cargo: DemoInvoices, verdicts: Verdicts
+    ledger: dict[str, Any], rows: Iterable[dict[str, Any]], invoices: DemoInvoices, verdicts: Verdicts
 ) -> Check:
-    """Check that KSeF has every invoice once, and was never sent one twice. Hashes of `rows` are Base64."""
+    """Check that the sandbox accepted every invoice once and got none twice. Hashes of `rows` are Base64."""
     known = {_hex(row["invoice_hash"]): row["ksef_number"] for row in rows}
     accepted, distinct, repeated = ledger["accepted"], ledger["distinct"], ledger["duplicate_attempts"]
-    ok = accepted == distinct == cargo.count and repeated == 0 and known == verdicts.numbers
+    ok = accepted == distinct == invoices.count and repeated == 0 and known == verdicts.numbers
     detail = f"{accepted:,} accepted, {distinct:,} distinct, {repeated:,} sent twice"
     return Check("KSeF's ledger has each invoice exactly once", ok, detail)
 
 
 def check_webhooks(receiver: Receiver, verdicts: Verdicts, sessions: int) -> Check:
-    """Check that every delivery was verified, and that together they announce every number."""
+    """Check that every delivery was verified, and that together they announce every KSeF number."""
     complete = receiver.invoices == verdicts.ids
     ended = receiver.types["session.completed"] == sessions
     ok = bool(receiver.verified) and not receiver.refused and complete and ended
@@ -132,18 +132,18 @@ def check_webhooks(receiver: Receiver, verdicts: Verdicts, sessions: int) -> Che
 
 
 def check_forgery(receiver: Receiver) -> Check:
-    """Check that a changed delivery would not be believed."""
+    """Check that the receiver refuses a changed delivery."""
     ok = receiver.refuses_forgery()
     return Check("a delivery with one changed byte is refused", ok, "refused" if ok else "believed")
 
 
-def _refusal(result: dict[str, Any], why: str, expected: str) -> Refusal:
+def _bad_result(result: dict[str, Any], why: str, expected: str) -> BadInvoiceResult:
     findings = [one for one in result.get("findings") or [] if one.get("severity") == "error"]
     rules = tuple(one["rule"] for one in findings)
-    # What it is bad for comes first: a broken document often breaks further rules.
+    # Prefer the finding of the known fault: a bad invoice often breaks further rules.
     named = next((one for one in findings if one["rule"] in _SAME_RULE.get(expected, {expected})), None)
     message = (named or (findings[0] if findings else {})).get("message", "")
-    return Refusal(result["name"], why, expected, result["state"], rules, message)
+    return BadInvoiceResult(result["name"], why, expected, result["state"], rules, message)
 
 
 def _hex(digest: str) -> str:

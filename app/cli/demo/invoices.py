@@ -1,4 +1,4 @@
-"""What the demo sends: valid invoices with bad ones spread among them, as one tar that is never whole in memory."""
+"""Invoices of the demo: valid ones with bad ones spread among them, made while they are sent as one tar stream."""
 
 import hashlib
 import random
@@ -14,7 +14,7 @@ from invoicegen.invoices import generate_invoices
 
 @dataclass(slots=True)
 class DemoInvoices:
-    """The invoices of one demo, and what was sent so far."""
+    """The invoices of one demo run, and the count and names of those sent so far."""
 
     seller_nip: str
     issue_date: date
@@ -27,15 +27,15 @@ class DemoInvoices:
 
     @property
     def total(self) -> int:
-        """How many documents are sent, bad ones too."""
+        """The number of all invoices to send, including bad ones."""
         return self.count + len(self.bad)
 
     def pieces(self) -> Iterator[bytes]:
-        """Give the tar, block by block, noting what goes out."""
+        """Yield the tar, block by block, and record each invoice that is sent."""
         return tar_pieces(self._documents())
 
     def _documents(self) -> Iterator[tuple[str, int, Iterable[bytes]]]:
-        # Without attachments: KSeF takes them only from sellers who asked for it.
+        # The invoices have no attachments: KSeF accepts them only from sellers who have asked for it.
         valid = generate_invoices(
             self.count, seller_nip=self.seller_nip, issue_date=self.issue_date, seed=self.seed, attachments=False
         )
@@ -50,16 +50,16 @@ class DemoInvoices:
 
 
 def make_demo_invoices(count: int, bad: int, issue_date: date, seed: int) -> DemoInvoices:
-    """Make the cargo of a made-up seller; the same arguments give the same bytes."""
+    """Create the invoices of a made-up seller; the same arguments give the same bytes."""
     nip = made_up_nip(seed)
     return DemoInvoices(nip, issue_date, count, tuple(bad_invoices(nip, issue_date)[:bad]), seed)
 
 
 def made_up_nip(seed: int) -> str:
-    """Give a NIP with a right check digit that follows from the seed."""
+    """Make a NIP with a right check digit from the seed."""
     source = random.Random(seed)  # noqa: S311 - a made-up taxpayer is no secret
     while True:
-        # The pattern of KSeF wants the second and third digit not both zero.
+        # KSeF's pattern does not allow the second and third digit to be both zero.
         body = f"{source.randint(1, 9)}{source.randint(1, 9)}{source.randint(0, 9_999_999):07d}"
         for digit in "0123456789":
             if is_nip(body + digit):
@@ -67,7 +67,7 @@ def made_up_nip(seed: int) -> str:
 
 
 def bad_places(count: int, bad: int) -> dict[int, list[int]]:
-    """Spread bad documents evenly: which of them stand before which valid one."""
+    """Spread bad invoices evenly: return the indexes of the bad ones to send before each valid one."""
     places: dict[int, list[int]] = {}
     for one in range(bad):
         places.setdefault((one * count) // bad, []).append(one)

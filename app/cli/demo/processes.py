@@ -1,4 +1,4 @@
-"""Child processes of the demo: started, waited for, and ended whatever happens."""
+"""Child processes of the demo: start them, wait until they are ready, and stop them in every case."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ class ChildFailed(DispatchError):
 
 
 class Child:
-    """One running process, with its output in a file."""
+    """One running process; its output goes to a file."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
@@ -39,18 +39,18 @@ class Child:
         self._log = log
 
     def check(self) -> None:
-        """Raise ChildFailed, with the last words of the process, when it has ended."""
+        """Raise ChildFailed, with the end of the process's output, if the process has ended."""
         code = self._process.poll()
         if code is not None:
-            raise ChildFailed(f"{self.name} ended with exit code {code}: {self.last_words()}")
+            raise ChildFailed(f"{self.name} ended with exit code {code}: {self.output_end()}")
 
-    def last_words(self) -> str:
-        """Give the end of the process's output."""
+    def output_end(self) -> str:
+        """Return the end of the process's output."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
         return " | ".join(line.strip() for line in lines if line.strip()) or f"no output; see {self._log}"
 
     def wait_until_ready(self, url: str) -> None:
-        """Wait until an address answers 200. Raises ChildFailed after 90 seconds, or when the process ends."""
+        """Poll an address until it answers 200. Raises ChildFailed after 90 seconds, or when the process ends."""
         deadline = time.monotonic() + _READY_SECONDS
         with httpx.Client(timeout=5, trust_env=False) as http:
             while time.monotonic() < deadline:
@@ -58,10 +58,10 @@ class Child:
                 if _answers(http, url):
                     return
                 time.sleep(0.1)
-        raise ChildFailed(f"{self.name} was not ready within {_READY_SECONDS:.0f} seconds: {self.last_words()}")
+        raise ChildFailed(f"{self.name} was not ready within {_READY_SECONDS:.0f} seconds: {self.output_end()}")
 
     def stop(self) -> None:
-        """Ask the process to end, and make it end when it does not."""
+        """Terminate the process, and kill it if it does not end within 20 seconds."""
         if self._process.poll() is not None:
             return
         self._process.terminate()
@@ -74,9 +74,9 @@ class Child:
 
 @contextmanager
 def running(name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[Child]:
-    """Run `python -m ARGUMENTS` while inside; its output goes to `log`.
+    """Run `python -m ARGUMENTS` inside the context; its output goes to `log`.
 
-    It gets a session of its own: Ctrl-C reaches the demo alone, which then ends its children in order.
+    The process gets a session of its own, so that Ctrl-C reaches only the demo, which then stops its children in order.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own modules
@@ -95,7 +95,7 @@ def running(name: str, arguments: Sequence[str], environment: Mapping[str, str],
 
 
 def run_once(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run `python -m ARGUMENTS` to its end and give its output. Raises ChildFailed on any other exit code than 0."""
+    """Run `python -m ARGUMENTS` to its end and return its output. Raises ChildFailed if the exit code is not 0."""
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter with our own modules
             [sys.executable, "-m", *arguments],
@@ -114,13 +114,13 @@ def run_once(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Give our environment with these settings of the service instead of the ones it has now."""
+    """Return our environment with its settings of the service replaced by these."""
     kept = {name: value for name, value in os.environ.items() if _is_kept(name)}
     return {**kept, **settings, "PYTHONUNBUFFERED": "1"}
 
 
 def free_port() -> int:
-    """Give a port of this machine that nobody listens on at the moment."""
+    """Return a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -129,9 +129,9 @@ def free_port() -> int:
 def drop_data(folder: Path) -> None:
     """Remove a service's data folder, stopping an embedded database that a killed service left running."""
     if (folder / "postgres" / "postmaster.pid").exists():
-        from app.store.embedded import EmbeddedPostgres  # noqa: PLC0415 - hardly ever needed, and slow to load
+        from app.store.embedded import EmbeddedPostgres  # noqa: PLC0415 - rarely needed, and slow to load
 
-        # Whoever leaves last stops the server.
+        # The last process that closes the embedded server stops it.
         EmbeddedPostgres(folder).__enter__().close()
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""A webhook consumer as a customer would write it: verifies each delivery before it believes a word."""
+"""A webhook receiver as a customer would write it: it verifies each delivery before it uses the body."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ _READ_SECONDS: Final = 10
 
 
 class Receiver:
-    """What came in. Fed from the server's threads, read from the demo's."""
+    """The deliveries received so far. The server's threads add to it, the demo's thread reads it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,15 +29,15 @@ class Receiver:
         self.invoices: dict[str, str] = {}
         """KSeF numbers by invoice id, from `invoices.accepted`."""
         self.sample: tuple[dict[str, str], bytes] | None = None
-        """One delivery as it came, to forge."""
+        """One delivery unchanged, to make a forged one of."""
         self.last_at: float | None = None
 
     def expect(self, secret: str) -> None:
-        """Say which secret the sender has; before that every delivery is told to come again."""
+        """Set the sender's secret. Before this call each delivery gets an answer that asks for a retry."""
         self._webhook = Webhook(secret)
 
     def take(self, headers: Mapping[str, str], body: bytes) -> int:
-        """Judge one delivery and give the HTTP status to answer with."""
+        """Verify and record one delivery and return the HTTP status to answer with."""
         if self._webhook is None:
             return 503
         lowered = {name.lower(): value for name, value in headers.items()}
@@ -52,7 +52,7 @@ class Receiver:
         return 204
 
     def refuses_forgery(self) -> bool:
-        """Tell whether a delivery that really came is refused once a byte of it is changed."""
+        """Return whether a received delivery is refused after one byte of it is changed."""
         if self.sample is None or self._webhook is None:
             return False
         headers, body = self.sample
@@ -67,7 +67,7 @@ class Receiver:
         self.verified += 1
         self.last_at = time.monotonic()
         if event["id"] in self._events:
-            # Deliveries may repeat; the id tells.
+            # A delivery may be repeated, with the same event id.
             self.repeated += 1
             return
         self._events.add(event["id"])
@@ -80,7 +80,7 @@ class Receiver:
 
 @contextmanager
 def listening(receiver: Receiver) -> Iterator[str]:
-    """Serve while inside, on this machine only, and give the address."""
+    """Serve the receiver on this machine inside the context; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = _READ_SECONDS
@@ -93,7 +93,7 @@ def listening(receiver: Receiver) -> Iterator[str]:
             self._answer(receiver.take(dict(self.headers.items()), self.rfile.read(int(length))))
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Keep quiet: the demo shows its own progress."""
+            """Log nothing, because the demo prints its own progress."""
 
         def _answer(self, status: int) -> None:
             body = b"" if status == 204 else json.dumps({"status": status}).encode()

@@ -1,4 +1,4 @@
-"""What the demo shows: progress while it runs, tables at its end."""
+"""Output of the demo: progress while it runs, tables at its end."""
 
 import time
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from app.cli.demo.checks import Check, Refusal
-from app.cli.demo.watching import Look
+from app.cli.demo.checks import BadInvoiceResult, Check
+from app.cli.demo.watching import Snapshot
 from app.cli.output import fields, stderr_console, table
 
 _LINE_EVERY_SECONDS: Final = 2.0
 
 
 class ProgressView:
-    """Bars on a terminal; elsewhere a line every two seconds when something moved."""
+    """Progress of the demo: bars on a terminal; elsewhere a line every two seconds if a figure changed."""
 
     def __init__(self) -> None:
         self._console = stderr_console()
@@ -44,20 +44,20 @@ class ProgressView:
         self._progress.stop()
 
     def say(self, sentence: str) -> None:
-        """Tell what begins now."""
+        """Print the step that begins now."""
         self._console.print(Text(sentence), soft_wrap=True)
 
-    def show(self, look: Look) -> None:
-        """Show how far everything is."""
-        sessions = f"{look.sessions_done} of {look.sessions} sessions done, {look.upo_pages} UPO pages"
-        self._bar("sent to the service", look.sent, look.total)
-        self._bar("checked", look.checked, look.total, f"{look.refused} refused")
-        self._bar("sealed into sessions", look.sealed, look.valid, sessions)
-        self._bar("accepted by KSeF", look.accepted, look.valid)
-        self._bar("announced by webhooks", look.announced, look.valid, f"{look.deliveries} deliveries")
+    def show(self, snapshot: Snapshot) -> None:
+        """Show the figures of a snapshot."""
+        sessions = f"{snapshot.sessions_done} of {snapshot.sessions} sessions done, {snapshot.upo_pages} UPO pages"
+        self._bar("sent to the service", snapshot.sent, snapshot.total)
+        self._bar("checked", snapshot.checked, snapshot.total, f"{snapshot.refused} refused")
+        self._bar("sealed into sessions", snapshot.sealed, snapshot.valid, sessions)
+        self._bar("accepted by KSeF", snapshot.accepted, snapshot.valid)
+        self._bar("announced by webhooks", snapshot.announced, snapshot.valid, f"{snapshot.deliveries} deliveries")
         line = (
-            f"sent {look.sent:,}  checked {look.checked:,}  sealed {look.sealed:,}  accepted {look.accepted:,}  "
-            f"refused {look.refused:,}  announced {look.announced:,}  ({sessions})"
+            f"sent {snapshot.sent:,}  checked {snapshot.checked:,}  sealed {snapshot.sealed:,}  accepted {snapshot.accepted:,}  "
+            f"refused {snapshot.refused:,}  announced {snapshot.announced:,}  ({sessions})"
         )
         now = time.monotonic()
         if not self._console.is_terminal and line != self._told and now - self._told_at >= _LINE_EVERY_SECONDS:
@@ -70,8 +70,8 @@ class ProgressView:
         self._progress.update(self._tasks[name], completed=done, note=note)
 
 
-def print_results(console: Console, report: dict[str, Any], refusals: Sequence[Refusal]) -> None:
-    """Print verdicts, timings, the webhooks seen and the refused invoices."""
+def print_results(console: Console, report: dict[str, Any], bad_results: Sequence[BadInvoiceResult]) -> None:
+    """Print verdicts, timings, the webhooks received and the refused invoices."""
     counts: dict[str, int] = report["counts"]
     console.print(table(("Verdict", "Invoices"), [(state, f"{n:,}") for state, n in counts.items()], title="Verdicts"))
     seconds: dict[str, float | None] = report["seconds"]
@@ -83,13 +83,13 @@ def print_results(console: Console, report: dict[str, Any], refusals: Sequence[R
     webhooks: dict[str, Any] = report["webhooks"]
     events = [(name, f"{n:,}") for name, n in sorted(webhooks["events"].items())]
     console.print(table(("Event", "Seen"), events, title="Webhooks"))
-    if refusals:
-        rows_refused = [(one.name, one.why, one.expected, one.message) for one in refusals]
+    if bad_results:
+        rows_refused = [(one.name, one.why, one.expected, one.message) for one in bad_results]
         console.print(table(("Bad invoice", "It", "Rule", "What the service says"), rows_refused, title="Refused"))
 
 
 def print_checks(console: Console, checks: Sequence[Check]) -> None:
-    """Print what was checked and how it came out."""
+    """Print the checks with their results."""
     rows = [
         (Text("✓", style="bold green") if one.ok else Text("✗", style="bold red"), one.name, one.detail)
         for one in checks
@@ -97,8 +97,8 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
     console.print(table(("", "Checked", "Found"), rows, title="Checks"))
 
 
-def print_story(console: Console, invoice: dict[str, Any]) -> None:
-    """Tell one invoice's way."""
+def print_history(console: Console, invoice: dict[str, Any]) -> None:
+    """Print one invoice's history."""
     told = {
         "Invoice": invoice.get("number"),
         "File": invoice.get("name"),

@@ -1,4 +1,4 @@
-"""How far the demo is: one look at every side, and waiting until there is nothing more to see."""
+"""Progress of the demo: takes snapshots of service, sessions and receiver until all invoices are through."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.cli.actions.status import page_numbers
-from app.cli.client.progress import is_settled
+from app.cli.client.progress import is_finished
 from app.cli.client.service_client import ServiceClient, ServiceUnreachable
 from app.cli.demo.invoices import DemoInvoices
 from app.cli.demo.processes import Child
@@ -21,8 +21,8 @@ _REFUSED: Final = (InvoiceState.INVALID, InvoiceState.DUPLICATE, InvoiceState.RE
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look saw. All are counts of documents but `sessions`, `sessions_done` and `upo_pages`."""
+class Snapshot:
+    """Figures of the demo at one moment, in invoices except `deliveries`, `sessions`, `sessions_done` and `upo_pages`."""
 
     total: int
     valid: int
@@ -36,12 +36,12 @@ class Look:
     sessions: int = 0
     sessions_done: int = 0
     upo_pages: int = 0
-    settled: bool = False
+    finished: bool = False
 
 
 @dataclass(slots=True)
 class Times:
-    """Seconds from the first byte sent; None for what has not come about."""
+    """Seconds from the first byte sent to each milestone; None for a milestone not reached yet."""
 
     started: float = field(default_factory=time.monotonic)
     acknowledged: float | None = None
@@ -50,22 +50,22 @@ class Times:
     verdicts: float | None = None
     announced: float | None = None
 
-    def note(self, look: Look, *, acknowledged: bool) -> None:
-        """Take the time of whatever this look saw first."""
+    def note(self, snapshot: Snapshot, *, acknowledged: bool) -> None:
+        """Record the time of each milestone that this snapshot is the first to show."""
         now = time.monotonic() - self.started
         if acknowledged and self.acknowledged is None:
             self.acknowledged = now
-        if look.checked >= look.total and self.checked is None:
+        if snapshot.checked >= snapshot.total and self.checked is None:
             self.checked = now
-        if look.sealed >= look.valid and self.sealed is None:
+        if snapshot.sealed >= snapshot.valid and self.sealed is None:
             self.sealed = now
-        if look.settled and self.verdicts is None:
+        if snapshot.finished and self.verdicts is None:
             self.verdicts = now
-        if look.announced >= look.valid and self.announced is None:
+        if snapshot.announced >= snapshot.valid and self.announced is None:
             self.announced = now
 
     def seconds(self) -> dict[str, float | None]:
-        """Give the times by name, rounded for reading."""
+        """Return the times by name, rounded for reading."""
         taken = {
             "acknowledged": self.acknowledged,
             "checked": self.checked,
@@ -78,17 +78,17 @@ class Times:
 
 def watch(
     service: ServiceClient,
-    cargo: DemoInvoices,
+    invoices: DemoInvoices,
     receiver: Receiver,
     sending: Future[dict[str, Any]],
     children: tuple[Child, ...],
     *,
-    show: Callable[[Look], None],
+    show: Callable[[Snapshot], None],
     deadline_seconds: float,
 ) -> tuple[dict[str, Any], Times]:
-    """Look again and again until everything has come, and give the upload and the times.
+    """Poll until all invoices are through, and return the upload and the times.
 
-    Raises ChildFailed when a process ends, what `sending` raised, and TryLater when the deadline passes.
+    Raises ChildFailed when a process ends, the error of `sending`, and TryLater when the deadline passes.
     """
     times = Times()
     while True:
@@ -96,15 +96,15 @@ def watch(
             child.check()
         upload = _upload(service, sending)
         sessions = _sessions(service)
-        look = _look(cargo, receiver, upload, sessions)
-        times.note(look, acknowledged=sending.done())
-        show(look)
-        if upload is not None and _is_all(look, receiver):
+        snapshot = _take_snapshot(invoices, receiver, upload, sessions)
+        times.note(snapshot, acknowledged=sending.done())
+        show(snapshot)
+        if upload is not None and _is_all(snapshot, receiver):
             return upload, times
         if time.monotonic() - times.started > deadline_seconds:
             raise TryLater(
-                f"the demo is not through after {deadline_seconds:.0f} seconds: {look}; "
-                f"{'; '.join(f'{child.name}: {child.last_words()}' for child in children)}"
+                f"the demo is not finished after {deadline_seconds:.0f} seconds: {snapshot}; "
+                f"{'; '.join(f'{child.name}: {child.output_end()}' for child in children)}"
             )
         time.sleep(_PAUSE_SECONDS)
 
@@ -125,14 +125,14 @@ def _sessions(service: ServiceClient) -> list[dict[str, Any]]:
         return []
 
 
-def _look(
-    cargo: DemoInvoices, receiver: Receiver, upload: dict[str, Any] | None, sessions: list[dict[str, Any]]
-) -> Look:
+def _take_snapshot(
+    invoices: DemoInvoices, receiver: Receiver, upload: dict[str, Any] | None, sessions: list[dict[str, Any]]
+) -> Snapshot:
     counts: dict[str, int] = (upload or {}).get("counts") or {}
-    return Look(
-        total=cargo.total,
-        valid=cargo.count,
-        sent=cargo.sent,
+    return Snapshot(
+        total=invoices.total,
+        valid=invoices.count,
+        sent=invoices.sent,
         checked=sum(counts.values()) - counts.get(InvoiceState.RECEIVED, 0),
         sealed=sum(counts.get(state, 0) for state in _SEALED),
         accepted=counts.get(InvoiceState.ACCEPTED, 0),
@@ -142,17 +142,17 @@ def _look(
         sessions=len(sessions),
         sessions_done=sum(one["state"] in {SessionState.COMPLETED, SessionState.FAILED} for one in sessions),
         upo_pages=sum(len(page_numbers(one)) for one in sessions),
-        settled=upload is not None and is_settled(upload),
+        finished=upload is not None and is_finished(upload),
     )
 
 
-def _is_all(look: Look, receiver: Receiver) -> bool:
-    """Verdicts are there, sessions have ended, and the webhooks that follow from them have come."""
+def _is_all(snapshot: Snapshot, receiver: Receiver) -> bool:
+    """Return whether all verdicts are known, all sessions have ended, and their webhooks have arrived."""
     return (
-        look.settled
-        and look.sessions_done == look.sessions
-        and look.announced >= look.accepted
+        snapshot.finished
+        and snapshot.sessions_done == snapshot.sessions
+        and snapshot.announced >= snapshot.accepted
         and receiver.types["upload.completed"] >= 1
-        and receiver.types["session.completed"] + receiver.types["session.failed"] >= look.sessions
-        and (look.upo_pages == 0 or receiver.types["upo.available"] >= 1)
+        and receiver.types["session.completed"] + receiver.types["session.failed"] >= snapshot.sessions
+        and (snapshot.upo_pages == 0 or receiver.types["upo.available"] >= 1)
     )

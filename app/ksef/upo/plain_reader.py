@@ -59,7 +59,7 @@ class PlainUpo:
     """All documents as canonical XML has them inside the frame."""
 
     def whole(self, canonical_frame: bytes) -> bytes | None:
-        """Give the canonical receipt for its canonical frame; None when the frame's one document is not in it as it should be."""
+        """Return the canonical receipt for its canonical frame; None when the frame's one document is not in it as it should be."""
         pieces = canonical_frame.split(_OPENING + self.mark + _CLOSING)
         return self.documents.join(pieces) if len(pieces) == 2 else None
 

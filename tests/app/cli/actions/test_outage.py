@@ -41,8 +41,8 @@ def test_a_time_without_an_offset_is_polish(on_database: Ksefd) -> None:
     assert ran.json["until"] == "2100-07-01T04:00:00+00:00"
 
 
-@pytest.mark.parametrize(("until", "why"), [("tomorrow", "not a time"), ("2020-01-01T00:00", "this time is over")])
-def test_a_time_that_cannot_be_meant_is_refused(ksefd: Ksefd, until: str, why: str) -> None:
+@pytest.mark.parametrize(("until", "why"), [("tomorrow", "not a time"), ("2020-01-01T00:00", "this time has passed")])
+def test_an_unreadable_or_past_time_is_refused(ksefd: Ksefd, until: str, why: str) -> None:
     ran = ksefd("outage", "set", "away", "--until", until)
     assert ran.code == USAGE
     assert why in ran.err

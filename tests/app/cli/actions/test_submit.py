@@ -14,7 +14,7 @@ import pytest
 from app.cli.actions.submit import send_body
 from app.cli.client.resumable_upload import PAUSES_SECONDS
 from app.cli.client.service_client import ServiceClient, ServiceUnreachable
-from app.cli.client.upload_sources import look_at, plan_bodies
+from app.cli.client.upload_sources import plan_bodies, sort_paths
 from app.cli.exit_codes import DENIED, OK, REFUSED, UNEXPECTED, UNREACHABLE, USAGE
 from tests.app.cli.conftest import Ksefd
 
@@ -167,7 +167,7 @@ def test_the_findings_of_a_refused_invoice_are_shown_in_the_language_asked_for(
 def test_a_broken_connection_is_tried_again_under_the_same_key(service: Service, folder: Path) -> None:
     service.trouble = ["cut", "busy", ""]
     pauses: list[float] = []
-    (body,) = plan_bodies(look_at([folder]))
+    (body,) = plan_bodies(sort_paths([folder]))
     with ServiceClient(service.url, KEY) as client:
         answer = send_body(client, body, {}, sleep=pauses.append)
     assert answer["id"] == "upl_1"
@@ -185,7 +185,7 @@ def test_two_uploads_never_share_a_key(ksefd: Ksefd, service: Service, folder: P
 
 def test_a_service_that_stays_full_ends_the_tries(service: Service, folder: Path) -> None:
     service.trouble = ["busy"] * 100
-    (body,) = plan_bodies(look_at([folder]))
+    (body,) = plan_bodies(sort_paths([folder]))
     with ServiceClient(service.url, KEY) as client, pytest.raises(ServiceUnreachable, match="spool full"):
         send_body(client, body, {}, sleep=lambda _: None)
     assert len(service.keys) == len(PAUSES_SECONDS) + 1

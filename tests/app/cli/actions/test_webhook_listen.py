@@ -20,7 +20,7 @@ import pytest
 from app.cli.actions import event_pull, webhook_forward
 from app.cli.actions.event_pull import about, pull
 from app.cli.actions.webhook_forward import Forwarder
-from app.cli.actions.webhook_receiver import MAX_BODY_BYTES, Heard, Receiver
+from app.cli.actions.webhook_receiver import MAX_BODY_BYTES, ReceivedDelivery, Receiver
 from app.cli.actions.webhook_verify import Verifier
 from app.cli.client.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
 from app.cli.exit_codes import DENIED, INTERRUPTED, UNREACHABLE, USAGE
@@ -41,8 +41,8 @@ def _event(number: int, **data: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _receiving(key: str | None = KEY.text, **options: Any) -> Iterator[tuple[str, list[Heard]]]:
-    heard: list[Heard] = []
+def _receiving(key: str | None = KEY.text, **options: Any) -> Iterator[tuple[str, list[ReceivedDelivery]]]:
+    heard: list[ReceivedDelivery] = []
     with Receiver(("127.0.0.1", 0), Verifier(key) if key else None, heard.append, **options) as receiver:
         thread = threading.Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -11,7 +11,7 @@ from app.cli.actions import webhooks
 from app.cli.actions.webhooks import changed_headers, header_fields
 from app.cli.client.service_client import ServiceClient, ServiceRefused, ServiceUnreachable
 from app.cli.exit_codes import DENIED, OK, REFUSED, UNREACHABLE, USAGE, UsageProblem
-from app.cli.timestamps import moment
+from app.cli.timestamps import parse_time
 from tests.app.cli.conftest import Ksefd
 
 ID = "whk_" + "1" * 32
@@ -245,14 +245,14 @@ def test_headers_are_replaced_whatever_their_capitals() -> None:
 )
 def test_times_are_moments_or_how_long_ago(text: str, expected: str) -> None:
     now = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-    found = moment(text, option="--since", now=now)
+    found = parse_time(text, option="--since", now=now)
     assert (found.isoformat(), found.utcoffset()) == (expected, timedelta(0))
 
 
 @pytest.mark.parametrize("text", ["", "now", "1y", "999999w", "2026-13-01", "13:00"])
 def test_what_is_no_time_names_the_option(text: str) -> None:
     with pytest.raises(UsageProblem, match=r"^--until"):
-        moment(text, option="--until", now=datetime(2026, 11, 22, 12, 0, tzinfo=UTC))
+        parse_time(text, option="--until", now=datetime(2026, 11, 22, 12, 0, tzinfo=UTC))
 
 
 def test_json_of_every_command_is_one_line(ksefd: Ksefd, service: Service) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.client.progress import counts_line, is_settled, next_pause, wait_for_uploads
+from app.cli.client.progress import counts_line, is_finished, next_pause, wait_for_uploads
 from app.cli.client.service_client import ServiceClient, ServiceUnreachable
 from app.domain.states import FINAL_INVOICE_STATES, InvoiceState, UploadState
 
@@ -26,11 +26,11 @@ class ScriptedService(ServiceClient):
 
 
 @given(st.sampled_from(UploadState), st.dictionaries(st.sampled_from(InvoiceState), st.integers(0, 3)))
-def test_nothing_is_settled_while_an_invoice_is_under_way(state: UploadState, counts: dict[InvoiceState, int]) -> None:
+def test_nothing_is_finished_while_an_invoice_is_under_way(state: UploadState, counts: dict[InvoiceState, int]) -> None:
     open_ones = any(count for invoice, count in counts.items() if invoice not in FINAL_INVOICE_STATES)
-    settled = is_settled({"state": state.value, "counts": {key.value: value for key, value in counts.items()}})
+    finished = is_finished({"state": state.value, "counts": {key.value: value for key, value in counts.items()}})
     expected = state is UploadState.COMPLETED or (state is UploadState.FAILED and not open_ones)
-    assert settled is expected
+    assert finished is expected
 
 
 @given(st.floats(0.01, 100))

@@ -15,7 +15,7 @@ import pytest_asyncio
 from app.cli.actions import submit as submit_module
 from app.cli.client.resumable_upload import send_in_pieces
 from app.cli.client.service_client import RESUMABLE, ServiceClient, ServiceUnreachable
-from app.cli.client.upload_sources import BLOCK_BYTES, Body, look_at, plan_bodies
+from app.cli.client.upload_sources import BLOCK_BYTES, Body, plan_bodies, sort_paths
 from app.cli.exit_codes import OK, UsageProblem
 from app.store.store import Store
 from tests.app.api.conftest import Caller, clock, make_caller, running_api
@@ -64,11 +64,11 @@ async def content(store: Store) -> bytes:
 async def test_a_broken_connection_costs_what_was_not_durable(
     client: ServiceClient, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, loose: bool
 ) -> None:
-    (planned,) = plan_bodies(look_at([folder]))
+    (planned,) = plan_bodies(sort_paths([folder]))
     whole = b"".join(planned.pieces())
     if not loose:
         (folder.parent / "a.tar").write_bytes(whole)
-        (planned,) = plan_bodies(look_at([folder.parent / "a.tar"]))
+        (planned,) = plan_bodies(sort_paths([folder.parent / "a.tar"]))
     assert list(planned.pieces_from(planned.size)) == []
     assert b"".join(planned.pieces_from(700)) == whole[700:]
     real = Body.pieces_from
@@ -109,7 +109,7 @@ async def _offset(caller: Caller) -> list[tuple[str, int]]:
 async def test_another_run_of_the_command_goes_on(
     client: ServiceClient, caller: Caller, store: Store, folder: Path
 ) -> None:
-    (body,) = plan_bodies(look_at([folder]))
+    (body,) = plan_bodies(sort_paths([folder]))
 
     def interrupt(count: int) -> None:
         if count > 1_000_000:
@@ -136,7 +136,7 @@ async def test_another_run_of_the_command_goes_on(
 async def test_an_upload_that_was_ended_meanwhile_is_begun_anew(
     client: ServiceClient, caller: Caller, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (body,) = plan_bodies(look_at([folder]))
+    (body,) = plan_bodies(sort_paths([folder]))
     real = ServiceClient.add_bytes
     ended: list[str] = []
 
@@ -155,7 +155,7 @@ async def test_an_upload_that_was_ended_meanwhile_is_begun_anew(
 async def test_files_that_become_shorter_end_the_upload(
     client: ServiceClient, caller: Caller, store: Store, folder: Path
 ) -> None:
-    (body,) = plan_bodies(look_at([folder]))
+    (body,) = plan_bodies(sort_paths([folder]))
 
     def shorten(count: int) -> None:
         if count:
@@ -170,7 +170,7 @@ async def test_files_that_become_shorter_end_the_upload(
 async def test_a_service_that_stays_away_ends_the_tries(
     client: ServiceClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (body,) = plan_bodies(look_at([folder]))
+    (body,) = plan_bodies(sort_paths([folder]))
 
     def away(*_: object) -> None:
         raise ServiceUnreachable("gone")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.cli.client.upload_sources import BLOCK_BYTES, look_at, loose_files, plan_bodies, tar_pieces
+from app.cli.client.upload_sources import BLOCK_BYTES, loose_files, plan_bodies, sort_paths, tar_pieces
 from app.cli.exit_codes import UsageProblem
 from app.reading.entry import decode_entry
 from app.reading.kinds import BodyKind
@@ -40,7 +40,7 @@ def test_our_own_reader_reads_what_submit_sends(tmp_path: Path) -> None:
     contents = {f"żółć/{'x' * 150}-{number}.xml": b"<a>%d</a>" % number for number in range(5)}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    (body,) = plan_bodies(look_at([tmp_path]))
+    (body,) = plan_bodies(sort_paths([tmp_path]))
     tar = b"".join(body.pieces())
     assert documents_of(tar) == list(contents.values())
     assert len(tar) == body.size
@@ -51,7 +51,7 @@ def test_the_blocks_stay_small_whatever_the_files(tmp_path: Path) -> None:
     (tmp_path / "large.xml").write_bytes(b"<a>" + b"x" * (5 * BLOCK_BYTES))
     for number in range(300):
         (tmp_path / f"{number}.xml").write_bytes(b"<a/>" * 300)
-    (body,) = plan_bodies(look_at([tmp_path]))
+    (body,) = plan_bodies(sort_paths([tmp_path]))
     assert max(len(piece) for piece in body.pieces()) <= 3 * BLOCK_BYTES
 
 
@@ -67,7 +67,7 @@ def test_archives_go_as_they_are_and_loose_files_together(tmp_path: Path) -> Non
     (tmp_path / "two.xml").write_text("")
     (tmp_path / "three").write_bytes(b"PK\3\4rest")
     (tmp_path / "four.gz").write_bytes(b"\x1f\x8brest")
-    found = look_at([tmp_path / name for name in ("one.xml", "three", "two.xml", "four.gz")])
+    found = sort_paths([tmp_path / name for name in ("one.xml", "three", "two.xml", "four.gz")])
     bodies = plan_bodies(found)
     assert [body.content_type for body in bodies] == ["application/x-tar", "application/zip", "application/gzip"]
     assert b"".join(bodies[1].pieces()) == b"PK\3\4rest"
@@ -77,9 +77,9 @@ def test_archives_go_as_they_are_and_loose_files_together(tmp_path: Path) -> Non
 def test_what_is_no_upload_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(UsageProblem, match=r"photo\.jpg"):
-        look_at([tmp_path / "photo.jpg"])
+        sort_paths([tmp_path / "photo.jpg"])
     with pytest.raises(UsageProblem, match=r"no \.xml file"):
-        plan_bodies(look_at([tmp_path]))
+        plan_bodies(sort_paths([tmp_path]))
 
 
 def test_a_file_that_shrinks_under_way_cuts_the_body_instead_of_padding_it() -> None:
@@ -98,7 +98,7 @@ def test_compressed_lines_travel_inflated_and_a_compressed_tar_as_it_is(tmp_path
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         tar.addfile(tarfile.TarInfo("a.xml"))
     (tmp_path / "tar.tar.gz").write_bytes(packed.getvalue())
-    bodies = {body.label: body for body in plan_bodies(look_at(sorted(tmp_path.iterdir())))}
+    bodies = {body.label: body for body in plan_bodies(sort_paths(sorted(tmp_path.iterdir())))}
     body = bodies["lines.ndjson.gz"]
     assert (body.content_type, body.size) == (BodyKind.NDJSON.content_type, len(lines))
     assert b"".join(body.pieces()) == lines
@@ -110,4 +110,4 @@ def test_compressed_lines_travel_inflated_and_a_compressed_tar_as_it_is(tmp_path
 def test_compressed_lines_that_break_off_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
     (tmp_path / "lines.ndjson.gz").write_bytes(gzip.compress(b'{"name": "a.xml", "xml": "<a/>"}\n' * 1_000)[:-9])
     with pytest.raises(UsageProblem, match="cannot inflate"):
-        plan_bodies(look_at([tmp_path / "lines.ndjson.gz"]))
+        plan_bodies(sort_paths([tmp_path / "lines.ndjson.gz"]))

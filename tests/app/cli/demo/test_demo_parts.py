@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from app.cli.demo.checks import Refusal, Verdicts, check_forgery, check_ledger, check_webhooks
+from app.cli.demo.checks import BadInvoiceResult, Verdicts, check_forgery, check_ledger, check_webhooks
 from app.cli.demo.invoices import DemoInvoices, bad_places, made_up_nip, make_demo_invoices
 from app.cli.demo.processes import ChildFailed, clean_environment, free_port, run_once, running
 from app.cli.demo.receiver import Receiver, listening
@@ -47,18 +47,18 @@ def test_every_bad_document_has_a_place(count: int, bad: int) -> None:
 
 
 def test_the_stream_holds_every_document_once() -> None:
-    cargo = make_demo_invoices(30, 5, TODAY, seed=7)
-    tar = b"".join(cargo.pieces())
+    invoices = make_demo_invoices(30, 5, TODAY, seed=7)
+    tar = b"".join(invoices.pieces())
     with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
         names = opened.getnames()
-    assert len(names) == len(set(names)) == cargo.sent == cargo.total == 35
-    assert set(names) == set(cargo.sent_names.values()) | {one.name for one in cargo.bad}
+    assert len(names) == len(set(names)) == invoices.sent == invoices.total == 35
+    assert set(names) == set(invoices.sent_names.values()) | {one.name for one in invoices.bad}
     assert tar == b"".join(make_demo_invoices(30, 5, TODAY, seed=7).pieces())
 
 
-def cargo_and_results() -> tuple[DemoInvoices, list[dict[str, Any]]]:
-    cargo = make_demo_invoices(3, 2, TODAY, seed=1)
-    for _ in cargo.pieces():
+def invoices_and_results() -> tuple[DemoInvoices, list[dict[str, Any]]]:
+    invoices = make_demo_invoices(3, 2, TODAY, seed=1)
+    for _ in invoices.pieces():
         continue
     results: list[dict[str, Any]] = [
         {
@@ -66,19 +66,19 @@ def cargo_and_results() -> tuple[DemoInvoices, list[dict[str, Any]]]:
             "name": name,
             "state": "accepted",
             "sha256": digest,
-            "ksef_number": make_ksef_number(cargo.seller_nip, TODAY, place.to_bytes(6, "big")),
+            "ksef_number": make_ksef_number(invoices.seller_nip, TODAY, place.to_bytes(6, "big")),
         }
-        for place, (digest, name) in enumerate(cargo.sent_names.items())
+        for place, (digest, name) in enumerate(invoices.sent_names.items())
     ]
-    for one in cargo.bad:
+    for one in invoices.bad:
         finding = {"rule": one.rule, "severity": "error", "message": "no"}
         results.append({"id": "inv_b", "name": one.name, "state": "invalid", "sha256": "", "findings": [finding]})
-    return cargo, results
+    return invoices, results
 
 
 def test_the_true_verdicts_pass() -> None:
-    cargo, results = cargo_and_results()
-    verdicts = Verdicts(cargo, results)
+    invoices, results = invoices_and_results()
+    verdicts = Verdicts(invoices, results)
     assert verdicts.check_valid().ok
     assert verdicts.check_bad().ok
 
@@ -106,38 +106,38 @@ def _unknown(results: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("spoil", [_lost, _rejected, _same_number, _wrong_digits, _unknown])
 def test_a_wrong_verdict_on_a_valid_invoice_is_found(spoil: Callable[[list[dict[str, Any]]], None]) -> None:
-    cargo, results = cargo_and_results()
+    invoices, results = invoices_and_results()
     spoil(results)
-    assert not Verdicts(cargo, results).check_valid().ok
+    assert not Verdicts(invoices, results).check_valid().ok
 
 
 def test_a_bad_invoice_refused_for_another_reason_is_found() -> None:
-    cargo, results = cargo_and_results()
+    invoices, results = invoices_and_results()
     results[-1]["findings"][0]["rule"] = "other"
-    assert not Verdicts(cargo, results).check_bad().ok
-    assert not Verdicts(cargo, results[:-1]).check_bad().ok
-    sound = Refusal("x", "y", "too-large", "invalid", ("entry-too-large",), "")
+    assert not Verdicts(invoices, results).check_bad().ok
+    assert not Verdicts(invoices, results[:-1]).check_bad().ok
+    sound = BadInvoiceResult("x", "y", "too-large", "invalid", ("entry-too-large",), "")
     assert sound.ok
     assert not replace(sound, state="accepted").ok
 
 
 def test_a_ledger_that_differs_is_found() -> None:
-    cargo, results = cargo_and_results()
-    verdicts = Verdicts(cargo, results)
+    invoices, results = invoices_and_results()
+    verdicts = Verdicts(invoices, results)
     rows = [
         {"invoice_hash": b64encode(bytes.fromhex(digest)).decode(), "ksef_number": number}
         for digest, number in verdicts.numbers.items()
     ]
     ledger = {"accepted": 3, "distinct": 3, "duplicate_attempts": 0}
 
-    def judged(changes: dict[str, int], listed: Iterable[dict[str, Any]]) -> bool:
-        return check_ledger(ledger | changes, listed, cargo, verdicts).ok
+    def passes(changes: dict[str, int], listed: Iterable[dict[str, Any]]) -> bool:
+        return check_ledger(ledger | changes, listed, invoices, verdicts).ok
 
-    assert judged({}, rows)
-    assert not judged({"duplicate_attempts": 1}, rows)
-    assert not judged({"accepted": 4}, rows)
-    assert not judged({}, rows[1:])
-    assert not judged({}, [rows[0] | {"ksef_number": "other"}, *rows[1:]])
+    assert passes({}, rows)
+    assert not passes({"duplicate_attempts": 1}, rows)
+    assert not passes({"accepted": 4}, rows)
+    assert not passes({}, rows[1:])
+    assert not passes({}, [rows[0] | {"ksef_number": "other"}, *rows[1:]])
 
 
 def delivery(event: dict[str, Any], *, secret: str = SECRET) -> tuple[dict[str, str], bytes]:
@@ -157,13 +157,13 @@ def event(number: int, **data: Any) -> dict[str, Any]:
 
 def test_the_receiver_believes_only_what_is_signed() -> None:
     receiver = Receiver()
-    cargo, results = cargo_and_results()
-    verdicts = Verdicts(cargo, results)
+    invoices, results = invoices_and_results()
+    verdicts = Verdicts(invoices, results)
     assert receiver.take(*delivery(event(0))) == 503
     receiver.expect(SECRET)
-    invoices = [{"id": key, "ksef_number": number} for key, number in verdicts.ids.items()]
-    assert receiver.take(*delivery(event(1, invoices=invoices))) == 204
-    assert receiver.take(*delivery(event(1, invoices=invoices))) == 204
+    announced = [{"id": key, "ksef_number": number} for key, number in verdicts.ids.items()]
+    assert receiver.take(*delivery(event(1, invoices=announced))) == 204
+    assert receiver.take(*delivery(event(1, invoices=announced))) == 204
     assert receiver.take(*delivery(event(2))) == 204
     assert (receiver.verified, receiver.repeated) == (3, 1)
     assert check_webhooks(receiver, verdicts, sessions=1).ok
@@ -186,7 +186,7 @@ def test_the_receiver_answers_over_http() -> None:
     assert receiver.verified == 1
 
 
-def test_a_child_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_a_child_that_dies_is_reported_with_the_end_of_its_output(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise SystemExit('out of coffee')")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     with (
