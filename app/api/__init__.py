@@ -8,6 +8,6 @@
     responses/    the shapes of answers
 
 A request passes `http/protocol`, `http/middleware` and `dependencies` (`authentication` reads its key) before its endpoint runs.
-`event_watcher` wakes requests that wait for events, `database_gauges` and `waiting_gauges` fill the gauges of `/metrics`, and `openapi`
+`event_watcher` wakes requests that wait for events, `database_gauges` fills gauges of `/metrics`, and `openapi`
 writes the contract. `state` is what all requests share. The store defers a job by its name, so no module here imports the stages.
 """

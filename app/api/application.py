@@ -16,7 +16,7 @@ from app.api.authentication import Authenticator
 from app.api.database_gauges import DatabaseGauges
 from app.api.event_watcher import EventWatcher
 from app.api.http.middleware import RequestContext, SmallBodies
-from app.api.http.problems import ProblemDocument, answer_error, answer_http, answer_invalid
+from app.api.http.problems import Problem, answer_error, answer_http, answer_invalid
 from app.api.intake.admission import Admission
 from app.api.intake.group_commit import SinglesGrouping
 from app.api.intake.request_body import Receiver
@@ -128,7 +128,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
                 _replace_validation_error(operation)
         for name in _NOT_OURS:
             schemas.pop(name, None)
-        schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        schemas["Problem"] = Problem.model_json_schema()
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -148,7 +148,7 @@ def _add_invalid_request(responses: dict[str, Any]) -> None:
     text = "`invalid-request`: A parameter or the body does not have the form that the endpoint takes."
     known = responses.get("400")
     if known is None:
-        schema = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+        schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
         responses["400"] = {"description": text, "content": {"application/problem+json": schema}}
     elif "`invalid-request`" not in known["description"]:
         known["description"] = f"{known['description']}; {text}"

@@ -1,5 +1,6 @@
-"""Gauges that are read from the database when somebody scrapes, at most once in a few seconds."""
+"""Gauges of `/metrics` that are read from the database at a scrape, at most once in a few seconds."""
 
+import math
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,7 +11,6 @@ from prometheus_client.registry import Collector
 
 from app.api.intake.admission import Limits
 from app.api.responses.quota import quota_gauge
-from app.api.waiting_gauges import waiting_families
 from app.clock import Clock
 from app.domain.outage import KsefState
 from app.domain.states import InvoiceState, SessionState
@@ -20,11 +20,11 @@ from app.store.store import Store
 FRESH_FOR: Final = timedelta(seconds=5)
 
 UNFINISHED: Final = (SessionState.OPEN, SessionState.CLOSING, SessionState.PROCESSING)
-"""States of a session that KSeF has opened and not decided."""
+"""States of a session between its opening and its verdict."""
 
 
 class DatabaseGauges:
-    """Reads what is known of invoices, queues and sessions; every API process of an installation gives the same."""
+    """Reads the gauges of invoices, queues and sessions; every API process of an installation returns the same."""
 
     def __init__(self, store: Store, ksef_url: str, clock: Clock, limits: Limits) -> None:
         self._store = store
@@ -35,7 +35,7 @@ class DatabaseGauges:
         self._read: tuple[datetime, Collector] | None = None
 
     async def collect(self) -> Collector:
-        """Give the gauges as a collector for one exposition. Raises TryLater when the database does not answer."""
+        """Return the gauges as a collector for one exposition. Raises TryLater when the database does not answer."""
         async with self._lock:
             now = self._clock()
             if self._read is None or abs(now - self._read[0]) >= FRESH_FOR:
@@ -77,8 +77,46 @@ class DatabaseGauges:
             value=float(standing.state is KsefState.AVAILABLE),
         )
         quota = quota_gauge(await self._store.quota.remaining(None, now=counting_time(self._clock)))
-        waiting = await waiting_families(self._store, self._limits)
+        waiting = await _queue_and_disk_gauges(self._store, self._limits)
         return [quota, invoices, queued, age, sessions, unfinished, available, *waiting]
+
+
+async def _queue_and_disk_gauges(store: Store, limits: Limits) -> list[Metric]:
+    """Return the gauges of queue sizes and their limits, of worker heartbeats, and of disk space."""
+    total = (await store.admission.usage()).total
+    amount = GaugeMetricFamily(
+        "ksefd_waiting",
+        "Queued work: uploads to be read, their bytes, and invoices for which KSeF has no session yet.",
+        labels=["what"],
+    )
+    most = GaugeMetricFamily(
+        "ksefd_waiting_limit", "The most that may wait on this installation, by what.", labels=["what"]
+    )
+    for what, value, limit in (
+        ("uploads", total.uploads, limits.uploads),
+        ("spooled_bytes", total.spooled_bytes, limits.spooled_bytes),
+        ("invoices", total.invoices, limits.invoices),
+    ):
+        amount.add_metric([what], value)
+        most.add_metric([what], limit)
+    ages = await store.admission.worker_heartbeats()
+    age = GaugeMetricFamily(
+        "ksefd_worker_heartbeat_age_seconds",
+        "Seconds since the last heartbeat of a worker: of the newest and of the oldest heartbeat; +Inf without any.",
+        labels=["which"],
+    )
+    age.add_metric(["newest"], ages[0] if ages else math.inf)
+    age.add_metric(["oldest"], ages[-1] if ages else math.inf)
+    families: list[Metric] = [amount, most, age]
+    space = await store.disk.space()
+    if space is not None:
+        families += [
+            GaugeMetricFamily("ksefd_disk_free_bytes", "Free bytes of the disk that blobs are on.", value=space.free),
+            GaugeMetricFamily(
+                "ksefd_disk_reserved_bytes", "Free bytes below which uploads are refused.", value=space.reserved
+            ),
+        ]
+    return families
 
 
 class _Fixed(Collector):

@@ -1,170 +1,94 @@
-"""What consumers are told: the shape of every event, and the JSON Schemas made from it.
+"""Models of the webhook events, and the JSON Schemas made from them.
 
-`python -m app.webhooks.event_schemas --write` writes `schemas/events/<type>.json`; a test holds files, models and the database's own
-`invoice_document` together. Fields are added, never removed or given another meaning: consumers ignore what they do not know.
+`python -m app.webhooks.event_schemas --write` writes `schemas/events/<type>.json`; a test compares the files with the models. What an
+event shares with the API's answers is in `app.shapes`.
 """
 
 import argparse
 import json
 import sys
-from datetime import date, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from app.domain.findings import Severity
-from app.domain.states import InvoiceState, SessionState, UploadState
+from app.shapes import (
+    Invoice,
+    KsefAvailability,
+    Session,
+    SessionId,
+    Sha256,
+    Shape,
+    TenantId,
+    Timestamp,
+    Upload,
+    UpoPage,
+)
 
-_ID: Final = "_[0-9a-f]{32}$"
-EventId = Annotated[str, Field(pattern="^evt" + _ID)]
-TenantId = Annotated[str, Field(pattern="^ten" + _ID)]
-InvoiceId = Annotated[str, Field(pattern="^inv" + _ID)]
-UploadId = Annotated[str, Field(pattern="^upl" + _ID)]
-SessionId = Annotated[str, Field(pattern="^ses" + _ID)]
-WebhookId = Annotated[str, Field(pattern="^whk" + _ID)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in hex.")]
-Count = Annotated[int, Field(ge=0)]
-
-
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class FindingItem(_Shape):
-    """One fault of an invoice."""
-
-    rule: str = Field(description="Stable id of the rule.")
-    severity: Severity
-    message: str
-    message_pl: str
-    line: int | None = Field(description="Line of the document, from 1; null when the fault has no place.")
-    path: str | None = Field(description="XPath without namespaces; null when the fault has no place.")
-    raw: str | None = Field(default=None, description="KSeF's or a tool's own words, when they are not ours.")
+EventId = Annotated[str, Field(pattern="^evt_[0-9a-f]{32}$")]
+WebhookId = Annotated[str, Field(pattern="^whk_[0-9a-f]{32}$")]
 
 
-class InvoiceItem(_Shape):
-    """An invoice and its verdict, as `GET /v1/invoices/{id}` shows it, without history."""
-
-    id: InvoiceId
-    state: InvoiceState
-    name: str = Field(description="Name of the file or entry that it came in.")
-    number: str | None = Field(description="The issuer's own number (P_2).")
-    seller_nip: str | None
-    kind: str | None = Field(description="RodzajFaktury.")
-    issue_date: date | None = Field(description="P_1.")
-    sha256: Sha256
-    size: Count = Field(description="Bytes of the XML document.")
-    upload: UploadId
-    session: SessionId | None
-    ksef_number: str | None
-    acquired_at: datetime | None = Field(description="When KSeF gave the number, from the UPO.")
-    invoicing_mode: str | None
-    findings: list[FindingItem]
-    duplicate_of: InvoiceId | None
-
-
-class InvoicesData(_Shape):
+class InvoicesData(Shape):
     """Invoices of one session that have the same verdict; up to 500 an event."""
 
     session: SessionId
-    invoices: list[InvoiceItem] = Field(min_length=1, max_length=500)
+    invoices: list[Invoice] = Field(min_length=1, max_length=500)
 
 
-class UploadData(_Shape):
-    """An upload of which every invoice has its last state, as `GET /v1/uploads/{id}` shows it."""
+class CompletedUpload(Upload):
+    """An upload of which every invoice has its last state, as `GET /v1/uploads/{id}` shows it, without links."""
 
-    id: UploadId
-    state: UploadState = Field(description="completed, or failed when it could not be read to its end.")
-    bytes: Count
     sha256: Sha256
-    repeat_of: UploadId | None = Field(
-        default=None, description="The first upload of the same body within seven days; null when there was none."
-    )
-    reference: str | None
-    counts: dict[InvoiceState, int] = Field(description="Invoices by state; a state without any is left out.")
-    errors: list[dict[str, Any]] = Field(description="Where reading broke off, if it did.")
-    created_at: datetime
-    completed_at: datetime | None
 
 
-class UpoPage(_Shape):
-    """One page of a session's official receipt."""
+class LinkedUpoPage(UpoPage):
+    """One page of a session's official receipt, with a link that needs no API key."""
 
-    page: int = Field(ge=1)
-    reference_number: str = Field(description="KSeF's reference number of the page.")
-    documents: Count
-    bytes: Count
-    sha256: Sha256
-    href: str = Field(description="Where this API gives the page; needs an API key.")
     link: str | None = Field(
         default=None, description="A path that gives the page without an API key, until `link_expires_at`."
     )
-    link_expires_at: datetime | None = None
+    link_expires_at: Timestamp | None = None
 
 
-class SessionCounts(_Shape):
-    """Invoices of a session by what became of them."""
-
-    accepted: Count
-    rejected: Count
-    failed: Count
-    requeued: Count
-
-
-class SessionData(_Shape):
+class EndedSession(Session):
     """A session that has ended, as `GET /v1/sessions/{id}` shows it, without history."""
 
-    id: SessionId
-    state: SessionState
-    reference_number: str | None
-    form_code: str
-    offline_mode: bool
-    compression: str
-    invoices: Count
-    parts: Count
-    bytes: int | None = Field(description="Bytes of the package before encryption.")
-    ksef_status: int | None
-    sealed_at: datetime
-    opened_at: datetime | None
-    closed_at: datetime | None
-    completed_at: datetime | None
-    counts: SessionCounts
-    upo: list[UpoPage]
+    upo: Sequence[LinkedUpoPage]
 
 
-class UpoData(_Shape):
+class UpoData(Shape):
     """The official receipt of a session is stored."""
 
     session: SessionId
     reference_number: str | None = Field(description="KSeF's reference number of the session.")
-    upo: list[UpoPage] = Field(min_length=1)
+    upo: list[LinkedUpoPage] = Field(min_length=1)
 
 
-class KsefData(_Shape):
-    """Whether KSeF is there, as `GET /v1/me` shows it."""
+class KsefChange(KsefAvailability):
+    """Whether KSeF answers, as `GET /v1/me` shows it."""
 
-    state: Literal["available", "away"]
-    since: datetime
-    reason: str | None = Field(description="The last call without an answer, or the operator's words.")
-    ordered: bool = Field(description="True when an operator ordered it; false when KSeF's own answers say so.")
+    since: Timestamp
 
 
-class DisabledData(_Shape):
-    """A webhook that gets nothing any more. What it misses can be replayed to it once it is enabled again."""
+class DisabledData(Shape):
+    """A webhook that was disabled. The events that it misses can be replayed to it once it is enabled again."""
 
     webhook: WebhookId
     url: str
     description: str
     reason: Literal["failing", "gone", "asked"] = Field(
-        description="`failing` (nothing has succeeded for days), `gone` (it answered 410), `asked` (somebody switched it off)."
+        description="`failing` (no delivery has succeeded for days), `gone` (it answered 410), `asked` (switched off by a request)."
     )
-    disabled_at: datetime
-    failing_since: datetime | None = Field(description="Since when nothing has succeeded: where a replay should start.")
+    disabled_at: Timestamp
+    failing_since: Timestamp | None = Field(
+        description="Since when no delivery has succeeded: where a replay should start."
+    )
 
 
-class TestData(_Shape):
-    """Nothing happened: somebody asked for a test."""
+class TestData(Shape):
+    """The data of a test event, which `POST /v1/webhooks/{id}/test` sends; it reports nothing else."""
 
     __test__ = False
 
@@ -172,12 +96,12 @@ class TestData(_Shape):
     message: str
 
 
-class Event(_Shape):
+class Event(Shape):
     """The envelope of every event: the body of a webhook, and an item of `GET /v1/events`."""
 
     id: EventId = Field(description="The same in every attempt to deliver it, and in the header webhook-id.")
     type: str
-    timestamp: datetime = Field(description="When it happened, UTC; not when it was delivered.")
+    timestamp: Timestamp = Field(description="When it happened, UTC; not when it was delivered.")
     tenant: TenantId
     data: Any
 
@@ -186,7 +110,7 @@ class UploadCompleted(Event):
     """Every invoice of an upload has its last state."""
 
     type: Literal["upload.completed"]
-    data: UploadData
+    data: CompletedUpload
 
 
 class InvoicesAccepted(Event):
@@ -207,14 +131,14 @@ class SessionCompleted(Event):
     """Every invoice of a session has its verdict."""
 
     type: Literal["session.completed"]
-    data: SessionData
+    data: EndedSession
 
 
 class SessionFailed(Event):
     """A session ended without verdicts; its invoices were queued again or failed."""
 
     type: Literal["session.failed"]
-    data: SessionData
+    data: EndedSession
 
 
 class UpoAvailable(Event):
@@ -225,28 +149,28 @@ class UpoAvailable(Event):
 
 
 class KsefUnavailable(Event):
-    """KSeF has not answered for minutes: sending pauses, invoices are taken as ever. Told to tenants with work under way."""
+    """KSeF has not answered for minutes: sending pauses, invoices are taken as always. Sent to tenants with work under way."""
 
     type: Literal["ksef.unavailable"]
-    data: KsefData
+    data: KsefChange
 
 
 class KsefAvailable(Event):
     """KSeF answers again: sending has gone on by itself."""
 
     type: Literal["ksef.available"]
-    data: KsefData
+    data: KsefChange
 
 
 class WebhookDisabled(Event):
-    """A webhook was disabled. Told to the tenant's other webhooks and by `GET /v1/events`."""
+    """A webhook was disabled. Sent to the tenant's other webhooks and shown by `GET /v1/events`."""
 
     type: Literal["webhook.disabled"]
     data: DisabledData
 
 
 class WebhookTest(Event):
-    """Asked for by `POST /v1/webhooks/{id}/test`; goes to that webhook only."""
+    """A test, requested by `POST /v1/webhooks/{id}/test`; sent to that webhook only."""
 
     type: Literal["webhook.test"]
     data: TestData
@@ -268,14 +192,14 @@ MODELS: Final[dict[str, type[Event]]] = {
 
 
 def json_schema(event_type: str) -> str:
-    """Give the JSON Schema (draft 2020-12) of one event type, as its file has it."""
+    """Return the JSON Schema (draft 2020-12) of one event type, as in its file."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     schema |= MODELS[event_type].model_json_schema(mode="serialization")
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the schema files, or say which differ: exit code 1 when one does."""
+    """Write the schema files, or print the names of those that differ and return 1."""
     parser = argparse.ArgumentParser(
         prog="python -m app.webhooks.event_schemas", description="JSON Schemas of the events."
     )

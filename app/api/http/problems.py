@@ -87,7 +87,7 @@ _HIDDEN: Final = "Something went wrong here. The request id leads to what is kno
 log = get_logger(__name__)
 
 
-class ProblemDocument(BaseModel):
+class Problem(BaseModel):
     """What went wrong, as RFC 9457 has it. `code` is stable; `title` and `detail` are for people and may change."""
 
     type: str = Field(examples=["/docs/problems#digest-mismatch"])
@@ -110,7 +110,7 @@ def declare(*kinds: type[DispatchError]) -> dict[int | str, dict[str, Any]]:
     for kind in every:
         if kind not in by_status.setdefault(kind.status, []):
             by_status[kind.status].append(kind)
-    schema = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
         status: {
             "description": "; ".join(f"`{kind.code}`: {_sentence(kind)}" for kind in kinds_of_status),
@@ -189,7 +189,7 @@ def _problem(
 ) -> Response:
     known: dict[str, Any] = request.scope.setdefault("ksefd", {})
     known["code"] = kind.code
-    document = ProblemDocument(
+    document = Problem(
         type=f"/docs/problems#{kind.code}",
         title=kind.title,
         status=kind.status,

@@ -1,118 +1,62 @@
-"""The shapes of the answers, as OpenAPI describes them. The store makes most documents; these say what is in them."""
+"""Models of the API's answers, from which OpenAPI describes them. `app.shapes` has those that events share."""
 
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from app.domain.outage import KsefState
-from app.domain.states import InvoiceState, SessionState, UploadState
+from app import shapes
+from app.shapes import Count, Finding, HistoryEntry, KsefAvailability, Sha256, TenantId, Timestamp, UploadId
 
 
-class FindingDocument(BaseModel):
-    """One fault (or oddity) of one invoice."""
+class Upload(shapes.Upload):
+    """One request body and the states of its invoices."""
 
-    rule: str
-    severity: str
-    message: str
-    message_pl: str
-    line: int | None = None
-    path: str | None = None
-    raw: str | None = None
-
-
-class HistoryEntry(BaseModel):
-    """One thing that happened."""
-
-    at: str | None
-    action: str
-    outcome: str
-    detail: dict[str, Any] = {}
-
-
-class UploadDocument(BaseModel):
-    """One request body and what became of its invoices."""
-
-    id: str
-    state: UploadState
-    bytes: int
-    sha256: str | None = Field(
-        description="Of the body as it came. Null only while an upload that came in pieces waits to be hashed."
-    )
-    repeat_of: str | None = Field(
-        None, description="The first upload of the same body within seven days; null when there was none."
-    )
-    reference: str | None
-    counts: dict[str, int] = Field(description="Invoices by state; states without invoices are left out.")
-    errors: list[dict[str, Any]]
-    created_at: str
-    completed_at: str | None
     links: dict[str, str]
 
 
 class UploadPage(BaseModel):
     """A page of uploads, newest first."""
 
-    items: list[UploadDocument]
+    items: list[Upload]
     next: str | None
 
 
-class UnfinishedDocument(BaseModel):
-    """An upload that arrives in pieces."""
+class UnfinishedUpload(BaseModel):
+    """An upload that is sent in pieces."""
 
-    id: str = Field(description="Of the upload, too, once it is complete.")
+    id: UploadId = Field(description="Also the id of the upload once it is complete.")
     complete: bool
-    offset: int = Field(description="How many bytes are durable.")
-    bytes: int | None = Field(description="Of the whole body; null while its sender has not told.")
+    offset: Count = Field(description="How many bytes are durable.")
+    bytes: int | None = Field(description="Of the whole body; null until the client sends Upload-Length.")
     content_type: str
-    sha256: str | None = Field(description="As declared; compared before anything of the body is taken.")
+    sha256: Sha256 | None = Field(description="As declared by the client; verified before the body is processed.")
     filename: str | None
     reference: str | None
     offline: bool
     flush: bool
     atomic: bool
-    created_at: str
-    expires_at: str | None = Field(description="When it is dropped unless more bytes come before.")
+    created_at: Timestamp
+    expires_at: Timestamp | None = Field(description="When it is dropped unless more bytes arrive before.")
     links: dict[str, str]
 
 
 class UnfinishedPage(BaseModel):
-    """A page of uploads that have not arrived whole, newest first."""
+    """A page of uploads that are not complete, newest first."""
 
-    items: list[UnfinishedDocument]
+    items: list[UnfinishedUpload]
     next: str | None
 
 
-class SingleReceipt(BaseModel):
-    """An acknowledged single invoice: durable and committed, not checked yet unless that was asked for."""
+class InvoiceReceipt(BaseModel):
+    """An acknowledged single invoice: durable and committed; checked only if the request asked for that."""
 
-    id: str
-    sha256: str
+    id: shapes.InvoiceId
+    sha256: Sha256
     links: dict[str, str]
 
 
-class InvoiceDocument(BaseModel):
-    """One invoice and all that is known of it."""
-
-    id: str
-    state: InvoiceState
-    name: str
-    number: str | None
-    seller_nip: str | None
-    kind: str | None
-    issue_date: str | None
-    sha256: str
-    size: int
-    upload: str
-    session: str | None
-    ksef_number: str | None
-    acquired_at: str | None
-    invoicing_mode: str | None
-    findings: list[dict[str, Any]]
-    duplicate_of: str | None
-
-
-class InvoiceDetail(InvoiceDocument):
-    """One invoice with its history and the addresses of what belongs to it."""
+class InvoiceDetail(shapes.Invoice):
+    """One invoice with its history and the addresses of its XML, UPO and QR code."""
 
     history: list[HistoryEntry]
     links: dict[str, str]
@@ -121,43 +65,26 @@ class InvoiceDetail(InvoiceDocument):
 class InvoicePage(BaseModel):
     """A page of invoices, oldest first."""
 
-    items: list[InvoiceDocument]
+    items: list[shapes.Invoice]
     next: str | None
 
 
-class CheckDocument(BaseModel):
+class CheckResult(BaseModel):
     """The outcome of a dry run."""
 
     valid: bool
-    findings: list[FindingDocument]
+    findings: list[Finding]
 
 
-class SessionDocument(BaseModel):
-    """One batch session with KSeF."""
-
-    id: str
-    state: SessionState
-    reference_number: str | None
-    form_code: str
-    offline_mode: bool
-    compression: str
-    invoices: int
-    parts: int
-    bytes: int | None
-    ksef_status: int | None
-    sealed_at: str
-    opened_at: str | None
-    closed_at: str | None
-    completed_at: str | None
-    counts: dict[str, int]
-    upo: list[dict[str, Any]]
-
-
-class SessionDetail(SessionDocument):
+class SessionDetail(shapes.Session):
     """One session with its history."""
 
-    upload_by: str | None = Field(description="When the links of its parts end; null before opening and after the end.")
-    close_by: str | None = Field(description="When KSeF cancels it unless it was closed; null as above.")
+    upload_by: Timestamp | None = Field(
+        description="When the links of its parts end; null before opening and after the end."
+    )
+    close_by: Timestamp | None = Field(
+        description="When KSeF cancels the session unless it is closed; null before opening and after the end."
+    )
     age_seconds: int | None = Field(description="Since its opening, until now or its end; null before opening.")
     history: list[HistoryEntry]
     links: dict[str, str]
@@ -166,46 +93,48 @@ class SessionDetail(SessionDocument):
 class SessionPage(BaseModel):
     """A page of sessions, newest first."""
 
-    items: list[SessionDocument]
+    items: list[shapes.Session]
     next: str | None
 
 
 class UpoPages(BaseModel):
     """The pages of a UPO that has more than one."""
 
-    items: list[dict[str, Any]]
+    items: list[shapes.UpoPage]
 
 
-class FlushDocument(BaseModel):
-    """What a flush concerns: lanes of the tenant, and how many invoices wait in them."""
+class FlushResult(BaseModel):
+    """The tenant's lanes that a flush seals, and the number of invoices queued in them."""
 
-    lanes: int
-    queued: int
-
-
-class ReleaseDocument(BaseModel):
-    """How many held invoices were released, and how many are held still."""
-
-    released: int
-    held_invoices: int
+    lanes: Count
+    queued: Count
 
 
-class TenantDocument(BaseModel):
+class ReleaseResult(BaseModel):
+    """The number of invoices that were released, and of those that still wait for a decision."""
+
+    released: Count
+    held_invoices: Count
+
+
+class TenantInfo(BaseModel):
     """The tenant whose API key was used."""
 
-    id: str
+    id: TenantId
     nip: str
     name: str
-    credential: str = Field(description="How the service logs in to KSeF for this tenant.")
-    compression: str
-    late_invoices: str = Field(
-        description="What becomes of invoices that miss the day of their P_1: `send` or `hold` for a decision."
+    credential: str = Field(
+        description="How the service logs in to KSeF for this tenant: `self_signed`, `certificate` or `ksef_token`; expect others."
     )
-    created_at: str
+    compression: str = Field(description="Of its packages: `zip` or `targz`; expect others.")
+    late_invoices: str = Field(
+        description="What happens to invoices that miss the day of their P_1: `send`, or `hold` for a decision; expect others."
+    )
+    created_at: Timestamp
 
 
-class LimitsDocument(BaseModel):
-    """What this installation takes."""
+class Limits(BaseModel):
+    """Limits and periods of this installation, as they apply to the tenant."""
 
     max_upload_bytes: int
     max_invoice_bytes: int
@@ -216,61 +145,59 @@ class LimitsDocument(BaseModel):
     retention_days: int
 
 
-class LatarniaDocument(BaseModel):
-    """What the ministry's status service said last: a second opinion that decides nothing."""
+class Latarnia(BaseModel):
+    """The last answer of the ministry's status service: a second opinion that decides nothing."""
 
     status: str
     announcements: list[dict[str, Any]]
-    at: str
+    at: Timestamp
 
 
-class KsefDocument(BaseModel):
-    """Whether KSeF is there. While it is away sending pauses and invoices are taken as ever."""
+class KsefStatus(KsefAvailability):
+    """Whether KSeF answers, and what the ministry's status service says about it."""
 
-    state: KsefState
-    since: str | None = Field(description="Since when; null when it was never away.")
-    reason: str | None
-    ordered: bool = Field(description="True when an operator ordered it; false when KSeF's own answers say so.")
-    latarnia: LatarniaDocument | None = None
+    latarnia: Latarnia | None = None
 
 
-class AttachmentsDocument(BaseModel):
-    """Whether the tenant may send invoices with attachments, as KSeF said when it was asked last."""
+class AttachmentPermission(BaseModel):
+    """Whether the tenant may send invoices with attachments, as KSeF answered last."""
 
     allowed: bool | None = Field(
         description="null: not known, or not known for certain any more. Such invoices are then sent, and KSeF decides."
     )
-    ends_at: str | None = Field(description="When the consent ends, or when it ended; null: no end is known.")
-    reason: str | None = Field(description="Why KSeF does not tell; null when it does, or was not asked yet.")
-    checked_at: str | None
+    ends_at: Timestamp | None = Field(description="When the consent ends, or when it ended; null: no end is known.")
+    reason: str | None = Field(description="Why KSeF gives no answer; null when it does, or was not asked yet.")
+    checked_at: Timestamp | None
 
 
-class UseDocument(BaseModel):
-    """How much of a limit is used."""
+class Usage(BaseModel):
+    """The used part of a limit."""
 
     used: int
     most: int
 
 
-class MeDocument(BaseModel):
-    """Who asks, and what they may do."""
+class Account(BaseModel):
+    """The tenant of the API key, its limits and permissions, and the state of the service for it."""
 
-    tenant: TenantDocument
+    tenant: TenantInfo
     environment: str
     ksef_url: str
-    limits: LimitsDocument
-    held_invoices: int = Field(description="Invoices that wait for a decision: release or withdraw them.")
-    ksef: KsefDocument
-    attachments: AttachmentsDocument
-    accepts_uploads: bool = Field(description="False while uploads get 429 or 503: too much waits, or the disk is low.")
-    waiting: dict[str, UseDocument] = Field(
-        description="What of this tenant waits, and the most that may: `concurrent_uploads` that arrive, `unread_uploads`, "
-        "`spooled_bytes` of these, and `waiting_invoices` that KSeF has no session for. At the most, uploads get 429; at the "
-        "most of the last one single posts do, too."
+    limits: Limits
+    held_invoices: Count = Field(description="Invoices that wait for a decision: release or withdraw them.")
+    ksef: KsefStatus
+    attachments: AttachmentPermission
+    accepts_uploads: bool = Field(
+        description="False while uploads get 429 or 503: too many invoices or bytes wait, or the disk is nearly full."
+    )
+    waiting: dict[str, Usage] = Field(
+        description="The tenant's waiting work and its limits: `concurrent_uploads` being received, `unread_uploads`, "
+        "`spooled_bytes` of these, and `waiting_invoices` that have no session yet. At a limit uploads get 429; at the limit of "
+        "`waiting_invoices` single posts do, too."
     )
     quota: dict[str, Any] = Field(
         description="Requests left by KSeF's limit group in any second, minute and hour (null: no limit); `blocked_until` "
-        "while KSeF or its front layer keeps the group, or all of them, out."
+        "while KSeF or its front layer refuses requests of the group, or of all groups."
     )
 
 
@@ -280,5 +207,5 @@ class Liveness(BaseModel):
     status: str
     version: str
     warnings: list[dict[str, str]] = Field(
-        default_factory=list, description="What keeps part of the work from being done, by `part` and `message`."
+        default_factory=list, description="Reasons why part of the work is not done, each with `part` and `message`."
     )

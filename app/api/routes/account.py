@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, Now
 from app.api.http.problems import declare
 from app.api.responses.quota import quota_document
-from app.api.responses.schemas import FlushDocument, MeDocument, ReleaseDocument
+from app.api.responses.schemas import Account, FlushResult, ReleaseResult
 from app.domain.timestamps import iso_utc
 from app.errors import Unauthorized
 from app.store.ksef.quota import counting_time
@@ -16,7 +16,7 @@ from app.store.tenants.check_context import document_limits
 router = APIRouter(prefix="/v1", tags=["account"])
 
 
-@router.get("/me", response_model=MeDocument, responses=declare(Unauthorized))
+@router.get("/me", response_model=Account, responses=declare(Unauthorized))
 async def me(
     state: CurrentState, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
 ) -> dict[str, Any]:
@@ -54,7 +54,7 @@ async def me(
     }
 
 
-@router.post("/flush", status_code=202, response_model=FlushDocument, responses=declare(Unauthorized))
+@router.post("/flush", status_code=202, response_model=FlushResult, responses=declare(Unauthorized))
 async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
     """Seal what is queued now without waiting for more. What arrives later lingers again."""
     lanes = await store.tenants.request_flush(tenant.id, now=now)
@@ -64,7 +64,7 @@ async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[st
     return {"lanes": len(lanes), "queued": sum(lane["queued"] for lane in waiting if lane["tenant_id"] == tenant.id)}
 
 
-@router.post("/release", status_code=202, response_model=ReleaseDocument, responses=declare(Unauthorized))
+@router.post("/release", status_code=202, response_model=ReleaseResult, responses=declare(Unauthorized))
 async def release_all(store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
     """Send invoices that are held for a decision, as the offline invoices that they became by missing their day.
 

@@ -15,14 +15,13 @@ from app.api.http.problems import declare
 from app.domain.ids import parse_public_id, public_id
 from app.domain.timestamps import iso_utc
 from app.errors import Conflict, NotFound, Unauthorized
+from app.shapes import Timestamp
 from app.store.events.outbox import EventType
 from app.store.events.replays import ReplayConflict, UnknownEvent, Wanted
 from app.webhooks.delivery import plain_headers
 from app.webhooks.headers import MASK
 
 router: Final = APIRouter(prefix="/v1", tags=["webhooks"])
-
-Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class SentRequest(BaseModel):
@@ -38,7 +37,7 @@ class TryItem(BaseModel):
     """One attempt to deliver."""
 
     number: int
-    at: Moment
+    at: Timestamp
     milliseconds: int
     status: int | None = Field(description="The HTTP status of the answer; null when there was none.")
     outcome: str = Field(
@@ -61,9 +60,9 @@ class Delivery(BaseModel):
     reason: str | None = Field(
         description="Why it failed: `exhausted`, `gone`, `endpoint_disabled`, `endpoint_deleted`."
     )
-    created_at: Moment
-    finished_at: Moment | None
-    next_attempt_at: Moment | None
+    created_at: Timestamp
+    finished_at: Timestamp | None
+    next_attempt_at: Timestamp | None
     body: str = Field(description="Where this API gives the body, byte for byte as it is sent.")
     attempts: list[TryItem]
 
@@ -106,13 +105,13 @@ class Replay(BaseModel):
         description="`completed`: everything is on its way, not delivered yet. `stopped`: the webhook was disabled meanwhile."
     )
     since: str = Field(description="As it was asked for: a time, or an event's id.")
-    until: Moment
+    until: Timestamp
     types: list[str] | None
     all: bool
     events: int = Field(description="Events to be sent, counted when it began.")
     made: int = Field(description="Events that it has made due so far.")
-    created_at: Moment
-    finished_at: Moment | None
+    created_at: Timestamp
+    finished_at: Timestamp | None
 
 
 class Replays(BaseModel):

@@ -34,7 +34,7 @@ from app.api.http.streaming import stream_answer
 from app.api.intake.request_body import small_body
 from app.api.responses.history import invoice_history
 from app.api.responses.qr import QR_MEDIA_TYPES, qr_image, verification_link
-from app.api.responses.schemas import CheckDocument, InvoiceDetail, InvoicePage, SingleReceipt
+from app.api.responses.schemas import CheckResult, InvoiceDetail, InvoicePage, InvoiceReceipt
 from app.api.state import ApiState
 from app.domain.findings import Finding, has_errors
 from app.domain.ids import parse_public_id, public_id
@@ -88,7 +88,7 @@ _BODY_PROBLEMS: Final = (
 @router.post(
     "/invoices",
     status_code=202,
-    response_model=SingleReceipt,
+    response_model=InvoiceReceipt,
     openapi_extra=_BODY,
     responses=declare(*_BODY_PROBLEMS, IdempotencyKeyReused, InvalidInvoice, BlobStoreUnavailable, QueueFull, DiskLow),
 )
@@ -138,7 +138,7 @@ async def create_invoice(
 
 @router.post(
     "/validate",
-    response_model=CheckDocument,
+    response_model=CheckResult,
     openapi_extra=_BODY,
     responses=declare(*_BODY_PROBLEMS),
     tags=["validation"],

@@ -28,7 +28,7 @@ from app.api.http.problems import declare
 from app.api.intake import tus
 from app.api.intake.request_body import declared_digest, refuse_content_encoding, too_large
 from app.api.intake.segments import SegmentTaker
-from app.api.responses.schemas import UnfinishedDocument, UnfinishedPage
+from app.api.responses.schemas import UnfinishedPage, UnfinishedUpload
 from app.api.routes.uploads import Text
 from app.api.state import ApiState
 from app.domain.ids import parse_public_id, time_ordered_id
@@ -142,7 +142,7 @@ async def list_unfinished(
     return {"items": [_document(upload) for upload in kept], "next": following}
 
 
-@router.get("/{upload_id}", response_model=UnfinishedDocument, responses=declare(Unauthorized, NotFound))
+@router.get("/{upload_id}", response_model=UnfinishedUpload, responses=declare(Unauthorized, NotFound))
 async def get_unfinished(upload_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
     """Show how much of an upload has arrived."""
     return _document(await store.resumable.get(tenant.id, parse_public_id("upl", upload_id)))

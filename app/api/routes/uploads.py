@@ -29,7 +29,8 @@ from app.api.http.negotiation import choose
 from app.api.http.paging import Cursor, Limit, one_page, read_cursor
 from app.api.http.problems import declare, gives
 from app.api.http.streaming import one_line, stream_answer
-from app.api.responses.schemas import InvoicePage, UploadDocument, UploadPage
+from app.api.responses import schemas
+from app.api.responses.schemas import InvoicePage, UploadPage
 from app.domain.ids import parse_public_id, time_ordered_id
 from app.domain.states import InvoiceState
 from app.errors import (
@@ -78,7 +79,7 @@ _BODY: Final[dict[str, Any]] = {
 @router.post(
     "",
     status_code=202,
-    response_model=UploadDocument,
+    response_model=schemas.Upload,
     openapi_extra=_BODY,
     responses=declare(
         RequestError, DigestMismatch, EmptyBody, Unauthorized, BodyTooSlow, BodyTooLarge, UnsupportedContentType,
@@ -147,7 +148,7 @@ async def list_uploads(
     return {"items": [with_links(upload) for upload in kept], "next": following}
 
 
-@router.get("/{upload_id}", response_model=UploadDocument, responses=declare(Unauthorized, NotFound, UploadNotFinished))
+@router.get("/{upload_id}", response_model=schemas.Upload, responses=declare(Unauthorized, NotFound, UploadNotFinished))
 async def get_upload(upload_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
     """Show one upload: how far it is, and its invoices by state."""
     wanted = parse_public_id("upl", upload_id)

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from app.api.dependencies import CurrentSettings, CurrentStore, CurrentTenant, Now
 from app.api.http.errors import InvalidRequest
 from app.api.http.problems import declare
-from app.api.routes.deliveries import Delivery, Moment, delivery_document
+from app.api.routes.deliveries import Delivery, delivery_document
 from app.domain.ids import parse_public_id
 from app.domain.timestamps import iso_utc
 from app.errors import Conflict, NotFound, Unauthorized
 from app.settings import Settings
+from app.shapes import Timestamp
 from app.store.events.endpoints import (
     DEFAULT_CONCURRENCY,
     MAX_CONCURRENCY,
@@ -103,7 +104,7 @@ class PublicKeyItem(BaseModel):
     """A public key that verifies at present."""
 
     key: str = Field(description="`whpk_` and Base64 of the 32 bytes.")
-    expires_at: Moment | None = Field(description="When it stops signing; set once another one has followed it.")
+    expires_at: Timestamp | None = Field(description="When it stops signing; set once another one has followed it.")
 
 
 class Webhook(BaseModel):
@@ -118,10 +119,12 @@ class Webhook(BaseModel):
     ordering: Ordering
     max_concurrency: int
     headers: dict[str, str] = Field(description="Names of its own headers; the values are masked.")
-    created_at: Moment
-    disabled_at: Moment | None
+    created_at: Timestamp
+    disabled_at: Timestamp | None
     disabled_reason: str | None = Field(description="`asked`, `gone` (it answered 410) or `failing` (for days).")
-    failing_since: Moment | None = Field(description="Since when no attempt has succeeded; null when the last one did.")
+    failing_since: Timestamp | None = Field(
+        description="Since when no attempt has succeeded; null when the last one did."
+    )
 
 
 class KeyAnswer(BaseModel):

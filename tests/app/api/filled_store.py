@@ -1,11 +1,13 @@
 """Puts a finished session into a store the way that the workers do, for tests that read."""
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from app.domain.findings import Finding, Severity
 from app.domain.ids import chunk_id, invoice_id, public_id, time_ordered_id
 from app.domain.states import SessionState
 from app.package.entries import compress, crc32
@@ -65,9 +67,9 @@ async def fill(
     rows, offset = [], 0
     for position, (document, entry) in enumerate(zip(documents, packed, strict=True)):
         invalid = position == 2
-        finding = (
-            '[{"rule": "xsd-bad-value", "severity": "error", "message": "bad; \\\\"quoted\\\\"", "message_pl": "źle"}]'
-        )
+        fault = Finding("xsd-bad-value", Severity.ERROR, 'bad; "quoted"', "źle").as_dict()
+        # COPY text: a backslash is written twice.
+        finding = json.dumps([fault], ensure_ascii=False).replace("\\", "\\\\")
         rows.append(
             "\t".join(
                 [

@@ -10,13 +10,14 @@ import pytest
 
 from app.domain.findings import Finding, Severity
 from app.domain.ids import parse_public_id
+from app.shapes import Invoice
 from app.store.events.feed import BEGINNING
 from app.store.events.outbox import EventType
 from app.store.sessions.document import session_document
 from app.store.store import Store
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.uploads import upload_document
-from app.webhooks.event_schemas import MODELS, Event, InvoiceItem, SessionData, UploadData, UpoData, json_schema, main
+from app.webhooks.event_schemas import MODELS, CompletedUpload, EndedSession, Event, UpoData, json_schema, main
 from tests.app.api.filled_store import Filled, fill
 
 FOLDER = Path(__file__).resolve().parents[3] / "schemas" / "events"
@@ -71,7 +72,7 @@ async def test_an_invoice_of_the_database_is_the_item_of_the_model_field_by_fiel
     (data,) = await _told(store, tenant, EventType.INVOICES_ACCEPTED, filled)
     assert len(data["invoices"]) == 3
     for item in data["invoices"]:
-        assert set(item) == set(InvoiceItem.model_fields)
+        assert set(item) == set(Invoice.model_fields)
         assert item["ksef_number"]
         event = _envelope("invoices.accepted", data)
         jsonschema.validate(event, json.loads(json_schema("invoices.accepted")))
@@ -130,9 +131,9 @@ async def test_documents_of_uploads_and_sessions_fit_their_models_field_by_field
     upo = {"session": session["id"], "reference_number": session["reference_number"], "upo": session["upo"]}
     assert session["upo"]
     for event_type, model, data in (
-        ("upload.completed", UploadData, upload),
-        ("session.completed", SessionData, session),
-        ("session.failed", SessionData, session),
+        ("upload.completed", CompletedUpload, upload),
+        ("session.completed", EndedSession, session),
+        ("session.failed", EndedSession, session),
         ("upo.available", UpoData, upo),
     ):
         assert set(data) == set(model.model_fields)
