@@ -16,6 +16,7 @@ from app.store.store import Store, open_store
 from sandbox.main import RECORD_VARIABLE
 from tests.support.database import ReusedDatabase, drop_database, fresh_settings, make_database, running_postgres
 from tests.support.run import RUN_FOLDER_VARIABLE
+from tests.support.shared_tls import share_tls_contexts
 
 # A busy machine must not fail a property by its speed. Where everybody waits for the outcome the examples are the same each
 # time, so that a change is judged by itself; whoever runs the tests at home looks for new ones.
@@ -26,6 +27,7 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("ours")
+share_tls_contexts()
 
 OWNED = pytest.StashKey[Path]()
 FIRST = ("tests/road/", "tests/benchmarks/", "tests/hostile/")

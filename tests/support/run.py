@@ -49,12 +49,13 @@ def run_calls(calls: Sequence[Sequence[str]], *, folder: Path) -> int:
     """Run pytest once for each list of arguments, print the sum of the results, and return the worst exit status."""
     worst = 0
     total: Counter[str] = Counter()
+    environment = os.environ | {RUN_FOLDER_VARIABLE: str(folder)}
+    # The programs that tests start, some hundreds of them, would each compile our modules anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     for number, arguments in enumerate(calls):
         report = folder / f"results-{number}.xml"
         command = [sys.executable, "-m", "pytest", *arguments, f"--junit-xml={report}"]
-        code = subprocess.run(
-            command, cwd=_ROOT, env=os.environ | {RUN_FOLDER_VARIABLE: str(folder)}, check=False
-        ).returncode
+        code = subprocess.run(command, cwd=_ROOT, env=environment, check=False).returncode
         worst = max(worst, 0 if code == _NOTHING_COLLECTED else code)
         total.update(counts(report))
     print(summary(total))
