@@ -1,6 +1,6 @@
-"""Finds the official FA(3) schema files and makes sure that they are the ones we know.
+"""Reads the official schema files of all forms and compares them with the digests in `schemas/catalog.toml`.
 
-The files are package data of `ksef-client`; nothing of that package is imported, only its folder is looked up.
+Those of FA(3) are package data of `ksef-client`; nothing of that package is imported, only its folder is used.
 """
 
 import hashlib
@@ -20,18 +20,21 @@ _LOCATION = re.compile(rb'(schemaLocation=")[^"]*/([^"/]+")')
 _TRAILING_BLANKS = re.compile(rb"[ \t]+$", re.MULTILINE)
 
 
-def load_schema_files(schema_dir: Path | None = None) -> dict[str, bytes]:
-    """Return the official schema files, by file name, each checked against `schemas/catalog.toml`.
+def load_schema_files(schema_dir: Path | None = None) -> dict[str, dict[str, bytes]]:
+    """Return the official schema files by form code and file name, each checked against `schemas/catalog.toml`.
 
     Reads the folder of the installed `ksef-client`, or `schema_dir` when given (KSEFD_SCHEMA_DIR). Raises
     ConfigurationError, naming the file, when one is missing or is not the file that the catalog describes.
     """
     folder = schema_dir if schema_dir is not None else _installed_folder()
-    return {entry["name"]: _read_checked(folder, entry) for entry in read_catalog()["file"]}
+    return {
+        form["code"]: {entry["name"]: _read_checked(folder, entry) for entry in form["file"]}
+        for form in read_catalog()["form"]
+    }
 
 
 def read_catalog() -> dict[str, Any]:
-    """Return the catalog: `form_code`, `schema_version` and `file`, a list of name, namespace, role and digests."""
+    """Return the catalog: `form`, a list of `code`, `schema_version`, `folder` and `file` (name, namespace, role, digests)."""
     folder = _package_folder("schemas")
     if folder is None:
         raise ConfigurationError("The package schemas, part of ksef-dispatch, is not installed.")

@@ -10,6 +10,7 @@ from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.clock import utc_now, warsaw_day
 from app.domain.ids import chunk_id
 from app.forms.fa3.checker import CheckContext
+from app.forms.fa3.form import FA3
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
@@ -20,7 +21,7 @@ from benchmarks.measure import Figure, Say, Scale, Yardstick
 from benchmarks.measure_cargo import NIP, fresh_invoices
 from benchmarks.measure_packing import add_tenant, add_upload
 from benchmarks.measure_stages import raw_entries
-from workers.intake.uploads import CHUNK_ENTRIES, FORM_CODE
+from workers.intake.uploads import CHUNK_ENTRIES
 
 _COLUMNS: Final = """id, tenant_id, upload_id, state, name, number, seller_nip, kind, issue_date, identity, sha256, size,
     crc32, blob_offset, blob_bytes, findings, finished_at"""
@@ -51,35 +52,37 @@ async def _measure(settings: Settings, count: int) -> tuple[float, float]:
     async with open_store(settings) as store:
         tenant = await add_tenant(store)
         upload = await add_upload(store, tenant, made[:1])
-        lane = await store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=False)
+        lane = await store.tenants.ensure_lane(tenant, form_code=FA3.code, offline_mode=False)
         await store.database.execute("CREATE TABLE bare_invoices (LIKE invoices INCLUDING ALL)", {})
         context = CheckContext(NIP, warsaw_day(now), check_nip_checksums=False, attachments_allowed=None)
         for number, start in enumerate(range(0, count, CHUNK_ENTRIES)):
             key = chunk_id(int(now.timestamp() * 1000) + number, number.to_bytes(10, "big"))
             entries = raw_entries(made[start : start + CHUNK_ENTRIES])
-            outcome = check_chunk(ChunkTask(tenant.id, (upload.id,), key, entries, context, now))
+            [checked] = check_chunk(ChunkTask(tenant.id, (upload.id,), key, entries, context, now)).forms
             began = time.perf_counter()
             async with (
                 store.database.transaction() as connection,
                 connection.cursor().copy(f"COPY bare_invoices ({_COLUMNS}) FROM STDIN") as copy,
             ):
-                await copy.write(outcome.rows)
+                await copy.write(checked.rows)
             bare += time.perf_counter() - began
             began = time.perf_counter()
             await store.chunks.commit(
                 upload,
-                CheckedChunk(
-                    id=key,
-                    first_entry=start,
-                    entries=len(entries),
-                    rows=outcome.rows,
-                    queued=outcome.valid,
-                    ready_bytes=outcome.valid_bytes,
-                    invalid=outcome.invalid,
-                    latest_issue_date=outcome.latest_issue_date,
-                ),
-                lane_id=lane,
-                blob_key=f"chunks/{key.hex}",
+                [
+                    CheckedChunk(
+                        id=key,
+                        lane_id=lane,
+                        first_entry=start,
+                        blob_key=f"chunks/{key.hex}",
+                        rows=checked.rows,
+                        queued=checked.valid,
+                        ready_bytes=checked.valid_bytes,
+                        invalid=checked.invalid,
+                        latest_issue_date=checked.latest_issue_date,
+                    )
+                ],
+                next_entry=start + len(entries),
                 now=now,
             )
             ours += time.perf_counter() - began

@@ -22,6 +22,7 @@ import structlog
 from app.checking.pool import CheckPool
 from app.clock import utc_now
 from app.domain.ids import time_ordered_id
+from app.forms.fa3.form import FA3
 from app.ksef.login.certificates import self_signed_seal
 from app.reading.kinds import BodyKind
 from app.schema_files import load_schema_files
@@ -36,7 +37,7 @@ from benchmarks.measure_cargo import NIP, fresh_invoices, renumbered
 from invoicegen.archives import write_zip
 from invoicegen.invoices import GeneratedInvoice
 from workers.context import WorkerContext
-from workers.intake.uploads import FORM_CODE, read_upload
+from workers.intake.uploads import read_upload
 from workers.runtime import worker_context
 from workers.sealing import seal_lane
 from workers.sessions.packing import pack_session
@@ -119,7 +120,7 @@ async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], round
                 invoices = [renumbered(one, number) for one in made] if number else made
                 upload = await add_upload(store, tenant, invoices)
                 await read_upload(context, upload.id)
-                lane = await store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=False)
+                lane = await store.tenants.ensure_lane(tenant, form_code=FA3.code, offline_mode=False)
                 await seal_lane(context, lane)
             sessions = await store.sessions.page(tenant.id, before=None, state=None, limit=100)
     if [one.invoices for one in sessions] != [len(made)] * rounds:

@@ -14,8 +14,9 @@ from lxml import etree
 
 from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.clock import utc_now, warsaw_day
-from app.forms.fa3.checker import CheckContext, InvoiceChecker, make_checker
+from app.forms.fa3.checker import CheckContext, InvoiceChecker
 from app.forms.fa3.fast_path.recogniser import FastPathRecogniser
+from app.forms.fa3.form import FA3
 from app.forms.fa3.wellformed import make_parser
 from app.forms.fa3.xsd.schema import compile_schema
 from app.package.entries import compress, crc32
@@ -41,9 +42,9 @@ def measure_stages(scale: Scale, say: Say) -> list[Figure]:
     count = min(CHUNK_ENTRIES, scale.count)
     say(f"stages: one chunk of {count} invoices, step by step")
     invoices = fresh_invoices(count, seed=51)
-    files = load_schema_files()
+    files = load_schema_files()[FA3.code]
     schema, published = compile_schema(files), compile_schema(files, as_published=True)
-    prepare(files)
+    prepare({FA3.code: files})
     context = CheckContext(NIP, warsaw_day(utc_now()), check_nip_checksums=False, attachments_allowed=None)
     entries, body = raw_entries(invoices), zip_of(invoices)
     task = ChunkTask(1, (uuid4(),), uuid4(), entries, context, utc_now())
@@ -52,7 +53,7 @@ def measure_stages(scale: Scale, say: Say) -> list[Figure]:
     parser, careful, checker, plain = (
         make_parser(),
         InvoiceChecker(schema),
-        make_checker(files),
+        FA3.make_checker(files),
         FastPathRecogniser(files),
     )
     for document in documents:

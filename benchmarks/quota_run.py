@@ -28,6 +28,7 @@ from rich.table import Table
 from app.checking.pool import CheckPool
 from app.cli.demo.processes import free_port
 from app.clock import utc_now
+from app.forms.fa3.form import FA3
 from app.ksef.limits import RateLimit
 from app.schema_files import load_schema_files
 from app.settings import Settings
@@ -40,7 +41,7 @@ from benchmarks.measure_cargo import fresh_invoices
 from benchmarks.measure_packing import add_tenant, add_upload
 from benchmarks.measure_sandbox import ledger, running_sandbox
 from workers.context import RetryLater, WorkerContext
-from workers.intake.uploads import FORM_CODE, read_upload
+from workers.intake.uploads import read_upload
 from workers.runtime import worker_context
 from workers.sealing import seal_lane
 from workers.sessions.actions import advance_session
@@ -139,7 +140,7 @@ async def pack_backlog(
     tenant = await add_tenant(store)
     upload = await add_upload(store, tenant, fresh_invoices(sessions * invoices_each))
     await read_upload(context, upload.id)
-    lane = await store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=False)
+    lane = await store.tenants.ensure_lane(tenant, form_code=FA3.code, offline_mode=False)
     # A job seals a few sessions and leaves the rest to the next one.
     while await store.chunks.lanes_with_queue():
         await seal_lane(context, lane)

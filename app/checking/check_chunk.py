@@ -8,17 +8,19 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
 from app.domain.findings import Finding, Severity, has_errors
-from app.domain.ids import invoice_ids_hex
+from app.domain.ids import invoice_ids_hex, sibling_chunk_id
 from app.domain.states import InvoiceState
-from app.forms.fa3.checker import CheckContext, InvoiceChecker, InvoiceFacts, make_checker
+from app.forms.checker import CheckContext, CheckedInvoice, DocumentChecker, make_checker
 from app.forms.fa3.identity import invoice_identity
+from app.forms.fa3.key_fields import InvoiceFacts
+from app.forms.registry import DEFAULT_FORM, SchemaFiles
 from app.package.entries import crc32, ready_stream
 from app.reading.entry import Document, RawEntry, decode_entry
 from app.reading.faults import EntryUnreadable
@@ -42,9 +44,22 @@ POISONED: Final = Finding(
 )
 
 
+MISREAD_FORM: Final = Finding(
+    "form-misread",
+    Severity.ERROR,
+    "The document's form could not be read from its first bytes, so it waits in the wrong queue. Send it in an upload.",
+    "Nie udało się odczytać formy dokumentu z jego początku, więc czeka w niewłaściwej kolejce. Należy go wysłać w przesyłce.",
+)
+"""For a single post whose form at its acknowledgement and at its check differ; no such document is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkTask:
-    """A chunk to check. `ids` are given for invoices that have theirs already; otherwise they follow from `chunk_id`."""
+    """A chunk to check.
+
+    `ids` and `form_codes`, one for each entry, are given for single posts: they had an id and a lane before their check. Otherwise the
+    ids follow from `chunk_id`, and the outcome is divided by form.
+    """
 
     tenant_id: int
     upload_ids: tuple[UUID, ...]
@@ -54,14 +69,19 @@ class ChunkTask:
     context: CheckContext
     now: datetime
     ids: tuple[UUID, ...] | None = None
+    form_codes: tuple[str, ...] | None = None
     poisoned: frozenset[int] = frozenset()
     """Positions that are not to be read: they crashed a process before."""
 
 
 @dataclass(slots=True)
-class ChunkOutcome:
-    """A checked chunk: bytes for the blob store, text for COPY, and what the database has to decide on."""
+class FormOutcome:
+    """The checked invoices of one form of a chunk: bytes for the blob store, text for COPY, and what the lane counts."""
 
+    form_code: str
+    chunk_id: UUID
+    first_entry: int
+    """Index of its first entry in the upload's body."""
     blob: bytes = b""
     rows: bytes = b""
     valid: int = 0
@@ -70,15 +90,34 @@ class ChunkOutcome:
     invalid: int = 0
     latest_issue_date: date | None = None
     """The latest `P_1` of the valid invoices."""
+
+
+@dataclass(slots=True)
+class ChunkOutcome:
+    """A checked chunk: an outcome for each form, in the order of their first entries, the findings by rule, and the time it took."""
+
+    forms: list[FormOutcome] = field(default_factory=list)
     findings: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
 
-_checker: InvoiceChecker | None = None
+@dataclass(slots=True)
+class _Collected:
+    """The outcome of one form while its chunk is checked."""
+
+    outcome: FormOutcome
+    keys: list[str]
+    """Ids by position in the chunk."""
+    blob: list[bytes] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
+    offset: int = 0
 
 
-def prepare(schema_files: Mapping[str, bytes]) -> None:
-    """Compile the schema, once a process."""
+_checker: DocumentChecker | None = None
+
+
+def prepare(schema_files: SchemaFiles) -> None:
+    """Compile the schemas of all forms, once a process."""
     global _checker  # noqa: PLW0603 - a process's own state, set once before its first task
     _checker = make_checker(schema_files)
 
@@ -89,57 +128,71 @@ def check_chunk(task: ChunkTask) -> ChunkOutcome:
         raise RuntimeError("the pool process was not prepared")
     started = time.perf_counter()
     outcome = ChunkOutcome()
-    blob: list[bytes] = []
-    rows: list[str] = []
-    offset = 0
+    collected: dict[str, _Collected] = {}
     finished = task.now.isoformat()
-    keys, only_upload = invoice_ids_hex(task.chunk_id, len(task.entries)), task.upload_ids[0].hex
+    only_upload = task.upload_ids[0].hex
     for position, entry in enumerate(task.entries):
-        key = task.ids[position].hex if task.ids else next(keys)
+        found, checked = _check_entry(_checker, entry, task, position)
+        facts, findings = checked.facts, checked.findings
+        # Single posts keep the chunk that they were acknowledged with.
+        form_code = DEFAULT_FORM.code if task.ids else checked.form_code
+        form = collected.get(form_code)
+        if form is None:
+            form = collected[form_code] = _collect(task, form_code, len(collected), entry.index)
+        of_form = form.outcome
         upload = task.upload_ids[position].hex if task.ids else only_upload
-        found, facts, findings = _look_at(_checker, entry, task, position)
         name, document, deflated = (entry.name, b"", None) if found is None else found
         ready = ready_stream(document, deflated) if document else b""
         if findings:
             outcome.findings.update(finding.rule for finding in findings)
         if facts is not None and not (findings and has_errors(findings)):
             identity = invoice_identity(task.tenant_id, facts.seller_nip, facts.kind, facts.number).hex()
-            outcome.valid += 1
-            outcome.valid_bytes += len(ready)
-            if outcome.latest_issue_date is None or facts.issue_date > outcome.latest_issue_date:
-                outcome.latest_issue_date = facts.issue_date
+            of_form.valid += 1
+            of_form.valid_bytes += len(ready)
+            if of_form.latest_issue_date is None or facts.issue_date > of_form.latest_issue_date:
+                of_form.latest_issue_date = facts.issue_date
             end = f"{_findings(findings)}\t{_NULL}"
         else:
             identity = _NULL
-            outcome.invalid += 1
+            of_form.invalid += 1
             end = f"{_findings(findings)}\t{finished}"
         state = _QUEUED if identity is not _NULL else _INVALID
         digest = hashlib.sha256(document if found is not None else entry.payload).hexdigest()
         size, checksum = (len(document), crc32(document)) if document else (0, 0)
-        rows.append(
-            f"{key}\t{task.tenant_id}\t{upload}\t{state}\t{_text(name, _MAX_NAME)}\t{_key_fields(facts)}\t{identity}\t"
-            f"\\\\x{digest}\t{size}\t{checksum}\t{offset}\t{len(ready)}\t{end}"
+        form.rows.append(
+            f"{form.keys[position]}\t{task.tenant_id}\t{upload}\t{state}\t{_text(name, _MAX_NAME)}\t{_key_fields(facts)}\t"
+            f"{identity}\t\\\\x{digest}\t{size}\t{checksum}\t{form.offset}\t{len(ready)}\t{end}"
         )
-        blob.append(ready)
-        offset += len(ready)
-    outcome.blob = b"".join(blob)
-    outcome.rows = ("\n".join(rows) + "\n").encode("utf-8", "replace") if rows else b""
+        form.blob.append(ready)
+        form.offset += len(ready)
+    for form in collected.values():
+        form.outcome.blob = b"".join(form.blob)
+        form.outcome.rows = ("\n".join(form.rows) + "\n").encode("utf-8", "replace")
+        outcome.forms.append(form.outcome)
     outcome.seconds = time.perf_counter() - started
     return outcome
 
 
-def _look_at(
-    checker: InvoiceChecker, entry: RawEntry, task: ChunkTask, position: int
-) -> tuple[Document | None, InvoiceFacts | None, Sequence[Finding]]:
-    """Return an entry's document if it can be had, its facts and findings."""
+def _collect(task: ChunkTask, form_code: str, number: int, first_entry: int) -> _Collected:
+    chunk = sibling_chunk_id(task.chunk_id, number)
+    keys = [one.hex for one in task.ids] if task.ids else list(invoice_ids_hex(chunk, len(task.entries)))
+    return _Collected(FormOutcome(form_code, chunk, first_entry), keys)
+
+
+def _check_entry(
+    checker: DocumentChecker, entry: RawEntry, task: ChunkTask, position: int
+) -> tuple[Document | None, CheckedInvoice]:
+    """Return an entry's document, None when it cannot be read, and the result of its check."""
     if position in task.poisoned:
-        return None, None, (POISONED,)
+        return None, CheckedInvoice(None, (POISONED,))
     try:
         document = decode_entry(entry, max(task.context.max_bytes, task.context.max_bytes_with_attachment))
     except EntryUnreadable as unreadable:
-        return None, None, (unreadable.finding(),)
+        return None, CheckedInvoice(None, (unreadable.finding(),))
     checked = checker.check(document.content, task.context)
-    return document, checked.facts, checked.findings
+    if task.form_codes and checked.valid and checked.form_code != task.form_codes[position]:
+        return document, CheckedInvoice(checked.facts, (*checked.findings, MISREAD_FORM), checked.form_code)
+    return document, checked
 
 
 def _key_fields(facts: InvoiceFacts | None) -> str:

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -24,6 +24,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from app.checking.check_chunk import ChunkOutcome, ChunkTask, check_chunk, prepare
 from app.errors import TryLater
+from app.forms.registry import SchemaFiles
 from app.observability.logs import get_logger
 from app.process.fair_slots import FairSemaphore
 from app.process.memory import settle
@@ -70,7 +71,7 @@ class CheckPool:
     def __init__(
         self,
         workers: int,
-        load_schema: Callable[[], Mapping[str, bytes]],
+        load_schema: Callable[[], SchemaFiles],
         *,
         check: Callable[[ChunkTask], ChunkOutcome] = check_chunk,
         chunk_seconds: float = _CHUNK_SECONDS,
@@ -134,6 +135,7 @@ class CheckPool:
             task,
             entries=tuple(task.entries[position] for position in positions),
             ids=None,
+            form_codes=None,
             upload_ids=task.upload_ids[:1],
             poisoned=frozenset(),
         )
@@ -193,7 +195,7 @@ class CheckPool:
         return outcome
 
 
-def _start_process(load_schema: Callable[[], Mapping[str, bytes]]) -> None:
+def _start_process(load_schema: Callable[[], SchemaFiles]) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()

@@ -33,6 +33,11 @@ def chunk_id(now_ms: int, randomness: bytes) -> UUID:
     return UUID(int=time_ordered_id(now_ms, randomness).int & ~(CHUNK_CAPACITY - 1))
 
 
+def sibling_chunk_id(chunk: UUID, number: int) -> UUID:
+    """Give the id of the chunk that takes the invoices of another form out of the same entries; number 0 is `chunk` itself."""
+    return UUID(int=chunk.int ^ number * CHUNK_CAPACITY)
+
+
 def invoice_id(chunk: UUID, position: int) -> UUID:
     """Give the id of the invoice at a position (from 0) of a chunk."""
     if not 0 <= position < CHUNK_CAPACITY:

@@ -42,9 +42,6 @@ class FormCode:
     value: str
 
 
-FA_3 = FormCode("FA (3)", "1-0E", "FA")
-
-
 @dataclass(frozen=True, slots=True)
 class PartSpec:
     """One part as it will be uploaded: bytes and SHA-256 of the encrypted part."""

@@ -36,7 +36,7 @@ def verdicts_of_java(documents: Sequence[bytes]) -> list[str | None]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         main = ""
-        for file, content in load_schema_files().items():
+        for file, content in load_schema_files()["FA (3)"].items():
             (folder / file).write_bytes(_MANY.sub(b'maxOccurs="unbounded"', content))
             if f'targetNamespace="{FA3_NAMESPACE}"'.encode() in content:
                 main = file

@@ -7,4 +7,4 @@ from app.schema_files import load_schema_files
 
 @pytest.fixture(scope="session")
 def fa3_schema() -> etree.XMLSchema:
-    return compile_schema(load_schema_files())
+    return compile_schema(load_schema_files()["FA (3)"])

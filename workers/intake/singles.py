@@ -44,6 +44,7 @@ async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
     entries: list[RawEntry] = []
     ids: list[UUID] = []
     uploads: list[UUID] = []
+    forms: list[str] = []
     size = 0
     for chunk in chunks:
         rows = await context.store.singles.singles_of(chunk)
@@ -56,6 +57,7 @@ async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
             entries.append(RawEntry(len(entries), row["name"], Encoding.PLAIN, document, len(document), None))
             ids.append(row["id"])
             uploads.append(chunk.upload_id)
+            forms.append(chunk.form_code)
             size += len(document)
     outcome = await context.pool.check(
         ChunkTask(
@@ -66,16 +68,18 @@ async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
             context=await check_context(context, tenant),
             now=context.clock(),
             ids=tuple(ids),
+            form_codes=tuple(forms),
         )
     )
+    [checked] = outcome.forms
     # Named by its content: a repeat after a crash writes the same bytes under the same name.
-    blob_key = f"chunks/singles/{batch[0].id.hex}-{hashlib.sha256(outcome.blob).hexdigest()[:16]}"
-    await context.store.blobs.put(blob_key, outcome.blob)
+    blob_key = f"chunks/singles/{batch[0].id.hex}-{hashlib.sha256(checked.blob).hexdigest()[:16]}"
+    await context.store.blobs.put(blob_key, checked.blob)
     await context.store.singles.commit_singles(
         batch,
         tenant_id=tenant_id,
-        rows=outcome.rows,
-        valid=outcome.valid,
+        rows=checked.rows,
+        valid=checked.valid,
         blob_key=blob_key,
         now=context.clock(),
     )

@@ -5,8 +5,8 @@ the blob of a chunk that was written but not committed belongs to nobody and is 
 """
 
 import secrets
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Final
 from uuid import UUID
@@ -49,30 +49,35 @@ _INFLATES_TO: Final = 8
 
 assert MAX_PACKAGE_BYTES > CHUNK_BYTES  # noqa: S101 - one chunk always fits into a session
 
-FORM_CODE: Final = "FA (3)"
-
-_LOOK_SHARE: Final = 0.25
-_LOOK_SECONDS: Final = 2.0
+_SEALING_SHARE: Final = 0.25
+_SEALING_SECONDS: Final = 2.0
 
 
-@dataclass(slots=True)
-class _Looks:
-    """When a lane that is being filled is looked at: each look is a job, and after most chunks there is nothing to see.
+class _SealingSchedule:
+    """Decides when a lane that an upload fills gets a sealing job; after most chunks there would be nothing to seal.
 
-    At the latest when a quarter of a session, or two seconds, has come since the last one; the end of the upload has its own.
+    A lane gets one when a quarter of a session, or two seconds, has come since its last one; the end of the upload adds its own.
     """
 
-    enough: int
-    last: float
-    queued: int = 0
+    def __init__(self, enough: int, now: float) -> None:
+        """Take the invoices that are `enough` for a job, and the time (seconds of any clock)."""
+        self._enough = enough
+        self._started = now
+        self._queued: Counter[int] = Counter()
+        self._last: dict[int, float] = {}
 
-    def is_time(self, queued: int, now: float) -> bool:
-        """Count what was queued and tell whether to look now (seconds of any clock)."""
-        self.queued += queued
-        if self.queued < self.enough and now - self.last < _LOOK_SECONDS:
-            return False
-        self.queued, self.last = 0, now
-        return True
+    def due_lanes(self, queued: Mapping[int, int], now: float) -> list[int]:
+        """Count invoices that were queued by lane, and return the lanes that get a job now."""
+        self._queued.update(queued)
+        due = [
+            lane
+            for lane, count in self._queued.items()
+            if count >= self._enough or now - self._last.get(lane, self._started) >= _SEALING_SECONDS
+        ]
+        for lane in due:
+            del self._queued[lane]
+            self._last[lane] = now
+        return due
 
 
 @dataclass(slots=True)
@@ -103,7 +108,6 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     if upload is None or (upload.blob_key is None and not upload.segmented):
         return
     tenant = await context.store.tenants.get(upload.tenant_id)
-    lane_id = await context.store.tenants.ensure_lane(tenant, form_code=FORM_CODE, offline_mode=upload.offline_mode)
     errors: list[dict[str, Any]] = []
     started = anyio.current_time()
     try:
@@ -114,7 +118,7 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     try:
         if upload.segmented:
             upload = await settle_hash(context, upload, source)
-        await _read(context, upload, tenant, lane_id, source)
+        await _read(context, upload, tenant, source)
     except* UnreadableUpload as group:
         error = next(_leaves(group))
         errors = error.errors or [{"code": error.code, "message": error.detail}]
@@ -125,7 +129,8 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     metrics.STAGE_SECONDS.labels(stage="read").observe(anyio.current_time() - started)
     if upload.flush:
         await context.store.tenants.request_flush(upload.tenant_id, now=context.clock())
-    await seal_soon(context, lane_id)
+    for lane_id in await context.store.chunks.lanes_of(upload.id):
+        await seal_soon(context, lane_id)
     log.info("upload_read", upload=upload.public_id, errors=len(errors))
 
 
@@ -135,9 +140,7 @@ async def _open(context: WorkerContext, upload: Upload) -> IO[bytes] | JoinedFil
     return await anyio.to_thread.run_sync(context.store.blobs.open_blocking, upload.blob_key)
 
 
-async def _read(
-    context: WorkerContext, upload: Upload, tenant: Tenant, lane_id: int, source: IO[bytes] | JoinedFile
-) -> None:
+async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, source: IO[bytes] | JoinedFile) -> None:
     known = (await context.quota.limits_of(tenant.id)).context
     entries = read_entries(
         BodyKind(upload.kind),
@@ -153,15 +156,17 @@ async def _read(
     unreadable: list[UnreadableUpload] = []
     # Room for each chunk from before it is read until it is stored; what is left when this breaks off is given back.
     room: deque[Turn] = deque()
-    looks = _Looks(int(context.settings.session_max_invoices * _LOOK_SHARE), anyio.current_time())
+    sealing = _SealingSchedule(int(context.settings.session_max_invoices * _SEALING_SHARE), anyio.current_time())
+    lanes: dict[str, int] = {}
     try:
         async with anyio.create_task_group() as tasks, receive:
             tasks.start_soon(_feed, context, upload, tenant, entries, send, unreadable, room)
             async for pending in receive:
                 await pending.done.wait()
-                queued = await _store(context, upload, lane_id, pending)
-                if looks.is_time(queued, anyio.current_time()) and not upload.atomic:
-                    await seal_soon(context, lane_id)
+                queued = await _store(context, upload, tenant, lanes, pending)
+                for lane_id in sealing.due_lanes(queued, anyio.current_time()):
+                    if not upload.atomic:
+                        await seal_soon(context, lane_id)
                 room.popleft().give_back()
     finally:
         for turn in room:
@@ -232,38 +237,49 @@ async def _check(context: WorkerContext, upload: Upload, tenant: Tenant, pending
     pending.done.set()
 
 
-async def _store(context: WorkerContext, upload: Upload, lane_id: int, pending: _Pending) -> int:
-    """Store and commit a checked chunk; gives how many of its invoices wait for a session now."""
+async def _store(
+    context: WorkerContext, upload: Upload, tenant: Tenant, lanes: dict[str, int], pending: _Pending
+) -> dict[int, int]:
+    """Store and commit checked entries; returns how many of their invoices wait for a session now, by lane.
+
+    `lanes` has the lane of each form that the upload had so far, and gets those of new forms.
+    """
     await context.store.disk.require(Reserve.READING)
     outcome = pending.outcome
     if outcome is None:
         raise RuntimeError("a chunk was announced as checked without an outcome")
-    # A name of its own for every try: a late double of this job can then never overwrite what is committed.
-    blob_key = f"chunks/{upload.id.hex}/{pending.id.hex}"
     started = anyio.current_time()
-    await context.store.blobs.put(blob_key, outcome.blob)
-    duplicates = await context.store.chunks.commit(
-        upload,
-        CheckedChunk(
-            id=pending.id,
-            first_entry=pending.first_entry,
-            entries=pending.entries[-1].index + 1 - pending.first_entry,
-            rows=outcome.rows,
-            queued=outcome.valid,
-            ready_bytes=outcome.valid_bytes,
-            invalid=outcome.invalid,
-            latest_issue_date=outcome.latest_issue_date,
-        ),
-        lane_id=lane_id,
-        blob_key=blob_key,
-        now=context.clock(),
+    chunks: list[CheckedChunk] = []
+    for form in outcome.forms:
+        if form.form_code not in lanes:
+            lanes[form.form_code] = await context.store.tenants.ensure_lane(
+                tenant, form_code=form.form_code, offline_mode=upload.offline_mode
+            )
+        # A name of its own for every try: a late double of this job can then never overwrite what is committed.
+        blob_key = f"chunks/{upload.id.hex}/{form.chunk_id.hex}"
+        await context.store.blobs.put(blob_key, form.blob)
+        chunks.append(
+            CheckedChunk(
+                id=form.chunk_id,
+                lane_id=lanes[form.form_code],
+                first_entry=form.first_entry,
+                blob_key=blob_key,
+                rows=form.rows,
+                queued=form.valid,
+                ready_bytes=form.valid_bytes,
+                invalid=form.invalid,
+                latest_issue_date=form.latest_issue_date,
+            )
+        )
+    queued = await context.store.chunks.commit(
+        upload, chunks, next_entry=pending.entries[-1].index + 1, now=context.clock()
     )
-    if duplicates is None:
-        await context.store.blobs.delete([blob_key])
-        return 0
+    if queued is None:
+        await context.store.blobs.delete([chunk.blob_key for chunk in chunks])
+        return {}
     metrics.STAGE_SECONDS.labels(stage="commit").observe(anyio.current_time() - started)
     await tell_of_findings(context, upload.tenant_id, outcome)
-    return outcome.valid - duplicates
+    return queued
 
 
 async def tell_of_findings(context: WorkerContext, tenant_id: int, outcome: ChunkOutcome) -> None:

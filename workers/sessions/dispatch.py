@@ -14,7 +14,8 @@ from pydantic import SecretStr
 
 from app.domain.session_machine import Event, event_of_status
 from app.domain.session_times import upload_by
-from app.ksef.batch import FA_3, BatchSpec, CompressionType, PartSpec, PartUpload
+from app.forms.registry import FORMS
+from app.ksef.batch import BatchSpec, CompressionType, FormCode, PartSpec, PartUpload
 from app.ksef.client import KsefClient
 from app.ksef.error_classification import part_numbers_hint
 from app.ksef.errors import (
@@ -210,9 +211,10 @@ async def _doubt_parts(context: WorkerContext, session: Session, named: tuple[in
 async def _spec(client: KsefClient, session: Session, parts: list[Part], key: bytes) -> BatchSpec:
     if session.package_bytes is None or session.package_sha256 is None or session.iv is None:
         raise RuntimeError(f"{session.public_id} is packed without a package")
+    form = FORMS[session.form_code]
     wrapped = await client.keys.wrap_key(key)
     return BatchSpec(
-        form_code=FA_3,
+        form_code=FormCode(form.code, form.schema_version, form.value),
         package_size=session.package_bytes,
         package_sha256=session.package_sha256,
         compression_type=CompressionType.TAR_GZ if session.compression == "targz" else CompressionType.ZIP,

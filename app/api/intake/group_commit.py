@@ -20,13 +20,12 @@ from app.api.http.errors import Busy, TenantLimitReached
 from app.clock import Clock
 from app.domain.ids import chunk_id, invoice_id, time_ordered_id
 from app.errors import DispatchError, IdempotencyKeyReused, TryLater
+from app.forms.registry import form_of_document
 from app.observability.logs import get_logger
 from app.observability.metrics import REFUSED_REQUESTS
 from app.store.store import Store
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.singles import NewSingle
-
-FORM_CODE: Final = "FA (3)"
 
 LINGER_SECONDS: Final = 0.008
 """How long the first post of a group waits for others. A sync of a disk takes about as long."""
@@ -53,11 +52,12 @@ log = get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Lane:
     tenant: Tenant
+    form_code: str
     offline_mode: bool
 
     @property
-    def key(self) -> tuple[int, bool]:
-        return self.tenant.id, self.offline_mode
+    def key(self) -> tuple[int, str, bool]:
+        return self.tenant.id, self.form_code, self.offline_mode
 
 
 @dataclass(eq=False, slots=True)
@@ -77,15 +77,15 @@ class _Group:
 
 
 class SinglesGrouping:
-    """Collects single posts per tenant and offline flag and commits them in groups."""
+    """Collects single posts per tenant, form and offline flag and commits them in groups."""
 
     def __init__(self, store: Store, clock: Clock, tasks: TaskGroup) -> None:
         """`tasks` runs the commits; it must outlive every call of `add`."""
         self._store = store
         self._clock = clock
         self._tasks = tasks
-        self._open: dict[tuple[int, bool], _Group] = {}
-        self._lanes: dict[tuple[int, bool, str], int] = {}
+        self._open: dict[tuple[int, str, bool], _Group] = {}
+        self._lanes: dict[tuple[int, str, bool, str], int] = {}
         self._commits = anyio.CapacityLimiter(CONCURRENT_GROUPS)
         self._held_of: Counter[int] = Counter()
 
@@ -129,7 +129,7 @@ class SinglesGrouping:
             earlier = await self._earlier(tenant, idempotency_key, digest, offline_mode)
             if earlier is not None:
                 return earlier, digest
-        lane = _Lane(tenant, offline_mode)
+        lane = _Lane(tenant, form_of_document(document).code, offline_mode)
         group = self._open.get(lane.key)
         if group is None or group.full.is_set():
             group = self._open[lane.key] = _Group(lane)
@@ -195,7 +195,7 @@ class SinglesGrouping:
         chunk = chunk_id(now_ms, os.urandom(10))
         content = b"".join(group.documents)
         blob_key = f"singles/{uuid4().hex}"
-        lane_id = await self._lane_id(tenant, offline_mode)
+        lane_id = await self._lane_id(group.lane)
         await self._store.blobs.put(blob_key, content)
         # When this fails the blob stays: nobody knows whether the commit came through. Maintenance removes what no row names.
         left_out = await self._store.singles.add_singles(
@@ -211,11 +211,11 @@ class SinglesGrouping:
         )
         return chunk, left_out
 
-    async def _lane_id(self, tenant: Tenant, offline_mode: bool) -> int:
-        key = (tenant.id, offline_mode, tenant.compression)
+    async def _lane_id(self, lane: _Lane) -> int:
+        key = (*lane.key, lane.tenant.compression)
         known = self._lanes.get(key)
         if known is None:
             known = self._lanes[key] = await self._store.tenants.ensure_lane(
-                tenant, form_code=FORM_CODE, offline_mode=offline_mode
+                lane.tenant, form_code=lane.form_code, offline_mode=lane.offline_mode
             )
         return known

@@ -21,7 +21,7 @@ from pebble import ProcessExpired, ProcessPool
 from app.api.http.errors import Busy, TenantLimitReached
 from app.domain.findings import Finding, Severity
 from app.errors import TryLater
-from app.forms.fa3.checker import CheckContext, InvoiceChecker, make_checker
+from app.forms.checker import CheckContext, DocumentChecker, make_checker
 from app.observability.metrics import REFUSED_REQUESTS
 from app.process.fair_slots import FairSemaphore
 from app.schema_files import load_schema_files
@@ -42,7 +42,7 @@ MEMORY_BYTES: Final = 2 << 30
 
 _RESTART_AFTER: Final = 20_000
 
-_checker: InvoiceChecker | None = None
+_checker: DocumentChecker | None = None
 
 
 class CheckingProcess:

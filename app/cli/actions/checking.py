@@ -19,7 +19,7 @@ from app.cli.client.upload_sources import Found, LooseFile, inside_gzip, loose_f
 from app.cli.exit_codes import UsageProblem
 from app.domain.findings import Finding, has_errors
 from app.errors import DispatchError
-from app.forms.fa3.checker import CheckContext, InvoiceChecker, make_checker
+from app.forms.checker import CheckContext, DocumentChecker, make_checker
 from app.reading.entry import Encoding, RawEntry, decode_entry
 from app.reading.faults import EntryUnreadable, too_large
 from app.reading.kinds import BodyKind
@@ -142,7 +142,7 @@ def _loose_entry(index: int, file: LooseFile) -> RawEntry:
 class _Ready:
     """What this process keeps between chunks."""
 
-    checker: InvoiceChecker
+    checker: DocumentChecker
     context: CheckContext
     any_seller: bool
 

@@ -12,7 +12,7 @@ from lxml import etree
 from app.domain.findings import Finding, Severity, has_errors
 from app.forms.fa3.checks.dates import check_dates
 from app.forms.fa3.checks.encoding import look_at_bytes
-from app.forms.fa3.checks.form import check_attachment, check_header, is_fa3
+from app.forms.fa3.checks.form import FORM_CODE, check_attachment, check_header, is_fa3
 from app.forms.fa3.checks.other_forms import explain_other_form
 from app.forms.fa3.checks.parties import check_nips, check_seller
 from app.forms.fa3.checks.rates import check_rates
@@ -63,10 +63,11 @@ class CheckContext:
 
 @dataclass(frozen=True, slots=True)
 class CheckedInvoice:
-    """The outcome: the facts, when they could be read, and all findings, errors and warnings."""
+    """The outcome: the facts, when they could be read, all findings, errors and warnings, and the form whose rules were applied."""
 
     facts: InvoiceFacts | None
     findings: tuple[Finding, ...]
+    form_code: str = FORM_CODE
 
     @property
     def valid(self) -> bool:

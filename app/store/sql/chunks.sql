@@ -38,6 +38,9 @@ SELECT count(*) AS failed FROM gone
 -- name: chunk_blob_keys
 SELECT DISTINCT blob_key FROM chunks WHERE upload_id = %(upload_id)s
 
+-- name: lanes_of_upload
+SELECT DISTINCT lane_id FROM chunks WHERE upload_id = %(upload_id)s ORDER BY lane_id
+
 -- name: lanes_with_queue
 SELECT lane_id, tenant_id, sum(queued)::integer AS queued, min(created_at) AS oldest
 FROM chunks WHERE queued > 0 AND NOT held GROUP BY lane_id, tenant_id

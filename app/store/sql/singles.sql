@@ -17,8 +17,8 @@ DELETE FROM single_keys WHERE created_at < %(before)s
 
 -- name: unchecked_singles
 -- Groups of single posts that wait for their check, oldest first; leans on chunks_unchecked.
-SELECT id, last_id, upload_id, lane_id, blob_key FROM chunks
-WHERE tenant_id = %(tenant_id)s AND encoding = 'plain' ORDER BY id LIMIT %(limit)s
+SELECT c.id, c.last_id, c.upload_id, c.lane_id, l.form_code, c.blob_key FROM chunks c JOIN lanes l ON l.id = c.lane_id
+WHERE c.tenant_id = %(tenant_id)s AND c.encoding = 'plain' ORDER BY c.id LIMIT %(limit)s
 
 -- name: tenants_with_unchecked_singles
 SELECT DISTINCT tenant_id FROM chunks WHERE encoding = 'plain'

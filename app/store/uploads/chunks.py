@@ -27,11 +27,13 @@ ENTRY_OVERHEAD_BYTES: Final = 30 + 46 + 2 * 40
 
 @dataclass(frozen=True, slots=True)
 class CheckedChunk:
-    """What the pool made of a chunk. `rows` is text for COPY, of which `queued` are valid and have `ready_bytes` of entries."""
+    """The checked invoices of one form of a chunk. `rows` is text for COPY, of which `queued` are valid and have `ready_bytes`."""
 
     id: UUID
+    lane_id: int
     first_entry: int
-    entries: int
+    """Index of its first entry in the upload's body, which no other chunk of the upload has."""
+    blob_key: str
     rows: bytes
     queued: int
     ready_bytes: int
@@ -54,46 +56,57 @@ class ChunkStore:
         self._uploads = uploads
 
     async def commit(
-        self, upload: Upload, chunk: CheckedChunk, *, lane_id: int, blob_key: str, now: datetime
-    ) -> int | None:
-        """Commit a chunk: rows, claims, duplicates and the upload's checkpoint, in one transaction.
+        self, upload: Upload, chunks: Sequence[CheckedChunk], *, next_entry: int, now: datetime
+    ) -> dict[int, int] | None:
+        """Commit entries that were checked together, a chunk for each form: rows, claims, duplicates and the upload's checkpoint.
 
-        Returns how many turned out to be duplicates, or None when an earlier run committed the chunk already.
+        One transaction commits all of it. The first chunk holds the first of the entries, and the next run starts at `next_entry`.
+        Returns how many invoices wait for a session now, by lane, or None when an earlier run committed these entries already.
         """
+        queued: dict[int, int] = {}
         async with self._database.transaction() as connection:
-            inserted = await add_chunk(
-                connection,
-                chunk.id,
-                tenant_id=upload.tenant_id,
-                upload_id=upload.id,
-                lane_id=lane_id,
-                first_entry=chunk.first_entry,
-                encoding="deflate",
-                blob_key=blob_key,
-                held=upload.atomic,
-                now=now,
-                queue=_queue(chunk, {}),
-            )
-            if not inserted:
-                return None
-            async with connection.cursor().copy(_SQL["copy_invoices"]) as copy:
-                await copy.write(chunk.rows)
-            duplicates = await claim_chunk(
-                connection, upload.tenant_id, chunk.id, chunk.last_id, queued=chunk.queued, now=now
-            )
-            if duplicates:
-                await connection.execute(_SQL["set_chunk_queue"], {"id": chunk.id} | _queue(chunk, duplicates))
+            for chunk in chunks:
+                inserted = await add_chunk(
+                    connection,
+                    chunk.id,
+                    tenant_id=upload.tenant_id,
+                    upload_id=upload.id,
+                    lane_id=chunk.lane_id,
+                    first_entry=chunk.first_entry,
+                    encoding="deflate",
+                    blob_key=chunk.blob_key,
+                    held=upload.atomic,
+                    now=now,
+                    queue=_queue(chunk, {}),
+                )
+                if not inserted:
+                    if chunk is not chunks[0]:
+                        # Rolled back: an earlier run divided these entries otherwise.
+                        raise RuntimeError(f"entry {chunk.first_entry} of {upload.public_id} is in two chunks")
+                    return None
+            duplicate = 0
+            # In the order of the lanes, so that two transactions of a tenant claim the identities of its forms in the same order.
+            for chunk in sorted(chunks, key=lambda one: one.lane_id):
+                async with connection.cursor().copy(_SQL["copy_invoices"]) as copy:
+                    await copy.write(chunk.rows)
+                duplicates = await claim_chunk(
+                    connection, upload.tenant_id, chunk.id, chunk.last_id, queued=chunk.queued, now=now
+                )
+                if duplicates:
+                    await connection.execute(_SQL["set_chunk_queue"], {"id": chunk.id} | _queue(chunk, duplicates))
+                queued[chunk.lane_id] = chunk.queued - len(duplicates)
+                duplicate += len(duplicates)
             await connection.execute(
                 _UPLOADS["advance_upload"],
                 {
                     "id": upload.id,
-                    "next_entry": chunk.first_entry + chunk.entries,
-                    "queued": chunk.queued - len(duplicates),
-                    "invalid": chunk.invalid,
-                    "duplicate": len(duplicates),
+                    "next_entry": next_entry,
+                    "queued": sum(queued.values()),
+                    "invalid": sum(chunk.invalid for chunk in chunks),
+                    "duplicate": duplicate,
                 },
             )
-        return len(duplicates)
+        return queued
 
     async def seal_soon(self, lane_id: int, *, at: datetime | None = None) -> None:
         """Have a lane looked at, now or later. Call it after the commit of what it has to see."""
@@ -123,6 +136,11 @@ class ChunkStore:
         """Give the keys of the blobs that committed chunks of an upload refer to."""
         rows = await self._database.fetch_all(_SQL["chunk_blob_keys"], {"upload_id": upload_id})
         return {row["blob_key"] for row in rows}
+
+    async def lanes_of(self, upload_id: UUID) -> list[int]:
+        """Give the lanes that an upload's chunks wait in."""
+        rows = await self._database.fetch_all(_SQL["lanes_of_upload"], {"upload_id": upload_id})
+        return [row["lane_id"] for row in rows]
 
     async def unshared_blob_keys(self, upload_id: UUID) -> set[str]:
         """Give the blobs of an upload that no unexpired upload refers to as well."""

@@ -49,6 +49,8 @@ class SinglesChunk:
     last_id: UUID
     upload_id: UUID
     lane_id: int
+    form_code: str
+    """The form of its lane, and so of its documents."""
     blob_key: str
 
 

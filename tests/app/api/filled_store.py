@@ -85,14 +85,15 @@ async def fill(
         offset += len(entry)
     checked = CheckedChunk(
         id=chunk,
+        lane_id=lane,
         first_entry=0,
-        entries=count,
+        blob_key=key,
         rows="".join(rows).encode(),
         queued=count - (1 if count > 2 else 0),
         ready_bytes=sum(len(entry) for position, entry in enumerate(packed) if position != 2),
         invalid=1 if count > 2 else 0,
     )
-    await store.chunks.commit(upload, checked, lane_id=lane, blob_key=key, now=now)
+    await store.chunks.commit(upload, [checked], next_entry=count, now=now)
     await store.chunks.finish_upload(upload, errors=[], now=now)
     session_id = time_ordered_id(now_ms, os.urandom(10))
     upo = f"<Potwierdzenie>{tenant.nip}</Potwierdzenie>".encode()

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.ksef.batch import FA_3, BatchSpec, CompressionType, PartSpec
+from app.ksef.batch import BatchSpec, CompressionType, FormCode, PartSpec
 from app.ksef.client import KsefClient
 from app.ksef.errors import (
     ContinuationRefused,
@@ -53,7 +53,7 @@ def client(ksef: FakeKsef, seal: SigningIdentity) -> KsefClient:
 
 def spec(**changes: Any) -> BatchSpec:
     known: dict[str, Any] = {
-        "form_code": FA_3,
+        "form_code": FormCode("FA (3)", "1-0E", "FA"),
         "package_size": 1000,
         "package_sha256": b"p" * 32,
         "compression_type": CompressionType.TAR_GZ,

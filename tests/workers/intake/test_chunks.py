@@ -53,8 +53,16 @@ def test_documents_that_inflate_to_much_make_small_chunks() -> None:
     assert len(cut([(10, 3_000_000)] * 100)[0]) == _INFLATED // 3_000_000
 
 
-def test_a_lane_is_looked_at_when_a_share_of_a_session_has_come_or_some_time_has_passed() -> None:
-    looks = intake._Looks(enough=2_500, last=100.0)
-    assert [looks.is_time(1_000, 100.0) for _ in range(6)] == [False, False, True, False, False, True]
-    assert not looks.is_time(0, 101.9)
-    assert looks.is_time(0, 102.1)
+def test_a_lane_gets_a_sealing_job_when_a_share_of_a_session_has_come_or_some_time_has_passed() -> None:
+    sealing = intake._SealingSchedule(enough=2_500, now=100.0)
+    assert [sealing.due_lanes({7: 1_000}, 100.0) for _ in range(6)] == [[], [], [7], [], [], [7]]
+    assert not sealing.due_lanes({7: 0}, 101.9)
+    assert sealing.due_lanes({7: 0}, 102.1) == [7]
+
+
+def test_each_lane_of_an_upload_has_a_schedule_of_its_own() -> None:
+    sealing = intake._SealingSchedule(enough=2_500, now=100.0)
+    assert sealing.due_lanes({7: 2_000, 8: 2_500}, 100.5) == [8]
+    assert sealing.due_lanes({7: 400, 8: 400}, 101.0) == []
+    assert sealing.due_lanes({7: 100}, 101.0) == [7]
+    assert sealing.due_lanes({}, 102.6) == [8]

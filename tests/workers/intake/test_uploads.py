@@ -17,6 +17,7 @@ from app.checking.check_chunk import ChunkOutcome, ChunkTask, check_chunk
 from app.checking.pool import CheckPool, PoolBroken
 from app.domain.ids import chunk_id
 from app.domain.states import InvoiceState, UploadState
+from app.forms.registry import SchemaFiles
 from app.reading.entry import Encoding, RawEntry
 from app.reading.kinds import BodyKind
 from app.schema_files import load_schema_files
@@ -87,7 +88,7 @@ async def test_a_crash_between_chunks_repeats_nothing_and_loses_nothing(
     commit = context.store.chunks.commit
     calls = 0
 
-    async def dies_at_the_third(*args: object, **kwargs: object) -> int | None:
+    async def dies_at_the_third(*args: object, **kwargs: object) -> dict[int, int] | None:
         nonlocal calls
         calls += 1
         if calls == 3:
@@ -197,13 +198,14 @@ async def test_a_document_that_kills_or_hangs_its_process_is_refused_alone(conte
     )
     with CheckPool(1, load_schema_files, check=_check_or_die, chunk_seconds=4.0) as pool:
         outcome = await pool.check(task)
-    assert outcome.valid == 14
-    states = [row.split(b"\t")[3] for row in outcome.rows.splitlines()]
+    [checked] = outcome.forms
+    assert checked.valid == 14
+    states = [row.split(b"\t")[3] for row in checked.rows.splitlines()]
     assert [position for position, state in enumerate(states) if state == b"invalid"] == [4, 9]
     assert outcome.findings["document-crashes-reader"] == 2
 
 
-def _schema_once(marker: Path) -> dict[str, bytes]:
+def _schema_once(marker: Path) -> SchemaFiles:
     """Fails until the marker is there: a pool whose processes cannot start."""
     if not marker.exists():
         raise OSError("the schema files are away")
@@ -226,7 +228,7 @@ async def test_a_pool_whose_processes_could_not_start_is_replaced(context: Worke
         with pytest.raises(PoolBroken):
             await pool.check(task)
         marker.touch()
-        assert (await pool.check(task)).valid == 1
+        assert [form.valid for form in (await pool.check(task)).forms] == [1]
 
 
 async def test_the_nip_of_the_tests_is_a_valid_one() -> None:

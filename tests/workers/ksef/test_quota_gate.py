@@ -14,7 +14,7 @@ import pytest
 from procrastinate.jobs import Job
 
 from app.clock import utc_now
-from app.ksef.batch import FA_3, BatchSpec, CompressionType, PartSpec
+from app.ksef.batch import BatchSpec, CompressionType, FormCode, PartSpec
 from app.ksef.client import KsefClient
 from app.ksef.errors import (
     AuthFailed,
@@ -425,7 +425,7 @@ class _SharedTime:
 
 def _package() -> BatchSpec:
     return BatchSpec(
-        form_code=FA_3,
+        form_code=FormCode("FA (3)", "1-0E", "FA"),
         package_size=1_000,
         package_sha256=bytes(32),
         compression_type=CompressionType.ZIP,

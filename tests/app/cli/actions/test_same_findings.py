@@ -58,7 +58,8 @@ def by_worker() -> dict[str, Found]:
         for index, (name, document) in enumerate(DOCUMENTS.items())
     )
     task = ChunkTask(1, (chunk_id(1, bytes(10)),), chunk_id(2, bytes(10)), entries, _context(), NOW)
-    rows = check_chunk(task).rows.decode().splitlines()
+    [checked] = check_chunk(task).forms
+    rows = checked.rows.decode().splitlines()
     found = {}
     for name, row in zip(DOCUMENTS, rows, strict=True):
         told = row.split("\t")[15]

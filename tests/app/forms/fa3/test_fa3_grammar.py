@@ -15,7 +15,7 @@ from app.schema_files import load_schema_files
 from tests.app.forms.fa3.schema_walk import SchemaWalk
 
 XS = "{http://www.w3.org/2001/XMLSchema}"
-FILES = load_schema_files()
+FILES = load_schema_files()["FA (3)"]
 MAIN = next(name for name, content in FILES.items() if f'targetNamespace="{FA3_NAMESPACE}"'.encode() in content)
 PLACES = SchemaWalk.of(FILES).places()
 

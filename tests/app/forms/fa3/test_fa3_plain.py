@@ -22,7 +22,7 @@ from tests.app.forms.fa3.breaking import ATTACHMENT, BREAKING, THIRD, Breaking, 
 from tests.app.forms.fa3.conftest import INVOICE
 from tests.app.forms.fa3.schema_walk import Place, SchemaWalk, lined
 
-FILES = load_schema_files()
+FILES = load_schema_files()["FA (3)"]
 SCHEMA = compile_schema(FILES)
 WALK = SchemaWalk.of(FILES)
 PLACES = WALK.places()

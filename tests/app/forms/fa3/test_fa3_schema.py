@@ -14,8 +14,8 @@ CODES = "KodyKrajow_v10-0E.xsd"
 
 
 def test_the_files_of_the_catalog_make_a_schema() -> None:
-    files = load_schema_files()
-    assert set(files) == {entry["name"] for entry in read_catalog()["file"]}
+    files = load_schema_files()["FA (3)"]
+    assert set(files) == {entry["name"] for entry in read_catalog()["form"][0]["file"]}
     assert isinstance(compile_schema(files), etree.XMLSchema)
 
 
@@ -27,7 +27,7 @@ def test_loading_does_not_import_the_package_that_ships_the_files() -> None:
 
 
 def test_a_changed_file_is_refused_by_name_and_digest(tmp_path: Path) -> None:
-    for name, content in load_schema_files().items():
+    for name, content in load_schema_files()["FA (3)"].items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / CODES).write_bytes(b"<other/>")
     with pytest.raises(ConfigurationError, match=r"KodyKrajow.*SHA-256 is [0-9a-f]{64}, expected [0-9a-f]{64}"):
@@ -35,9 +35,9 @@ def test_a_changed_file_is_refused_by_name_and_digest(tmp_path: Path) -> None:
 
 
 def test_the_ministrys_line_ends_and_relative_locations_are_accepted(tmp_path: Path) -> None:
-    for name, content in load_schema_files().items():
+    for name, content in load_schema_files()["FA (3)"].items():
         (tmp_path / name).write_bytes(plain_form(content).replace(b"\n", b"\r"))
-    assert isinstance(compile_schema(load_schema_files(tmp_path)), etree.XMLSchema)
+    assert isinstance(compile_schema(load_schema_files(tmp_path)["FA (3)"]), etree.XMLSchema)
 
 
 def test_a_missing_folder_is_a_clear_error(tmp_path: Path) -> None:
@@ -46,14 +46,14 @@ def test_a_missing_folder_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_an_unknown_import_fails_instead_of_going_out() -> None:
-    files = load_schema_files()
+    files = load_schema_files()["FA (3)"]
     del files[CODES]
     with pytest.raises(UnusableSchemaError, match="KodyKrajow"):
         compile_schema(files)
 
 
 def test_an_import_from_the_disk_fails_even_if_the_file_is_there(tmp_path: Path) -> None:
-    files = load_schema_files()
+    files = load_schema_files()["FA (3)"]
     outside = tmp_path / "outside.xsd"
     outside.write_bytes(files.pop(CODES))
     name = "ElementarneTypyDanych_v10-0E.xsd"
@@ -66,7 +66,7 @@ def test_an_import_from_the_disk_fails_even_if_the_file_is_there(tmp_path: Path)
 
 def test_files_without_the_root_schema_are_refused() -> None:
     with pytest.raises(UnusableSchemaError, match="exactly one"):
-        compile_schema({CODES: load_schema_files()[CODES]})
+        compile_schema({CODES: load_schema_files()["FA (3)"][CODES]})
 
 
 def test_the_order_of_lists_that_saves_time_changes_no_allowed_value() -> None:
@@ -77,7 +77,7 @@ def test_the_order_of_lists_that_saves_time_changes_no_allowed_value() -> None:
         return [[v.get("value") for v in r.findall(f"{name}enumeration")] for r in root.iter(f"{name}restriction")]
 
     moved = 0
-    for content in load_schema_files().values():
+    for content in load_schema_files()["FA (3)"].values():
         root = etree.fromstring(content)
         before = lists(root)
         usual_values_first(root)

@@ -21,7 +21,7 @@ Mutation = Callable[[Element], None]
 
 NS = f"{{{FA3_NAMESPACE}}}"
 XSI = "{http://www.w3.org/2001/XMLSchema-instance}"
-WALK = SchemaWalk.of(load_schema_files())
+WALK = SchemaWalk.of(load_schema_files()["FA (3)"])
 PLACES = WALK.places()
 CONTEXT = CheckContext("5265877635", date(2026, 2, 1), check_nip_checksums=False, attachments_allowed=None)
 # About the bytes of a document and its schema. (Dates and totals are judged elsewhere.)
@@ -121,7 +121,7 @@ STRUCTURE: tuple[Mutation, ...] = (
 
 @pytest.fixture(scope="module")
 def schema() -> etree.XMLSchema:
-    return compile_schema(load_schema_files())
+    return compile_schema(load_schema_files()["FA (3)"])
 
 
 def _at(root: Element, place: Place) -> Element:

@@ -54,10 +54,10 @@ async def commit(store: Store, tenant: Tenant, documents: list[tuple[UUID, bytes
             for at, (identity, content) in enumerate(part)
         )  # fmt: skip
         checked = CheckedChunk(
-            id=chunk, first_entry=first, entries=len(part), rows=rows,
+            id=chunk, lane_id=lane, first_entry=first, blob_key=f"chunks/{chunk.hex}", rows=rows,
             queued=len(part), ready_bytes=10 * len(part), invalid=0, latest_issue_date=date(2026, 11, 22),
         )  # fmt: skip
-        await store.chunks.commit(upload, checked, lane_id=lane, blob_key=f"chunks/{chunk.hex}", now=NOW)
+        await store.chunks.commit(upload, [checked], next_entry=first + len(part), now=NOW)
         ids += [invoice_id(chunk, at) for at in range(len(part))]
     return ids
 
