@@ -12,7 +12,9 @@ from app.forms.root_tag import RootTag, read_root_tag
 NAMESPACE = "http://crd.gov.pl/wzor/2025/06/25/13775/"
 
 _blank = st.sampled_from(("", " ", "\n", "\t\r\n "))
-_value = st.sampled_from((NAMESPACE, "urn:a", "urn:a&amp;b", "urn:&#97;", "urn:&#x61;b", "ur\nn", "", "urn:ą", "Faktura>"))
+_value = st.sampled_from(
+    (NAMESPACE, "urn:a", "urn:a&amp;b", "urn:&#97;", "urn:&#x61;b", "ur\nn", "", "urn:ą", "Faktura>")
+)
 _quote = st.sampled_from("'\"")
 _attribute = st.tuples(st.sampled_from(("xmlns", "xmlns:p", "xmlns:q", "a", "xsi")), _blank, _value, _quote)
 _misc = st.sampled_from(("", " ", "<!-- x -->", "<!--<Faktura>-->", "<!-- Faktura> -->", "<?pi <Faktura a='>'?>", "\n"))

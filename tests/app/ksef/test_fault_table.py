@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from app.clock import utc_now
 from app.ksef import errors
-from app.ksef.batch import FA_3, BatchSpec, CompressionType, OpenedSession, PartSpec, PartUpload
+from app.ksef.batch import BatchSpec, CompressionType, FormCode, OpenedSession, PartSpec, PartUpload
 from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, Outcome
 from app.ksef.keys import KeyUsage, PublicKeys
@@ -131,7 +131,7 @@ async def _open(world: World, client: KsefClient) -> OpenedSession:
     (part,) = body["batchFile"]["fileParts"]
     return await client.open_batch_session(
         BatchSpec(
-            form_code=FA_3,
+            form_code=FormCode("FA (3)", "1-0E", "FA"),
             package_size=len(world.package.plain),
             package_sha256=hashlib.sha256(world.package.plain).digest(),
             compression_type=CompressionType.ZIP,
