@@ -13,14 +13,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-import psycopg
-
 from app.domain.backoff import doubling
 from app.observability.logs import configure_logging, get_logger
 from app.observability.metrics_folder import process_environment, sweep_dead_processes
 from app.process.heartbeat import HEARTBEAT_VARIABLE
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
+from app.store.interrupted_jobs import requeue_interrupted_jobs
 from app.store.migrate import migrate
 
 log = get_logger(__name__)
@@ -55,9 +54,9 @@ def run_serve(settings: Settings, host: str, port: int) -> int:
         if url is None:
             raise RuntimeError("no database address")
         migrate(url)
-        if server is not None:
-            # The embedded database serves this machine only and its last worker is gone, or we would not be starting.
-            _requeue_running(url)
+        # The embedded database serves this machine only and its last worker is gone, or we would not be starting.
+        if server is not None and (jobs := requeue_interrupted_jobs(url)):
+            log.info("running_jobs_requeued", jobs=jobs)
         sweep_dead_processes(settings)
         environment = (
             os.environ
@@ -171,19 +170,3 @@ async def _keep_database(server: EmbeddedPostgres, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), timeout=_DATABASE_CHECK_SECONDS)
         except TimeoutError:
             continue
-
-
-def _requeue_running(url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection, connection.transaction():
-        # Of jobs with the same name only one may wait; it does the work of all of them.
-        connection.execute(
-            "DELETE FROM procrastinate_jobs AS job USING procrastinate_jobs AS twin "
-            "WHERE job.status = 'doing' AND job.queueing_lock = twin.queueing_lock "
-            "AND (twin.status = 'todo' OR (twin.status = 'doing' AND twin.id > job.id))"
-        )
-        cursor = connection.execute(
-            "UPDATE procrastinate_jobs SET status = 'todo', worker_id = NULL, scheduled_at = now() "
-            "WHERE status = 'doing'"
-        )
-        if cursor.rowcount:
-            log.info("running_jobs_requeued", jobs=cursor.rowcount)

@@ -7,8 +7,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
+
+from app.store.database import DatabaseUnavailable
 
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 # Any number that no other program on the database uses: one migration at a time.
@@ -16,11 +19,14 @@ _LOCK: Final = 7_316_442_001
 
 
 def migrate(database_url: str) -> str:
-    """Upgrade the schema to the newest revision and return its name. A second call changes nothing."""
+    """Upgrade the schema to the newest revision and return its name. A second call changes nothing.
+
+    Raises DatabaseUnavailable when the server does not take the connection.
+    """
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     engine = create_engine(_sqlalchemy_url(database_url), poolclass=NullPool)
-    with engine.connect() as connection:
+    with _connect(engine) as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
         connection.commit()
         try:
@@ -40,6 +46,13 @@ def newest_revision() -> str:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     return ScriptDirectory.from_config(config).get_current_head() or ""
+
+
+def _connect(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
+    except OperationalError as error:
+        raise DatabaseUnavailable("the database does not answer") from error
 
 
 def _sqlalchemy_url(database_url: str) -> str:

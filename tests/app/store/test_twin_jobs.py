@@ -5,8 +5,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.process.supervisor import _requeue_running
 from app.settings import Settings
+from app.store.interrupted_jobs import requeue_interrupted_jobs
 from app.store.jobs import Task
 from app.store.store import Store
 from workers.maintenance import retry_stalled
@@ -55,12 +55,12 @@ async def test_a_service_starts_although_a_killed_job_and_its_twin_want_the_same
     store: Store, rows: Any, settings: Settings
 ) -> None:
     await _running_job_with_a_twin(store, rows)
-    _requeue_running(settings.database_url or "")
+    requeue_interrupted_jobs(settings.database_url or "")
     assert rows("SELECT status FROM procrastinate_jobs") == [("todo",)]
 
 
 async def test_of_two_killed_jobs_of_a_name_one_waits_again(store: Store, rows: Any, settings: Settings) -> None:
     await _running_job_with_a_twin(store, rows, lock=None)
     rows("UPDATE procrastinate_jobs SET status = 'doing'")
-    _requeue_running(settings.database_url or "")
+    requeue_interrupted_jobs(settings.database_url or "")
     assert rows("SELECT status FROM procrastinate_jobs") == [("todo",)]
