@@ -26,6 +26,7 @@ from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.jobs import INTAKE_SHORT
 from app.store.store import Store, open_store
+from app.webhooks.network import stop_sniffio_searches
 from workers.context import KsefClients, WorkerContext
 from workers.delivery.dispatcher import Dispatcher, delivery_context
 from workers.ksef.health_monitor import KsefHealthMonitor
@@ -102,6 +103,7 @@ def run_worker(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code. Whatever it leaves undone, the next one does."""
     end_with_supervisor()
     configure_logging(settings)
+    stop_sniffio_searches()
     # Whoever waits for an answer of the API on this machine comes before whoever waits for a verdict.
     os.nice(_NICENESS)
     # Once here as well, so that files that are missing stop the start with one line.

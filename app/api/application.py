@@ -23,7 +23,7 @@ from app.api.intake.request_body import Receiver
 from app.api.intake.validation_pool import CheckingProcess
 from app.api.routes import account, deliveries, events, health, invoices, resumable, sessions, uploads, webhooks
 from app.api.routes import upo_links as links
-from app.api.routes.invoices_fast_path import InvoicesFastPath
+from app.api.routes.invoices_fast_path import InvoicesFastPath, invoices_route
 from app.api.state import ApiState
 from app.clock import Clock, utc_now
 from app.errors import DispatchError
@@ -88,7 +88,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         redirect_slashes=False,
     )
     # The last one added is the outermost.
-    app.add_middleware(InvoicesFastPath)
+    app.add_middleware(InvoicesFastPath, route=invoices_route())
     app.add_middleware(
         SmallBodies,
         except_paths=frozenset({"/v1/uploads", "/v1/invoices", "/v1/validate"}),

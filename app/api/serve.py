@@ -1,4 +1,4 @@
-"""Running the API with uvicorn until somebody says stop."""
+"""Runs the API with uvicorn until SIGTERM or SIGINT."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from app.process.heartbeat import end_with_supervisor
 from app.settings import Settings
 
 GRACE_SECONDS: Final = 20
-"""How long requests under way may take to finish after a stop was asked for; then they are cancelled."""
+"""How long running requests may take to finish after a signal to stop; then they are cancelled."""
 
 _CONNECTIONS: Final = 1024
 
@@ -28,14 +28,14 @@ log = get_logger(__name__)
 
 
 class ApiServer(uvicorn.Server):
-    """uvicorn's server that tells its address when it listens and returns, rather than dies, when it is told to stop."""
+    """uvicorn's server, which reports its address when it listens, and returns at a signal instead of raising it again."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[str], None] | None) -> None:
         super().__init__(config)
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then tell where."""
+        """Start listening, then log the address and pass it to `ready`."""
         await super().startup(sockets)
         if self.started:
             url = self.url
@@ -44,7 +44,7 @@ class ApiServer(uvicorn.Server):
                 self._ready(url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop: who waits for events is let go at once, everybody else may finish."""
+        """Stop: requests that wait for events end at once, all others may finish."""
         state: ApiState | None = self.lifespan.state.get("api")
         if state is not None:
             state.watcher.end()
@@ -74,7 +74,7 @@ class ApiServer(uvicorn.Server):
 def make_server(
     settings: Settings, host: str, port: int, *, ready: Callable[[str], None] | None = None, clock: Clock = utc_now
 ) -> ApiServer:
-    """Make a server that has not started; `await server.serve()` runs it, `server.should_exit = True` stops it."""
+    """Return a server that has not started; `await server.serve()` runs it, `server.should_exit = True` stops it."""
     options: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -101,9 +101,9 @@ def run_api(
     ready: Callable[[str], None] | None = None,
     clock: Clock = utc_now,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is under way and return.
+    """Serve until SIGTERM or SIGINT, then finish running requests and return.
 
-    `ready` is called with the address once requests are taken; port 0 lets the system choose one. Raises
+    `ready` is called with the address once requests are accepted; port 0 lets the system choose one. Raises
     ConfigurationError when the address is taken or the application does not start; the log says why.
     """
     end_with_supervisor()

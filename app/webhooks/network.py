@@ -1,8 +1,8 @@
-"""Connections that go nowhere they should not.
+"""Connections to receivers of webhooks, made only to addresses that the installation permits.
 
-A name is resolved once for a connection, every address that it has is checked, and the connection is made to an address
-that was checked, not to the name: a name server that answers differently the second time is never asked a second time. TLS
-still verifies the certificate against the name.
+A name is resolved once for a connection, all its addresses are checked, and the connection is made to a checked address
+instead of the name, so a name server that changes its answer cannot redirect it. TLS still verifies the certificate against the
+name.
 """
 
 import socket
@@ -22,19 +22,14 @@ from httpcore import AnyIOBackend
 
 from app.webhooks.addresses import AddressRules
 
-if find_spec("sniffio") is None:
-    # httpcore tries to import this at each of its locks, and where it is not installed Python searches all folders for it each
-    # time: a fifth of the time of a delivery. This is how Python is told to remember that there is none.
-    sys.modules["sniffio"] = None  # type: ignore[assignment]  # the documented meaning of None here
-
 CONNECT_SECONDS: Final = 5.0
-"""For resolving, connecting and shaking hands; short, because a dead receiver holds a slot of the queue meanwhile."""
+"""For resolving, connecting and the TLS handshake; short, because a dead receiver occupies a slot of the queue meanwhile."""
 
 MAX_CONNECTIONS: Final = 50
-"""Of one pool, which serves one endpoint; as many as an endpoint may have requests under way."""
+"""Connections of one pool, which serves one endpoint: as many as an endpoint may have requests under way."""
 
 KEPT_SECONDS: Final = 3.0
-"""How long a connection waits for another delivery. Shorter than common servers wait, so that we are the ones to hang up."""
+"""How long an idle connection is kept for another delivery. Shorter than the timeout of common servers, so that this side closes it."""
 
 _KEPT_CONNECTIONS: Final = 10
 
@@ -42,35 +37,35 @@ _ADDRESSES_TRIED: Final = 3
 _RESOLVERS: Final = 32
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Gives every address of a name, as text, in the order in which to try them. Raises OSError."""
+"""Returns every address of a name, as text, in the order in which to try them. Raises OSError."""
 
 
 fresh_connections: Final[ContextVar[list[str] | None]] = ContextVar("fresh_connections", default=None)
-"""Where whoever sends a request can see whether a connection was made for it: the addresses that it was made to."""
+"""Addresses connected to during the current request; empty when a pooled connection was reused. None outside a request."""
 
 
 class AddressRefused(httpcore.ConnectError):
-    """The receiver's name leads to an address that this installation does not send to."""
+    """The receiver's name resolves to an address that this installation does not send to."""
 
 
 class SystemResolver:
-    """Asks the system. In threads of its own number, so that slow name servers cannot starve other work of threads."""
+    """Resolver of the operating system, with a thread limit of its own, so that slow name servers cannot take all threads."""
 
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(_RESOLVERS)
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """Give every address of a name."""
+        """Return every address of a name."""
 
-        def look_up() -> list[str]:
+        def resolve() -> list[str]:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
-        return await to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=self._limiter)
+        return await to_thread.run_sync(resolve, abandon_on_cancel=True, limiter=self._limiter)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """A network for httpcore that resolves, checks and connects in one step."""
+    """Network backend for httpcore that resolves a name, checks its addresses and connects in one step."""
 
     def __init__(
         self,
@@ -79,7 +74,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         resolve: Resolver | None = None,
         inner: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
-        """`resolve` and `inner` can be replaced by tests; the checks in between cannot."""
+        """Store the rules. Tests may replace `resolve` and `inner`; the checks between them always run."""
         self._rules = rules
         self._resolve = resolve or SystemResolver()
         self._inner = inner or AnyIOBackend()
@@ -104,7 +99,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Refuse: a receiver is never a file of this machine."""
+        """Refuse: receivers are on the network."""
         raise AddressRefused("a receiver cannot be a local socket")
 
     async def sleep(self, seconds: float) -> None:
@@ -118,10 +113,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectError("the receiver's name cannot be resolved") from error
         if not found:
             raise httpcore.ConnectError("the receiver's name has no address")
-        # One bad address condemns the name: which of them a receiver means is not ours to guess.
+        # One forbidden address is enough: another connection could use it.
         for text in found:
             if not self._rules.permits(ip_address(text)):
-                raise AddressRefused("the receiver's name leads to an address that is not on the public internet")
+                raise AddressRefused("the receiver's name resolves to an address that is not on the public internet")
         return list(found[:_ADDRESSES_TRIED])
 
     async def _first_that_answers(
@@ -147,6 +142,16 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         raise failure or httpcore.ConnectError("the receiver's name has no address")
 
 
+def stop_sniffio_searches() -> None:
+    """Mark the package `sniffio` as absent for the whole process, if it is not installed. Call it when a process starts.
+
+    httpcore tries to import it at each of its locks. Python searches all folders of `sys.path` again for a package that is not
+    there, which took a fifth of the time of a delivery; `None` in `sys.modules` is the documented way to end the search.
+    """
+    if find_spec("sniffio") is None:
+        sys.modules["sniffio"] = None  # type: ignore[assignment]  # typeshed leaves out the documented None
+
+
 @asynccontextmanager
 async def open_pool(
     rules: AddressRules,
@@ -154,17 +159,17 @@ async def open_pool(
     resolve: Resolver | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[httpcore.AsyncConnectionPool]:
-    """Open connections for the deliveries of one endpoint, as `make_pool` does, and close them at the end."""
+    """Open a pool of connections as `make_pool` does, and close it at the end."""
     async with make_pool(GuardedBackend(rules, resolve=resolve), ssl_context or ssl.create_default_context()) as pool:
         yield pool
 
 
 def make_pool(backend: GuardedBackend, ssl_context: ssl.SSLContext) -> httpcore.AsyncConnectionPool:
-    """Make connections for the deliveries of one endpoint: guarded, without proxies, redirects, cookies or repeats.
+    """Return a pool of connections for the deliveries of one endpoint, without proxies, redirects, cookies or retries.
 
-    httpcore rather than httpx, because it does nothing unasked: no decompression of an answer, no environment, no cookies.
-    A connection stays for the next delivery: it leads to an address that was checked when it was made, whatever the name
-    says since, and whoever keeps a pool makes a new one every minute so that this does not last.
+    httpcore instead of httpx, because it does not decompress answers, read the environment or keep cookies. A connection is
+    kept for the next delivery. Its address was checked when it was made, even if the name resolves to another one since; the
+    dispatcher therefore replaces each pool every minute.
     """
     return httpcore.AsyncConnectionPool(
         ssl_context=ssl_context,

@@ -1,15 +1,19 @@
 """Connections to receivers: resolved once, checked, and made to what was checked."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any
 
 import anyio
 import httpcore
 import pytest
 
+from app.webhooks import network
 from app.webhooks.addresses import AddressRules
-from app.webhooks.network import AddressRefused, GuardedBackend, SystemResolver
+from app.webhooks.network import AddressRefused, GuardedBackend, SystemResolver, stop_sniffio_searches
 
 PUBLIC, OTHER_PUBLIC, PRIVATE = "93.184.215.14", "2606:2800:21f::1", "10.0.0.5"
 
@@ -121,3 +125,19 @@ async def test_a_local_socket_is_no_receiver() -> None:
 async def test_the_system_resolver_gives_every_address_once() -> None:
     found = await SystemResolver()("127.0.0.1", 80)
     assert found == ["127.0.0.1"]
+
+
+def test_an_import_of_the_module_changes_nothing_in_the_process() -> None:
+    code = "import sys, app.webhooks.network; sys.exit('sniffio' in sys.modules and sys.modules['sniffio'] is None)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_search_for_sniffio_ends_at_once_only_where_it_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    there = ModuleType("sniffio")
+    monkeypatch.setitem(sys.modules, "sniffio", there)
+    monkeypatch.setattr(network, "find_spec", lambda name: object() if installed else None)
+    stop_sniffio_searches()
+    assert sys.modules["sniffio"] is (there if installed else None)
