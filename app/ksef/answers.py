@@ -1,7 +1,7 @@
-"""What came back over HTTP, before anybody judges it, and what can be read from an error body.
+"""HTTP answers before their classification, and the reader of error bodies.
 
-KSeF has two formats of errors (its older `exception` tree and RFC 9457 problem documents), and the layers in front
-of it add HTML pages and JSON of their own. `read_error_body` takes all of them and never raises.
+KSeF has two formats of errors (its older `exception` tree and RFC 9457 problem details), and the layers in front of it add
+HTML pages and JSON of their own. `read_error_body` reads all of them and never raises.
 Source: KSeF API 2.9, schemas ExceptionResponse, BadRequestProblemDetails, ForbiddenProblemDetails,
 TooManyRequestsResponse; ksef-docs, README.md on X-Error-Format.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _TEXT_LIMIT = 500
-"""Characters kept of one message; validators can be talkative and errors end up in logs and rows."""
+"""Characters kept of one message. Validators' messages can be long, and errors are stored in logs and rows."""
 
 _WARNING = re.compile(r"\[(?P<code>[^\]]+)\]: (?P<message>[^|]+)")
 _SECONDS_IN_TEXT = re.compile(r"(\d{1,6})\s*(?:sekund|second|s\b)", re.IGNORECASE)
@@ -24,7 +24,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class SystemWarning:
-    """A warning of KSeF about a request that it took: an announcement of a future refusal."""
+    """A warning of KSeF about an accepted request: it announces a future refusal."""
 
     code: str
     message: str
@@ -35,7 +35,7 @@ class Answer:
     """One HTTP answer with its body (bounded in size), header names in lower case."""
 
     operation: str
-    """Method and path template, for messages: never a full URL, which may be a credential."""
+    """Method and path template, for messages. A full URL is not used, because it may be a credential."""
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
@@ -48,12 +48,12 @@ class Answer:
 
     @property
     def is_html(self) -> bool:
-        """Whether this is a web page: no part of KSeF answers with one, a firewall in front of it does."""
+        """Whether the body is a web page. KSeF does not answer with web pages; a firewall in front of it does."""
         return looks_like_html(self.media_type, self.body)
 
     @property
     def warnings(self) -> tuple[SystemWarning, ...]:
-        """The items of `X-System-Warning`; text that does not follow the format comes with an empty code."""
+        """The items of `X-System-Warning`; text without the documented format has an empty code."""
         text = self.headers.get("x-system-warning", "").strip()
         if not text:
             return ()
@@ -73,7 +73,7 @@ class Answer:
 
 
 def looks_like_html(media_type: str, start: bytes) -> bool:
-    """Whether a body is a web page, by its type or, since some lie about it, by how it starts."""
+    """Return whether a body is a web page, by its media type or, since that may be wrong, by its first bytes."""
     if media_type in {"text/html", "application/xhtml+xml"}:
         return True
     head = start[:1024].removeprefix(_BOM).lstrip().lower()
@@ -82,7 +82,7 @@ def looks_like_html(media_type: str, start: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What an error body says. `recognised` is false when nothing in it has a shape that KSeF uses."""
+    """Content of an error body. `recognised` is false when the body has neither of KSeF's formats."""
 
     recognised: bool = False
     codes: tuple[int, ...] = ()
@@ -92,17 +92,17 @@ class ErrorBody:
     trace_id: str | None = None
     incident_id: str | None = None
     permissions: tuple[str, ...] = ()
-    """For missing-permissions: any one of these would be enough."""
+    """For missing-permissions: the permissions of which one is enough."""
 
     @property
     def wait_seconds(self) -> int | None:
-        """The longest wait in seconds that the texts of a 429 speak of."""
+        """The longest wait in seconds that the texts of a 429 name."""
         found = [int(m[1]) for text in (*self.descriptions, *self.details) for m in _SECONDS_IN_TEXT.finditer(text)]
         return max(found, default=None)
 
 
 def read_error_body(body: bytes) -> ErrorBody:
-    """Read either error format, or whatever else is there. Never raises."""
+    """Read an error body of either format, or of none. Never raises."""
     try:
         document = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):

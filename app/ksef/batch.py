@@ -1,4 +1,4 @@
-"""Opening and closing a batch session. Uploading the parts in between is `storage`'s.
+"""Calls that open and close a batch session. `storage` uploads the parts in between.
 
 Source: KSeF API 2.9, POST /sessions/batch and POST /sessions/batch/{referenceNumber}/close;
 ksef-docs, sesja-wsadowa.md.
@@ -27,7 +27,7 @@ _CLOSE = Call(LimitGroup.BATCH_SESSION_CLOSE, "POST", "/sessions/batch/{referenc
 
 
 class CompressionType(StrEnum):
-    """How the package is packed (CompressionType)."""
+    """The compression of the package (CompressionType)."""
 
     ZIP = "Zip"
     TAR_GZ = "TarGz"
@@ -35,7 +35,7 @@ class CompressionType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FormCode:
-    """The structure of all invoices of a session, such as FA (3), 1-0E, FA."""
+    """The form of all invoices of a session, such as FA (3), 1-0E, FA."""
 
     system_code: str
     schema_version: str
@@ -44,7 +44,7 @@ class FormCode:
 
 @dataclass(frozen=True, slots=True)
 class PartSpec:
-    """One part as it will be uploaded: bytes and SHA-256 of the encrypted part."""
+    """One part to upload: size and SHA-256 of its encrypted bytes."""
 
     ordinal_number: int
     size: int
@@ -53,9 +53,9 @@ class PartSpec:
 
 @dataclass(frozen=True, slots=True)
 class BatchSpec:
-    """A package ready to be announced. Size and hash of the package are of the plain archive.
+    """A package to announce. Size and hash of the package are those of the plain archive.
 
-    Raises ValueError when a field could only be refused: a wrong IV length has left sessions hanging for good.
+    Raises ValueError for a field that KSeF cannot accept: a wrong IV length has left sessions without an end.
     """
 
     form_code: FormCode
@@ -85,7 +85,7 @@ class BatchSpec:
 
 @dataclass(frozen=True, slots=True)
 class PartUpload:
-    """Where and how one part is to be uploaded. The URL is a credential: keep it encrypted, never log it."""
+    """The link, method and headers for the upload of one part. The URL is a credential: store it encrypted, never log it."""
 
     ordinal_number: int
     method: str
@@ -94,7 +94,7 @@ class PartUpload:
 
     @property
     def expires_at(self) -> datetime | None:
-        """The end of the link (its `se`), if it says one. KSeF promises 20 minutes times the number of parts."""
+        """The end of the link (its `se`), or None. KSeF promises 20 minutes times the number of parts."""
         values = parse_qs(urlsplit(self.url.get_secret_value()).query).get("se")
         if not values:
             return None
@@ -116,10 +116,10 @@ class OpenedSession:
 async def open_batch_session(
     transport: KsefTransport, token: str, spec: BatchSpec, *, attempt: int = 1
 ) -> OpenedSession:
-    """Open a session for this package. Write the reference number down before uploading anything.
+    """Open a session for this package. Store the reference number before any part is uploaded.
 
-    No answer means: at worst an empty session is left at KSeF, which can process nothing and dies by itself,
-    so opening again is safe as long as no part was uploaded and closed. Raises KeyUnknown (fetch keys, wrap
+    After no answer KSeF may have an empty session, which processes nothing and is cancelled by KSeF, so opening again is
+    safe as long as no part was uploaded and no session closed. Raises KeyUnknown (fetch keys, wrap
     again), PartMismatch, RateLimited and the other errors of `app.ksef.errors`.
     """
     answer = await transport.send(
@@ -147,7 +147,7 @@ async def open_batch_session(
 
 
 def open_request(spec: BatchSpec) -> dict[str, Any]:
-    """The JSON body that announces a package (OpenBatchSessionRequest)."""
+    """Build the JSON body that announces a package (OpenBatchSessionRequest)."""
     encryption = {
         "encryptedSymmetricKey": _base64(spec.encrypted_symmetric_key),
         "initializationVector": _base64(spec.initialization_vector),
@@ -175,11 +175,11 @@ def open_request(spec: BatchSpec) -> dict[str, Any]:
 
 
 async def close_batch_session(transport: KsefTransport, token: str, reference_number: str, *, attempt: int = 1) -> None:
-    """Close a session, which starts its processing. Returning means 204: closed, not yet processed.
+    """Close a session, which starts its processing. It returns after a 204: the session is closed, not yet processed.
 
-    No answer, a 5xx or a web page means that it is not known (outcome UNKNOWN): ask the session's status; at
-    100 close again, from 150 on it was closed. Raises StateForbids (closed already, or dead: ask the status),
-    PartMissing and PartMismatch (upload again, close again), SessionNotFound (seconds after opening: again),
+    After no answer, a 5xx or a web page the outcome is UNKNOWN: poll the session's status; at 100 close again, from 150 on
+    the session is closed. Raises StateForbids (closed already, or cancelled: poll the status), PartMissing and PartMismatch
+    (upload again, close again), SessionNotFound (seconds after opening: close again),
     DeadlineExceeded (a new session). Never open a second session for the same invoices because of an error here.
     """
     await transport.send(_CLOSE, path={"referenceNumber": reference_number}, token=token, attempt=attempt)

@@ -1,7 +1,7 @@
-"""KSeF as the workers see it: one tenant's calls, each with a valid token.
+"""Client of KSeF for the workers: one tenant's calls, each with a valid token.
 
-Repeats nothing, except once after a 401, which proves that the call was not carried out. All else is the
-worker's to decide, by the error's `outcome` and by what it wrote down before the call.
+It repeats a call only once, after a 401, which proves that the call was not carried out. The worker decides on every other
+repetition, by the error's `outcome` and by the steps that it stored before the call.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class KsefClient:
-    """One tenant's view of KSeF. What each call raises, and what no answer means, is said where it is made."""
+    """Calls of one tenant to KSeF. The errors of a call and the meaning of no answer are in the docstring of its function."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class KsefClient:
         authenticator: Authenticator,
         keys: PublicKeys,
     ) -> None:
-        """`transport`, `storage` and `keys` may be shared by all tenants of one environment."""
+        """Create the client. All tenants of one environment may share `transport`, `storage` and `keys`."""
         self.keys = keys
         self.authenticator = authenticator
         self._transport = transport
@@ -53,13 +53,13 @@ class KsefClient:
         await self._storage.upload_part(upload, body, size)
 
     async def close_batch_session(self, reference_number: str) -> None:
-        """Close a session; see `batch.close_batch_session`, and mind its UNKNOWN."""
+        """Close a session; see `batch.close_batch_session`, also for its outcome UNKNOWN."""
         await self._with_token(
             lambda token, attempt: batch.close_batch_session(self._transport, token, reference_number, attempt=attempt)
         )
 
     async def session_status(self, reference_number: str) -> SessionStatus:
-        """How far a session is; see `sessions.session_status`."""
+        """Return a session's status; see `sessions.session_status`."""
         return await self._with_token(
             lambda token, attempt: sessions.session_status(self._transport, token, reference_number, attempt=attempt)
         )
@@ -67,7 +67,7 @@ class KsefClient:
     async def session_invoices_page(
         self, reference_number: str, *, failed_only: bool, continuation_token: str | None = None
     ) -> InvoicePage:
-        """One page of a session's invoices, for callers that book every request; see `sessions`."""
+        """Return one page of a session's invoices, for callers that reserve quota for every request; see `sessions`."""
         return await self._with_token(
             lambda token, attempt: sessions.session_invoices_page(
                 self._transport,
@@ -80,12 +80,12 @@ class KsefClient:
         )
 
     async def failed_invoices(self, reference_number: str) -> AsyncIterator[SessionInvoice]:
-        """The refused invoices of a session, page after page; every 1,000 count as one request."""
+        """Yield the rejected invoices of a session, page after page; every 1,000 count as one request."""
         async for invoice in self._invoices(reference_number, failed_only=True):
             yield invoice
 
     async def session_invoices(self, reference_number: str) -> AsyncIterator[SessionInvoice]:
-        """All invoices of a session, page after page. For volume read the UPO instead: it costs nothing."""
+        """Yield all invoices of a session, page after page. For large sessions read the UPO, which is not counted."""
         async for invoice in self._invoices(reference_number, failed_only=False):
             yield invoice
 
@@ -117,7 +117,7 @@ class KsefClient:
             continuation = page.continuation_token
 
     async def upo_by_api(self, reference_number: str, upo_reference_number: str, sink: Sink) -> DownloadedUpo:
-        """A page of a session's UPO by the counted way.
+        """Download a page of a session's UPO through the API, which is counted against a limit.
 
         After a 401 the call is made again before anything reached `sink`.
         """
@@ -128,29 +128,29 @@ class KsefClient:
         )
 
     async def download_upo(self, url: SecretStr, sink: Sink) -> DownloadedUpo:
-        """A page of a session's UPO by its free link, without a token; see `storage.StorageClient.download_upo`."""
+        """Download a page of a session's UPO by its link, uncounted and without a token; see `storage.StorageClient`."""
         return await self._storage.download_upo(url, sink)
 
     async def context_limits(self) -> ContextLimits:
-        """How much one session may hold; see `limits.context_limits`."""
+        """Return the limits of one session's content; see `limits.context_limits`."""
         return await self._with_token(
             lambda token, attempt: limits.context_limits(self._transport, token, attempt=attempt)
         )
 
     async def rate_limits(self) -> RateLimits:
-        """How often one may ask; see `limits.rate_limits`."""
+        """Return the request limits; see `limits.rate_limits`."""
         return await self._with_token(
             lambda token, attempt: limits.rate_limits(self._transport, token, attempt=attempt)
         )
 
     async def attachment_consent(self) -> AttachmentConsent:
-        """Whether this context may send attachments; see `permissions.attachment_consent`."""
+        """Return whether this context may send attachments; see `permissions.attachment_consent`."""
         return await self._with_token(
             lambda token, attempt: permissions.attachment_consent(self._transport, token, attempt=attempt)
         )
 
     async def login(self) -> LoginInfo:
-        """Log in anew and tell as whom."""
+        """Log in anew and return the identity that KSeF reports."""
         return await self.authenticator.login()
 
     async def ensure_token(self) -> None:
@@ -165,7 +165,7 @@ class KsefClient:
             )
             for invoice in page.invoices:
                 yield invoice
-            # The same token twice would be read for ever.
+            # A repeated continuation token would make this loop endless.
             if page.continuation_token is None or page.continuation_token == continuation:
                 return
             continuation = page.continuation_token
@@ -201,6 +201,6 @@ class KsefClient:
         try:
             return await call(token, 2)
         except Unauthenticated:
-            # A fresh token was not taken either: what it was made from is no good.
+            # KSeF refused a new token too, so the login that it came from is not valid.
             self.authenticator.invalidate(token, drop_login=True)
             raise

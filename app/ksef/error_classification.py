@@ -1,4 +1,4 @@
-"""Judging an answer of KSeF's, or the lack of one: which error it is, and what its words hint at."""
+"""Classification of KSeF's answers and of missing answers as errors, and hints read from their texts."""
 
 import re
 from typing import TypeVar
@@ -31,7 +31,7 @@ from app.ksef.errors import (
 _Kind = TypeVar("_Kind", bound=KsefError)
 
 DEFAULT_RETRY_AFTER_SECONDS = 60
-"""For a 429 that does not say how long: the longest of the short windows."""
+"""The wait after a 429 that names none: the longest of the short windows."""
 
 _BY_CODE: dict[int, type[KsefError]] = {
     21157: PartMismatch,
@@ -44,7 +44,7 @@ _BY_CODE: dict[int, type[KsefError]] = {
     21470: KeyUnknown,
 }
 _REFUSALS_WITHOUT_A_BODY = frozenset({405, 406, 410, 411, 413, 414, 415, 431})
-"""Statuses that a server decides from the request line and headers, before the operation can have begun."""
+"""Statuses that a server decides by the request line and headers, before the operation can have begun."""
 
 _NEVER_SENT = (
     httpx.ConnectError,
@@ -56,21 +56,21 @@ _NEVER_SENT = (
 
 
 def classify(answer: Answer) -> KsefError:
-    """Judge an answer of the API that is not a success. Total: every answer gets an error, the unexpected ones UNKNOWN.
+    """Classify an answer of the API that is not a success. Total: an unexpected answer gets an error with UNKNOWN.
 
     Call it also for a 2xx whose body is a web page or cannot be read.
     """
     body = read_error_body(answer.body)
-    kind = _judge(answer, body)
+    kind = _error_class(answer, body)
     retry_after = answer.retry_after_seconds
     if kind is RateLimited:
-        # Header and text have been seen to differ by a second; the longer wait is the safe one.
+        # Header and text have differed by a second; the longer wait is safe.
         waits = [wait for wait in (retry_after, body.wait_seconds) if wait is not None]
         retry_after = max(waits, default=DEFAULT_RETRY_AFTER_SECONDS)
-    return judged(kind, _sentence(kind, answer, body), answer, body=body, retry_after_seconds=retry_after)
+    return make_error(kind, _sentence(kind, answer, body), answer, body=body, retry_after_seconds=retry_after)
 
 
-def judged(
+def make_error(
     kind: type[_Kind],
     detail: str,
     answer: Answer,
@@ -78,7 +78,7 @@ def judged(
     body: ErrorBody | None = None,
     retry_after_seconds: int | None = None,
 ) -> _Kind:
-    """An error of a kind, with all that the answer tells of where it came from."""
+    """Create an error of a class with the origin and content of the answer."""
     return kind(
         detail,
         operation=answer.operation,
@@ -89,7 +89,7 @@ def judged(
     )
 
 
-def _judge(  # noqa: PLR0911 - a table of cases, read from the top
+def _error_class(  # noqa: PLR0911 - a table of cases, read from the top
     answer: Answer, body: ErrorBody
 ) -> type[KsefError]:
     status = answer.status
@@ -110,7 +110,7 @@ def _judge(  # noqa: PLR0911 - a table of cases, read from the top
     for code in body.codes:
         if code in _BY_CODE:
             return _BY_CODE[code]
-    # A 4xx whose body nobody in KSeF would write comes from a layer in front of it, and proves nothing.
+    # A 4xx without a body in KSeF's formats comes from a layer in front of KSeF and proves nothing.
     if body.recognised or status in _REFUSALS_WITHOUT_A_BODY:
         return RequestRefused
     return Unreadable
@@ -124,7 +124,7 @@ def _sentence(kind: type[KsefError], answer: Answer, body: ErrorBody) -> str:
 
 
 def classify_transport(error: Exception, operation: str) -> TransportFailed:
-    """Judge a call that ended without an answer: only what failed before a connection stood is certainly not done."""
+    """Classify a call without an answer: only a failure before the connection was open proves that it was not done."""
     never_sent = isinstance(error, _NEVER_SENT)
     what = "could not be sent" if never_sent else "was not answered"
     return TransportFailed(
@@ -135,8 +135,8 @@ def classify_transport(error: Exception, operation: str) -> TransportFailed:
 
 
 def unreadable(answer: Answer, why: str) -> Unreadable:
-    """The error for a success that does not carry what it should. `why` must not quote the body."""
-    return judged(Unreadable, f"{answer.operation}: HTTP {answer.status} cannot be read: {why}", answer)
+    """Create the error for a success whose body is not as promised. `why` must not quote the body."""
+    return make_error(Unreadable, f"{answer.operation}: HTTP {answer.status} cannot be read: {why}", answer)
 
 
 def session_status_hint(error: KsefError) -> int | None:
@@ -149,7 +149,7 @@ def session_status_hint(error: KsefError) -> int | None:
 
 
 def part_numbers_hint(error: KsefError) -> tuple[int, ...]:
-    """The ordinal numbers of parts that the text of a 21205 or 21157 mentions; empty means: check all of them."""
+    """Return the ordinal numbers of parts in the text of a 21205 or 21157; empty means that all parts must be checked."""
     pattern = re.compile(r"cz[eę][sś]ci\s+'?(\d{1,2})\b|'(\d{1,2})'\s+cz[eę][sś]ci|part\s+'?(\d{1,2})\b", re.IGNORECASE)
     found = {int(next(filter(None, m.groups()))) for text in error.details for m in pattern.finditer(text)}
     return tuple(sorted(found))

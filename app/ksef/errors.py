@@ -1,7 +1,7 @@
-"""What can go wrong between us and KSeF. `app.ksef.error_classification` says which of these an answer is.
+"""Errors of KSeF calls. `app.ksef.error_classification` maps answers to these classes.
 
-A caller mostly needs `outcome`: was the thing certainly not done, certainly refused, or do we not know.
-Not knowing is asked about (the session's status), never guessed, and no outcome means that all is well.
+Callers mostly need `outcome`: the operation was certainly refused, certainly not done, or the result is unknown. An unknown
+result is resolved by polling the session's status, never by a guess. No outcome means success.
 """
 
 from enum import StrEnum
@@ -13,20 +13,20 @@ from app.ksef.answers import ErrorBody
 
 
 class Outcome(StrEnum):
-    """What an error says about the thing that was asked for."""
+    """Outcome of the requested operation, as far as the error proves it."""
 
     REFUSED = "refused"
-    """KSeF understood and said no. The same request will be refused again."""
+    """KSeF read the request and refused it. It will refuse the same request again."""
     TRY_AGAIN = "try_again"
-    """Certainly not done: it never arrived, or was turned away before anybody looked at it."""
+    """Certainly not done: the request did not arrive, or was turned away before KSeF read it."""
     UNKNOWN = "unknown"
-    """No answer, or none that can be trusted. It may have been done: ask before doing anything else."""
+    """No answer, or an answer that proves nothing. The operation may be done: check its result before the next step."""
     BLOCKED = "blocked"
-    """A firewall turned us away. Trying on makes it worse: stop for a long time and tell the operator."""
+    """A firewall turned the request away. Further requests make it worse: pause for a long time and alert the operator."""
 
 
 class KsefError(DispatchError):
-    """KSeF did not do what it was asked to do, or did not say so."""
+    """KSeF did not carry out an operation, or did not confirm it."""
 
     status: ClassVar[int] = 502
     code: ClassVar[str] = "ksef"
@@ -44,7 +44,7 @@ class KsefError(DispatchError):
         retry_after_seconds: int | None = None,
         azure_ref: str | None = None,
     ) -> None:
-        """`body` is what could be read of the answer; it is spread over the fields that callers use."""
+        """Create the error. The content of `body`, if the answer had one, is copied to the fields that callers use."""
         super().__init__(detail)
         body = body or ErrorBody()
         self.outcome = outcome or self.default_outcome
@@ -61,7 +61,7 @@ class KsefError(DispatchError):
         self.azure_ref = azure_ref
 
     def as_dict(self) -> dict[str, Any]:
-        """What to write into a history row or a log line: no tokens, links or invoice content."""
+        """Return the fields for a history row or a log line: no tokens, links or invoice content."""
         shape = {
             "error": type(self).__name__,
             "outcome": self.outcome.value,
@@ -80,15 +80,15 @@ class KsefError(DispatchError):
 
 
 class RequestRefused(KsefError):
-    """KSeF refused the request for a reason that has no class of its own."""
+    """KSeF refused the request for a reason without a class of its own."""
 
 
 class KeyUnknown(RequestRefused):
-    """The public key is not, or no longer, one of KSeF's: fetch the keys and wrap the AES key again (21470)."""
+    """The public key is unknown to KSeF or expired: fetch the keys and wrap the AES key again (21470)."""
 
 
 class SessionNotFound(RequestRefused):
-    """There is no session with this reference number (21173). Seconds after opening it may be a passing fault."""
+    """KSeF finds no session with this reference number (21173). Seconds after opening this may be temporary."""
 
 
 class PartMissing(RequestRefused):
@@ -100,7 +100,7 @@ class PartMismatch(RequestRefused):
 
 
 class StateForbids(RequestRefused):
-    """The state of the session does not allow this (21180): it is closed already, or dead. Read its status."""
+    """The session's state does not allow the operation (21180): it is closed or cancelled. Poll its status."""
 
 
 class DeadlineExceeded(RequestRefused):
@@ -108,11 +108,11 @@ class DeadlineExceeded(RequestRefused):
 
 
 class ContinuationRefused(RequestRefused):
-    """The continuation token is not taken (21418): start the list again."""
+    """KSeF refuses the continuation token (21418): start the list again."""
 
 
 class PermissionMissing(RequestRefused):
-    """The login may not do this (403 with a reason): a person has to grant something or change the login."""
+    """The login lacks a permission (403 with a reason): a person must grant it or change the login."""
 
     code: ClassVar[str] = "ksef-permission-missing"
     title: ClassVar[str] = "KSeF permission missing"
@@ -123,7 +123,7 @@ class OperationExpired(RequestRefused):
 
 
 class SessionUnavailable(KsefError):
-    """The session cannot be worked with for the moment (21184)."""
+    """The session is temporarily unavailable (21184)."""
 
     default_outcome = Outcome.TRY_AGAIN
 
@@ -135,7 +135,7 @@ class RateLimited(KsefError):
 
 
 class QuotaExhausted(KsefError):
-    """Our own count forbids the request for now, so it was not sent: ask again after `wait_seconds`."""
+    """Our own request quota is used up, so the request was not sent: try again after `wait_seconds`."""
 
     default_outcome = Outcome.TRY_AGAIN
 
@@ -151,7 +151,7 @@ class Unauthenticated(KsefError):
 
 
 class AuthFailed(KsefError):
-    """KSeF did not let us in; `auth_status` is the status code of the login (415, 450, 460 ...)."""
+    """KSeF refused the login; `auth_status` is the status code of the login (415, 450, 460 ...)."""
 
     code: ClassVar[str] = "ksef-login"
     title: ClassVar[str] = "KSeF login failed"
@@ -162,7 +162,7 @@ class AuthFailed(KsefError):
 
 
 class TransportFailed(KsefError):
-    """The connection failed or stayed silent; `outcome` tells whether the request can have arrived."""
+    """The connection failed or gave no answer; `outcome` shows whether the request may have arrived."""
 
     default_outcome = Outcome.UNKNOWN
 
@@ -174,35 +174,35 @@ class ServerFailed(KsefError):
 
 
 class Unreadable(KsefError):
-    """The answer is not what the contract promises: a web page, a broken body, a missing field."""
+    """The answer breaks the contract: a web page, a broken body, a missing field."""
 
     default_outcome = Outcome.UNKNOWN
 
 
 class FrontLayerBlocked(KsefError):
-    """The firewall in front of KSeF refuses our address or traffic. Keep `incident_id` for the ministry's form."""
+    """The firewall in front of KSeF refuses our address or traffic. The ministry's form asks for `incident_id`."""
 
     default_outcome = Outcome.BLOCKED
 
 
 class LinkRefused(KsefError):
-    """The storage did not take the pre-signed link (401, 403, 404): it has expired or was changed on the way."""
+    """The storage refused the pre-signed link (401, 403, 404): it has expired or was changed on the way."""
 
 
 class PartNotStored(KsefError):
-    """The storage answered something other than 201, so nothing can be assumed to be stored: send the part again."""
+    """The storage answered with another status than 201, so the part may not be stored: send it again."""
 
     default_outcome = Outcome.UNKNOWN
 
 
 class PartBodyWrong(KsefError):
-    """Our own copy of a part does not have the size that was declared: it must be built again."""
+    """Our own copy of a part does not have the declared size: it must be built again."""
 
     default_outcome = Outcome.TRY_AGAIN
 
 
 class CertificateUnusable(ConfigurationError):
-    """The certificate or key cannot be read, does not belong together, or is of a kind KSeF does not take."""
+    """The certificate or key cannot be read, they do not fit together, or KSeF does not accept their kind."""
 
     code = "certificate-unusable"
     title = "Certificate unusable"

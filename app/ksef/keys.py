@@ -1,8 +1,8 @@
-"""KSeF's public keys: which one to use, and wrapping with it.
+"""KSeF's public keys: their selection, and encryption with them.
 
-KSeF publishes keys by use. Of those valid now the one that became valid last is taken, and its id travels with
-what was encrypted, so that a planned change of keys goes unnoticed. On 21470, or a session that dies with 415,
-call `refresh` and wrap again; the same AES key may be wrapped anew, the parts stay as they are.
+KSeF publishes keys by use. The valid key that became valid last is used, and its id is sent with the encrypted data, so that a
+planned change of keys causes no error. After error 21470 or session status 415 call `refresh` and wrap again; the same AES
+key may be wrapped again, and the parts stay unchanged.
 Source: KSeF API 2.9, GET /security/public-key-certificates; ksef-docs, klucze publiczne.
 """
 
@@ -26,7 +26,7 @@ from app.ksef.transport import Call, KsefTransport, LimitGroup
 
 AES_KEY_BYTES = 32
 MAX_AGE = timedelta(hours=24)
-"""How long a list of keys is used without asking again, as in KSeF's own client."""
+"""How long a list of keys is used before it is fetched again, as in KSeF's own client."""
 GRACE = timedelta(hours=6)
 """How much longer an old list is used when KSeF cannot be reached."""
 
@@ -36,7 +36,7 @@ _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class KeyUsage(StrEnum):
-    """What a public key is for (PublicKeyCertificateUsage)."""
+    """The use of a public key (PublicKeyCertificateUsage)."""
 
     TOKEN = "KsefTokenEncryption"  # noqa: S105 - the name of a use, not a secret
     SYMMETRIC_KEY = "SymmetricKeyEncryption"
@@ -52,19 +52,19 @@ class KsefPublicKey:
     usages: frozenset[str]
     key: rsa.RSAPublicKey = field(repr=False)
     id_is_proven: bool = True
-    """Whether the id is the hash of the key, as it should be. If not, KSeF's own id is used all the same."""
+    """Whether the id is the hash of the key, as documented. If not, KSeF's id is still used."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrappedKey:
-    """Something encrypted for KSeF and the id of the key that opens it."""
+    """A secret encrypted for KSeF, and the id of the public key used."""
 
     ciphertext: bytes = field(repr=False)
     public_key_id: str
 
 
 def read_public_keys(published: Iterable[PublicKeyCertificate]) -> list[KsefPublicKey]:
-    """The usable keys of a published list. Entries that cannot be read, or are not RSA, are left out."""
+    """Return the usable keys of a published list. Unreadable entries and keys other than RSA are left out."""
     keys = []
     for entry in published:
         certificate = _certificate(entry.certificate)
@@ -98,7 +98,7 @@ def _certificate(text: str) -> x509.Certificate | None:
 
 
 def select_key(keys: Iterable[KsefPublicKey], usage: KeyUsage, now: datetime) -> KsefPublicKey | None:
-    """Of the keys for this use that are valid now, the one that became valid last; None when there is none.
+    """Return the key for this use that is valid now and became valid last; None when there is none.
 
     A key whose id is the hash of the key is preferred to one whose id is not.
     """
@@ -107,16 +107,16 @@ def select_key(keys: Iterable[KsefPublicKey], usage: KeyUsage, now: datetime) ->
 
 
 def wrap_key(key: KsefPublicKey, aes_key: bytes) -> WrappedKey:
-    """An AES-256 key wrapped for KSeF (RSAES-OAEP, SHA-256 for hash and MGF1, no label)."""
+    """Wrap an AES-256 key for KSeF (RSAES-OAEP, SHA-256 for hash and MGF1, no label)."""
     if len(aes_key) != AES_KEY_BYTES:
         raise ValueError("an AES-256 key has 32 bytes")
     return WrappedKey(_oaep(key.key, aes_key), key.public_key_id)
 
 
 def encrypt_token(key: KsefPublicKey, token: str, timestamp_ms: int) -> WrappedKey:
-    """A KSeF token encrypted for login: `token|timestampMs` with the challenge's own milliseconds.
+    """Encrypt a KSeF token for login: `token|timestampMs` with the challenge's own milliseconds.
 
-    Source: ksef-docs, uwierzytelnianie.md; rounded or local time is refused.
+    KSeF refuses a rounded or local time. Source: ksef-docs, uwierzytelnianie.md.
     """
     return WrappedKey(_oaep(key.key, f"{token}|{timestamp_ms}".encode()), key.public_key_id)
 
@@ -129,7 +129,7 @@ class PublicKeys:
     """The keys of one KSeF environment, fetched when needed and shared by all tenants."""
 
     def __init__(self, transport: KsefTransport, *, now: Callable[[], datetime]) -> None:
-        """`now` gives aware times."""
+        """Create an empty cache of keys. `now` returns aware times."""
         self._transport = transport
         self._now = now
         self._keys: list[KsefPublicKey] = []
@@ -137,7 +137,7 @@ class PublicKeys:
         self._lock = anyio.Lock()
 
     async def key_for(self, usage: KeyUsage) -> KsefPublicKey:
-        """The key to use now. Raises a KsefError when there is none; nothing else has been sent then."""
+        """Return the key to use now. Raises a KsefError when there is none; no other request has been sent then."""
         now = self._now()
         found = select_key(self._keys, usage, now)
         if found is not None and now - self._fetched_at < MAX_AGE:
@@ -154,17 +154,17 @@ class PublicKeys:
         return fresh
 
     async def refresh(self) -> None:
-        """Fetch the list now, because KSeF did not know the key that was used (21470, or session status 415)."""
+        """Fetch the list now, because KSeF refused the key that was used (21470, or session status 415)."""
         await self._fetch(older_than=self._now())
 
     async def wrap_key(self, aes_key: bytes) -> WrappedKey:
-        """Wrap an AES-256 key with the present key. Raises as `key_for` does."""
+        """Wrap an AES-256 key with the current key. Raises the errors of `key_for`."""
         return wrap_key(await self.key_for(KeyUsage.SYMMETRIC_KEY), aes_key)
 
     async def _fetch(self, *, older_than: datetime) -> None:
         async with self._lock:
             if self._fetched_at > older_than:
-                return  # somebody fetched while we waited
+                return  # another task fetched the list while this one waited
             answer = await self._transport.send(_LIST)
             self._keys = read_public_keys(read_list(answer, PublicKeyCertificate))
             self._fetched_at = self._now()

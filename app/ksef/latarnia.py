@@ -1,7 +1,8 @@
-"""Latarnia, the ministry's status service: a second opinion on KSeF, never more.
+"""Client of Latarnia, the ministry's status service for KSeF.
 
-It has been down for hours while KSeF worked, and silent while KSeF did not, so nothing is decided by it: people see what it says
-beside what KSeF's own answers say. No login, no token. Source: CIRFMF/ksef-latarnia, its OpenAPI document and issues 15, 28, 31, 35.
+Latarnia has been down for hours while KSeF worked, and has reported no fault while KSeF was down. So no decision is based on
+it: its report is only shown to people beside the availability measured by KSeF's own answers. It needs no login and no token.
+Source: CIRFMF/ksef-latarnia, its OpenAPI description and issues 15, 28, 31, 35.
 """
 
 import json
@@ -22,13 +23,13 @@ DEADLINE_SECONDS: Final = 10.0
 _MOST_MESSAGES: Final = 5
 _LONGEST_TEXT: Final = 300
 
-# Counted by nobody; the group only names the kind of call.
+# Latarnia has no request limits; the group only names the kind of call.
 _STATUS: Final = Call(LimitGroup.ANONYMOUS, "GET", "/status", frozenset({200}))
 _MESSAGES: Final = Call(LimitGroup.ANONYMOUS, "GET", "/messages", frozenset({200}))
 
 
 class LatarniaStatus(StrEnum):
-    """The states that Latarnia knows."""
+    """The states that Latarnia reports."""
 
     AVAILABLE = "AVAILABLE"
     MAINTENANCE = "MAINTENANCE"
@@ -38,7 +39,7 @@ class LatarniaStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """One message of the ministry, shortened. Times as it gives them, in UTC; None when they cannot be read."""
+    """One message of the ministry, shortened. Times are in UTC; None when they cannot be read."""
 
     category: str
     title: str
@@ -46,41 +47,41 @@ class Announcement:
     end: datetime | None
 
     def is_over(self, now: datetime) -> bool:
-        """Tell whether what it announces has ended."""
+        """Return whether the announced event has ended."""
         return self.end is not None and self.end <= now
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """What Latarnia says, with what it announces and has not ended."""
+class LatarniaReport:
+    """Latarnia's state, and its announcements that have not ended."""
 
     status: LatarniaStatus
     announcements: tuple[Announcement, ...]
 
 
 class Latarnia:
-    """Asks the status service of one environment. `http` must be a client of its own."""
+    """Client of the status service of one environment. `http` must be a client of its own."""
 
     def __init__(self, base_url: str, http: httpx.AsyncClient, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._base_url = base_url.rstrip("/")
         self._http = http
         self._deadline_seconds = deadline_seconds
 
-    async def ask(self, now: datetime) -> Opinion:
-        """Ask for the state and the announcements. Raises a KsefError when it does not answer, or not in its own words.
+    async def ask(self, now: datetime) -> LatarniaReport:
+        """Request the state and the announcements. Raises a KsefError without an answer, or for an unreadable one.
 
-        Announcements are an extra: without them the state alone is given.
+        If only the announcements fail, the state is returned without them.
         """
         answer = await self._get(_STATUS)
         document = _json(answer)
         if not isinstance(document, dict) or document.get("status") not in tuple(LatarniaStatus):
-            raise unreadable(answer, "it names no state that is known")
+            raise unreadable(answer, "it has no known state")
         found = _announcements(document.get("messages"))
-        # The state has been told; the list of messages has its own bad days.
+        # The state is known at this point; a failure of the messages must not hide it.
         with suppress(KsefError):
             found += [one for one in _announcements(_json(await self._get(_MESSAGES))) if one.category == "MAINTENANCE"]
         lasting = dict.fromkeys(one for one in found if not one.is_over(now))
-        return Opinion(LatarniaStatus(document["status"]), tuple(lasting)[:_MOST_MESSAGES])
+        return LatarniaReport(LatarniaStatus(document["status"]), tuple(lasting)[:_MOST_MESSAGES])
 
     async def _get(self, call: Call) -> Answer:
         request = self._http.build_request(call.method, f"{self._base_url}{call.path_template}")
@@ -108,16 +109,16 @@ def _announcements(messages: object) -> list[Announcement]:
         Announcement(
             str(one.get("category", ""))[:_LONGEST_TEXT],
             str(one.get("title", ""))[:_LONGEST_TEXT],
-            _moment(one.get("start")),
-            _moment(one.get("end")),
+            _parse_time(one.get("start")),
+            _parse_time(one.get("end")),
         )
         for one in listed
         if isinstance(one, dict)
     ]
 
 
-def _moment(value: object) -> datetime | None:
-    """Read a time; without an offset it is UTC (ksef-latarnia, issue 24)."""
+def _parse_time(value: object) -> datetime | None:
+    """Parse a time; without an offset it is UTC (ksef-latarnia, issue 24)."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:

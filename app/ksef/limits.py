@@ -1,4 +1,4 @@
-"""KSeF's limits for a context, as KSeF itself states them: sizes, counts, and requests in three windows.
+"""KSeF's limits for a context, as its API reports them: sizes, counts, and requests in three windows.
 
 Source: KSeF API 2.9, GET /limits/context and GET /rate-limits; ksef-docs, limity/limity-api.md.
 """
@@ -18,12 +18,12 @@ _CONTEXT = Call(LimitGroup.OTHER, "GET", "/limits/context", frozenset({200}))
 _RATES = Call(LimitGroup.OTHER, "GET", "/rate-limits", frozenset({200}))
 
 _OLDER_SHARING = {LimitGroup.BATCH_SESSION_CLOSE.value: LimitGroup.BATCH_SESSION.value}
-"""Before API 2.8 opening and closing batch sessions were counted together."""
+"""The counter that opening and closing batch sessions shared before API 2.8."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextLimits:
-    """What one batch session of this context may hold. None: KSeF did not say, use your own setting."""
+    """Limits of one batch session's content for this context. None: not reported by KSeF, so our setting applies."""
 
     max_invoices: int | None
     max_invoice_bytes: int | None
@@ -32,7 +32,7 @@ class ContextLimits:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Requests in any second, minute and hour; None is without limit."""
+    """The most requests in any second, minute and hour; None is no limit."""
 
     per_second: int | None
     per_minute: int | None
@@ -54,22 +54,22 @@ DEFAULT_RATE_LIMITS: Mapping[str, RateLimit] = MappingProxyType(
         "anonymous": RateLimit(60, None, None),
     }
 )
-"""What KSeF API 2.9 documents, for the time before it was asked."""
+"""The limits that KSeF API 2.9 documents, used until KSeF has reported its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """The limits of all groups, by KSeF's own names."""
+    """The limits of all groups, by KSeF's names."""
 
     groups: Mapping[str, RateLimit]
 
     def counter_of(self, group: str) -> str:
-        """The group in which requests of this group are counted: itself, unless KSeF is of an older version."""
+        """Return the group that counts requests of this group: itself, except with an older version of KSeF."""
         older = _OLDER_SHARING.get(group)
         return older if older is not None and group not in self.groups and older in self.groups else group
 
     def limit_of(self, group: str) -> RateLimit:
-        """The limit of the group's counter. A group KSeF does not name has its documented default."""
+        """Return the limit of the group's counter. A group that KSeF does not name has its documented default."""
         if group == LimitGroup.STORAGE.value:
             return NO_LIMIT
         counter = self.counter_of(group)
@@ -77,7 +77,7 @@ class RateLimits:
 
 
 async def context_limits(transport: KsefTransport, token: str, *, attempt: int = 1) -> ContextLimits:
-    """The limits of a batch session of this context. Only reads; counted in `other`: ask once a login."""
+    """Request the limits of a batch session of this context. A read, counted in `other`: call it once a login."""
     document = read_json_object(await transport.send(_CONTEXT, token=token, attempt=attempt))
     batch = document.get("batchSession")
     limits = batch if isinstance(batch, dict) else {}
@@ -89,7 +89,7 @@ async def context_limits(transport: KsefTransport, token: str, *, attempt: int =
 
 
 async def rate_limits(transport: KsefTransport, token: str, *, attempt: int = 1) -> RateLimits:
-    """The request limits that hold for this context now. Only reads; counted in `other`: ask once a login."""
+    """Request the request limits of this context. A read, counted in `other`: call it once a login."""
     document = read_json_object(await transport.send(_RATES, token=token, attempt=attempt))
     return RateLimits(
         MappingProxyType({name: _rate(name, value) for name, value in document.items() if isinstance(value, dict)})
@@ -106,14 +106,14 @@ def _rate(group: str, value: dict[str, Any]) -> RateLimit:
 
 
 def _most(value: object, documented: int | None) -> int | None:
-    """A limit as KSeF says it, -1 for none; what cannot be read must not pass for "without limit"."""
+    """Read a limit, -1 for none. An unreadable value is not read as "no limit": it gives the documented one."""
     if isinstance(value, int) and not isinstance(value, bool):
         return None if value < 0 else value
     return documented
 
 
 def _count(value: object) -> int | None:
-    """A count, or None for what has no limit (-1) or cannot be read."""
+    """Read a count; None for no limit (-1) or an unreadable value."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 

@@ -1,8 +1,8 @@
-"""What KSeF answers and what is sent to it, as types. Names are KSeF's own, in snake case.
+"""Types of KSeF's answers. Their names are KSeF's own, in snake case.
 
-Lenient where KSeF has been: unknown members are ignored, unknown enum values become None, a missing optional
-field is None, seven digits of a second are cut to six, and a time without an offset is UTC. Strict only where an
-answer would be of no use otherwise. Source: KSeF API 2.9, the schemas named in the docstrings.
+They accept deviations that KSeF's answers have had: unknown members are ignored, unknown enum values become None, a missing
+optional field is None, seven digits of a second are cut to six, and a time without an offset is UTC. Only fields without which
+an answer is useless are required. Source: KSeF API 2.9, the schemas named in the docstrings.
 """
 
 import base64
@@ -34,7 +34,7 @@ def _utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _none_if_odd(value: Any, validate: Any) -> Any:
+def _none_if_invalid(value: Any, validate: Any) -> Any:
     try:
         return validate(value)
     except ValidationError:
@@ -60,15 +60,15 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 KsefTime = Annotated[datetime, AfterValidator(_utc)]
-OptionalTime = Annotated[KsefTime | None, WrapValidator(_none_if_odd)]
-OptionalText = Annotated[str | None, WrapValidator(_none_if_odd)]
-OptionalCount = Annotated[int | None, WrapValidator(_none_if_odd)]
+OptionalTime = Annotated[KsefTime | None, WrapValidator(_none_if_invalid)]
+OptionalText = Annotated[str | None, WrapValidator(_none_if_invalid)]
+OptionalCount = Annotated[int | None, WrapValidator(_none_if_invalid)]
 Sha256OrNone = Annotated[bytes | None, BeforeValidator(_sha256_or_none)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class KsefModel(BaseModel):
-    """An answer of KSeF: camel case outside, frozen, unknown members ignored, input never quoted in errors."""
+    """Base of KSeF's answers: camel case in JSON, frozen, unknown members ignored, input not quoted in errors."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -83,7 +83,7 @@ M = TypeVar("M", bound=KsefModel)
 
 
 class StatusInfo(KsefModel):
-    """A status code with KSeF's words for it (StatusInfo, InvoiceStatusInfo)."""
+    """A status code with KSeF's description (StatusInfo, InvoiceStatusInfo)."""
 
     code: int
     description: Annotated[str, BeforeValidator(lambda value: value if isinstance(value, str) else "")] = ""
@@ -94,14 +94,14 @@ class StatusInfo(KsefModel):
 
 
 class TokenInfo(KsefModel):
-    """A token and the moment at which it ends."""
+    """A token and the end of its validity."""
 
     token: SecretStr
     valid_until: KsefTime
 
 
 class Challenge(KsefModel):
-    """What has to be signed or encrypted to log in (AuthenticationChallengeResponse). Good for ten minutes, once."""
+    """The challenge to sign or encrypt for a login (AuthenticationChallengeResponse). Valid for ten minutes, once."""
 
     challenge: str
     timestamp: OptionalTime = None
@@ -119,14 +119,14 @@ class Challenge(KsefModel):
 
 
 class AuthenticationStarted(KsefModel):
-    """A login that KSeF works on (AuthenticationInitResponse)."""
+    """A login that KSeF processes (AuthenticationInitResponse)."""
 
     reference_number: str
     authentication_token: TokenInfo
 
 
 class AuthenticationMethodInfo(KsefModel):
-    """How the login was made."""
+    """The method of a login."""
 
     category: OptionalText = None
     code: OptionalText = None
@@ -134,23 +134,23 @@ class AuthenticationMethodInfo(KsefModel):
 
 
 class AuthenticationStatus(KsefModel):
-    """How far a login is (AuthenticationOperationStatusResponse)."""
+    """Status of a login (AuthenticationOperationStatusResponse)."""
 
     status: StatusInfo
     start_date: OptionalTime = None
     authentication_method: OptionalText = None
-    authentication_method_info: Annotated[AuthenticationMethodInfo | None, WrapValidator(_none_if_odd)] = None
+    authentication_method_info: Annotated[AuthenticationMethodInfo | None, WrapValidator(_none_if_invalid)] = None
     refresh_token_valid_until: OptionalTime = None
 
     @property
     def method(self) -> str:
-        """The best name there is for how the login was made; the older field is announced to go."""
+        """The most specific name of the login's method. KSeF has announced the removal of the older field."""
         info = self.authentication_method_info
         return (info and (info.display_name or info.code)) or self.authentication_method or "unknown"
 
 
 class AuthenticationTokens(KsefModel):
-    """What a finished login is exchanged for (AuthenticationTokensResponse)."""
+    """The tokens of a finished login (AuthenticationTokensResponse)."""
 
     access_token: TokenInfo
     refresh_token: TokenInfo
@@ -173,7 +173,7 @@ class PublicKeyCertificate(KsefModel):
 
 
 class PartUploadRequest(KsefModel):
-    """Where one part goes (PartUploadRequest). The URL is a credential."""
+    """The link for the upload of one part (PartUploadRequest). The URL is a credential."""
 
     ordinal_number: int
     method: str = "PUT"
@@ -191,7 +191,7 @@ class OpenedBatchSession(KsefModel):
 
 
 class UpoPage(KsefModel):
-    """One page of a session's UPO. The URL is a credential and is made anew with every status call."""
+    """One page of a session's UPO. The URL is a credential; every status call returns a new one."""
 
     reference_number: str
     download_url: SecretStr
@@ -203,35 +203,35 @@ class _Upo(KsefModel):
 
 
 class SessionStatus(KsefModel):
-    """How far a session is (SessionStatusResponse). Counts are None as long as KSeF does not say them."""
+    """Status of a session (SessionStatusResponse). Counts are None until KSeF reports them."""
 
     status: StatusInfo
     date_created: OptionalTime = None
     date_updated: OptionalTime = None
     valid_until: OptionalTime = None
-    upo: Annotated[_Upo | None, WrapValidator(_none_if_odd)] = None
+    upo: Annotated[_Upo | None, WrapValidator(_none_if_invalid)] = None
     invoice_count: OptionalCount = None
     successful_invoice_count: OptionalCount = None
     failed_invoice_count: OptionalCount = None
 
     @property
     def code(self) -> int:
-        """The status code: below 200 it goes on, 200 is processed, above it the session is dead or all refused."""
+        """The status code: below 200 in progress, 200 processed, above 200 cancelled or all invoices rejected."""
         return self.status.code
 
     @property
     def is_final(self) -> bool:
-        """Whether KSeF will do nothing more with the session."""
+        """Whether KSeF has ended its work on the session."""
         return self.status.code >= 200
 
     @property
     def upo_pages(self) -> tuple[UpoPage, ...]:
-        """The pages of the UPO, in KSeF's order; empty while there is none."""
+        """The pages of the UPO, in KSeF's order; empty before there is one."""
         return self.upo.pages if self.upo is not None else ()
 
 
 class SessionInvoice(KsefModel):
-    """One invoice of a session (SessionInvoiceStatusResponse). `invoice_hash` is what joins it to our rows."""
+    """One invoice of a session (SessionInvoiceStatusResponse). `invoice_hash` identifies our row."""
 
     ordinal_number: OptionalCount = None
     invoice_number: OptionalText = None
@@ -243,22 +243,22 @@ class SessionInvoice(KsefModel):
     invoicing_date: OptionalTime = None
     permanent_storage_date: OptionalTime = None
     upo_download_url: SecretStr | None = None
-    invoicing_mode: Annotated[Literal["Online", "Offline"] | None, WrapValidator(_none_if_odd)] = None
+    invoicing_mode: Annotated[Literal["Online", "Offline"] | None, WrapValidator(_none_if_invalid)] = None
     status: StatusInfo
 
     @property
     def original_ksef_number(self) -> str | None:
-        """For a duplicate (440): the number of the invoice that was there first."""
+        """For a duplicate (440): the KSeF number of the first invoice."""
         return self.status.extensions.get("originalKsefNumber")
 
     @property
     def original_session_reference_number(self) -> str | None:
-        """For a duplicate (440): the session of the first; has been seen to name the duplicate's own session."""
+        """For a duplicate (440): the session of the first invoice. KSeF has also named the duplicate's own session."""
         return self.status.extensions.get("originalSessionReferenceNumber")
 
 
 class ListedSession(KsefModel):
-    """A session as lists show it (SessionsQueryResponseItem)."""
+    """A session in a list (SessionsQueryResponseItem)."""
 
     reference_number: str
     status: StatusInfo
@@ -274,7 +274,7 @@ _ITEMS = TypeAdapter(list[dict[str, Any]])
 
 
 def read_model(answer: Answer, model: type[M]) -> M:
-    """The answer's JSON as this model. Raises Unreadable, which names the fields but not their contents."""
+    """Read the answer's JSON as this model. Raises Unreadable, which names the fields but not their contents."""
     try:
         return model.model_validate_json(answer.body)
     except ValidationError as error:
@@ -282,7 +282,7 @@ def read_model(answer: Answer, model: type[M]) -> M:
 
 
 def read_list(answer: Answer, model: type[M]) -> list[M]:
-    """The answer's JSON array as a list of this model. Raises Unreadable."""
+    """Read the answer's JSON array as a list of this model. Raises Unreadable."""
     try:
         return [model.model_validate(item) for item in _ITEMS.validate_json(answer.body)]
     except ValidationError as error:
@@ -290,7 +290,7 @@ def read_list(answer: Answer, model: type[M]) -> list[M]:
 
 
 def read_json_object(answer: Answer) -> dict[str, Any]:
-    """The answer's JSON object as it is. Raises Unreadable."""
+    """Read the answer's JSON object without a model. Raises Unreadable."""
     try:
         document = from_json(answer.body)
     except ValueError as error:
@@ -301,6 +301,6 @@ def read_json_object(answer: Answer) -> dict[str, Any]:
 
 
 def faults(error: ValidationError) -> str:
-    """Where a body breaks the contract and how, in one line without any of its contents."""
+    """Describe a body's breaches of the contract and their places, in one line without its contents."""
     items = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['type']}" for item in items[:5])

@@ -1,4 +1,4 @@
-"""What KSeF lets a context send: for now only whether its invoices may have attachments.
+"""A context's permissions at KSeF; so far only the permission to send attachments.
 
 Source: KSeF API 2.9, GET /permissions/attachments/status.
 """
@@ -17,9 +17,9 @@ _ATTACHMENTS = Call(LimitGroup.OTHER, "GET", "/permissions/attachments/status", 
 
 @dataclass(frozen=True, slots=True)
 class AttachmentConsent:
-    """Whether the context may send invoices with attachments. None: KSeF's answer did not say.
+    """Consent to send invoices with attachments. `allowed` is None when KSeF's answer does not have it.
 
-    `ends_at` is when a consent that is there ends, or when it ended; None: no end is known.
+    `ends_at` is the end of the consent, in the future or the past; None when no end is known.
     """
 
     allowed: bool | None
@@ -38,7 +38,7 @@ class _Status(KsefModel):
 
 
 async def attachment_consent(transport: KsefTransport, token: str, *, attempt: int = 1) -> AttachmentConsent:
-    """Whether this context may send attachments now. Only reads; counted in `other`.
+    """Request whether this context may send attachments now. A read, counted in `other`.
 
     Raises PermissionMissing when the login has neither CredentialsManage nor CredentialsRead.
     """

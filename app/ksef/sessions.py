@@ -1,4 +1,4 @@
-"""Asking what became of a session. Every call here only reads: no answer means nothing but asking again.
+"""Calls that read sessions and their results. They change nothing, so after no answer they may be repeated.
 
 Source: KSeF API 2.9, GET /sessions...; ksef-docs, faktury/sesja-sprawdzenie-stanu-i-pobranie-upo.md.
 """
@@ -22,13 +22,13 @@ from app.ksef.models import (
     read_json_object,
     read_model,
 )
-from app.ksef.storage import DownloadedUpo, Sink, save_document
+from app.ksef.storage import DownloadedUpo, Sink, save_upo
 from app.ksef.transport import Call, KsefTransport, LimitGroup
 
 PAGE_SIZE = 1000
-"""The largest page KSeF gives; every page counts against the limits."""
+"""The largest page that KSeF returns; every page counts against the limits."""
 _ROWS_AT_A_TIME = 100
-"""Rows turned into objects before others get a turn on the event loop."""
+"""The number of rows parsed before other tasks of the event loop may run."""
 _CONTINUATION = "x-continuation-token"
 _Row = TypeVar("_Row", bound=BaseModel)
 
@@ -43,7 +43,7 @@ _UPO = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}/upo/{up
 
 @dataclass(frozen=True, slots=True)
 class InvoicePage:
-    """One page of a session's invoices, and the token of the next one (None: this was the last)."""
+    """One page of a session's invoices, and the token of the next one (None: this is the last)."""
 
     invoices: tuple[SessionInvoice, ...]
     continuation_token: str | None
@@ -60,7 +60,7 @@ class SessionPage:
 async def session_status(
     transport: KsefTransport, token: str, reference_number: str, *, attempt: int = 1
 ) -> SessionStatus:
-    """How far a session is. Raises SessionNotFound when KSeF does not know it."""
+    """Request a session's status. Raises SessionNotFound when KSeF does not find the session."""
     answer = await transport.send(_STATUS, path={"referenceNumber": reference_number}, token=token, attempt=attempt)
     return read_model(answer, SessionStatus)
 
@@ -74,10 +74,10 @@ async def session_invoices_page(
     continuation_token: str | None = None,
     attempt: int = 1,
 ) -> InvoicePage:
-    """One page (up to 1,000) of a session's invoices, or of the refused ones only.
+    """Request one page (up to 1,000) of a session's invoices, or of its rejected ones.
 
-    Before the session is final the list may be empty or incomplete. The order is not that of the package.
-    Raises ContinuationRefused when the token is no longer taken: start over.
+    Before the session's final status the list may be empty or incomplete. Its order is not that of the package.
+    Raises ContinuationRefused when KSeF refuses the token: start the list again.
     """
     answer = await transport.send(
         _FAILED if failed_only else _INVOICES,
@@ -98,7 +98,7 @@ async def session_invoice(
     *,
     attempt: int = 1,
 ) -> SessionInvoice:
-    """What KSeF says about one invoice of a session."""
+    """Request the status of one invoice of a session."""
     answer = await transport.send(
         _INVOICE,
         path={"referenceNumber": reference_number, "invoiceReferenceNumber": invoice_reference_number},
@@ -119,7 +119,7 @@ async def sessions_page(
     continuation_token: str | None = None,
     attempt: int = 1,
 ) -> SessionPage:
-    """One page (up to 1,000) of the context's batch sessions, newest first. Times must be aware."""
+    """Request one page (up to 1,000) of the context's batch sessions, newest first. Times must be aware."""
     query = [("sessionType", "Batch"), ("pageSize", str(PAGE_SIZE))]
     if created_from is not None:
         query.append(("dateCreatedFrom", _with_offset(created_from)))
@@ -147,9 +147,9 @@ async def upo_by_api(
     *,
     attempt: int = 1,
 ) -> DownloadedUpo:
-    """Write one page of a session's UPO into `sink`, by the API: counted, for when the free link does not work.
+    """Write one page of a session's UPO into `sink`, through the API. It is counted: use it when the free link fails.
 
-    Raises as `storage.StorageClient.download_upo` does; what the sink holds then has to be thrown away.
+    Raises the errors of `storage.StorageClient.download_upo`; the content of the sink must then be discarded.
     """
     async with transport.stream(
         _UPO,
@@ -158,7 +158,7 @@ async def upo_by_api(
         token=token,
         attempt=attempt,
     ) as response:
-        return await save_document(_UPO.operation, response, sink)
+        return await save_upo(_UPO.operation, response, sink)
 
 
 def _continued(continuation_token: str | None) -> dict[str, str]:
@@ -185,5 +185,5 @@ async def _read_page(answer: Answer, name: str, model: type[_Row]) -> tuple[tupl
 
 def _with_offset(moment: datetime) -> str:
     if moment.tzinfo is None:
-        raise ValueError("KSeF reads times without an offset as it likes: give an aware one")
+        raise ValueError("the time has no offset, so its meaning at KSeF is undefined: give an aware one")
     return moment.isoformat()

@@ -1,7 +1,7 @@
-"""KSeF's storage behind pre-signed links: parts go up, receipts come down, and no token ever goes along.
+"""Client of KSeF's storage: uploads parts and downloads receipts by pre-signed links, without a token.
 
-A link is used byte for byte: its signature covers what it says, and httpx would tidy it up. Only 201 stores a
-part; anything else, a friendly 200 included, may come from a firewall that kept the body for itself.
+A link is used byte for byte: its signature covers its text, and httpx would normalise it. Only 201 proves that a part is
+stored; any other status, also 200, may come from a firewall that did not pass the body on.
 Source: ksef-docs, sesja-wsadowa.md, section on sending parts; KSeF API 2.9, PartUploadRequest, UpoPageResponse.
 """
 
@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from app.ksef.answers import Answer, looks_like_html, read_error_body
 from app.ksef.batch import PartUpload
-from app.ksef.error_classification import DEFAULT_RETRY_AFTER_SECONDS, judged, unreadable
+from app.ksef.error_classification import DEFAULT_RETRY_AFTER_SECONDS, make_error, unreadable
 from app.ksef.errors import (
     FrontLayerBlocked,
     KsefError,
@@ -42,14 +42,14 @@ from app.ksef.transport import (
 )
 
 Sink = Callable[[bytes], Awaitable[None]]
-"""Takes the bytes of a download as they come."""
+"""Function that receives the bytes of a download as they arrive."""
 
 SLOWEST_BYTES_PER_SECOND = 200_000
-"""An upload slower than this is given up: at that pace a part would outlive its link."""
+"""The slowest rate of an upload. A slower one is aborted, because the link would end before the part is sent."""
 UPLOAD_BASE_SECONDS = 60.0
 DOWNLOAD_SECONDS = 180.0
 MAX_UPO_BYTES = 256_000_000
-"""Ten thousand documents are about 7 MB; this only keeps a broken answer from filling the disk."""
+"""The largest receipt read, so that a broken answer cannot fill the disk. 10,000 invoices are about 7 MB."""
 
 _UPLOAD = Call(LimitGroup.STORAGE, "PUT", "(storage)/batch-parts", frozenset({201}))
 _DOWNLOAD = Call(LimitGroup.STORAGE, "GET", "(storage)/upo", frozenset({200}))
@@ -58,7 +58,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True, slots=True)
 class DownloadedUpo:
-    """A receipt that arrived whole. `hash_verified` is false only when the storage named no hash to compare."""
+    """A completely downloaded receipt. `hash_verified` is false only when the storage named no hash to compare."""
 
     size: int
     sha256: bytes
@@ -76,18 +76,18 @@ class StorageClient:
         expected_hosts: frozenset[str] | None = None,
         on_unexpected_host: Callable[[str], None] | None = None,
     ) -> None:
-        """`on_unexpected_host` is told about links to hosts outside `expected_hosts`; they are used all the same."""
+        """Create the client. `on_unexpected_host` gets hosts outside `expected_hosts`; their links are still used."""
         self._http = http
         self._on_request = on_request
         self._expected_hosts = expected_hosts
         self._on_unexpected_host = on_unexpected_host
 
     async def upload_part(self, upload: PartUpload, body: AsyncIterable[bytes], size: int) -> None:
-        """Store one part; returning means 201. `body` gives exactly `size` encrypted bytes.
+        """Store one part; returns after a 201. `body` yields exactly `size` encrypted bytes.
 
-        No answer means that it is not known; sending the same bytes to the same link again is harmless while
-        the link lives. Raises PartNotStored or ServerFailed (again), LinkRefused (expired or altered: compare
-        `upload.expires_at`), FrontLayerBlocked (pause), PartBodyWrong (our copy is not what was declared).
+        After no answer the part may be stored; sending the same bytes to the same link again is harmless while the link is
+        valid. Raises PartNotStored or ServerFailed (send again), LinkRefused (expired or altered: compare
+        `upload.expires_at`), FrontLayerBlocked (pause), PartBodyWrong (our copy has another size than declared).
         """
         headers = {name: value for name, value in upload.headers.items() if name.lower() != "content-length"}
         headers["Content-Length"] = str(size)
@@ -97,20 +97,20 @@ class StorageClient:
         async with self._exchange(request, call, deadline) as response:
             answer = await read_answer(call.operation, response, MAX_ERROR_BYTES)
             if answer.status not in call.expect or answer.is_html:
-                raise judge_storage(answer, uploading=True)
+                raise classify_storage(answer, uploading=True)
 
     async def download_upo(self, url: SecretStr, sink: Sink) -> DownloadedUpo:
-        """Write a receipt into `sink`, checked against the hash that the storage names. Counted against no limit.
+        """Write a receipt into `sink` and check it against the hash that the storage names. Counted against no limit.
 
-        May be repeated freely. Raises Unreadable for a web page, a wrong hash or a cut-off body: throw away what
-        the sink holds, then try again or take the way through the API. LinkRefused: ask the status for new links.
+        It may be repeated. Raises Unreadable for a web page, a wrong hash or a cut-off body: discard the sink's content,
+        then try again or use the API. LinkRefused: poll the session's status for new links.
         """
         request = self._request("GET", url, {"Accept": "application/xml, */*;q=0.5"}, None)
         async with self._exchange(request, _DOWNLOAD, DOWNLOAD_SECONDS) as response:
             if response.status_code not in _DOWNLOAD.expect:
                 answer = await read_answer(_DOWNLOAD.operation, response, MAX_ERROR_BYTES)
-                raise judge_storage(answer, uploading=False)
-            return await save_document(_DOWNLOAD.operation, response, sink)
+                raise classify_storage(answer, uploading=False)
+            return await save_upo(_DOWNLOAD.operation, response, sink)
 
     def _request(
         self, method: str, url: SecretStr, headers: dict[str, str], body: AsyncIterable[bytes] | None
@@ -120,11 +120,11 @@ class StorageClient:
         if split.scheme not in {"http", "https"} or not split.hostname or "@" in split.netloc:
             raise _bad_link(method)
         if self._expected_hosts is not None and split.hostname not in self._expected_hosts:
-            self._tell(split.hostname)
+            self._report_host(split.hostname)
         target = text[len(split.scheme) + 3 + len(split.netloc) :].partition("#")[0]
         if _VISIBLE.fullmatch(target) is None or not target.startswith("/"):
             raise _bad_link(method)
-        # The URL only leads to the right host; what goes out on the request line is `target`, untouched.
+        # httpx takes only the host from the URL; the request line has `target`, which is not normalised.
         return self._http.build_request(
             method,
             f"{split.scheme}://{split.netloc}/",
@@ -133,7 +133,7 @@ class StorageClient:
             extensions={"target": target.encode("ascii")},
         )
 
-    def _tell(self, host: str) -> None:
+    def _report_host(self, host: str) -> None:
         if self._on_unexpected_host is not None:
             self._on_unexpected_host(host)
 
@@ -147,12 +147,12 @@ class StorageClient:
             yield response
 
 
-def judge_storage(answer: Answer, *, uploading: bool) -> KsefError:
-    """Judge an answer of the storage that is not a success. Total, like `app.ksef.error_classification.classify`."""
+def classify_storage(answer: Answer, *, uploading: bool) -> KsefError:
+    """Classify an answer of the storage that is not a success. Total, like `app.ksef.error_classification.classify`."""
     what = "a web page" if answer.is_html else f"HTTP {answer.status}"
-    kind = _judge_storage(answer, uploading=uploading)
+    kind = _storage_error_class(answer, uploading=uploading)
     retry_after = answer.retry_after_seconds
-    return judged(
+    return make_error(
         kind,
         f"{answer.operation} was answered with {what}",
         answer,
@@ -161,7 +161,7 @@ def judge_storage(answer: Answer, *, uploading: bool) -> KsefError:
     )
 
 
-def _judge_storage(  # noqa: PLR0911 - a table of cases, read from the top
+def _storage_error_class(  # noqa: PLR0911 - a table of cases, read from the top
     answer: Answer, *, uploading: bool
 ) -> type[KsefError]:
     status = answer.status
@@ -180,11 +180,10 @@ def _judge_storage(  # noqa: PLR0911 - a table of cases, read from the top
     return RequestRefused
 
 
-async def save_document(operation: str, response: httpx.Response, sink: Sink) -> DownloadedUpo:
+async def save_upo(operation: str, response: httpx.Response, sink: Sink) -> DownloadedUpo:
     """Write a response's body into `sink` and compare its SHA-256 with `x-ms-meta-hash`.
 
-    Nothing of a web page reaches the sink. Raises Unreadable; the sink then holds nothing, or something to
-    throw away.
+    A web page is not written to the sink. Raises Unreadable; the sink's content must then be discarded.
     """
     head = Answer(operation, response.status_code, lower_case(response.headers), b"")
     digest, size = hashlib.sha256(), 0

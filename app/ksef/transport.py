@@ -1,7 +1,7 @@
-"""The one place that sends a request to the KSeF API: limit group, deadline, headers, bounded body, judgement.
+"""Transport of all requests to the KSeF API: limit group, deadline, headers, bounded body, classification of answers.
 
-Every call is counted against a named group of KSeF's limits, so a caller can book it beforehand; `on_request`
-is told about each call that left, for metrics. Nothing here is repeated, redirected or cached.
+Every call belongs to a named group of KSeF's limits, so that a caller can reserve quota for it; `on_request` gets a record of
+each call that was sent, for metrics. Calls are not repeated, redirected or cached here.
 Source: KSeF API 2.9, x-rate-limits of each operation; ksef-docs, limity-api.md.
 """
 
@@ -23,16 +23,16 @@ from app.ksef.error_classification import classify, classify_transport, unreadab
 from app.ksef.errors import TransportFailed
 
 DEADLINE_SECONDS = 45.0
-"""For one call. KSeF has been slow for minutes at a time; waiting longer than this has not been seen to help."""
+"""The deadline of one call. KSeF has been slow for minutes at a time; no longer wait has ever been of use."""
 CONNECT_SECONDS = 10.0
 MAX_JSON_BYTES = 16_000_000
-"""A page of 1,000 invoices with long validator messages stays far below this."""
+"""The largest JSON body read. A page of 1,000 invoices with long validator messages is far smaller."""
 MAX_ERROR_BYTES = 256_000
 _CHUNK = 65_536
 
 
 class LimitGroup(StrEnum):
-    """The groups in which KSeF counts requests, named as in GET /rate-limits; STORAGE is counted nowhere."""
+    """The groups in which KSeF counts requests, named as in GET /rate-limits; STORAGE is not counted."""
 
     BATCH_SESSION = "batchSession"
     BATCH_SESSION_CLOSE = "batchSessionClose"
@@ -47,18 +47,18 @@ class LimitGroup(StrEnum):
 
 
 class Gate(Protocol):
-    """What every request passes right before it is sent: whoever counts requests lets it through or turns it back."""
+    """Guard that every request passes right before it is sent, such as the request quota."""
 
     def passing(self, group: LimitGroup) -> AbstractAsyncContextManager[None]:
-        """Let one request of this group be sent inside the block, which also sees the error that the request ends with.
+        """Admit one request of this group, which is sent inside the block; the block also gets the request's error.
 
-        Raises QuotaExhausted when it has to wait; then nothing is sent.
+        Raises QuotaExhausted when the request must wait; it is then not sent.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request that was tried, for metrics. `status` is "none" when no answer came."""
+    """Record of one attempted request, for metrics. `status` is "none" when no answer came."""
 
     group: LimitGroup
     method: str
@@ -71,7 +71,7 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One kind of call: what it is, what it counts against, and which statuses are its success."""
+    """One operation of the API: method, path, limit group, and the statuses of its success."""
 
     group: LimitGroup
     method: str
@@ -80,15 +80,15 @@ class Call:
 
     @property
     def operation(self) -> str:
-        """Method and path template, as messages and metrics name it."""
+        """Method and path template, the operation's name in messages and metrics."""
         return f"{self.method} {self.path_template}"
 
 
 def make_http_client(*, max_connections: int = 64, verify: Any = True) -> httpx.AsyncClient:
-    """A client for KSeF or for its storage (make one each): HTTP/1.1, pooled, no redirects, no cookies.
+    """Create an HTTP client for KSeF or for its storage (one each): HTTP/1.1, pooled, no redirects, no cookies.
 
-    It follows the proxy variables of the environment, since enterprises need them. Cookies of the firewall are
-    not kept: they would tie tenants together and are not needed. `verify` is as for httpx (an SSL context).
+    It uses the proxy variables of the environment, since enterprises need them. Cookies of the firewall are not kept: they
+    would link tenants to each other and are not needed. `verify` is as for httpx (an SSL context).
     """
     _keep_links_out_of_logs()
     return httpx.AsyncClient(
@@ -100,8 +100,8 @@ def make_http_client(*, max_connections: int = 64, verify: Any = True) -> httpx.
         limits=httpx.Limits(
             max_connections=max_connections,
             max_keepalive_connections=max_connections,
-            # Shorter than what load balancers grant, so that we seldom write into a connection that is gone:
-            # such a write ends as "unknown" and costs a status call.
+            # This is shorter than the idle time of common load balancers, so that a request is rarely written to a closed
+            # connection: such a request has an unknown outcome and costs a status call.
             keepalive_expiry=20.0,
         ),
         timeout=httpx.Timeout(DEADLINE_SECONDS, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
@@ -110,14 +110,14 @@ def make_http_client(*, max_connections: int = 64, verify: Any = True) -> httpx.
 
 
 def _keep_links_out_of_logs() -> None:
-    """httpx and httpcore log whole URLs below WARNING; a pre-signed URL is a credential."""
+    """Raise the log level of httpx and httpcore, which log whole URLs below WARNING; a pre-signed URL is a credential."""
     for name in ("httpx", "httpcore"):
         logger = logging.getLogger(name)
         logger.setLevel(max(logging.WARNING, logger.level))
 
 
 class KsefTransport:
-    """Sends calls to one KSeF environment. Holds no token; connections are shared by all tenants."""
+    """Sender of calls to one KSeF environment. It has no token; all tenants share its connections."""
 
     def __init__(
         self,
@@ -130,9 +130,9 @@ class KsefTransport:
         on_warning: Callable[[str, SystemWarning], None] | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
-        """`base_url` ends in `/v2`. `on_warning` gets the operation and each `X-System-Warning` of an answer.
+        """Create the sender. `base_url` ends in `/v2`. `on_warning` gets an operation and each `X-System-Warning`.
 
-        Without a `gate` nobody counts the requests. `watch` stands behind the gate and sees what really left.
+        Without a `gate` requests are not counted. Requests pass `watch` after the gate, so it gets only those really sent.
         """
         self.base_url = base_url.rstrip("/")
         self._http = http
@@ -143,7 +143,7 @@ class KsefTransport:
         self._deadline_seconds = deadline_seconds
 
     def behind(self, gate: Gate) -> "KsefTransport":
-        """Return a transport over the same connections whose requests pass a gate."""
+        """Return a transport with the same connections whose requests pass a gate."""
         return KsefTransport(
             self.base_url,
             self._http,
@@ -168,8 +168,8 @@ class KsefTransport:
     ) -> Answer:
         """Send one call and return its successful answer with the whole body.
 
-        Raises the KsefError that `classify` finds, or TransportFailed; what no answer means depends on the
-        call and is said there.
+        Raises the KsefError that `classify` returns, or TransportFailed. The meaning of no answer depends on the call and is
+        in the docstring of its function.
         """
         async with self.stream(
             call,
@@ -202,7 +202,7 @@ class KsefTransport:
         attempt: int = 1,
         deadline_seconds: float | None = None,
     ) -> AsyncIterator[httpx.Response]:
-        """Like `send`, for a body that is to be read bit by bit; the deadline covers the reading."""
+        """Send one call like `send`, for a body that is read in pieces; the deadline covers the reading."""
         sent_headers = {"Accept": "application/json", "X-Error-Format": "problem-details", **(headers or {})}
         if content_type is not None:
             sent_headers["Content-Type"] = content_type
@@ -248,9 +248,9 @@ async def exchange(
     on_request: Callable[[RequestRecord], None] | None,
     attempt: int = 1,
 ) -> AsyncIterator[httpx.Response]:
-    """Send a request, hand over the response while it is open, and translate httpx's errors at this one border.
+    """Send a request, provide the response while it is open, and convert httpx's errors, which only happens here.
 
-    The record is made when the exchange is over, the reading of the body included.
+    The record is made at the end of the exchange, which includes reading the body.
     """
     started = perf_counter()
     status = "none"
@@ -276,7 +276,7 @@ async def exchange(
 
 
 async def read_answer(operation: str, response: httpx.Response, limit: int) -> Answer:
-    """The answer with its body, of which no more than `limit` bytes are read."""
+    """Read an answer with at most `limit` bytes of its body."""
     body = bytearray()
     async for chunk in response.aiter_bytes(_CHUNK):
         body += chunk
@@ -292,7 +292,7 @@ async def read_answer(operation: str, response: httpx.Response, limit: int) -> A
 
 
 def lower_case(headers: httpx.Headers) -> dict[str, str]:
-    """Headers as a plain mapping with names in lower case; repeated ones joined with " | ", as KSeF joins them."""
+    """Return headers as a dict with names in lower case; repeated ones are joined with " | ", as KSeF joins them."""
     joined: dict[str, str] = {}
     for name, value in headers.multi_items():
         key = name.lower()

@@ -13,7 +13,7 @@ from app.domain.outage import PROBE_SECONDS, Availability, KsefState
 from app.domain.session_machine import Action
 from app.domain.timestamps import iso_utc
 from app.ksef.errors import KsefError
-from app.ksef.latarnia import Latarnia, Opinion
+from app.ksef.latarnia import Latarnia, LatarniaReport
 from app.observability.logs import get_logger
 from app.store.ksef.outages import KsefRecord
 from app.store.sessions.session import Session
@@ -94,7 +94,7 @@ async def _ask_latarnia(context: WorkerContext, latarnia: Latarnia) -> None:
     await outages.save_latarnia(ksef_url, _opinion(opinion), now=context.clock())
 
 
-def _opinion(opinion: Opinion) -> dict[str, Any]:
+def _opinion(opinion: LatarniaReport) -> dict[str, Any]:
     return {
         "status": opinion.status.value,
         "announcements": [

@@ -1,4 +1,4 @@
-"""Logging in to KSeF: `auth` keeps a tenant logged in, `login` is one login, `tokens` holds its tokens.
+"""Login to KSeF: `auth` keeps a tenant logged in, `login` makes one login, `tokens` has the types of its tokens.
 
-`xades` signs the login document, `certificates` reads and makes the certificates that sign it.
+`xades` signs the login request, `certificates` reads and makes the certificates that sign it.
 """

@@ -1,6 +1,6 @@
-"""Keeping one tenant logged in: an access token that is good for a while, whenever one is needed.
+"""Access tokens of one tenant: kept, renewed before their end, or fetched by a new login.
 
-Whatever goes wrong here, the call that needed the token has not been sent, and no error from here says UNKNOWN.
+After an error here the call that needed the token has not been sent, so no error from here has the outcome UNKNOWN.
 Source: ksef-docs, uwierzytelnianie.md; KSeF API 2.9, /auth.
 """
 
@@ -19,14 +19,14 @@ from app.ksef.models import AuthenticationStatus
 from app.ksef.transport import KsefTransport
 
 AHEAD = timedelta(minutes=2)
-"""An access token is renewed this long before its end, so that it does not end under way."""
+"""How long before its end an access token is renewed, so that it does not end during a call."""
 LAST_MOMENT = timedelta(seconds=20)
-"""What a token must still have to be used when it could not be renewed."""
+"""The remaining validity with which a token is still used when it could not be renewed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginInfo:
-    """Who we are to KSeF after a login, for `ksefd auth check`."""
+    """The identity and token ends that KSeF reports after a login, for `ksefd auth check`."""
 
     reference_number: str
     method: str
@@ -35,11 +35,11 @@ class LoginInfo:
     access_valid_until: datetime
     refresh_valid_until: datetime
     permissions: tuple[str, ...]
-    """From the access token's claims: for diagnostics only, the token's inside is not part of the contract."""
+    """From the access token's claims. For diagnostics only: the token's content is not part of the contract."""
 
 
 class Authenticator:
-    """Access tokens for one tenant's context, one login at a time: here by a lock, among processes by the token store."""
+    """Source of access tokens for one tenant's context. A lock and, between processes, the token store serialise logins."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Authenticator:
         store: TokenStore | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        """`now` gives aware times; `sleep` waits between looks at the status of a login."""
+        """Create a source without tokens. `now` returns aware times; `sleep` waits between polls of a login's status."""
         self.context = context
         self._login = Login(transport, keys, context, credentials, now=now, sleep=sleep)
         self._store = store or MemoryTokenStore()
@@ -65,10 +65,10 @@ class Authenticator:
         self._failure: KsefError | None = None
 
     async def access_token(self) -> str:
-        """An access token that is good for a while: a kept one, a renewed one, or one from a new login.
+        """Return a valid access token: a stored one, a renewed one, or one from a new login.
 
-        Raises AuthFailed when KSeF does not let us in, or what went wrong on the way; never with UNKNOWN.
-        Callers that wait while another one's login fails get that failure instead of trying one after the other.
+        Raises AuthFailed when KSeF refuses the login, or the error of a step; never with UNKNOWN. Callers that wait during
+        a login that fails get the same error, instead of making one login after the other.
         """
         if self._tokens is not None and self._is_fresh(self._tokens):
             return self._tokens.access_token
@@ -83,7 +83,7 @@ class Authenticator:
                 tokens = await self._renew_alone()
             except KsefError as error:
                 if tokens is not None and self._is_alive(tokens):
-                    return tokens.access_token  # renewing ahead of time failed; there is still time
+                    return tokens.access_token  # the early renewal failed, but the token is still valid
                 self._failure = error
                 raise _not_sent(error) from error.__cause__
             finally:
@@ -98,7 +98,7 @@ class Authenticator:
             self._dead_refresh = self._tokens.refresh_token
 
     async def login(self) -> LoginInfo:
-        """Log in anew, whatever tokens there are, and tell as whom. Raises as `access_token` does."""
+        """Log in anew, even with valid tokens, and return the identity. Raises the errors of `access_token`."""
         async with self._lock:
             try:
                 async with self._store.renewing():
@@ -116,7 +116,7 @@ class Authenticator:
             )
 
     async def _known_tokens(self) -> StoredTokens | None:
-        """Ours, or newer ones that another process has saved."""
+        """Return this process's tokens, or newer ones that another process has saved."""
         stored = await self._store.load()
         if stored is not None and (self._tokens is None or stored.obtained_at >= self._tokens.obtained_at):
             self._tokens = stored
@@ -125,7 +125,7 @@ class Authenticator:
     def _is_fresh(self, tokens: StoredTokens) -> bool:
         if tokens.access_token == self._dead_access:
             return False
-        # A token that lives only minutes is used for two thirds of its life rather than never.
+        # A token that is valid for minutes only is used for two thirds of that time.
         ahead = min(AHEAD, (tokens.access_valid_until - tokens.obtained_at) / 3)
         return tokens.access_valid_until - self._now() > ahead
 
@@ -150,7 +150,7 @@ class Authenticator:
             except KsefError as error:
                 if error.outcome is Outcome.BLOCKED or _is_about_traffic(error):
                     raise
-                # Refused, or broken at KSeF: a full login is the way out of both.
+                # KSeF refused the renewal or failed at it; a full login may work in both cases.
         tokens, _ = await self._log_in()
         return tokens
 
@@ -167,7 +167,7 @@ class Authenticator:
 
 
 def _is_about_traffic(error: KsefError) -> bool:
-    """Whether a full login would meet the same obstacle: too many requests, or no connection at all."""
+    """Return whether a full login would fail in the same way: too many requests, or no connection."""
     return (
         error.http_status == 429
         or isinstance(error, QuotaExhausted)
@@ -176,7 +176,7 @@ def _is_about_traffic(error: KsefError) -> bool:
 
 
 def _not_sent(error: KsefError) -> KsefError:
-    """Mark that the call which needed the token was never sent, whatever became of the login."""
+    """Mark an error's outcome: the call that needed the token was never sent."""
     if error.outcome is Outcome.UNKNOWN:
         error.outcome = Outcome.TRY_AGAIN
     return error

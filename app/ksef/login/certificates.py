@@ -1,4 +1,4 @@
-"""Certificates to log in with: reading what an operator has, and making one for the test environment."""
+"""Certificates for login: reads an operator's files, and makes a certificate for the test environment."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,14 +23,14 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 _VALIDITY = timedelta(days=730)
 _BACKDATED = timedelta(hours=1)
-"""A certificate made by a clock that runs ahead must not be "not yet valid" at KSeF."""
+"""How far back a new certificate's validity begins, so that it is valid at KSeF even if our clock runs ahead."""
 _NAME_LIMIT = 64
 """X.520's upper bound for a common name and an organisation's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningIdentity:
-    """A certificate and the private key that belongs to it."""
+    """A certificate with its private key."""
 
     certificate: x509.Certificate
     private_key: PrivateKey = field(repr=False)
@@ -42,16 +42,15 @@ class SigningIdentity:
 
     @property
     def valid_until(self) -> datetime:
-        """The last moment (UTC) at which the certificate is valid."""
+        """The end (UTC) of the certificate's validity."""
         return self.certificate.not_valid_after_utc
 
 
 def load_certificate(certificate: bytes, key: bytes | None = None, password: bytes | None = None) -> SigningIdentity:
     """Read a certificate and its key: PEM or DER with a separate key, PEM with the key inside, or PKCS#12.
 
-    Of several PEM certificates the one that belongs to the key is taken. Takes up to a second of CPU for an
-    encrypted key. Raises CertificateUnusable, with the next step, when something does not fit; never quotes
-    the password or the key.
+    Of several PEM certificates the one that fits the key is used. Takes up to a second of CPU for an
+    encrypted key. Raises CertificateUnusable, whose message has the next step and neither the password nor the key.
     """
     if key is None and b"-----BEGIN" not in certificate:
         return _from_pkcs12(certificate, password)
@@ -92,7 +91,7 @@ def _private_key(data: bytes, password: bytes | None) -> PrivateKey:
     try:
         return _usable(load(data, password))
     except TypeError as error:
-        # cryptography's way of saying that a password is missing, or was given for a key without one
+        # cryptography raises TypeError when a password is missing, or is given for a key without one.
         if password is not None:
             return _private_key(data, None)
         raise CertificateUnusable("the private key is encrypted: give its password") from error
@@ -113,10 +112,10 @@ def _public_bytes(key: PrivateKey) -> bytes:
 
 
 def self_signed_seal(nip: str, name: str, *, now: datetime) -> tuple[bytes, bytes]:
-    """A certificate in the shape of an organisation's seal, and its RSA key, both PEM, the key not encrypted.
+    """Make a certificate in the form of an organisation's seal, and its RSA key, both PEM, the key not encrypted.
 
-    Only KSeF's test environment takes it. The subject has no given name and no surname: with them KSeF would
-    read it as a person's. Valid for two years from an hour before `now` (aware). Takes a fraction of a second
+    Only KSeF's test environment accepts it. The subject has no given name and no surname, with which KSeF would read it as
+    a person's. It is valid for two years from an hour before `now` (aware). Takes a fraction of a second
     of CPU. Source: ksef-docs, auth/testowe-certyfikaty-i-podpisy-xades.md.
     """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)

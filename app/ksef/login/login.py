@@ -1,8 +1,8 @@
 """One login at KSeF, from the challenge to its tokens.
 
-    challenge -> signed document or encrypted token -> status until 200 -> tokens -> a new access token now and then
+    challenge -> signed request or encrypted token -> status until 200 -> tokens -> from time to time a new access token
 
-A login changes nothing at KSeF but the list of logins, so every step may be repeated from the start.
+A login changes only the list of logins at KSeF, so it may be repeated from the start after any step.
 Source: ksef-docs, uwierzytelnianie.md; KSeF API 2.9, /auth.
 """
 
@@ -31,8 +31,8 @@ from app.ksef.models import (
 )
 from app.ksef.transport import Call, KsefTransport, LimitGroup
 
-LOGIN_PATIENCE_SECONDS = 120.0
-"""Checking a qualified certificate's revocation can take many seconds."""
+LOGIN_TIMEOUT_SECONDS = 120.0
+"""How long a login's status is polled: the revocation check of a qualified certificate can take many seconds."""
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.5, 2.0
 _BACKDATED = timedelta(minutes=1)
 
@@ -44,12 +44,12 @@ _REDEEM = Call(LimitGroup.ANONYMOUS, "POST", "/auth/token/redeem", frozenset({20
 _REFRESH = Call(LimitGroup.ANONYMOUS, "POST", "/auth/token/refresh", frozenset({200}))
 
 _WORTH_ANOTHER_TRY = frozenset({425, 500, 550})
-"""Statuses of a login that a new login may cure: revoked by the user, unknown error, cancelled by the system."""
+"""Statuses of a login after which a new login may work: revoked by the user, unknown error, cancelled by the system."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthContext:
-    """Whose data the login is for. Raises ValueError when the value does not have the form of its type."""
+    """The taxpayer of the login. Raises ValueError when the value does not have the form of its type."""
 
     value: str
     type: ContextType = ContextType.NIP
@@ -61,23 +61,23 @@ class AuthContext:
 
 @dataclass(frozen=True, slots=True)
 class XadesCredentials:
-    """Log in by signing with a certificate: a KSeF certificate, a qualified one, or on TEST a self-made one."""
+    """Credentials for a login by signature: a KSeF certificate, a qualified one, or on TEST a self-signed one."""
 
     identity: SigningIdentity
     subject_identifier_type: SubjectIdentifierType = SubjectIdentifierType.CERTIFICATE_SUBJECT
     verify_certificate_chain: bool | None = None
-    """Ask TEST to check the chain as production does; None leaves it to the environment."""
+    """Whether TEST checks the chain as production does; None leaves it to the environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCredentials:
-    """Log in with a KSeF token."""
+    """Credentials for a login with a KSeF token."""
 
     token: str = field(repr=False)
 
 
 class Login:
-    """How one tenant logs in. Keeps nothing: each run is a login of its own."""
+    """Login procedure of one tenant. It keeps no state: each run is a new login."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Login:
         now: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        """`now` gives aware times; `sleep` waits between looks at the status of a login."""
+        """Create the procedure. `now` returns aware times; `sleep` waits between polls of the login's status."""
         self.context = context
         self._transport = transport
         self._keys = keys
@@ -98,7 +98,7 @@ class Login:
         self._sleep = sleep
 
     async def run(self) -> tuple[StoredTokens, AuthenticationStatus]:
-        """Log in: the tokens, and what KSeF says of the login. Raises AuthFailed, or what went wrong on the way."""
+        """Log in and return the tokens and the login's status. Raises AuthFailed, or the error of a step."""
         started = self._now()
         challenge = read_model(await self._transport.send(_CHALLENGE), Challenge)
         document_sha256: bytes | None = None
@@ -109,7 +109,7 @@ class Login:
         else:
             login = await self._post_token(challenge, self._credentials)
         status = await self._wait(login)
-        # A lost answer to this call costs the login: the exchange works only once.
+        # If the answer to this call is lost, the login is lost, because the exchange works only once.
         answer = await self._transport.send(_REDEEM, token=login.authentication_token.token.get_secret_value())
         tokens = read_model(answer, AuthenticationTokens)
         stored = StoredTokens(
@@ -136,7 +136,7 @@ class Login:
         )
 
     async def _sign(self, challenge: Challenge, credentials: XadesCredentials) -> bytes:
-        # KSeF's own time: ours may run ahead, and a signing time in KSeF's future is refused.
+        # Sign with KSeF's time: our clock may run ahead, and KSeF refuses a signing time in its future.
         server_time = challenge.timestamp or self._now()
         try:
             return await anyio.to_thread.run_sync(
@@ -167,7 +167,7 @@ class Login:
         try:
             return await self._post_encrypted(challenge, await self._encrypted(challenge, credentials))
         except KeyUnknown:
-            # The one documented cure: fetch the keys and repeat once.
+            # The documented remedy is to fetch the keys and repeat once.
             await self._keys.refresh()
             return await self._post_encrypted(challenge, await self._encrypted(challenge, credentials))
 
@@ -208,9 +208,9 @@ class Login:
                     outcome=Outcome.TRY_AGAIN if code in _WORTH_ANOTHER_TRY else Outcome.REFUSED,
                     operation=_STATUS.operation,
                 )
-            if waited >= LOGIN_PATIENCE_SECONDS:
+            if waited >= LOGIN_TIMEOUT_SECONDS:
                 raise AuthFailed(
-                    f"login {login.reference_number} was not finished within {LOGIN_PATIENCE_SECONDS:.0f} s",
+                    f"login {login.reference_number} was not finished within {LOGIN_TIMEOUT_SECONDS:.0f} s",
                     auth_status=code,
                     outcome=Outcome.TRY_AGAIN,
                     operation=_STATUS.operation,

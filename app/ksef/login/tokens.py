@@ -1,4 +1,4 @@
-"""The tokens of a login, and where they are kept between processes."""
+"""Tokens of a login, and the protocol of their store."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredTokens:
-    """The tokens of a login. Times are aware. `document_sha256` is of the signed document, which a UPO names."""
+    """The tokens of a login. Times are aware. `document_sha256` is the hash of the signed login request, which a UPO names."""
 
     access_token: str = field(repr=False)
     access_valid_until: datetime
@@ -23,42 +23,42 @@ class StoredTokens:
 
 
 class TokenStore(Protocol):
-    """Where tokens are kept between processes, encrypted by whoever implements this."""
+    """Store of tokens that processes share. Its implementation encrypts them."""
 
     async def load(self) -> StoredTokens | None:
-        """The tokens saved last, or None."""
+        """Return the tokens saved last, or None."""
 
     async def save(self, tokens: StoredTokens) -> None:
-        """Keep these tokens in place of the earlier ones."""
+        """Save these tokens in place of the earlier ones."""
 
     def renewing(self) -> AbstractAsyncContextManager[None]:
-        """Keep all others from renewing inside the block; load once more there, somebody may have been faster.
+        """Lock out renewal by other processes inside the block. Load again there: another process may have renewed before.
 
-        Raises a KsefError with TRY_AGAIN when another one's renewal takes too long.
+        Raises a KsefError with TRY_AGAIN when the renewal of another process takes too long.
         """
 
 
 class MemoryTokenStore:
-    """Keeps tokens in this process only."""
+    """Store of tokens in the memory of this process."""
 
     def __init__(self) -> None:
         self._tokens: StoredTokens | None = None
 
     async def load(self) -> StoredTokens | None:
-        """The tokens saved last, or None."""
+        """Return the tokens saved last, or None."""
         return self._tokens
 
     async def save(self, tokens: StoredTokens) -> None:
-        """Keep these tokens in place of the earlier ones."""
+        """Save these tokens in place of the earlier ones."""
         self._tokens = tokens
 
     def renewing(self) -> AbstractAsyncContextManager[None]:
-        """Nobody else knows these tokens, and their Authenticator renews once at a time."""
+        """Lock nothing: no other process has these tokens, and their Authenticator makes one renewal at a time."""
         return nullcontext()
 
 
 def permissions_in(token: str) -> tuple[str, ...]:
-    """The permissions that a KSeF token's claim `per` names; empty when it cannot be read. Proves nothing."""
+    """Return the permissions in a KSeF token's claim `per`; empty when it cannot be read. They are not verified."""
     parts = token.split(".")
     if len(parts) != 3:
         return ()

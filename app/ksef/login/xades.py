@@ -1,9 +1,8 @@
-"""The signed login document: `AuthTokenRequest` with an enveloped XAdES BASELINE-B signature.
+"""Signature of the login request: `AuthTokenRequest` with an enveloped XAdES BASELINE-B signature.
 
-Where the signature could be made in more than one permitted way, it is made the way KSeF's own clients
-make it: exclusive canonicalisation, named in every reference, SHA-256 throughout, and a signing time one
-minute back, because KSeF refuses one that lies in its future. The bytes returned are the ones that were
-signed: do not parse and write them again.
+Of several permitted forms of the signature the one of KSeF's own clients is used: exclusive canonicalisation, named in every
+reference, SHA-256 throughout, and a signing time one minute back, because KSeF refuses one in its future. The returned bytes
+are the signed ones: do not parse and write them again.
 Source: ksef-docs, auth/podpis-xades.md; schema AuthTokenRequest 2.0; ETSI EN 319 132-1.
 """
 
@@ -26,7 +25,7 @@ from signxml.xades.xades import XAdESSigner
 from app.ksef.errors import CertificateUnusable
 
 AUTH_NAMESPACE = "http://ksef.mf.gov.pl/auth/token/2.0"
-"""The 2.1 namespace differs only in the patterns of addresses, which we do not send."""
+"""The namespace of version 2.0. Version 2.1 differs only in the patterns of addresses, which we do not send."""
 
 _DS = "http://www.w3.org/2000/09/xmldsig#"
 _C14N = CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0
@@ -36,7 +35,7 @@ _CHALLENGE = re.compile(r"[0-9]{8}-CR-[A-F0-9]{10}-[A-F0-9]{10}-[A-F0-9]{2}")
 
 
 class ContextType(StrEnum):
-    """Whose data the login is for (KSeF API 2.9, AuthenticationContextIdentifierType)."""
+    """Type of a login's context (KSeF API 2.9, AuthenticationContextIdentifierType)."""
 
     NIP = "Nip"
     INTERNAL_ID = "InternalId"
@@ -45,7 +44,7 @@ class ContextType(StrEnum):
 
 
 class SubjectIdentifierType(StrEnum):
-    """How KSeF finds out who signed: by the certificate's subject, or by its fingerprint."""
+    """Identification of the signer by KSeF: by the certificate's subject, or by its fingerprint."""
 
     CERTIFICATE_SUBJECT = "certificateSubject"
     CERTIFICATE_FINGERPRINT = "certificateFingerprint"
@@ -69,11 +68,11 @@ def sign_auth_token_request(
     signing_time: datetime,
     subject_identifier_type: SubjectIdentifierType = SubjectIdentifierType.CERTIFICATE_SUBJECT,
 ) -> bytes:
-    """The login document as UTF-8 bytes, signed and ready to be posted to /auth/xades-signature.
+    """Build and sign the login request: UTF-8 bytes to post to /auth/xades-signature.
 
-    `signing_time` must be aware and should lie a minute back. Takes some milliseconds of CPU: call it in a
+    `signing_time` must be aware and should be a minute ago. Takes some milliseconds of CPU: call it in a
     thread. Raises ValueError when the challenge or the context does not have its form, and
-    CertificateUnusable when the key cannot make a signature that KSeF takes.
+    CertificateUnusable when the key cannot make a signature that KSeF accepts.
     """
     root = _auth_token_request(challenge, context_type, context_value, subject_identifier_type)
     signer = _Signer(signing_time, _signature_method(private_key))
@@ -107,9 +106,9 @@ def _signature_method(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> Si
 class _Signer(XAdESSigner):
     """signxml's signer with a given signing time, and with every reference naming its canonicalisation.
 
-    signxml digests the SignedProperties with the signature's canonicalisation but writes no transform beside
-    them, and without one a verifier has to use inclusive C14N: the digests differ as soon as the document has
-    a default namespace. Naming the transform makes the document say what was done.
+    signxml digests the SignedProperties with the signature's canonicalisation but writes no transform for them, and without
+    one a verifier must use inclusive C14N: the digests then differ for a request with a default namespace. Writing the
+    transform makes both sides use the same canonicalisation.
     """
 
     def __init__(self, signing_time: datetime, method: SignatureMethod) -> None:
@@ -122,7 +121,7 @@ class _Signer(XAdESSigner):
         self._signing_time = signing_time.astimezone(UTC)
 
     def add_signing_time(self, signed_signature_properties: Any, sig_root: Any, signing_settings: Any) -> None:
-        """Write the time that was given instead of the present one."""
+        """Write the given time instead of the current one."""
         super().add_signing_time(signed_signature_properties, sig_root, signing_settings)
         signed_signature_properties[-1].text = f"{self._signing_time:%Y-%m-%dT%H:%M:%SZ}"
 

@@ -1,1 +1,1 @@
-"""Official receipts (UPO): `reader` reads and verifies one, `plain_reader` does it without a tree, `signature` verifies its signature."""
+"""Official receipts (UPO): `reader` reads one with lxml, `plain_reader` with a regex; `signature` verifies it."""

@@ -1,9 +1,9 @@
-"""Receipts of the plain form, read without a tree: what KSeF's own receipts look like, ten thousand times the same eight elements.
+"""Fast reader of receipts in the form that KSeF writes: ten thousand times the same eight elements, read without a tree.
 
-A receipt of 10,000 documents costs half a second of CPU as trees, and its signature as much again. Its documents, though, are
-text of one form, which one regular expression proves; and text of that form is canonical XML already. So the receipt is taken
-apart: its documents, and the frame around them with a single marked document in their place. The frame is small, and lxml and
-signxml read it as they read any receipt. Whatever is not certainly of this form is none of ours: `app.ksef.upo.reader` reads it.
+A receipt of 10,000 documents costs half a second of CPU as trees, and its signature as much again. Its documents are text of one
+form, which one regular expression proves, and text of that form is canonical XML already. So the receipt is split into its
+documents and the frame around them, with a single marked document in their place. The frame is small, and lxml and signxml read
+it like any receipt. A receipt that is not certainly of this form is left to `app.ksef.upo.reader`.
 """
 
 import re
@@ -21,8 +21,8 @@ from app.ksef.upo.reader import parse_upo
 _OPENING: Final = b"<Dokument>"
 _CLOSING: Final = b"</Dokument>"
 
-# Of each value only what canonical XML writes as it stands: no entity but these three, no `>`, no carriage return, and no character
-# that XML does not have. Hashes are Base64 in its one right form. Offsets go as far as PostgreSQL reads them.
+# The values are limited to text that canonical XML writes unchanged: no entity but these three, no `>`, no carriage return, and no
+# character outside XML. Hashes are Base64 in its canonical form. Offsets are limited to the ones that PostgreSQL reads.
 _TEXT: Final = r"[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*+(?:&(?:amp|lt|gt);[^<>&\x00-\x08\x0b-\x1f\ufffe\uffff]*+)*+"
 _TIME: Final = r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6}+)?+)[0-9]*+(Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
 _GAP: Final = r"[ \t\n]*+"
@@ -43,29 +43,29 @@ _DOCUMENT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PlainUpo:
-    """A receipt taken apart. Its documents are told column by column, each in the order of the receipt."""
+    """A split receipt. Each column has one field of all its documents, in the order of the receipt."""
 
     session_reference_number: str
     hashes: Sequence[str]
     """Base64 of the SHA-256 of each invoice."""
     ksef_numbers: Sequence[str]
     acquired: Sequence[str]
-    """ISO 8601 with an offset, microseconds at most; moments that exist."""
+    """ISO 8601 with an offset and at most microseconds; only times that exist."""
     modes: Sequence[str]
     frame: bytes = field(repr=False)
-    """The receipt with one document in place of all, which holds `mark`."""
+    """The receipt with one document, which contains `mark`, in place of all."""
     mark: bytes = field(repr=False)
     documents: bytes = field(repr=False)
-    """All documents as canonical XML has them inside the frame."""
+    """All documents in the canonical XML that they have inside the frame."""
 
     def whole(self, canonical_frame: bytes) -> bytes | None:
-        """Return the canonical receipt for its canonical frame; None when the frame's one document is not in it as it should be."""
+        """Return the canonical receipt for its canonical frame; None when the frame does not contain the marked document."""
         pieces = canonical_frame.split(_OPENING + self.mark + _CLOSING)
         return self.documents.join(pieces) if len(pieces) == 2 else None
 
 
 def take_apart(receipt: bytes) -> PlainUpo | None:
-    """Take a receipt apart, or give None: it may be no receipt, a broken one, or only of another form. Raises nothing."""
+    """Split a receipt; return None if it is not a receipt, is damaged or has another form. Raises nothing."""
     start, end = receipt.find(_OPENING), receipt.rfind(_CLOSING) + len(_CLOSING)
     if start < 0 or end <= start:
         return None
@@ -75,7 +75,7 @@ def take_apart(receipt: bytes) -> PlainUpo | None:
     except UnicodeDecodeError:
         return None
     found = _DOCUMENT.findall(text)
-    # Nothing is between the documents. `xmlns` could only be in a number, and signxml takes some of it out of what it digests.
+    # There is no text between the documents. `xmlns` can only be in a number, and signxml removes some of it before its digest.
     if not found or sum(len(one[0]) for one in found) != len(text) or "xmlns" in text:
         return None
     _, ksef_numbers, moments, offsets, hashes, modes = zip(*found, strict=True)
@@ -94,9 +94,9 @@ def take_apart(receipt: bytes) -> PlainUpo | None:
 
 
 def _holds_documents(frame: bytes, mark: bytes) -> bool:
-    """Tell whether documents in place of the marked one would be children of the root, the only ones of their name, and read as they stand."""
+    """Return whether documents in place of the marked one are the root's only children of their name, and unchanged."""
     if b"<!DOCTYPE" in frame:
-        # It could give every document attributes that do not stand in it.
+        # A DTD could give every document attributes that are not in its text.
         return False
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:

@@ -1,8 +1,8 @@
-"""Reading a UPO, the official receipt: which invoices were taken, under which numbers, and when.
+"""Reader of a UPO, the official receipt: the accepted invoices, their KSeF numbers and times.
 
-One page confirms up to 10,000 invoices, so it is read as a stream. The schema is not enforced: KSeF's own receipts
-of the test environment break it, and a receipt is evidence whatever its style. What cannot be missing is the
-KSeF number and the hash of each document. Keep the bytes as they came; written again they lose their signature.
+One page confirms up to 10,000 invoices, so it is read as a stream. The schema is not enforced: receipts of KSeF's test
+environment break it, and a receipt is evidence in any form. Only the KSeF number and the hash of each document are required.
+Keep the bytes unchanged: written again they lose their signature.
 Source: schema UPO v4-3; ksef-docs, faktury/sesja-sprawdzenie-stanu-i-pobranie-upo.md.
 """
 
@@ -22,16 +22,16 @@ from app.ksef.models import SHA256_BYTES
 _ROOT = "Potwierdzenie"
 _DOCUMENT = "Dokument"
 _WHOLE = frozenset({_DOCUMENT, "Signature"})
-"""Children of the root whose inside is not part of the head: the signature quotes what it likes."""
+"""Children of the root whose content is not part of the head: a signature may contain elements of the same names."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpoDocument:
-    """One confirmed invoice. Times are UTC; None where the receipt says nothing that can be read."""
+    """One confirmed invoice. Times are UTC; None where the receipt has no readable value."""
 
     ksef_number: str
     invoice_hash: bytes
-    """SHA-256 (32 bytes) of the invoice as it was sent: what joins it to our rows."""
+    """SHA-256 (32 bytes) of the invoice as it was sent, which identifies our row."""
     seller_nip: str
     invoice_number: str
     issue_date: date | None
@@ -43,11 +43,11 @@ class UpoDocument:
 
 @dataclass(frozen=True, slots=True)
 class Upo:
-    """A receipt. `documents` can be gone through once; reading on may raise Unreadable at any of them."""
+    """A receipt. `documents` can be iterated once, and each step may raise Unreadable."""
 
     session_reference_number: str
     receiver: str
-    """Who received, which tells the environments apart."""
+    """The receiving office, which differs between the environments."""
     context_value: str | None
     auth_document_sha256: bytes | None
     page: int | None
@@ -58,10 +58,10 @@ class Upo:
 
 
 def parse_upo(source: BinaryIO | bytes) -> Upo:
-    """Read a receipt's head at once and its documents as they are asked for, in flat memory.
+    """Read a receipt's head at once, and each document when it is requested, in constant memory.
 
-    Takes about 0.2 s of CPU for 10,000 documents: call it, and go through the documents, in a thread. Raises
-    Unreadable when it is not a UPO or breaks off. Entities are not resolved and nothing is fetched.
+    Takes about 0.2 s of CPU for 10,000 documents: call it, and iterate the documents, in a thread. Raises
+    Unreadable when it is not a UPO or is cut off. Entities are not resolved and no address is fetched.
     """
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     events = _elements(stream)
@@ -91,7 +91,7 @@ _CONTEXTS = ("Nip", "IdWewnetrzny", "IdZlozonyVatUE", "IdDostawcyUslugPeppol")
 
 
 def _elements(stream: BinaryIO) -> Iterator[tuple[etree._Element, bool]]:
-    """Ended elements of the head at any depth, and whole documents, with whether it is a document.
+    """Yield ended elements of the head at any depth, and whole documents, each with whether it is a document.
 
     Raises Unreadable for anything but a UPO.
     """
@@ -118,12 +118,12 @@ def _elements(stream: BinaryIO) -> Iterator[tuple[etree._Element, bool]]:
             if depth > 0 and (depth == 1 or branch not in _WHOLE):
                 yield element, depth == 1 and branch == _DOCUMENT
             if depth == 1:
-                _let_go(element)
+                _free(element)
     except etree.XMLSyntaxError as error:
         raise _unreadable(f"it is not well-formed XML up to its end (line {error.lineno})") from error
 
 
-def _let_go(element: etree._Element) -> None:
+def _free(element: etree._Element) -> None:
     """Free a finished element and the ones before it, which lxml would keep until the end."""
     parent = element.getparent()
     element.clear()

@@ -1,8 +1,10 @@
-"""Whether the signature of a receipt (UPO) fits its bytes. Who signed is shown, not judged: the chain is the ministry's.
+"""Check of a receipt's (UPO's) signature against its bytes.
 
-signxml judges. It goes through a document a dozen times, so that a receipt of the plain form is given to it as its frame, and where it
-digests the frame, the documents are put back in. Only VALID is believed of this short way; whatever else it says, it is asked again about
-the whole.
+The signer is shown but not verified, because the certificate chain is the ministry's.
+
+signxml verifies. It walks through a receipt a dozen times, so a receipt of the plain form is passed to it as its frame, and the
+documents are inserted where it digests the frame. Of this fast check only VALID is used; after any other result signxml verifies
+the whole receipt.
 """
 
 from enum import StrEnum
@@ -19,7 +21,7 @@ _DSIG: Final = "{http://www.w3.org/2000/09/xmldsig#}"
 
 
 class SignatureState(StrEnum):
-    """What a look at the signature found."""
+    """Result of a signature check."""
 
     VALID = "valid"
     INVALID = "invalid"
@@ -27,11 +29,10 @@ class SignatureState(StrEnum):
 
 
 def check_signature(document: bytes, plain: PlainUpo | None = None) -> SignatureState:
-    """Check that the receipt's bytes are those that were signed, by the certificate that it carries.
+    """Check that the receipt's bytes are the signed ones, by the certificate in the receipt.
 
-    `plain` is the same receipt taken apart, if it could be: that takes a few milliseconds for 10,000 documents, otherwise it takes
-    half a second. Call it in a thread. Never raises: a receipt is kept whatever its signature, since the official test samples
-    themselves break rules.
+    `plain` is the same receipt after `take_apart`: with it the check takes a few milliseconds for 10,000 documents, without it half
+    a second. Call it in a thread. Never raises: a receipt with any signature is kept, since the official test samples break rules.
     """
     if plain is not None:
         verifier = _FrameVerifier(plain)
@@ -60,7 +61,7 @@ def _check(document: bytes, verifier: XMLVerifier) -> SignatureState:
     except (InvalidSignature, InvalidInput, ValueError, etree.LxmlError):
         return SignatureState.INVALID
     results = found if isinstance(found, list) else [found]
-    # One of them has to be of all that is read here: a signature of some element says nothing of the others.
+    # One reference must cover the whole receipt: a signature of one element proves nothing about the other elements.
     whole = any(
         reference.get("URI") == "" and result.signed_xml is not None and result.signed_xml.tag == root.tag
         for reference, result in zip(references, results, strict=False)
@@ -69,7 +70,7 @@ def _check(document: bytes, verifier: XMLVerifier) -> SignatureState:
 
 
 class _FrameVerifier(XMLVerifier):
-    """Judges a receipt by its frame: the documents are put where their mark is in what a reference digests."""
+    """Verifier of a receipt's frame: it inserts the documents at their mark into the data that a reference digests."""
 
     def __init__(self, plain: PlainUpo) -> None:
         super().__init__()
