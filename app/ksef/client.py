@@ -4,8 +4,7 @@ It repeats a call only once, after a 401, which proves that the call was not car
 repetition, by the error's `outcome` and by the steps that it stored before the call.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from datetime import datetime
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from pydantic import SecretStr
@@ -16,9 +15,9 @@ from app.ksef.errors import Unauthenticated
 from app.ksef.keys import PublicKeys
 from app.ksef.limits import ContextLimits, RateLimits
 from app.ksef.login.auth import Authenticator, LoginInfo
-from app.ksef.models import ListedSession, SessionInvoice, SessionStatus
+from app.ksef.models import SessionInvoice, SessionStatus
 from app.ksef.permissions import AttachmentConsent
-from app.ksef.sessions import InvoicePage, SessionPage
+from app.ksef.sessions import InvoicePage
 from app.ksef.storage import DownloadedUpo, Sink, StorageClient
 from app.ksef.transport import KsefTransport
 
@@ -89,33 +88,6 @@ class KsefClient:
         async for invoice in self._invoices(reference_number, failed_only=False):
             yield invoice
 
-    async def session_invoice(self, reference_number: str, invoice_reference_number: str) -> SessionInvoice:
-        """One invoice of a session; see `sessions.session_invoice`."""
-        return await self._with_token(
-            lambda token, attempt: sessions.session_invoice(
-                self._transport, token, reference_number, invoice_reference_number, attempt=attempt
-            )
-        )
-
-    async def list_sessions(
-        self,
-        *,
-        created_from: datetime | None = None,
-        created_to: datetime | None = None,
-        reference_number: str | None = None,
-        statuses: Iterable[str] = (),
-    ) -> AsyncIterator[ListedSession]:
-        """The context's batch sessions, newest first; a tight limit: every 1,000 count as one request."""
-        wanted = tuple(statuses)
-        continuation: str | None = None
-        while True:
-            page = await self._sessions_page(created_from, created_to, reference_number, wanted, continuation)
-            for session in page.sessions:
-                yield session
-            if page.continuation_token is None or page.continuation_token == continuation:
-                return
-            continuation = page.continuation_token
-
     async def upo_by_api(self, reference_number: str, upo_reference_number: str, sink: Sink) -> DownloadedUpo:
         """Download a page of a session's UPO through the API, which is counted against a limit.
 
@@ -153,10 +125,6 @@ class KsefClient:
         """Log in anew and return the identity that KSeF reports."""
         return await self.authenticator.login()
 
-    async def ensure_token(self) -> None:
-        """Make sure that a token is there, so that the next call, booked to the second, need not log in first."""
-        await self.authenticator.access_token()
-
     async def _invoices(self, reference_number: str, *, failed_only: bool) -> AsyncIterator[SessionInvoice]:
         continuation: str | None = None
         while True:
@@ -169,27 +137,6 @@ class KsefClient:
             if page.continuation_token is None or page.continuation_token == continuation:
                 return
             continuation = page.continuation_token
-
-    async def _sessions_page(
-        self,
-        created_from: datetime | None,
-        created_to: datetime | None,
-        reference_number: str | None,
-        statuses: tuple[str, ...],
-        continuation_token: str | None,
-    ) -> SessionPage:
-        return await self._with_token(
-            lambda token, attempt: sessions.sessions_page(
-                self._transport,
-                token,
-                created_from=created_from,
-                created_to=created_to,
-                reference_number=reference_number,
-                statuses=statuses,
-                continuation_token=continuation_token,
-                attempt=attempt,
-            )
-        )
 
     async def _with_token(self, call: Callable[[str, int], Awaitable[T]]) -> T:
         token = await self.authenticator.access_token()

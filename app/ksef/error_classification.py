@@ -139,15 +139,6 @@ def unreadable(answer: Answer, why: str) -> Unreadable:
     return make_error(Unreadable, f"{answer.operation}: HTTP {answer.status} cannot be read: {why}", answer)
 
 
-def session_status_hint(error: KsefError) -> int | None:
-    """The session status that the text of a 21180 mentions. A hint for logs; the status call decides."""
-    for text in error.details:
-        match = re.search(r"Status sesji \(?(\d{3})\)?", text)
-        if match:
-            return int(match[1])
-    return None
-
-
 def part_numbers_hint(error: KsefError) -> tuple[int, ...]:
     """Return the ordinal numbers of parts in the text of a 21205 or 21157; empty means that all parts must be checked."""
     pattern = re.compile(r"cz[eę][sś]ci\s+'?(\d{1,2})\b|'(\d{1,2})'\s+cz[eę][sś]ci|part\s+'?(\d{1,2})\b", re.IGNORECASE)

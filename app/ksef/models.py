@@ -257,19 +257,6 @@ class SessionInvoice(KsefModel):
         return self.status.extensions.get("originalSessionReferenceNumber")
 
 
-class ListedSession(KsefModel):
-    """A session in a list (SessionsQueryResponseItem)."""
-
-    reference_number: str
-    status: StatusInfo
-    date_created: OptionalTime = None
-    date_updated: OptionalTime = None
-    valid_until: OptionalTime = None
-    total_invoice_count: OptionalCount = None
-    successful_invoice_count: OptionalCount = None
-    failed_invoice_count: OptionalCount = None
-
-
 _ITEMS = TypeAdapter(list[dict[str, Any]])
 
 

@@ -3,9 +3,7 @@
 Source: KSeF API 2.9, GET /sessions...; ksef-docs, faktury/sesja-sprawdzenie-stanu-i-pobranie-upo.md.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 import anyio
@@ -15,7 +13,6 @@ from pydantic import BaseModel, ValidationError
 from app.ksef.answers import Answer
 from app.ksef.error_classification import unreadable
 from app.ksef.models import (
-    ListedSession,
     SessionInvoice,
     SessionStatus,
     faults,
@@ -36,8 +33,6 @@ _OK = frozenset({200})
 _STATUS = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}", _OK)
 _INVOICES = Call(LimitGroup.SESSION_INVOICE_LIST, "GET", "/sessions/{referenceNumber}/invoices", _OK)
 _FAILED = Call(LimitGroup.SESSION_INVOICE_LIST, "GET", "/sessions/{referenceNumber}/invoices/failed", _OK)
-_INVOICE = Call(LimitGroup.INVOICE_STATUS, "GET", "/sessions/{referenceNumber}/invoices/{invoiceReferenceNumber}", _OK)
-_LIST = Call(LimitGroup.SESSION_LIST, "GET", "/sessions", _OK)
 _UPO = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}/upo/{upoReferenceNumber}", _OK)
 
 
@@ -46,14 +41,6 @@ class InvoicePage:
     """One page of a session's invoices, and the token of the next one (None: this is the last)."""
 
     invoices: tuple[SessionInvoice, ...]
-    continuation_token: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionPage:
-    """One page of sessions, newest first, and the token of the next one."""
-
-    sessions: tuple[ListedSession, ...]
     continuation_token: str | None
 
 
@@ -88,54 +75,6 @@ async def session_invoices_page(
         attempt=attempt,
     )
     return InvoicePage(*await _read_page(answer, "invoices", SessionInvoice))
-
-
-async def session_invoice(
-    transport: KsefTransport,
-    token: str,
-    reference_number: str,
-    invoice_reference_number: str,
-    *,
-    attempt: int = 1,
-) -> SessionInvoice:
-    """Request the status of one invoice of a session."""
-    answer = await transport.send(
-        _INVOICE,
-        path={"referenceNumber": reference_number, "invoiceReferenceNumber": invoice_reference_number},
-        token=token,
-        attempt=attempt,
-    )
-    return read_model(answer, SessionInvoice)
-
-
-async def sessions_page(
-    transport: KsefTransport,
-    token: str,
-    *,
-    created_from: datetime | None = None,
-    created_to: datetime | None = None,
-    reference_number: str | None = None,
-    statuses: Iterable[str] = (),
-    continuation_token: str | None = None,
-    attempt: int = 1,
-) -> SessionPage:
-    """Request one page (up to 1,000) of the context's batch sessions, newest first. Times must be aware."""
-    query = [("sessionType", "Batch"), ("pageSize", str(PAGE_SIZE))]
-    if created_from is not None:
-        query.append(("dateCreatedFrom", _with_offset(created_from)))
-    if created_to is not None:
-        query.append(("dateCreatedTo", _with_offset(created_to)))
-    if reference_number is not None:
-        query.append(("referenceNumber", reference_number))
-    query += [("statuses", status) for status in statuses]
-    answer = await transport.send(
-        _LIST,
-        query=query,
-        headers=_continued(continuation_token),
-        token=token,
-        attempt=attempt,
-    )
-    return SessionPage(*await _read_page(answer, "sessions", ListedSession))
 
 
 async def upo_by_api(
@@ -181,9 +120,3 @@ async def _read_page(answer: Answer, name: str, model: type[_Row]) -> tuple[tupl
             await anyio.lowlevel.checkpoint()
     token = document.get("continuationToken")
     return tuple(read), token if isinstance(token, str) and token else None
-
-
-def _with_offset(moment: datetime) -> str:
-    if moment.tzinfo is None:
-        raise ValueError("the time has no offset, so its meaning at KSeF is undefined: give an aware one")
-    return moment.isoformat()

@@ -65,11 +65,6 @@ class SealedPackage:
     parts: tuple[SealedPart, ...]
 
 
-def encrypted_size(plain_size: int) -> int:
-    """Return the bytes that `plain_size` bytes take after AES-CBC and PKCS#7: always 1 to 16 more."""
-    return AES_BLOCK_BYTES * (plain_size // AES_BLOCK_BYTES + 1)
-
-
 def seal_parts(
     package: Iterable[bytes],
     *,

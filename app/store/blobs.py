@@ -77,14 +77,6 @@ class BlobStore:
         if self._folder is not None:
             await anyio.to_thread.run_sync(self._sync, key)
 
-    def put_blocking(self, key: str, data: bytes) -> None:
-        """Do what `put` does, from a thread."""
-        try:
-            obstore.put(self._store, key, data, use_multipart=False)
-        except (BaseError, OSError) as error:
-            raise BlobStoreUnavailable("the blob store did not take the bytes") from error
-        self._sync(key)
-
     def writer(self, key: str) -> "BlobWriter":
         """Open a blob for writing as bytes arrive, on the event loop. It exists once `close` has returned."""
         return BlobWriter(self, key)

@@ -7,7 +7,7 @@ from app.domain.states import InvoiceState
 from app.domain.timestamps import iso_utc
 
 # Steps of a session that say nothing about a single invoice.
-_OF_THE_PACKAGE: Final = frozenset({"put-part", "poll"})
+_OF_THE_PACKAGE: Final = frozenset({"put-part"})
 
 
 def invoice_history(row: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -55,9 +55,6 @@ SELECT tokens FROM ksef_tokens WHERE tenant_id = %(tenant_id)s
 INSERT INTO ksef_tokens (tenant_id, tokens, updated_at) VALUES (%(tenant_id)s, %(tokens)s, %(now)s)
 ON CONFLICT (tenant_id) DO UPDATE SET tokens = excluded.tokens, updated_at = excluded.updated_at
 
--- name: drop_tokens
-DELETE FROM ksef_tokens WHERE tenant_id = %(tenant_id)s
-
 -- name: ensure_lane
 -- Returns the lane's id whether it was there or not; the harmless update makes RETURNING see an old row.
 INSERT INTO lanes (tenant_id, form_code, offline_mode, compression)

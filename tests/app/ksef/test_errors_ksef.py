@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.ksef.answers import Answer, SystemWarning, read_error_body
-from app.ksef.error_classification import classify, classify_transport, part_numbers_hint, session_status_hint
+from app.ksef.error_classification import classify, classify_transport, part_numbers_hint
 from app.ksef.errors import (
     ContinuationRefused,
     DeadlineExceeded,
@@ -237,8 +237,6 @@ def test_hints_are_taken_from_polish_texts_but_never_required() -> None:
     size = classify(answer(400, problem(21157, "Zadeklarowany rozmiar części '12' nie zgadza się z rzeczywistym.")))
     assert part_numbers_hint(size) == (12,)
     assert part_numbers_hint(classify(answer(400, problem(21205, "Something else")))) == ()
-    assert session_status_hint(classify(answer(400, problem(21180, "Status sesji 415 uniemożliwia")))) == 415
-    assert session_status_hint(classify(answer(400, problem(21180)))) is None
 
 
 def test_system_warnings_are_taken_apart() -> None:

@@ -68,7 +68,7 @@ async def test_a_request_passes_after_its_token_is_there_and_again_when_repeated
 async def test_what_may_not_pass_is_not_sent_and_is_certainly_not_done(
     ksef: FakeKsef, gate: _Gate, client: KsefClient
 ) -> None:
-    await client.ensure_token()
+    await client.authenticator.access_token()
     sent = len(ksef.seen)
     gate.shut.add(LimitGroup.OTHER)
     with pytest.raises(QuotaExhausted) as caught:
@@ -89,11 +89,11 @@ async def test_the_gate_learns_of_the_error(ksef: FakeKsef, gate: _Gate, client:
 async def test_a_login_that_must_wait_for_quota_is_not_started_another_way(
     ksef: FakeKsef, gate: _Gate, client: KsefClient
 ) -> None:
-    await client.ensure_token()
+    await client.authenticator.access_token()
     ksef.clock.move(minutes=20)
     gate.shut.add(LimitGroup.ANONYMOUS)
     with pytest.raises(QuotaExhausted):
-        await client.ensure_token()
+        await client.authenticator.access_token()
     assert len(ksef.calls("/auth/challenge")) == 1
 
 

@@ -331,7 +331,7 @@ async def test_three_workers_make_one_login(store: Store, strict: SandboxHandle)
         for worker in workers:
             client = await worker._make(tenant.id)
             for _ in range(4):
-                tasks.start_soon(client.ensure_token)
+                tasks.start_soon(client.authenticator.access_token)
     assert await _logins(store, strict, tenant.id) == 1
 
 
@@ -351,7 +351,7 @@ async def test_a_401_in_mid_flight_is_cured_once_for_all_workers(
     async with _workers(store, strict, 2) as workers:
         clients = [await worker._make(tenant.id) for worker in workers]
         for client in clients:
-            await client.ensure_token()
+            await client.authenticator.access_token()
         before = sum(_counts(strict)["anonymous"].values())
         # For us the token is as good as ever; KSeF's time is another.
         _move_clock(strict, seconds)
