@@ -21,7 +21,7 @@ from benchmarks.measure import Figure, Say, Scale, Yardstick
 from benchmarks.measure_cargo import NIP, fresh_invoices
 from benchmarks.measure_packing import add_tenant, add_upload
 from benchmarks.measure_stages import raw_entries
-from workers.intake.uploads import CHUNK_ENTRIES
+from workers.intake.chunks import CHUNK_ENTRIES
 
 _COLUMNS: Final = """id, tenant_id, upload_id, state, name, number, seller_nip, kind, issue_date, identity, sha256, size,
     crc32, blob_offset, blob_bytes, findings, finished_at"""

@@ -29,7 +29,7 @@ from benchmarks.measure import Figure, Say, Scale, Yardstick
 from benchmarks.measure_cargo import NIP, fresh_invoices
 from invoicegen.archives import write_zip
 from invoicegen.invoices import GeneratedInvoice
-from workers.intake.uploads import CHUNK_ENTRIES
+from workers.intake.chunks import CHUNK_ENTRIES
 
 _ROUNDS: Final = 7
 

@@ -42,10 +42,10 @@ from benchmarks.measure_packing import add_tenant, add_upload
 from benchmarks.measure_sandbox import ledger, running_sandbox
 from workers.context import RetryLater, WorkerContext
 from workers.intake.uploads import read_upload
+from workers.priorities import PRIORITIES
 from workers.runtime import worker_context
 from workers.sealing import seal_lane
-from workers.sessions.actions import advance_session
-from workers.sessions.advance import PRIORITIES
+from workers.sessions.advance import advance_session
 from workers.sessions.packing import pack_session
 from workers.tasks import StageRetryStrategy
 

@@ -1,12 +1,13 @@
-"""The stages of an invoice. Each stage is a job that carries an id and can be run again.
+"""Stages of an invoice. Each stage is a job that carries an id and can be run again.
 
-    intake/      an upload's body is read entry by entry; chunks are checked        received -> queued, invalid, duplicate
-    sealing      a lane's oldest invoices become a session                          queued -> packed
+    intake/      reads an upload's body entry by entry; chunks are checked          received -> queued, invalid, duplicate
+    sealing      makes a session of a lane's oldest invoices                        queued -> packed
     sessions/    packing; dispatch (open, store the parts, close)                   packed -> sent
                  tracking (status, receipts, refusals)                              sent -> accepted, rejected, failed
     ksef/        request limits, availability and permissions at KSeF
     delivery/    webhook deliveries
-    maintenance  missing jobs are enqueued, expired data is deleted
+    maintenance  enqueues missing jobs, deletes expired data
 
-Stages meet in the rows. `tasks` binds each to its queue, `context` is what they share, `runtime` is one worker process.
+Stages do not call each other (an import contract): each reads the rows that the one before has written. `tasks`
+binds each to its queue, `context` holds their shared objects, `priorities` orders their jobs, `runtime` is one worker process.
 """

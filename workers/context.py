@@ -1,7 +1,7 @@
 """What every stage is given: the store, the pool, KSeF by tenant, the settings and the clock."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -26,6 +26,7 @@ from app.ksef.transport import KsefTransport
 from app.process.fair_slots import FairSemaphore
 from app.settings import Settings
 from app.store.database import Database
+from app.store.sessions.session import Session
 from app.store.store import Store
 from app.store.tenants.tenants import TenantStore
 from workers.ksef.health_monitor import KsefHealthMonitor
@@ -179,6 +180,15 @@ class WorkerContext:
     receipts: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
     """Receipts that are read at the same time: each is large for a moment."""
     processing_times: ProcessingTimeEstimator = field(default_factory=ProcessingTimeEstimator)
+
+    async def record_step(self, session: Session, action: str, outcome: str, detail: Mapping[str, Any]) -> None:
+        """Add a line to a session's history."""
+        await self.store.sessions.note(session.id, action, outcome, now=self.clock(), detail=detail)
+
+    async def seal_soon(self, lane_id: int, *, at: datetime | None = None) -> None:
+        """Defer the job that seals a lane, see `JobQueue.seal_soon`; for callers without a connection."""
+        async with self.store.database.connection() as connection:
+            await self.store.jobs.seal_soon(connection, lane_id, at=at)
 
     @asynccontextmanager
     async def exclusively(self, session_id: UUID) -> AsyncIterator[bool]:

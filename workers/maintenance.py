@@ -16,8 +16,7 @@ from app.observability.logs import get_logger
 from app.store.jobs import Priority, Task
 from app.store.uploads.uploads import REPEAT_WINDOW
 from workers.context import WorkerContext
-from workers.sealing import seal_soon
-from workers.sessions.advance import PRIORITIES
+from workers.priorities import PRIORITIES
 
 log = get_logger(__name__)
 
@@ -51,7 +50,7 @@ async def retry_stalled(app: App) -> int:
 async def sweep(context: WorkerContext) -> None:
     """Send a job to everything that waits and has none. Safe to run at any time, by any number of workers."""
     for lane in await context.store.chunks.lanes_with_queue():
-        await seal_soon(context, lane["lane_id"])
+        await context.seal_soon(lane["lane_id"])
     if expired := await context.store.resumable.expire(now=context.clock()):
         log.info("unfinished_uploads_expired", uploads=expired)
     orphans: list[tuple[Task, Priority, dict[str, Any]]] = []

@@ -6,55 +6,20 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.domain.fairness import behind
 from app.domain.ids import time_ordered_id
 from app.domain.sealing import day_of_opening, due_at, is_rush
 from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
 from app.observability import metrics
 from app.observability.logs import get_logger
-from app.package.limits import DEFAULT_PART_PLAIN_BYTES, MAX_PACKAGE_BYTES, MAX_PARTS, ZIP_MAX_BYTES
-from app.settings import Settings
-from app.store.database import Connection
-from app.store.jobs import Priority, Task
+from app.package.limits import max_package_bytes
+from app.store.jobs import Task
 from workers.context import WorkerContext
+from workers.priorities import opening_priority
 
 log = get_logger(__name__)
 
-# A tar.gz package is compressed anew as a whole; should its invoices not compress at all, it may be a little larger.
-_TARGZ_MARGIN: Final = 0.9
-
 _SESSIONS_OF_A_JOB: Final = 5
-
-
-def part_plain_bytes(settings: Settings) -> int:
-    """Give the plain bytes of a part. Sixteen bytes are left for the padding, so that a part fits however KSeF measures."""
-    return min(settings.part_bytes, DEFAULT_PART_PLAIN_BYTES)
-
-
-def max_package_bytes(settings: Settings, compression: str) -> int:
-    """Give the bytes of a package at most: KSeF's limit, fifty parts, and what a ZIP without ZIP64 can address."""
-    limit = min(MAX_PACKAGE_BYTES, MAX_PARTS * part_plain_bytes(settings))
-    return int(limit * _TARGZ_MARGIN) if compression == "targz" else min(limit, ZIP_MAX_BYTES) - 22
-
-
-async def seal_soon(context: WorkerContext, lane_id: int, *, at: datetime | None = None) -> None:
-    """Have a lane looked at, now or later. Call it after the commit of what it has to see."""
-    async with context.store.database.connection() as connection:
-        await context.store.jobs.defer(
-            Task.SEAL_LANE,
-            connection=connection,
-            # A look at a later time must not stand in for one that midnight asks for earlier.
-            once=f"seal:{lane_id}" if at is None else f"seal-later:{lane_id}:{int(at.timestamp())}",
-            at=at,
-            lane_id=lane_id,
-        )
-
-
-async def turn_of(context: WorkerContext, connection: Connection, tenant_id: int, state: SessionState) -> int:
-    """Give the priority of one more of a tenant's sessions in a state: the more there are, the later it comes."""
-    others = await context.store.admission.sessions_of(connection, tenant_id, [state]) - 1
-    return Priority.OPEN - behind(others)
 
 
 async def seal_lane(context: WorkerContext, lane_id: int) -> None:
@@ -67,10 +32,10 @@ async def seal_lane(context: WorkerContext, lane_id: int) -> None:
         if due is None:
             return
         if due > context.clock():
-            await seal_soon(context, lane_id, at=due)
+            await context.seal_soon(lane_id, at=due)
             return
     # A long backlog comes again, behind the lanes that wait meanwhile.
-    await seal_soon(context, lane_id)
+    await context.seal_soon(lane_id)
 
 
 async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
@@ -83,7 +48,7 @@ async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
         waiting = await context.store.sealing.backlog(connection, lane_id, today=warsaw_day(now))
         if waiting.oldest is None:
             return None
-        max_bytes = max_package_bytes(settings, lane["compression"])
+        max_bytes = max_package_bytes(settings.part_bytes, lane["compression"])
         told = await context.quota.session_max_invoices(lane["tenant_id"])
         max_invoices = min(settings.session_max_invoices, told or settings.session_max_invoices)
         flushed = lane["flush_requested_at"] is not None and waiting.oldest <= lane["flush_requested_at"]
@@ -113,9 +78,7 @@ async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
         await context.store.jobs.defer(
             Task.PACK_SESSION,
             connection=connection,
-            priority=Priority.OPEN_TODAY
-            if urgent
-            else await turn_of(context, connection, lane["tenant_id"], SessionState.SEALED),
+            priority=await opening_priority(context, connection, lane["tenant_id"], SessionState.SEALED, urgent=urgent),
             session_id=str(session_id),
         )
     metrics.STAGE_SECONDS.labels(stage="seal").observe((context.clock() - now).total_seconds())

@@ -21,8 +21,8 @@ from workers.intake import singles
 from workers.intake import uploads as intake
 from workers.ksef import outage_policy as outage
 from workers.ksef import permissions
-from workers.sessions import actions as stages
 from workers.sessions import packing
+from workers.sessions.advance import advance_session
 
 log = get_logger(__name__)
 
@@ -124,11 +124,11 @@ def register(app: App, context: WorkerContext) -> None:
 
     @app.task(name=Task.DISPATCH_SESSION.value, queue=QUEUES[Task.DISPATCH_SESSION], retry=retry)
     async def dispatch_session(session_id: str) -> None:
-        await stages.advance_session(context, UUID(session_id))
+        await advance_session(context, UUID(session_id))
 
     @app.task(name=Task.TRACK_SESSION.value, queue=QUEUES[Task.TRACK_SESSION], retry=retry)
     async def track_session(session_id: str) -> None:
-        await stages.advance_session(context, UUID(session_id))
+        await advance_session(context, UUID(session_id))
 
     @app.task(name=Task.REPLAY_EVENTS.value, queue=QUEUES[Task.REPLAY_EVENTS], retry=retry)
     async def replay_events(replay_id: str) -> None:

@@ -24,6 +24,10 @@ DEFAULT_PART_PLAIN_BYTES: Final = MAX_PART_PLAIN_BYTES - AES_BLOCK_BYTES
 """99,999,984: the documents do not say on which side of the encryption the part limit is measured, and a
 slice of this size keeps within it on both sides (it encrypts to exactly 100,000,000 bytes)."""
 
+_TARGZ_MARGIN: Final = 0.9
+"""Share of the package limit that a tar.gz is planned for. It is compressed anew as a whole, and a package whose invoices do not
+compress at all may become a little larger than their sum."""
+
 MAX_ENTRY_NAME_BYTES: Final = 100
 """ASCII name of an entry: what a plain ustar header holds. KSeF shows up to 128 (`invoiceFileName`)."""
 
@@ -32,3 +36,14 @@ ZIP_MAX_ENTRIES: Final = 65_535
 
 ZIP_MAX_BYTES: Final = 0xFFFF_FFFE
 """A larger ZIP needs ZIP64, which 0xFFFFFFFF in a field announces. Source: PKWARE APPNOTE 6.3, 4.4.24."""
+
+
+def part_plain_bytes(configured: int) -> int:
+    """Return the plain bytes of a part: the configured number, with sixteen bytes left for the padding below KSeF's limit."""
+    return min(configured, DEFAULT_PART_PLAIN_BYTES)
+
+
+def max_package_bytes(configured_part: int, compression: str) -> int:
+    """Return the most bytes of a package: KSeF's limit, fifty parts, and the size that a ZIP without ZIP64 can address."""
+    limit = min(MAX_PACKAGE_BYTES, MAX_PARTS * part_plain_bytes(configured_part))
+    return int(limit * _TARGZ_MARGIN) if compression == "targz" else min(limit, ZIP_MAX_BYTES) - 22

@@ -144,6 +144,17 @@ class JobQueue:
         except AlreadyEnqueued:
             return
 
+    async def seal_soon(self, connection: Connection, lane_id: int, *, at: datetime | None = None) -> None:
+        """Defer the job that seals a lane, for now or a later time. Call it after the commit of the queued invoices."""
+        await self.defer(
+            Task.SEAL_LANE,
+            connection=connection,
+            # The name holds the time: a job for later does not replace one that midnight needs earlier.
+            once=f"seal:{lane_id}" if at is None else f"seal-later:{lane_id}:{int(at.timestamp())}",
+            at=at,
+            lane_id=lane_id,
+        )
+
     async def wake_sessions(self, connection: Connection, session_ids: Sequence[UUID]) -> int:
         """Let the waiting jobs of these sessions start now; returns how many."""
         cursor = await connection.execute(

@@ -13,6 +13,7 @@ from app.ksef.errors import KsefError
 from tools.docs_sessions import ACTION_WORDS, ANSWERS, EVENT_WORDS, PAUSE_WORDS, AnswerRow, sessions_page
 from workers.sessions import advance as session
 from workers.sessions import dispatch
+from workers.sessions.result import result_of_error
 from workers.sessions.tracking import _STRIKES
 
 
@@ -32,14 +33,14 @@ def _error(row: AnswerRow) -> KsefError:
 def test_an_answer_is_judged_as_the_page_says(row: AnswerRow) -> None:
     error = _error(row)
     if row.call == "open":
-        event = dispatch._judge_open(error).event
+        event = dispatch._classify_open_error(error).event
     elif row.call == "close":
-        event = dispatch._judge_close(error).event
+        event = dispatch._classify_close_error(error).event
     elif row.event is Event.SESSION_UNKNOWN:
         assert type(error).__name__ == "SessionNotFound"
         return
     else:
-        event = session.trouble(error).event
+        event = result_of_error(error).event
     assert event is row.event
 
 

@@ -31,7 +31,7 @@ from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
 from app.schema_files import load_schema_files
 from tests.app.forms.fa3.conftest import INVOICE
-from workers.intake.uploads import CHUNK_BYTES, CHUNK_ENTRIES
+from workers.intake.chunks import CHUNK_BYTES, CHUNK_ENTRIES
 
 CPU_SECONDS: Final = 10.0
 """What any case may use; in full size, where a million verdicts are written, more."""

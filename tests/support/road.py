@@ -21,8 +21,8 @@ from tests.support.waiting import poll
 from workers import sealing
 from workers.context import RetryLater, WorkerContext
 from workers.intake import uploads as intake
-from workers.sessions import actions as stages
 from workers.sessions import packing
+from workers.sessions.advance import advance_session
 
 NIP = "5265877635"
 
@@ -126,7 +126,7 @@ async def carry_one(context: WorkerContext, session_id: UUID) -> None:
 
     async def step() -> bool:
         try:
-            await stages.advance_session(context, session_id)
+            await advance_session(context, session_id)
         except RetryLater:
             return False
         return (await context.store.sessions.get_for_job(session_id)).state.is_final

@@ -11,8 +11,7 @@ from app.store.disk import Reserve
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.singles import SinglesChunk
 from workers.context import WorkerContext
-from workers.intake.uploads import CHUNK_BYTES, CHUNK_ENTRIES, check_context, tell_of_findings
-from workers.sealing import seal_soon
+from workers.intake.chunks import CHUNK_BYTES, CHUNK_ENTRIES, check_context, record_findings
 
 log = get_logger(__name__)
 
@@ -83,8 +82,8 @@ async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
         blob_key=blob_key,
         now=context.clock(),
     )
-    await tell_of_findings(context, tenant_id, outcome)
+    await record_findings(context, tenant_id, outcome)
     await context.store.blobs.delete([chunk.blob_key for chunk in batch])
     for lane_id in sorted({chunk.lane_id for chunk in batch}):
-        await seal_soon(context, lane_id)
+        await context.seal_soon(lane_id)
     return True

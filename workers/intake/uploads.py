@@ -18,10 +18,8 @@ from anyio.streams.memory import MemoryObjectSendStream
 from app.checking.check_chunk import ChunkOutcome, ChunkTask
 from app.domain.ids import chunk_id
 from app.errors import UnreadableUpload
-from app.forms.fa3.checker import CheckContext
 from app.observability import metrics
 from app.observability.logs import get_logger
-from app.package.limits import MAX_PACKAGE_BYTES
 from app.process.fair_slots import Turn
 from app.reading.entry import RawEntry
 from app.reading.kinds import BodyKind
@@ -29,25 +27,18 @@ from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
 from app.store.blobs import BlobMissing, JoinedFile
 from app.store.disk import Reserve
-from app.store.tenants import check_context as judging
+from app.store.tenants.check_context import MAX_DOCUMENT_BYTES, document_limits
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.chunks import CheckedChunk
 from app.store.uploads.uploads import Upload
 from workers.context import WorkerContext
 from workers.intake.body_hash import settle_hash
-from workers.sealing import seal_soon
+from workers.intake.chunks import CHUNK_BYTES, CHUNK_ENTRIES, check_context, record_findings
 
 log = get_logger(__name__)
 
-CHUNK_ENTRIES: Final = 1_000
-"""Large enough that a commit costs little per invoice, small enough that a crash repeats little: a tenth of a second of a pool
-process, which is also how long another tenant waits for its turn."""
-CHUNK_BYTES: Final = 4_000_000
-"""Payload bytes of a chunk at most, unless a single entry is larger."""
 _INFLATES_TO: Final = 8
 """How much more than their payload the documents of a chunk may be: a process must not be busy for long with one chunk."""
-
-assert MAX_PACKAGE_BYTES > CHUNK_BYTES  # noqa: S101 - one chunk always fits into a session
 
 _SEALING_SHARE: Final = 0.25
 _SEALING_SECONDS: Final = 2.0
@@ -91,17 +82,6 @@ class _Pending:
     outcome: ChunkOutcome | None = None
 
 
-async def check_context(context: WorkerContext, tenant: Tenant) -> CheckContext:
-    """Say what a tenant's invoices are checked against now, by what KSeF told of the tenant last."""
-    return judging.check_context(
-        tenant,
-        await context.store.permissions.of(tenant.id),
-        (await context.quota.limits_of(tenant.id)).context,
-        now=context.clock(),
-        check_nip_checksums=context.check_nip_checksums,
-    )
-
-
 async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     """Read an upload to its end, or from where an earlier run stopped. Safe to run again at any time."""
     upload = await context.store.uploads.start_reading(upload_id)
@@ -130,7 +110,7 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     if upload.flush:
         await context.store.tenants.request_flush(upload.tenant_id, now=context.clock())
     for lane_id in await context.store.chunks.lanes_of(upload.id):
-        await seal_soon(context, lane_id)
+        await context.seal_soon(lane_id)
     log.info("upload_read", upload=upload.public_id, errors=len(errors))
 
 
@@ -146,7 +126,7 @@ async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, source: 
         BodyKind(upload.kind),
         source,
         size=upload.size,
-        limits=ReadingLimits(max_document_bytes=max(judging.MAX_DOCUMENT_BYTES, *judging.document_limits(known))),
+        limits=ReadingLimits(max_document_bytes=max(MAX_DOCUMENT_BYTES, *document_limits(known))),
         boundary=upload.boundary,
         start_index=upload.next_entry,
         gzip_coded=upload.content_encoding is not None,
@@ -166,7 +146,7 @@ async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, source: 
                 queued = await _store(context, upload, tenant, lanes, pending)
                 for lane_id in sealing.due_lanes(queued, anyio.current_time()):
                     if not upload.atomic:
-                        await seal_soon(context, lane_id)
+                        await context.seal_soon(lane_id)
                 room.popleft().give_back()
     finally:
         for turn in room:
@@ -278,17 +258,8 @@ async def _store(
         await context.store.blobs.delete([chunk.blob_key for chunk in chunks])
         return {}
     metrics.STAGE_SECONDS.labels(stage="commit").observe(anyio.current_time() - started)
-    await tell_of_findings(context, upload.tenant_id, outcome)
+    await record_findings(context, upload.tenant_id, outcome)
     return queued
-
-
-async def tell_of_findings(context: WorkerContext, tenant_id: int, outcome: ChunkOutcome) -> None:
-    """Put a checked chunk into the metrics, and have KSeF asked again whether the tenant may send what was refused."""
-    if outcome.findings["attachment-not-allowed"]:
-        await context.store.permissions.want_attachments(tenant_id, now=context.clock())
-    metrics.STAGE_SECONDS.labels(stage="check").observe(outcome.seconds)
-    for rule, count in outcome.findings.items():
-        metrics.VALIDATION_FINDINGS.labels(rule=rule).inc(count)
 
 
 async def _remove_orphans(context: WorkerContext, upload: Upload) -> None:

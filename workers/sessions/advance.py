@@ -6,32 +6,26 @@ and `verdicts` (the end). Any number of jobs may call for the same session: one 
 
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from app.domain.backoff import next_look
 from app.domain.session_machine import Action, Event, Move, Pause, next_move
 from app.domain.states import SessionState
-from app.ksef.errors import KsefError, Outcome, QuotaExhausted, RateLimited
-from app.ksef.models import SessionStatus
 from app.observability.logs import get_logger
 from app.store.jobs import Priority, Task
 from app.store.sessions.session import Session
 from workers.context import RetryLater, WorkerContext
 from workers.ksef.outage_policy import before_action
+from workers.priorities import PRIORITIES
+from workers.sessions import dispatch, failures, tracking
 from workers.sessions.midnight import may_open
+from workers.sessions.result import Result
 
 log = get_logger(__name__)
 
 _BEFORE_OPENING: Final = frozenset({SessionState.PACKED, SessionState.OPENING})
-PRIORITIES: Final[Mapping[SessionState, Priority]] = {
-    SessionState.OPEN: Priority.CLOSE,
-    SessionState.CLOSING: Priority.CLOSE,
-    SessionState.PROCESSING: Priority.TRACK,
-}
-"""Of a session's next job. Before its opening a job keeps the priority it has."""
 _GROWING_SECONDS: Final = 2.0
 _WATCH_SECONDS: Final = 300.0
 _PEOPLE_SECONDS: Final = 900.0
@@ -41,39 +35,30 @@ _TOLD_SECONDS: Final = 30.0
 _HELD_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of an action: the event for the table, what to keep in the history, and how long the answer says to wait."""
+Perform = Callable[[WorkerContext, Session, Result], Awaitable[Result | None]]
+"""Function of an action. It gets the result of the action before; None: it has ended the session."""
 
-    event: Event
-    detail: Mapping[str, Any] = field(default_factory=dict)
-    wait_seconds: float | None = None
-    status: SessionStatus | None = None
-    """What a look saw, for the action that follows at once: asking again would be counted again."""
-
-
-Performer = Callable[[WorkerContext, Session, Action, Result], Awaitable[Result]]
-"""Performs one action on a held session, knowing what came of the one before, and says what came of it."""
-
-
-def trouble(error: KsefError) -> Result:
-    """Turn an error that says nothing of the session itself into its event."""
-    wait = float(error.retry_after_seconds) if error.retry_after_seconds else None
-    if isinstance(error, QuotaExhausted):
-        wait = error.wait_seconds
-    if isinstance(error, RateLimited) or (error.outcome is Outcome.TRY_AGAIN and wait is not None):
-        event = Event.RATE_LIMITED
-    else:
-        event = {
-            Outcome.TRY_AGAIN: Event.NOT_DONE,
-            Outcome.UNKNOWN: Event.NO_ANSWER,
-            Outcome.BLOCKED: Event.BLOCKED,
-            Outcome.REFUSED: Event.REFUSED,
-        }[error.outcome]
-    return Result(event, error.as_dict(), wait)
+ACTIONS: Final[Mapping[Action, Perform]] = {
+    Action.OPEN: lambda context, session, _: dispatch.open_session(context, session, renew_key=False),
+    Action.RENEW_KEY: lambda context, session, _: dispatch.open_session(context, session, renew_key=True),
+    Action.CHECK_OPENED: lambda context, session, _: dispatch.check_opened(context, session),
+    Action.STORE_PARTS: lambda context, session, _: dispatch.store_parts(context, session),
+    Action.CLOSE: lambda context, session, _: dispatch.close_session(context, session),
+    Action.LOOK: lambda context, session, _: tracking.look(context, session),
+    Action.READ_RESULTS: lambda context, session, before: tracking.read_results(
+        context, session, before.status, list_all=False
+    ),
+    Action.LIST_INVOICES: lambda context, session, before: tracking.read_results(
+        context, session, before.status, list_all=True
+    ),
+    Action.END_DEAD: lambda context, session, _: failures.end_dead(context, session),
+    Action.END_REBUILD: lambda context, session, _: failures.end_rebuild(context, session),
+    Action.END_SPLIT: lambda context, session, _: failures.end_split(context, session),
+}
+"""Every action but REST, which has nothing to do: the session has ended."""
 
 
-async def hold_session(context: WorkerContext, session_id: UUID, perform: Performer) -> None:
+async def advance_session(context: WorkerContext, session_id: UUID) -> None:
     """Bring a session as far as it gets now, from wherever an earlier run left it. Safe to run again at any time."""
     async with context.exclusively(session_id) as mine:
         if not mine:
@@ -99,8 +84,10 @@ async def hold_session(context: WorkerContext, session_id: UUID, perform: Perfor
             if move.pause is not Pause.NONE:
                 await _rest(context, session, move, result)
                 return
+            if move.action is Action.REST:
+                return
             await before_action(context, session, move.action)
-            result = await perform(context, session, move.action, result)
+            result = await ACTIONS[move.action](context, session, result) or Result(Event.RESUMED)
             state = move.state
             session = await context.store.sessions.get_for_job(session_id)
 
@@ -123,7 +110,7 @@ async def _enter(context: WorkerContext, session: Session, move: Move, result: R
                 connection=connection,
             )
             if not moved:
-                raise RetryLater("the session was moved by somebody else", seconds=_HELD_SECONDS)
+                raise RetryLater("the session was moved by another worker", seconds=_HELD_SECONDS)
             if move.state is SessionState.PROCESSING:
                 await context.store.dispatch.mark_sent(connection, session.id)
     return await sessions.get_for_job(session.id)

@@ -5,15 +5,16 @@ again; after `close` the status is asked for. What follows from each is decided 
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from pydantic import SecretStr
 
 from app.domain.session_machine import Event, event_of_status
 from app.domain.session_times import upload_by
+from app.domain.warsaw import warsaw_day
 from app.forms.registry import FORMS
 from app.ksef.batch import BatchSpec, CompressionType, FormCode, PartSpec, PartUpload
 from app.ksef.client import KsefClient
@@ -37,8 +38,7 @@ from app.store.blobs import BlobMissing
 from app.store.sessions.packages import Part
 from app.store.sessions.session import Session
 from workers.context import WorkerContext
-from workers.sessions.advance import Result, trouble
-from workers.sessions.midnight import note_opened
+from workers.sessions.result import Result, result_of_error
 
 log = get_logger(__name__)
 
@@ -57,11 +57,11 @@ async def open_session(context: WorkerContext, session: Session, *, renew_key: b
         if renew_key:
             await client.keys.refresh()
         spec = await _spec(client, session, parts, key)
-        await _note(context, session, "open", "asking", {"public_key_id": spec.public_key_id})
+        await context.record_step(session, "open", "asking", {"public_key_id": spec.public_key_id})
         opened = await client.open_batch_session(spec)
     except KsefError as error:
-        result = _judge_open(error)
-        await _note(context, session, "open", result.event.value, result.detail)
+        result = _classify_open_error(error)
+        await context.record_step(session, "open", result.event.value, result.detail)
         return result
     await context.store.dispatch.opened(
         session.id,
@@ -76,30 +76,39 @@ async def open_session(context: WorkerContext, session: Session, *, renew_key: b
         },
         now=context.clock(),
     )
-    await note_opened(context, session.id, context.clock())
+    await _warn_late_invoices(context, session)
     metrics.STAGE_SECONDS.labels(stage="open").observe(time.perf_counter() - started)
     log.info("session_opened", session=session.public_id, reference_number=opened.reference_number)
     return Result(Event.OPENED)
 
 
-def _judge_open(error: KsefError) -> Result:
+async def _warn_late_invoices(context: WorkerContext, session: Session) -> None:
+    """Add a warning to each invoice that came in time and whose session was opened after its day. Safe to repeat."""
+    async with context.store.database.transaction() as connection:
+        opened_day = warsaw_day(context.clock())
+        late = await context.store.late.note_mode_change(connection, session.id, opened_day)
+    if late:
+        log.warning("invoices_missed_their_day", session=session.public_id, invoices=late)
+
+
+def _classify_open_error(error: KsefError) -> Result:
     if isinstance(error, KeyUnknown):
         return Result(Event.KEY_UNKNOWN, error.as_dict())
     if isinstance(error, PartMismatch) or (isinstance(error, RequestRefused) and _OUR_FAULTS & set(error.codes)):
         return Result(Event.OUR_FAULT, error.as_dict())
-    return trouble(error)
+    return result_of_error(error)
 
 
 async def check_opened(context: WorkerContext, session: Session) -> Result:
     """Look once before uploading: a key that KSeF cannot read is told of at once. No answer does not matter."""
     client = await context.ksef.of(session.tenant_id)
     try:
-        status = await client.session_status(reference_of(session))
+        status = await client.session_status(session.opened_reference_number)
     except KsefError as error:
-        await _note(context, session, "status", Event.NOT_SEEN.value, error.as_dict())
+        await context.record_step(session, "status", Event.NOT_SEEN.value, error.as_dict())
         return Result(Event.NOT_SEEN)
     if status.code != 100:
-        await _note(context, session, "status", str(status.code), {"description": status.status.description})
+        await context.record_step(session, "status", str(status.code), {"description": status.status.description})
     return Result(event_of_status(status.code), {"status": status.code})
 
 
@@ -144,12 +153,12 @@ async def _store_part(
                 await client.upload_part(upload, _bytes_of(context, part), part.size)
         except (BlobMissing, PartBodyWrong) as error:
             detail = {"ordinal_number": part.ordinal_number, "error": type(error).__name__}
-            await _note(context, session, "put-part", Event.PART_DAMAGED.value, detail)
+            await context.record_step(session, "put-part", Event.PART_DAMAGED.value, detail)
             results.append(Result(Event.PART_DAMAGED, detail))
             return
         except KsefError as error:
             detail = error.as_dict() | {"ordinal_number": part.ordinal_number}
-            await _note(context, session, "put-part", error.outcome.value, detail)
+            await context.record_step(session, "put-part", error.outcome.value, detail)
             expired = isinstance(error, LinkRefused) and deadline is not None and deadline <= context.clock()
             if expired or error.outcome is Outcome.BLOCKED or attempt == _PART_TRIES:
                 blocked = error.outcome is Outcome.BLOCKED
@@ -173,22 +182,22 @@ async def close_session(context: WorkerContext, session: Session) -> Result:
     """Close the session; only 204 says that it is done."""
     client = await context.ksef.of(session.tenant_id)
     started = time.perf_counter()
-    await _note(context, session, "close", "asking", {})
+    await context.record_step(session, "close", "asking", {})
     try:
-        await client.close_batch_session(reference_of(session))
+        await client.close_batch_session(session.opened_reference_number)
     except KsefError as error:
-        result = _judge_close(error)
-        await _note(context, session, "close", result.event.value, result.detail)
+        result = _classify_close_error(error)
+        await context.record_step(session, "close", result.event.value, result.detail)
         if result.event is Event.PART_MISSING:
-            await _doubt_parts(context, session, part_numbers_hint(error))
+            await _resend_parts(context, session, part_numbers_hint(error))
         return result
-    await _note(context, session, "close", Event.CLOSED.value, {})
+    await context.record_step(session, "close", Event.CLOSED.value, {})
     metrics.STAGE_SECONDS.labels(stage="close").observe(time.perf_counter() - started)
     log.info("session_closed", session=session.public_id)
     return Result(Event.CLOSED)
 
 
-def _judge_close(error: KsefError) -> Result:
+def _classify_close_error(error: KsefError) -> Result:
     for kind, event in (
         (StateForbids, Event.CLOSE_FORBIDDEN),
         (DeadlineExceeded, Event.TOO_LATE),
@@ -198,10 +207,10 @@ def _judge_close(error: KsefError) -> Result:
     ):
         if isinstance(error, kind):
             return Result(event, error.as_dict())
-    return trouble(error)
+    return result_of_error(error)
 
 
-async def _doubt_parts(context: WorkerContext, session: Session, named: tuple[int, ...]) -> None:
+async def _resend_parts(context: WorkerContext, session: Session, named: tuple[int, ...]) -> None:
     """Send the named parts again; when the answer names none that we have, all of them."""
     known = [part.ordinal_number for part in await context.store.packages.parts(session.id)]
     for ordinal_number in [number for number in named if number in known] or known:
@@ -224,14 +233,3 @@ async def _spec(client: KsefClient, session: Session, parts: list[Part], key: by
         public_key_id=wrapped.public_key_id,
         offline_mode=session.offline_mode,
     )
-
-
-def reference_of(session: Session) -> str:
-    """Give the reference number of a session that KSeF has opened."""
-    if session.reference_number is None:
-        raise RuntimeError(f"{session.public_id} is {session.state} without a reference number")
-    return session.reference_number
-
-
-async def _note(context: WorkerContext, session: Session, action: str, outcome: str, detail: Mapping[str, Any]) -> None:
-    await context.store.sessions.note(session.id, action, outcome, now=context.clock(), detail=detail)

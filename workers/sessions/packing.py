@@ -13,10 +13,12 @@ from uuid import UUID
 import anyio.to_thread
 
 from app.domain.ids import entry_name
+from app.domain.sealing import is_of_today, is_rush
 from app.domain.states import SessionState
 from app.observability import metrics
 from app.observability.logs import get_logger
 from app.package.entries import PackageEntry
+from app.package.limits import part_plain_bytes
 from app.package.parts import SealedPackage, seal_parts
 from app.package.targz_writer import targz_package
 from app.package.zip_writer import zip_package
@@ -25,8 +27,7 @@ from app.store.disk import Reserve
 from app.store.jobs import Task
 from app.store.sessions.packages import ChunkEntries
 from workers.context import WorkerContext
-from workers.sealing import part_plain_bytes, turn_of
-from workers.sessions.midnight import job_priority
+from workers.priorities import opening_priority
 
 log = get_logger(__name__)
 
@@ -49,7 +50,14 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
     # A folder of its own for every run: the parts that are committed can never be overwritten.
     folder = f"sessions/{session_id.hex}/{secrets.token_hex(4)}"
     package = await anyio.to_thread.run_sync(
-        _build, context.store.blobs, chunks, session.compression, key, iv, part_plain_bytes(context.settings), folder
+        _build,
+        context.store.blobs,
+        chunks,
+        session.compression,
+        key,
+        iv,
+        part_plain_bytes(context.settings.part_bytes),
+        folder,
     )
     async with context.store.database.transaction() as connection:
         committed = await context.store.packages.packed(
@@ -72,11 +80,14 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
             now=context.clock(),
         )
         if committed:
+            now = context.clock()
+            urgent = is_rush(now) and is_of_today(session.latest_issue_date, offline_mode=session.offline_mode, now=now)
             await context.store.jobs.defer(
                 Task.DISPATCH_SESSION,
                 connection=connection,
-                priority=job_priority(session, context.clock())
-                or await turn_of(context, connection, session.tenant_id, SessionState.PACKED),
+                priority=await opening_priority(
+                    context, connection, session.tenant_id, SessionState.PACKED, urgent=urgent
+                ),
                 session_id=str(session_id),
             )
     if not committed:

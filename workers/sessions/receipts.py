@@ -22,7 +22,6 @@ from app.process.memory import give_back
 from app.store.sessions.session import Session
 from app.store.sessions.verdicts import Receipt, Receipts
 from workers.context import WorkerContext
-from workers.sessions.dispatch import reference_of
 
 log = get_logger(__name__)
 
@@ -62,7 +61,7 @@ async def fetch_page(
     receipt of that session: KSeF is asked again later, and nothing is concluded from it.
     """
     started = time.perf_counter()
-    reference = of[1] if of is not None else reference_of(session)
+    reference = of[1] if of is not None else session.opened_reference_number
     pieces: list[bytes] = []
 
     async def keep(piece: bytes) -> None:
@@ -73,9 +72,7 @@ async def fetch_page(
         data = b"".join(pieces)
         receipts, state = await anyio.to_thread.run_sync(_read, data, reference, limiter=context.receipts)
     except KsefError as error:
-        await context.store.sessions.note(
-            session.id, "upo-link", error.outcome.value, now=context.clock(), detail=error.as_dict()
-        )
+        await context.record_step(session, "upo-link", error.outcome.value, error.as_dict())
         pieces.clear()
         downloaded = await client.upo_by_api(reference, offered.reference_number, keep)
         data = b"".join(pieces)
@@ -84,7 +81,7 @@ async def fetch_page(
         # Told, never refused: without its receipt an accepted invoice would look lost.
         detail = {"signature": state.value, "hash_verified": downloaded.hash_verified}
         log.warning("receipt_not_verified", session=session.public_id, **detail)
-        await context.store.sessions.note(session.id, "upo", "doubtful", now=context.clock(), detail=detail)
+        await context.record_step(session, "upo", "doubtful", detail)
     page = number if of is None else _ELSEWHERE + number
     blob_key = f"upo/{session.id.hex}/{page:04d}.xml"
     await context.store.blobs.put(blob_key, data)

@@ -20,10 +20,9 @@ from app.observability.logs import get_logger
 from app.store.sessions.session import Session
 from app.store.sessions.verdicts import Receipt, Refusal
 from workers.context import WorkerContext
-from workers.sessions.advance import Result, trouble
-from workers.sessions.dispatch import reference_of
+from workers.sessions.ending import SuspectedDuplicate, Verdicts, end_session
 from workers.sessions.receipts import fetch_page
-from workers.sessions.verdicts import SuspectedDuplicate, Verdicts, settle_session
+from workers.sessions.result import Result, result_of_error
 
 log = get_logger(__name__)
 
@@ -44,15 +43,15 @@ async def look(context: WorkerContext, session: Session) -> Result:
     client = await context.ksef.of(session.tenant_id)
     started = time.perf_counter()
     try:
-        status = await client.session_status(reference_of(session))
+        status = await client.session_status(session.opened_reference_number)
     except SessionNotFound as error:
         strikes = await context.store.verdicts.count_not_found(session.id)
         event = Event.SESSION_GONE if strikes >= _STRIKES else Event.SESSION_UNKNOWN
-        await _note(context, session, "status", event.value, error.as_dict() | {"in_a_row": strikes})
+        await context.record_step(session, "status", event.value, error.as_dict() | {"in_a_row": strikes})
         return Result(event, error.as_dict())
     except KsefError as error:
-        result = trouble(error)
-        await _note(context, session, "status", result.event.value, dict(result.detail))
+        result = result_of_error(error)
+        await context.record_step(session, "status", result.event.value, dict(result.detail))
         return result
     await context.store.verdicts.count_poll(
         session.id, status.code, now=context.clock(), ksef_created_at=status.date_created
@@ -61,8 +60,8 @@ async def look(context: WorkerContext, session: Session) -> Result:
     if status.code == _PROCESSED:
         context.processing_times.note(session, status, now=context.clock())
     if status.code != session.ksef_status:
-        await _note(context, session, "status", str(status.code), told(status))
-    return Result(event_of_status(status.code), told(status), status=status)
+        await context.record_step(session, "status", str(status.code), status_summary(status))
+    return Result(event_of_status(status.code), status_summary(status), status=status)
 
 
 async def read_results(
@@ -75,8 +74,8 @@ async def read_results(
     try:
         return await _read_results(context, session, seen, list_all=list_all)
     except KsefError as error:
-        result = trouble(error)
-        await _note(context, session, "results", result.event.value, dict(result.detail))
+        result = result_of_error(error)
+        await context.record_step(session, "results", result.event.value, dict(result.detail))
         return result
 
 
@@ -85,18 +84,18 @@ async def _read_results(
 ) -> Result:
     client = await context.ksef.of(session.tenant_id)
     # Links in a status are good for a while only, so only the one that was seen a moment ago will do.
-    status = seen or await client.session_status(reference_of(session))
+    status = seen or await client.session_status(session.opened_reference_number)
     verdicts = Verdicts()
     for number, offered in enumerate(status.upo_pages, start=1):
         verdicts.pages.append(await fetch_page(context, client, session, number, offered))
     unnamed = await context.store.verdicts.unaccounted(session.id, besides=[page.receipts for page in verdicts.pages])
     sorter = _ResultMatcher(verdicts, {bytes(row["sha256"]): row["id"] for row in unnamed})
     if sorter.waiting and not list_all:
-        async for invoice in client.failed_invoices(reference_of(session)):
+        async for invoice in client.failed_invoices(session.opened_reference_number):
             sorter.put(invoice)
     looked_for = session.incomplete_looks >= _INCOMPLETE_LOOKS
     if sorter.waiting and (list_all or looked_for):
-        async for invoice in client.session_invoices(reference_of(session)):
+        async for invoice in client.session_invoices(session.opened_reference_number):
             sorter.put(invoice)
             if not sorter.waiting:
                 break
@@ -106,10 +105,10 @@ async def _read_results(
         # KSeF says that it is done, yet names these nowhere: its lists lag behind. Nobody is left without a verdict.
         looks = await context.store.verdicts.count_incomplete(session.id)
         log.warning("verdicts_missing", session=session.public_id, count=len(sorter.waiting), looks=looks)
-        await _note(context, session, "results", Event.RESULTS_INCOMPLETE.value, {"missing": len(sorter.waiting)})
+        await context.record_step(session, "results", Event.RESULTS_INCOMPLETE.value, {"missing": len(sorter.waiting)})
         return Result(Event.RESULTS_INCOMPLETE)
     await prove_duplicates(context, client, session, verdicts)
-    await settle_session(context, session, verdicts, new=SessionState.COMPLETED, detail=told(status))
+    await end_session(context, session, verdicts, new=SessionState.COMPLETED, detail=status_summary(status))
     return Result(Event.RESULTS_COMPLETE)
 
 
@@ -203,7 +202,7 @@ async def _look_in(
                 verdicts.accepted_by_list.append(Receipt(digest, invoice.ksef_number, moment, invoice.invoicing_mode))
                 found += 1
     if found:
-        await _note(context, session, "duplicates", "found-ours", {"count": found, "earlier_session": reference})
+        await context.record_step(session, "duplicates", "found-ours", {"count": found, "earlier_session": reference})
 
 
 def _refusal(invoice: SessionInvoice) -> Finding:
@@ -235,8 +234,8 @@ def _duplicate(invoice: SessionInvoice) -> Finding:
     )
 
 
-def told(status: SessionStatus) -> dict[str, Any]:
-    """Give what is worth keeping of a status: never its links."""
+def status_summary(status: SessionStatus) -> dict[str, Any]:
+    """Return the fields of a status that are kept in the history; its links are not."""
     return {
         "status": status.code,
         "description": status.status.description,
@@ -245,7 +244,3 @@ def told(status: SessionStatus) -> dict[str, Any]:
         "successful": status.successful_invoice_count,
         "failed": status.failed_invoice_count,
     }
-
-
-async def _note(context: WorkerContext, session: Session, action: str, outcome: str, detail: dict[str, Any]) -> None:
-    await context.store.sessions.note(session.id, action, outcome, now=context.clock(), detail=detail)

@@ -58,8 +58,9 @@ async def me(
 async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
     """Seal what is queued now without waiting for more. What arrives later lingers again."""
     lanes = await store.tenants.request_flush(tenant.id, now=now)
-    for lane_id in lanes:
-        await store.chunks.seal_soon(lane_id)
+    async with store.database.connection() as connection:
+        for lane_id in lanes:
+            await store.jobs.seal_soon(connection, lane_id)
     waiting = await store.chunks.lanes_with_queue()
     return {"lanes": len(lanes), "queued": sum(lane["queued"] for lane in waiting if lane["tenant_id"] == tenant.id)}
 

@@ -49,6 +49,13 @@ class Session:
         """The id that users see."""
         return public_id("ses", self.id)
 
+    @property
+    def opened_reference_number(self) -> str:
+        """Reference number of a session that KSeF has opened. Raises RuntimeError for one that was never opened."""
+        if self.reference_number is None:
+            raise RuntimeError(f"{self.public_id} is {self.state} without a reference number")
+        return self.reference_number
+
 
 def session_from_row(row: Mapping[str, Any]) -> Session:
     """Turn a row of `sessions` into a Session."""

@@ -108,17 +108,6 @@ class ChunkStore:
             )
         return queued
 
-    async def seal_soon(self, lane_id: int, *, at: datetime | None = None) -> None:
-        """Have a lane looked at, now or later. Call it after the commit of what it has to see."""
-        async with self._database.connection() as connection:
-            await self._jobs.defer(
-                Task.SEAL_LANE,
-                connection=connection,
-                once=f"seal:{lane_id}" if at is None else f"seal-later:{lane_id}",
-                at=at,
-                lane_id=lane_id,
-            )
-
     async def finish_upload(self, upload: Upload, *, errors: Sequence[Mapping[str, Any]], now: datetime) -> None:
         """End the reading of an upload; with all or nothing asked for, let its invoices go or fail them all."""
         async with self._database.transaction() as connection:

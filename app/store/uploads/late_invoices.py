@@ -15,7 +15,7 @@ from app.domain.ids import CHUNK_CAPACITY, public_id
 from app.domain.states import InvoiceState
 from app.errors import Conflict, NotFound
 from app.store.database import Connection, Database, queries
-from app.store.jobs import JobQueue, Task
+from app.store.jobs import JobQueue
 from app.store.uploads.chunks import ENTRY_OVERHEAD_BYTES
 from app.store.uploads.state_counts import shift_counted
 from app.store.uploads.uploads import UploadStore
@@ -183,7 +183,7 @@ class LateStore:
     async def _seal_soon(self, lanes: set[int]) -> None:
         async with self._database.connection() as connection:
             for lane_id in sorted(lanes):
-                await self._jobs.defer(Task.SEAL_LANE, connection=connection, once=f"seal:{lane_id}", lane_id=lane_id)
+                await self._jobs.seal_soon(connection, lane_id)
 
     async def _refuse(self, tenant_id: int, invoice_id: UUID) -> None:
         row = await self._database.fetch_one(

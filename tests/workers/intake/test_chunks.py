@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from app.errors import UnreadableUpload
 from app.reading.entry import Encoding, RawEntry
 from workers.intake import uploads as intake
-from workers.intake.uploads import CHUNK_BYTES, CHUNK_ENTRIES
+from workers.intake.chunks import CHUNK_BYTES, CHUNK_ENTRIES
 
 _INFLATED = CHUNK_BYTES * 8
 

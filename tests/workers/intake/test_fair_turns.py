@@ -29,7 +29,7 @@ from tests.support.road import NIP, add_tenant, add_upload, invoices, read, zip_
 from workers.context import WorkerContext
 from workers.intake import singles
 from workers.intake import uploads as intake
-from workers.intake.uploads import CHUNK_ENTRIES
+from workers.intake.chunks import CHUNK_ENTRIES
 from workers.runtime import chunk_room
 from workers.tasks import StageRetryStrategy
 

@@ -27,7 +27,7 @@ from invoicegen.invoices import GeneratedInvoice
 from tests.support.road import NIP, add_tenant, add_upload, invoices, read, zip_of
 from workers.context import WorkerContext
 from workers.intake import uploads as intake
-from workers.intake.uploads import check_context
+from workers.intake.chunks import check_context
 
 
 def _tar(documents: list[GeneratedInvoice]) -> bytes:

@@ -30,7 +30,7 @@ from workers.context import RetryLater, WorkerContext
 from workers.ksef import outage_policy as outage
 from workers.ksef.health_monitor import KsefHealthMonitor, is_silence
 from workers.runtime import worker_context
-from workers.sessions import actions as stages
+from workers.sessions.advance import advance_session
 
 URL = "https://ksef.example/v2"
 
@@ -97,7 +97,7 @@ async def _packed(context: WorkerContext, count: int = 3, start: int = 0) -> Ses
 async def _try(context: WorkerContext, session: Session) -> float:
     """Run the session's job once, which is to come again; gives the pause that it asks for."""
     with pytest.raises(RetryLater) as caught:
-        await stages.advance_session(context, session.id)
+        await advance_session(context, session.id)
     return caught.value.seconds
 
 

@@ -27,8 +27,8 @@ from tests.support.road import add_tenant, add_upload, invoices, read, seal_and_
 from tests.support.sandbox_process import SandboxHandle
 from workers.context import RetryLater, WorkerContext
 from workers.runtime import worker_context
-from workers.sessions import actions as stages
 from workers.sessions import dispatch
+from workers.sessions.advance import advance_session
 
 WRITING = ("open", "part", "close")
 ASKED_ONCE = frozenset(
@@ -136,7 +136,7 @@ class Road:
                 if session.state.is_final:
                     continue
                 try:
-                    await stages.advance_session(self.context, session.id)
+                    await advance_session(self.context, session.id)
                 except RetryLater as later:
                     await self.clocks.advance(later.seconds)
                 else:

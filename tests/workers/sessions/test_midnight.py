@@ -31,8 +31,8 @@ from workers import maintenance, sealing
 from workers.context import RetryLater, WorkerContext
 from workers.intake.singles import check_singles
 from workers.runtime import worker_context
-from workers.sessions import actions as stages
 from workers.sessions import packing
+from workers.sessions.advance import advance_session
 
 DAY = warsaw_day(utc_now()) + timedelta(days=1)
 MIDNIGHT = end_of_warsaw_day(DAY)
@@ -233,7 +233,7 @@ async def test_sessions_with_invoices_of_the_day_are_opened_first_when_midnight_
     await take(night_road, tenant, issued(DAY, 1, start=10))
     _, urgent = await seal_and_pack(night_road, tenant)
     with pytest.raises(RetryLater, match="go first"):
-        await stages.advance_session(night_road, old.id)
+        await advance_session(night_road, old.id)
     await carry(night_road, [urgent, old])
     ended = [await night_road.store.sessions.get_for_job(one.id) for one in (urgent, old)]
     assert [one.state for one in ended] == [SessionState.COMPLETED] * 2
@@ -292,7 +292,7 @@ async def test_midnight_between_opening_and_upload_changes_nothing(
     storage_is_away(sandbox, away=True)
     monkeypatch.setattr("workers.sessions.dispatch._PART_PAUSE_SECONDS", 0.0)
     with pytest.raises(RetryLater):
-        await stages.advance_session(night_road, session.id)
+        await advance_session(night_road, session.id)
     assert (await night_road.store.sessions.get_for_job(session.id)).state is SessionState.OPEN
     storage_is_away(sandbox, away=False)
     hands.after_midnight(minutes=3)
@@ -327,7 +327,7 @@ async def test_a_session_waits_until_its_day_has_begun_for_ksef_too(
     await take(night_road, tenant, issued(tomorrow, 2))
     (session,) = await seal_and_pack(night_road, tenant)
     with pytest.raises(RetryLater, match="only begun") as wait:
-        await stages.advance_session(night_road, session.id)
+        await advance_session(night_road, session.id)
     assert 200 < wait.value.seconds <= 240
     hands.after_midnight(minutes=5, seconds=1)
     set_ksef(sandbox, hands, ahead=timedelta(minutes=-5))
@@ -474,7 +474,7 @@ async def test_a_sealed_session_that_missed_the_day_is_taken_apart_before_it_is_
     (session,) = await seal_and_pack(night_road, tenant)
     hands.after_midnight(minutes=minutes)
     set_ksef(sandbox, hands)
-    await stages.advance_session(night_road, session.id)
+    await advance_session(night_road, session.id)
     ended = await night_road.store.sessions.get_for_job(session.id)
     assert (ended.state, ended.requeued, ended.reference_number) == (SessionState.FAILED, 5, None)
     assert opened_at_ksef(sandbox) == 0

@@ -26,8 +26,8 @@ from tests.support.road import add_tenant, add_upload, carry, invoices, read, se
 from tests.support.sandbox_process import SandboxHandle
 from workers import maintenance, sealing
 from workers.context import RetryLater, WorkerContext
-from workers.sessions import actions as stages
 from workers.sessions import dispatch, packing
+from workers.sessions.advance import advance_session
 
 
 async def _queued(context: WorkerContext, documents: list[GeneratedInvoice], **tenant: str) -> tuple[Tenant, Upload]:
@@ -273,7 +273,7 @@ async def test_two_workers_with_the_same_session_do_not_both_send_it(
     async with road.exclusively(session.id) as mine:
         assert mine
         with pytest.raises(RetryLater):
-            await stages.advance_session(road, session.id)
+            await advance_session(road, session.id)
     await carry(road, [session])
     assert len(_ledger(sandbox)["sessions"]) == 1
 
