@@ -183,7 +183,7 @@ class WorkerContext:
 
     async def record_step(self, session: Session, action: str, outcome: str, detail: Mapping[str, Any]) -> None:
         """Add a line to a session's history."""
-        await self.store.sessions.note(session.id, action, outcome, now=self.clock(), detail=detail)
+        await self.store.sessions.note_for_job(session.id, action, outcome, now=self.clock(), detail=detail)
 
     async def seal_soon(self, lane_id: int, *, at: datetime | None = None) -> None:
         """Defer the job that seals a lane, see `JobQueue.seal_soon`; for callers without a connection."""

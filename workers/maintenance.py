@@ -12,10 +12,12 @@ from uuid import UUID
 from procrastinate import App
 
 from app.domain.states import SessionState
+from app.domain.warsaw import warsaw_day
 from app.observability.logs import get_logger
 from app.store.jobs import Priority, Task
 from app.store.uploads.uploads import REPEAT_WINDOW
 from workers.context import WorkerContext
+from workers.lane_due import due_of
 from workers.priorities import PRIORITIES
 
 log = get_logger(__name__)
@@ -49,28 +51,31 @@ async def retry_stalled(app: App) -> int:
 
 async def sweep(context: WorkerContext) -> None:
     """Send a job to everything that waits and has none. Safe to run at any time, by any number of workers."""
-    for lane in await context.store.chunks.lanes_with_queue():
-        await context.seal_soon(lane["lane_id"])
-    if expired := await context.store.resumable.expire(now=context.clock()):
+    now = context.clock()
+    if expired := await context.store.resumable.expire_for_job(now=now):
         log.info("unfinished_uploads_expired", uploads=expired)
     orphans: list[tuple[Task, Priority, dict[str, Any]]] = []
     jobs = context.store.jobs
     async with context.store.database.connection() as connection:
-        for tenant_id in await context.store.singles.tenants_with_unchecked_singles():
+        for tenant_id in await context.store.singles.tenants_with_unchecked_singles_for_job():
             await context.store.singles.check_singles_soon(connection, tenant_id)
         waiting = await jobs.arguments_of_waiting(connection)
-        for upload_id in await context.store.uploads.unread():
+        for lane, backlog in await context.store.sealing.lanes_with_backlog(connection, today=warsaw_day(now)):
+            # A lane that is not due yet needs no job now if one waits: that job runs when the lane is due.
+            if (Task.SEAL_LANE, str(lane["id"])) not in waiting or await due_of(context, lane, backlog, now=now) <= now:
+                await jobs.seal_soon(connection, lane["id"])
+        for upload_id in await context.store.uploads.unread_for_job():
             if (Task.READ_UPLOAD, str(upload_id)) not in waiting:
                 log.warning("job_missing", task=Task.READ_UPLOAD.value, upload_id=str(upload_id))
                 name = f"{Task.READ_UPLOAD.value}:{upload_id}"
-                await context.store.uploads.read_soon(connection, upload_id, once=name)
-        for session_id, state in await context.store.sessions.unfinished():
+                await context.store.uploads.read_soon_for_job(connection, upload_id, once=name)
+        for session_id, state in await context.store.sessions.unfinished_for_job():
             task = _STAGE_OF[state]
             if (task, str(session_id)) not in waiting:
                 orphans.append((task, PRIORITIES.get(state, Priority.OPEN), {"session_id": str(session_id)}))
         orphans += [
             (Task.REPLAY_EVENTS, Priority.OPEN, {"replay_id": str(replay_id)})
-            for replay_id in await context.store.replays.running()
+            for replay_id in await context.store.replays.running_for_job()
             if (Task.REPLAY_EVENTS, str(replay_id)) not in waiting
         ]
         for task, priority, arguments in orphans:
@@ -99,7 +104,7 @@ async def remove_orphans(context: WorkerContext) -> int:
 
 
 async def _remove_unknown(context: WorkerContext, keys: list[str]) -> int:
-    unknown = await context.store.uploads.unknown_blobs(keys)
+    unknown = await context.store.uploads.unknown_blobs_for_job(keys)
     await context.store.blobs.delete(unknown)
     return len(unknown)
 
@@ -112,8 +117,8 @@ async def drop_blobs(context: WorkerContext, keys: Sequence[str]) -> None:
 async def expire(context: WorkerContext) -> None:
     """Let go of what is older than the retention: bytes of finished uploads, events and deliveries; rows and receipts stay."""
     now = context.clock()
-    await context.store.uploads.forget_idempotency_keys(before=now - REPEAT_WINDOW)
-    await context.store.singles.forget_single_keys(before=now - REPEAT_WINDOW)
+    await context.store.uploads.forget_idempotency_keys_for_job(before=now - REPEAT_WINDOW)
+    await context.store.singles.forget_single_keys_for_job(before=now - REPEAT_WINDOW)
     before = now - timedelta(days=context.settings.retention_days)
     expired: list[UUID] = await context.store.uploads.expired(before=before)
     for upload_id in expired:
@@ -121,6 +126,6 @@ async def expire(context: WorkerContext) -> None:
         await context.store.uploads.mark_expired(upload_id, now=now)
     if expired:
         log.info("upload_bytes_expired", uploads=len(expired), before=before.isoformat())
-    removed = await context.store.deliveries.remove_old(before=before)
+    removed = await context.store.deliveries.remove_old_for_job(before=before)
     if removed:
         log.info("events_expired", events=removed, before=before.isoformat())

@@ -3,11 +3,11 @@ flush was asked for.
 """
 
 import secrets
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from app.domain.ids import time_ordered_id
-from app.domain.sealing import day_of_opening, due_at, is_rush
+from app.domain.sealing import day_of_opening, is_rush
 from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
 from app.observability import metrics
@@ -15,6 +15,7 @@ from app.observability.logs import get_logger
 from app.package.limits import max_package_bytes
 from app.store.jobs import Task
 from workers.context import WorkerContext
+from workers.lane_due import due_of, max_invoices_of
 from workers.priorities import opening_priority
 
 log = get_logger(__name__)
@@ -24,7 +25,7 @@ _SESSIONS_OF_A_JOB: Final = 5
 
 async def seal_lane(context: WorkerContext, lane_id: int) -> None:
     """Seal as many sessions as are due, and come back when the rest has waited long enough or midnight is near."""
-    held = await context.store.late.hold(lane_id, day=day_of_opening(context.clock()))
+    held = await context.store.late_invoices.await_decision_for_job(lane_id, day=day_of_opening(context.clock()))
     if held:
         log.warning("late_invoices_held", lane=lane_id, invoices=held)
     for _ in range(_SESSIONS_OF_A_JOB):
@@ -48,27 +49,16 @@ async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
         waiting = await context.store.sealing.backlog(connection, lane_id, today=warsaw_day(now))
         if waiting.oldest is None:
             return None
-        max_bytes = max_package_bytes(settings.part_bytes, lane["compression"])
-        told = await context.quota.session_max_invoices(lane["tenant_id"])
-        max_invoices = min(settings.session_max_invoices, told or settings.session_max_invoices)
-        flushed = lane["flush_requested_at"] is not None and waiting.oldest <= lane["flush_requested_at"]
-        due = due_at(
-            waiting.oldest,
-            linger=timedelta(seconds=settings.linger_seconds),
-            oldest_of_today=None if lane["offline_mode"] else waiting.oldest_of_today,
-            margin=timedelta(seconds=settings.midnight_margin_seconds),
-            now=now,
-        )
-        full = waiting.invoices >= max_invoices or waiting.bytes >= max_bytes
-        if not (full or flushed or due <= now):
+        due = await due_of(context, lane, waiting, now=now)
+        if due > now:
             return due
         session_id = time_ordered_id(int(now.timestamp() * 1000), secrets.token_bytes(10))
         taken = await context.store.sealing.seal(
             connection,
             lane,
             session_id=session_id,
-            max_invoices=max_invoices,
-            max_bytes=max_bytes,
+            max_invoices=await max_invoices_of(context, lane["tenant_id"]),
+            max_bytes=max_package_bytes(settings.part_bytes, lane["compression"]),
             now=now,
         )
         if taken == 0:

@@ -51,7 +51,7 @@ class DatabaseGauges:
             "ksefd_queued_invoices", "Invoices that wait for a session, by lane number.", labels=["lane"]
         )
         oldest = 0.0
-        for lane in await self._store.chunks.lanes_with_queue():
+        for lane in await self._store.chunks.queued_by_lane():
             queued.add_metric([str(lane["lane_id"])], lane["queued"])
             oldest = max(oldest, (now - lane["oldest"]).total_seconds())
         sessions = GaugeMetricFamily("ksefd_sessions", "Sessions by their present state.", labels=["state"])

@@ -169,9 +169,10 @@ class JobQueue:
         return cursor.rowcount
 
     async def arguments_of_waiting(self, connection: Connection) -> set[tuple[str, str]]:
-        """Give (task, id) of every job that waits or runs and is about one upload, session or replay."""
+        """Return (task, id) of every job that waits or runs and is about one upload, lane, session or replay."""
         cursor = await connection.execute(
-            "SELECT task_name, coalesce(args->>'upload_id', args->>'session_id', args->>'replay_id') AS subject "
+            "SELECT task_name, "
+            "coalesce(args->>'upload_id', args->>'lane_id', args->>'session_id', args->>'replay_id') AS subject "
             "FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
         )
         return {(row["task_name"], row["subject"]) for row in await cursor.fetchall() if row["subject"]}

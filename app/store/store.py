@@ -31,7 +31,7 @@ from app.store.tenants.tenants import TenantStore
 from app.store.uploads.admission import AdmissionStore
 from app.store.uploads.chunks import ChunkStore
 from app.store.uploads.invoices import InvoiceStore
-from app.store.uploads.late_invoices import LateStore
+from app.store.uploads.late_invoices import LateInvoiceStore
 from app.store.uploads.resumable import ResumableStore
 from app.store.uploads.singles import SingleStore
 from app.store.uploads.uploads import UploadStore
@@ -60,7 +60,7 @@ class Store:
     packages: PackageStore
     dispatch: DispatchStore
     verdicts: VerdictStore
-    late: LateStore
+    late_invoices: LateInvoiceStore
     webhooks: WebhookStore
     deliveries: DeliveryStore
     outgoing: DeliveryQueue
@@ -107,11 +107,11 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             singles=SingleStore(database, jobs, uploads),
             invoices=InvoiceStore(database),
             sessions=SessionStore(database),
-            sealing=SealingStore(uploads),
+            sealing=SealingStore(),
             packages=PackageStore(database, box),
-            dispatch=DispatchStore(database, uploads, box),
-            verdicts=VerdictStore(database, uploads),
-            late=LateStore(database, jobs, uploads),
+            dispatch=DispatchStore(database, box),
+            verdicts=VerdictStore(database),
+            late_invoices=LateInvoiceStore(database, jobs, uploads),
             webhooks=WebhookStore(database, outbox, box),
             deliveries=DeliveryStore(database),
             outgoing=DeliveryQueue(database, outbox, box),

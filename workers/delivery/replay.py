@@ -17,7 +17,7 @@ async def replay_events(store: Store, clock: Clock, replay_id: UUID, *, events_a
 
     Raises RetryLater while older transactions are still running that may have written events of its range.
     """
-    while (step := await store.replays.step(replay_id, now=clock(), limit=events_at_once)) is Step.MORE:
+    while (step := await store.replays.step_for_job(replay_id, now=clock(), limit=events_at_once)) is Step.MORE:
         pass
     if step is Step.WAIT:
         raise RetryLater("older transactions are still running", seconds=1.0)

@@ -46,7 +46,7 @@ async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
     forms: list[str] = []
     size = 0
     for chunk in chunks:
-        rows = await context.store.singles.singles_of(chunk)
+        rows = await context.store.singles.singles_of_for_job(chunk)
         if batch and (len(entries) + len(rows) > CHUNK_ENTRIES or size > CHUNK_BYTES):
             break
         documents = await context.store.blobs.read(chunk.blob_key)

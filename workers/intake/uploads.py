@@ -84,7 +84,7 @@ class _Pending:
 
 async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     """Read an upload to its end, or from where an earlier run stopped. Safe to run again at any time."""
-    upload = await context.store.uploads.start_reading(upload_id)
+    upload = await context.store.uploads.start_reading_for_job(upload_id)
     if upload is None or (upload.blob_key is None and not upload.segmented):
         return
     tenant = await context.store.tenants.get(upload.tenant_id)
@@ -109,14 +109,14 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     metrics.STAGE_SECONDS.labels(stage="read").observe(anyio.current_time() - started)
     if upload.flush:
         await context.store.tenants.request_flush(upload.tenant_id, now=context.clock())
-    for lane_id in await context.store.chunks.lanes_of(upload.id):
+    for lane_id in await context.store.chunks.lanes_of_for_job(upload.id):
         await context.seal_soon(lane_id)
     log.info("upload_read", upload=upload.public_id, errors=len(errors))
 
 
 async def _open(context: WorkerContext, upload: Upload) -> IO[bytes] | JoinedFile:
     if upload.blob_key is None:
-        return context.store.blobs.open_joined_blocking(await context.store.resumable.segments(upload.id))
+        return context.store.blobs.open_joined_blocking(await context.store.resumable.segments_for_job(upload.id))
     return await anyio.to_thread.run_sync(context.store.blobs.open_blocking, upload.blob_key)
 
 
@@ -263,7 +263,7 @@ async def _store(
 
 
 async def _remove_orphans(context: WorkerContext, upload: Upload) -> None:
-    known = await context.store.chunks.blob_keys(upload.id)
+    known = await context.store.chunks.blob_keys_for_job(upload.id)
     orphans = [key async for key in context.store.blobs.list_keys(f"chunks/{upload.id.hex}") if key not in known]
     await context.store.blobs.delete(orphans)
 

@@ -23,7 +23,7 @@ _PATIENCE_SECONDS: Final = 45.0
 
 async def ask_permissions(context: WorkerContext) -> None:
     """Ask KSeF for the tenants that are due, one after the other. Safe to run at any time, by any number of workers."""
-    due = await context.store.permissions.due(now=context.clock(), limit=_TENANTS_AT_ONCE)
+    due = await context.store.permissions.due_for_job(now=context.clock(), limit=_TENANTS_AT_ONCE)
     if not due or (await context.watch.standing())[1].state is KsefState.AWAY:
         return
     with anyio.move_on_after(_PATIENCE_SECONDS):

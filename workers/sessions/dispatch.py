@@ -86,7 +86,7 @@ async def _warn_late_invoices(context: WorkerContext, session: Session) -> None:
     """Add a warning to each invoice that came in time and whose session was opened after its day. Safe to repeat."""
     async with context.store.database.transaction() as connection:
         opened_day = warsaw_day(context.clock())
-        late = await context.store.late.note_mode_change(connection, session.id, opened_day)
+        late = await context.store.late_invoices.note_mode_change_for_job(connection, session.id, opened_day)
     if late:
         log.warning("invoices_missed_their_day", session=session.public_id, invoices=late)
 

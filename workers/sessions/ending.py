@@ -89,7 +89,7 @@ async def end_session(
         if verdicts.accepted_by_list:
             listed = Receipts.of(verdicts.accepted_by_list)
             accepted += await store.verdicts.accept(connection, session.id, listed, page=0, now=now)
-        if accepted and (odd := await store.late.check_modes(connection, session.id)):
+        if accepted and (odd := await store.late_invoices.check_modes_for_job(connection, session.id)):
             log.warning("invoicing_mode_unexpected", session=session.public_id, invoices=odd)
         rejected = await store.verdicts.refuse(
             connection, session.id, verdicts.rejected, new=InvoiceState.REJECTED, old=old, now=now
@@ -119,8 +119,8 @@ async def end_session(
             requeued=requeued,
             detail=detail,
         )
-        uploads = await store.sessions.uploads_of(connection, session.id)
-        await store.uploads.complete(connection, uploads, now=now)
+        uploads = await store.sessions.uploads_of_for_job(connection, session.id)
+        await store.uploads.complete_for_job(connection, uploads, now=now)
     metrics.STAGE_SECONDS.labels(stage="verdicts").observe(time.perf_counter() - started)
     metrics.SESSION_SECONDS.observe((now - session.sealed_at).total_seconds())
     log.info(
@@ -184,7 +184,7 @@ async def _keep_page(context: WorkerContext, connection: Connection, session: Se
 
 
 async def _add_events(context: WorkerContext, connection: Connection, session_id: UUID, new: SessionState) -> None:
-    session, parts, pages = await context.store.sessions.read_for_event(connection, session_id)
+    session, parts, pages = await context.store.sessions.read_with_pages_for_job(connection, session_id)
     now, outbox = context.clock(), context.store.outbox
     document = session_document(session, parts=parts, upo_pages=pages)
     document["upo"] = context.store.upo_links.with_links(

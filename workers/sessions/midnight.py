@@ -32,11 +32,11 @@ async def may_open(context: WorkerContext, session: Session) -> bool:
     if (
         is_rush(now)
         and not urgent
-        and await context.store.late.urgent_sessions_wait(session.tenant_id, today=warsaw_day(now))
+        and await context.store.late_invoices.urgent_sessions_wait(session.tenant_id, today=warsaw_day(now))
     ):
         raise RetryLater("sessions with invoices of the day go first", seconds=_SECOND_SECONDS)
     day = day_of_opening(now)
-    if not session.offline_mode and await context.store.late.has_late(session.id, day=day):
+    if not session.offline_mode and await context.store.late_invoices.has_late_for_job(session.id, day=day):
         await _unseal(context, session)
         return False
     return True
@@ -45,7 +45,9 @@ async def may_open(context: WorkerContext, session: Session) -> bool:
 async def _unseal(context: WorkerContext, session: Session) -> None:
     """End a session that was never opened; its invoices go back to their lane, and the late ones wait for their tenant's decision."""
     async with context.store.database.transaction() as connection:
-        requeued = await context.store.late.unseal(connection, session.id, day=day_of_opening(context.clock()))
+        requeued = await context.store.late_invoices.unseal_for_job(
+            connection, session.id, day=day_of_opening(context.clock())
+        )
         await finish_session(
             context,
             connection,

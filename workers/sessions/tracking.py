@@ -93,7 +93,7 @@ async def _read_results(
     if sorter.waiting and not list_all:
         async for invoice in client.failed_invoices(session.opened_reference_number):
             sorter.put(invoice)
-    looked_for = session.incomplete_looks >= _INCOMPLETE_LOOKS
+    looked_for = session.incomplete_polls >= _INCOMPLETE_LOOKS
     if sorter.waiting and (list_all or looked_for):
         async for invoice in client.session_invoices(session.opened_reference_number):
             sorter.put(invoice)

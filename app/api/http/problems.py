@@ -27,7 +27,7 @@ from app.store.database import DatabaseUnavailable
 from app.store.disk import DiskLow
 from app.store.events.replays import ReplayConflict, UnknownEvent
 from app.store.sessions.upo_links import LinkInvalid
-from app.store.uploads.late_invoices import NotHeld
+from app.store.uploads.late_invoices import NotAwaitingDecision
 from app.store.uploads.resumable import TooManyUnfinished, UploadNotFinished, WrongOffset
 from app.webhooks.addresses import InvalidWebhookUrl
 from app.webhooks.headers import InvalidWebhookHeaders
@@ -54,7 +54,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     errors.Conflict,
     UploadNotFinished,
     WrongOffset,
-    NotHeld,
+    NotAwaitingDecision,
     ReplayConflict,
     api_errors.UnsupportedTusVersion,
     errors.BodyTooLarge,

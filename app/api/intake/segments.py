@@ -131,7 +131,7 @@ class SegmentTaker:
     async def _join_small(self, upload: Unfinished) -> None:
         """Join the last segments while they are many and of one size, the smallest first: each byte moves a few times only."""
         while True:
-            last = await self._store.resumable.last_segments(upload.id, limit=4 * JOIN_SEGMENTS)
+            last = await self._store.resumable.last_segments(upload.tenant_id, upload.id, limit=4 * JOIN_SEGMENTS)
             if (group := to_join(last)) is None:
                 return
             blob = self._store.blobs.writer(self._key(group[0].start))
@@ -144,7 +144,7 @@ class SegmentTaker:
                     await blob.abort()
                 raise
             try:
-                await self._store.resumable.replace(upload.id, group, blob.key, writer=self._writer)
+                await self._store.resumable.replace(upload.tenant_id, upload.id, group, blob.key, writer=self._writer)
             except RequestError:
                 await self._store.blobs.delete([blob.key])
                 return

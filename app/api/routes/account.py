@@ -45,7 +45,7 @@ async def me(
             "midnight_margin_seconds": settings.midnight_margin_seconds,
             "retention_days": settings.retention_days,
         },
-        "held_invoices": await store.late.count_held(tenant.id),
+        "held_invoices": await store.late_invoices.count_awaiting_decision(tenant.id),
         "ksef": (await state.store.outages.read(settings.ksef_base_url)).document(state.clock()),
         "attachments": (await store.permissions.of(tenant.id)).document(state.clock()),
         "accepts_uploads": await state.admission.accepts(tenant.id),
@@ -58,11 +58,7 @@ async def me(
 async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
     """Seal what is queued now without waiting for more. What arrives later lingers again."""
     lanes = await store.tenants.request_flush(tenant.id, now=now)
-    async with store.database.connection() as connection:
-        for lane_id in lanes:
-            await store.jobs.seal_soon(connection, lane_id)
-    waiting = await store.chunks.lanes_with_queue()
-    return {"lanes": len(lanes), "queued": sum(lane["queued"] for lane in waiting if lane["tenant_id"] == tenant.id)}
+    return {"lanes": len(lanes), "queued": await store.chunks.seal_soon(tenant.id)}
 
 
 @router.post("/release", status_code=202, response_model=ReleaseResult, responses=declare(Unauthorized))
@@ -71,5 +67,5 @@ async def release_all(store: CurrentStore, tenant: CurrentTenant) -> dict[str, A
 
     All of them, unless they are very many: then some 50,000. Call again while `held_invoices` is not 0.
     """
-    released = await store.late.release_all(tenant.id)
-    return {"released": released, "held_invoices": await store.late.count_held(tenant.id)}
+    released = await store.late_invoices.release_all(tenant.id)
+    return {"released": released, "held_invoices": await store.late_invoices.count_awaiting_decision(tenant.id)}

@@ -61,7 +61,7 @@ from app.store.store import Store
 from app.store.tenants.check_context import MAX_DOCUMENT_BYTES, check_context
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.invoices import FIRST, InvoiceFilter
-from app.store.uploads.late_invoices import NotHeld
+from app.store.uploads.late_invoices import NotAwaitingDecision
 
 router = APIRouter(prefix="/v1", tags=["invoices"])
 
@@ -190,22 +190,22 @@ async def get_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenan
     "/invoices/{invoice_id}/release",
     status_code=202,
     response_model=InvoiceDetail,
-    responses=declare(Unauthorized, NotFound, NotHeld),
+    responses=declare(Unauthorized, NotFound, NotAwaitingDecision),
 )
 async def release_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
     """Send an invoice that is held for a decision, as the offline invoice that it became by missing its day."""
-    await store.late.release(tenant.id, parse_public_id("inv", invoice_id))
+    await store.late_invoices.release(tenant.id, parse_public_id("inv", invoice_id))
     return JSONResponse(await _shown(store, tenant, invoice_id), status_code=202)
 
 
 @router.post(
     "/invoices/{invoice_id}/withdraw",
     response_model=InvoiceDetail,
-    responses=declare(Unauthorized, NotFound, NotHeld),
+    responses=declare(Unauthorized, NotFound, NotAwaitingDecision),
 )
 async def withdraw_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant, now: Now) -> Response:
     """End an invoice that is held for a decision: it is `failed`, was never sent, and its number is free again."""
-    await store.late.withdraw(tenant.id, parse_public_id("inv", invoice_id), now=now)
+    await store.late_invoices.withdraw(tenant.id, parse_public_id("inv", invoice_id), now=now)
     return JSONResponse(await _shown(store, tenant, invoice_id))
 
 
@@ -251,7 +251,7 @@ async def get_upo_of_invoice(invoice_id: str, store: CurrentStore, tenant: Curre
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["session_id"] is None or row["upo_page"] is None:
         raise UpoNotAvailable(f"the invoice is {row['state']}; a UPO exists once KSeF has accepted it")
-    for page in await store.sessions.upo_pages(row["session_id"]):
+    for page in await store.sessions.upo_pages(tenant.id, row["session_id"]):
         if page["page"] == row["upo_page"]:
             return await upo_answer(store, page)
     raise UpoNotAvailable("the page of the UPO with this invoice has not been fetched yet")
@@ -290,7 +290,7 @@ async def upo_answer(store: Store, page: Mapping[str, Any]) -> Response:
 
 async def _shown(store: Store, tenant: Tenant, invoice_id: str) -> dict[str, Any]:
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
-    steps = await store.sessions.history(row["session_id"]) if row["session_id"] is not None else []
+    steps = await store.sessions.history(tenant.id, row["session_id"]) if row["session_id"] is not None else []
     return dict(row["document"]) | {
         "history": invoice_history(row, steps),
         "links": _links(row["document"]["id"]),

@@ -40,7 +40,7 @@ async def list_sessions(
         tenant.id, before=read_cursor(cursor), state=state.value if state else None, limit=limit + 1
     )
     kept, following = one_page(rows, limit, lambda session: session.id)
-    return {"items": await _documents(store, kept), "next": following}
+    return {"items": await _documents(store, tenant.id, kept), "next": following}
 
 
 @router.get("/{session_id}", response_model=SessionDetail, responses=declare(Unauthorized, NotFound))
@@ -48,10 +48,10 @@ async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenan
     """Show one session with its history."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
     address = f"/v1/sessions/{session.public_id}"
-    (document,) = await _documents(store, [session])
+    (document,) = await _documents(store, tenant.id, [session])
     return document | {
         **_times(session, document["parts"], now),
-        "history": session_history(await store.sessions.history(session.id)),
+        "history": session_history(await store.sessions.history(tenant.id, session.id)),
         "links": {"self": address, "upo": f"{address}/upo", "invoices": f"/v1/invoices?session={session.public_id}"},
     }
 
@@ -65,7 +65,7 @@ async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenan
 async def get_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -> Any:
     """Give the session's UPO: the XML itself when it has one page, the list of its pages as JSON when it has more."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
-    pages = await store.sessions.upo_pages(session.id)
+    pages = await store.sessions.upo_pages(tenant.id, session.id)
     if not pages:
         raise UpoNotAvailable(f"the session is {session.state.value}; its UPO exists once KSeF has processed it")
     if len(pages) == 1:
@@ -84,7 +84,7 @@ async def get_upo_page(
 ) -> Response:
     """Give one page of the session's UPO, pages counted from 1."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
-    for found in await store.sessions.upo_pages(session.id):
+    for found in await store.sessions.upo_pages(tenant.id, session.id):
         if found["page"] == page:
             return await upo_answer(store, found)
     raise UpoNotAvailable(f"the session is {session.state.value} and its UPO has no page {page}")
@@ -103,10 +103,11 @@ def _times(session: Session, parts: int, now: datetime) -> dict[str, Any]:
     }
 
 
-async def _documents(store: Store, sessions: Sequence[Session]) -> list[dict[str, Any]]:
+async def _documents(store: Store, tenant_id: int, sessions: Sequence[Session]) -> list[dict[str, Any]]:
     """Show sessions with their parts and receipts, in two queries however many they are."""
     ids = [session.id for session in sessions]
-    parts, pages = await store.sessions.part_counts(ids), await store.sessions.upo_pages_of(ids)
+    parts = await store.sessions.part_counts(tenant_id, ids)
+    pages = await store.sessions.upo_pages_of(tenant_id, ids)
     return [
         session_document(session, parts=parts.get(session.id, 0), upo_pages=pages.get(session.id, []))
         for session in sessions

@@ -29,7 +29,7 @@ async def get_upo_by_link(token: Annotated[str, Query(max_length=200)], store: C
     except NotFound as error:
         raise LinkInvalid from error
     if tenant.disabled_at is None:
-        for page in await store.sessions.upo_pages(place.session_id):
+        for page in await store.sessions.upo_pages(place.tenant_id, place.session_id):
             if page["page"] == place.page:
                 return await upo_answer(store, page)
     raise LinkInvalid

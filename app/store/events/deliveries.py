@@ -64,7 +64,7 @@ class DeliveryStore:
                 return
             await connection.execute(_SQL["reopen_delivery"], {"id": delivery_id, "now": now})
 
-    async def remove_old(self, *, before: datetime, limit: int = OLD_EVENTS_AT_ONCE) -> int:
+    async def remove_old_for_job(self, *, before: datetime, limit: int = OLD_EVENTS_AT_ONCE) -> int:
         """Remove events of before a moment, their deliveries and attempts; never one that is still owed to somebody.
 
         In transactions of a bounded size. Safe to repeat, and to stop at any moment. Returns how many events went.

@@ -114,11 +114,11 @@ class ReplayStore:
             _SQL["list_replays"], {"tenant_id": tenant_id, "endpoint_id": endpoint_id, "limit": limit}
         )
 
-    async def running(self) -> list[UUID]:
+    async def running_for_job(self) -> list[UUID]:
         """Give the replays that have not ended, of all tenants."""
         return [row["id"] for row in await self._database.fetch_all(_SQL["running_replays"])]
 
-    async def step(self, replay_id: UUID, *, now: datetime, limit: int = EVENTS_AT_ONCE) -> Step:
+    async def step_for_job(self, replay_id: UUID, *, now: datetime, limit: int = EVENTS_AT_ONCE) -> Step:
         """Make the next events of a replay due, in their order, and remember how far it came. One transaction."""
         async with self._database.transaction() as connection:
             replay = await _one(connection, "lock_replay", {"id": replay_id})

@@ -36,9 +36,9 @@ class KsefRecord:
 
     health: Health = field(default_factory=Health)
     override: Override | None = None
-    told: KsefState = KsefState.AVAILABLE
-    """What tenants were told last."""
-    told_tenants: tuple[int, ...] = ()
+    notified_state: KsefState = KsefState.AVAILABLE
+    """The state in the last event that tenants got."""
+    notified_tenants: tuple[int, ...] = ()
     latarnia: Mapping[str, Any] | None = None
     latarnia_at: datetime | None = None
 
@@ -107,7 +107,7 @@ class OutageStore:
     async def settle(self, ksef_url: str, *, now: datetime) -> KsefRecord:
         """Tell tenants of what time alone has changed: an order that has run out."""
         known = await self.read(ksef_url)
-        if known.standing(now).state is known.told:
+        if known.standing(now).state is known.notified_state:
             return known
         return await self._change(ksef_url, lambda known: known, now=now)
 
@@ -139,11 +139,11 @@ class OutageStore:
 
     async def _tell(self, connection: Connection, ksef_url: str, known: KsefRecord, *, now: datetime) -> KsefRecord:
         counts = known.standing(now)
-        if counts.state is known.told:
+        if counts.state is known.notified_state:
             return known
         rows = await (await connection.execute(_SQL["tenants_at_work"])).fetchall()
         # Whoever was told of the beginning is told of the end, also when nothing of theirs waits any more.
-        tenants = sorted({row["id"] for row in rows} | set(known.told_tenants))
+        tenants = sorted({row["id"] for row in rows} | set(known.notified_tenants))
         away = counts.state is KsefState.AWAY
         for tenant_id in tenants:
             await self._outbox.add(
@@ -161,11 +161,12 @@ class OutageStore:
         if not away:
             waiting = await (await connection.execute(_SQL["take_waiting"])).fetchall()
             await self._jobs.wake_sessions(connection, [row["session_id"] for row in waiting])
-        told = tuple(tenants) if away else ()
+        notified = tuple(tenants) if away else ()
         await connection.execute(
-            _SQL["told_ksef"], {"ksef_url": ksef_url, "told": counts.state.value, "told_tenants": list(told)}
+            _SQL["set_notified"],
+            {"ksef_url": ksef_url, "notified_state": counts.state.value, "notified_tenants": list(notified)},
         )
-        return replace(known, told=counts.state, told_tenants=told)
+        return replace(known, notified_state=counts.state, notified_tenants=notified)
 
 
 def _record(row: Mapping[str, Any]) -> KsefRecord:
@@ -175,8 +176,8 @@ def _record(row: Mapping[str, Any]) -> KsefRecord:
         override=Override(KsefState(ordered), row["ordered_at"], row["ordered_until"], row["ordered_reason"])
         if ordered is not None
         else None,
-        told=KsefState(row["told"]),
-        told_tenants=tuple(row["told_tenants"]),
+        notified_state=KsefState(row["notified_state"]),
+        notified_tenants=tuple(row["notified_tenants"]),
         latarnia=row["latarnia"],
         latarnia_at=row["latarnia_at"],
     )

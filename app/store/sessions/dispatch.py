@@ -10,8 +10,7 @@ from app.domain.states import InvoiceState
 from app.store.database import Connection, Database, queries
 from app.store.secrets import SecretBox
 from app.store.sessions.journal import add_history
-from app.store.uploads.state_counts import shift_counted
-from app.store.uploads.uploads import UploadStore
+from app.store.uploads.state_counts import move_returned
 
 _SQL: Final = queries("session_dispatch")
 
@@ -19,9 +18,8 @@ _SQL: Final = queries("session_dispatch")
 class DispatchStore:
     """The way of a package to KSeF: opened, its parts stored, its invoices sent."""
 
-    def __init__(self, database: Database, uploads: UploadStore, box: SecretBox) -> None:
+    def __init__(self, database: Database, box: SecretBox) -> None:
         self._database = database
-        self._uploads = uploads
         self._box = box
 
     async def opened(
@@ -82,4 +80,4 @@ class DispatchStore:
     async def mark_sent(self, connection: Connection, session_id: UUID) -> int:
         """Move the session's invoices from packed to sent; returns how many."""
         cursor = await connection.execute(_SQL["mark_sent"], {"session_id": session_id})
-        return await shift_counted(self._uploads, connection, cursor, old=InvoiceState.PACKED, new=InvoiceState.SENT)
+        return await move_returned(connection, cursor, old=InvoiceState.PACKED, new=InvoiceState.SENT)

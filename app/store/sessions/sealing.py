@@ -11,8 +11,8 @@ from psycopg.rows import DictRow
 from app.domain.states import InvoiceState
 from app.store.database import Connection, queries
 from app.store.sessions.journal import add_history
+from app.store.uploads import state_counts
 from app.store.uploads.chunks import ENTRY_OVERHEAD_BYTES
-from app.store.uploads.uploads import UploadStore
 
 _SQL: Final = queries("session_sealing")
 
@@ -30,9 +30,6 @@ class Backlog:
 class SealingStore:
     """What waits in a lane, and giving it to a session. Everything here happens in the caller's transaction."""
 
-    def __init__(self, uploads: UploadStore) -> None:
-        self._uploads = uploads
-
     async def lock_lane(self, connection: Connection, lane_id: int) -> DictRow | None:
         """Take a lane for sealing; gives its row with `disabled` of its tenant."""
         return await (await connection.execute(_SQL["lock_lane"], {"lane_id": lane_id})).fetchone()
@@ -43,6 +40,14 @@ class SealingStore:
         row = await (await connection.execute(_SQL["lane_backlog"], parameters)).fetchone()
         assert row is not None  # noqa: S101 - an aggregate without groups gives a row
         return Backlog(**row)
+
+    async def lanes_with_backlog(self, connection: Connection, *, today: date) -> list[tuple[DictRow, Backlog]]:
+        """Return every lane with queued invoices whose tenant is not disabled: its row, and its backlog as `backlog`."""
+        cursor = await connection.execute(_SQL["lanes_with_backlog"], {"today": today})
+        return [
+            (row, Backlog(row["invoices"], row["bytes"], row["oldest"], row["oldest_of_today"]))
+            for row in await cursor.fetchall()
+        ]
 
     async def seal(
         self,
@@ -103,5 +108,5 @@ class SealingStore:
             _SQL["set_session_size"], {"id": session_id, "invoices": taken, "latest_issue_date": latest}
         )
         await add_history(connection, session_id, "seal", "sealed", {"invoices": taken}, now=now)
-        await self._uploads.shift(connection, by_upload, old=InvoiceState.QUEUED, new=InvoiceState.PACKED)
+        await state_counts.move(connection, by_upload, old=InvoiceState.QUEUED, new=InvoiceState.PACKED)
         return taken

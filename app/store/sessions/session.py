@@ -30,8 +30,8 @@ class Session:
     ksef_status: int | None
     polls: int
     key_renewals: int
-    strikes: int
-    incomplete_looks: int
+    not_found_polls: int
+    incomplete_polls: int
     accepted: int
     rejected: int
     failed: int

@@ -44,7 +44,7 @@ class SessionStore:
         )
         return [session_from_row(row) for row in rows]
 
-    async def unfinished(self) -> list[tuple[UUID, SessionState]]:
+    async def unfinished_for_job(self) -> list[tuple[UUID, SessionState]]:
         """Give all sessions that have not ended, oldest first."""
         rows = await self._database.fetch_all(_SQL["unfinished_sessions"])
         return [(row["id"], SessionState(row["state"])) for row in rows]
@@ -58,37 +58,45 @@ class SessionStore:
         rows = await self._database.fetch_all(_SQL["oldest_opened"])
         return {SessionState(row["state"]): row["opened_at"] for row in rows}
 
-    async def uploads_of(self, connection: Connection, session_id: UUID) -> list[UUID]:
+    async def uploads_of_for_job(self, connection: Connection, session_id: UUID) -> list[UUID]:
         """Give the uploads that a session took invoices from."""
         cursor = await connection.execute(_SQL["uploads_of_session"], {"session_id": session_id})
         return [row["upload_id"] for row in await cursor.fetchall()]
 
-    async def part_counts(self, session_ids: Sequence[UUID]) -> dict[UUID, int]:
-        """Say how many parts each of some sessions has; one that is not packed yet has no key here."""
-        rows = await self._database.fetch_all(_SQL["part_counts"], {"ids": list(session_ids)})
+    async def part_counts(self, tenant_id: int, session_ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Count the parts of each of a tenant's sessions. A session that is not packed yet has no key in the result."""
+        rows = await self._database.fetch_all(_SQL["part_counts"], {"tenant_id": tenant_id, "ids": list(session_ids)})
         return {row["session_id"]: row["n"] for row in rows}
 
-    async def upo_pages_of(self, session_ids: Sequence[UUID]) -> dict[UUID, list[DictRow]]:
-        """Give the UPO pages of some sessions, each as `upo_pages` does; one without a page has no key here."""
+    async def upo_pages_of(self, tenant_id: int, session_ids: Sequence[UUID]) -> dict[UUID, list[DictRow]]:
+        """Return the UPO pages of some of a tenant's sessions, as `upo_pages` does. A session without one has no key."""
         pages: dict[UUID, list[DictRow]] = {}
-        for row in await self._database.fetch_all(_SQL["list_upo_pages"], {"ids": list(session_ids)}):
+        parameters = {"tenant_id": tenant_id, "ids": list(session_ids)}
+        for row in await self._database.fetch_all(_SQL["list_upo_pages"], parameters):
             pages.setdefault(row["session_id"], []).append(row)
         return pages
 
-    async def upo_pages(self, session_id: UUID) -> list[DictRow]:
-        """Give the UPO pages of a session: page, upo_reference_number, blob_key, bytes, sha256, documents, fetched_at."""
-        return await self._database.fetch_all(_SQL["list_upo_pages"], {"ids": [session_id]})
+    async def upo_pages(self, tenant_id: int, session_id: UUID) -> list[DictRow]:
+        """Return the UPO pages of a tenant's session.
 
-    async def history(self, session_id: UUID) -> list[DictRow]:
-        """Give what happened to a session, oldest first: at, action, outcome, detail."""
-        return await self._database.fetch_all(_SQL["session_history"], {"session_id": session_id})
+        Columns: page, upo_reference_number, blob_key, bytes, sha256, documents, fetched_at.
+        """
+        return await self._database.fetch_all(_SQL["list_upo_pages"], {"tenant_id": tenant_id, "ids": [session_id]})
 
-    async def read_for_event(self, connection: Connection, session_id: UUID) -> tuple[Session, int, list[DictRow]]:
+    async def history(self, tenant_id: int, session_id: UUID) -> list[DictRow]:
+        """Return the steps of a tenant's session, oldest first: at, action, outcome, detail."""
+        return await self._database.fetch_all(
+            _SQL["session_history"], {"tenant_id": tenant_id, "session_id": session_id}
+        )
+
+    async def read_with_pages_for_job(
+        self, connection: Connection, session_id: UUID
+    ) -> tuple[Session, int, list[DictRow]]:
         """Read a session as a transaction sees it: the row, how many parts, and the UPO pages."""
         row = await (await connection.execute(_SQL["get_session_for_job"], {"id": session_id})).fetchone()
         if row is None:
             raise NotFound(f"there is no session {public_id('ses', session_id)}")
-        ids = {"ids": [session_id]}
+        ids = {"tenant_id": row["tenant_id"], "ids": [session_id]}
         parts = await (await connection.execute(_SQL["part_counts"], ids)).fetchone()
         pages = await (await connection.execute(_SQL["list_upo_pages"], ids)).fetchall()
         return session_from_row(row), parts["n"] if parts else 0, pages
@@ -131,7 +139,7 @@ class SessionStore:
         await add_history(connection, session.id, action, outcome, detail or {}, now=now)
         return True
 
-    async def note(
+    async def note_for_job(
         self, session_id: UUID, action: str, outcome: str, *, now: datetime, detail: Mapping[str, Any] | None = None
     ) -> None:
         """Add a line to a session's history by itself."""

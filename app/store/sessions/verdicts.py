@@ -15,8 +15,7 @@ from app.store.database import Connection, Database, queries
 from app.store.sessions.journal import add_history
 from app.store.sessions.session import Session
 from app.store.uploads.chunks import ENTRY_OVERHEAD_BYTES
-from app.store.uploads.state_counts import shift_counted
-from app.store.uploads.uploads import UploadStore
+from app.store.uploads.state_counts import move_returned
 
 _SQL: Final = queries("session_verdicts")
 
@@ -89,9 +88,8 @@ class Refusal:
 class VerdictStore:
     """What KSeF says of a session and of its invoices."""
 
-    def __init__(self, database: Database, uploads: UploadStore) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._uploads = uploads
 
     async def count_poll(
         self, session_id: UUID, ksef_status: int, *, now: datetime, ksef_created_at: datetime | None = None
@@ -104,12 +102,12 @@ class VerdictStore:
     async def count_not_found(self, session_id: UUID) -> int:
         """Count a look that found no such session; returns how many in a row."""
         row = await self._database.fetch_one(_SQL["count_not_found"], {"id": session_id})
-        return int(row["strikes"]) if row else 0
+        return int(row["not_found_polls"]) if row else 0
 
     async def count_incomplete(self, session_id: UUID) -> int:
         """Count a look after which some invoices still had no verdict; returns how many."""
         row = await self._database.fetch_one(_SQL["count_incomplete"], {"id": session_id})
-        return int(row["incomplete_looks"]) if row else 0
+        return int(row["incomplete_polls"]) if row else 0
 
     async def earlier(self, session_id: UUID, invoice_ids: Sequence[UUID]) -> list[tuple[UUID, str]]:
         """Give the sessions that carried any of these invoices before, newest first: id and reference number."""
@@ -174,7 +172,7 @@ class VerdictStore:
             # Planned for these values each time, as above.
             prepare=False,
         )
-        return await shift_counted(self._uploads, connection, cursor, old=InvoiceState.SENT, new=InvoiceState.ACCEPTED)
+        return await move_returned(connection, cursor, old=InvoiceState.SENT, new=InvoiceState.ACCEPTED)
 
     async def refuse(
         self,
@@ -199,7 +197,7 @@ class VerdictStore:
                 "references": [refusal.invoice_reference_number for refusal in refusals],
             },
         )
-        return await shift_counted(self._uploads, connection, cursor, old=old, new=new)
+        return await move_returned(connection, cursor, old=old, new=new)
 
     async def requeue(
         self,
@@ -226,7 +224,7 @@ class VerdictStore:
                 "uncounted": uncounted,
             },
         )
-        return await shift_counted(self._uploads, connection, cursor, old=old, new=InvoiceState.QUEUED)
+        return await move_returned(connection, cursor, old=old, new=InvoiceState.QUEUED)
 
     async def finish(
         self,

@@ -1,9 +1,9 @@
 -- name: add_chunk
 -- Nothing is returned when the chunk is there already: an earlier run of the job committed it.
 INSERT INTO chunks (id, last_id, tenant_id, upload_id, lane_id, first_entry, encoding, blob_key, queued, queued_bytes,
-    latest_issue_date, held, created_at)
+    latest_issue_date, atomic_pending, created_at)
 VALUES (%(id)s, %(last_id)s, %(tenant_id)s, %(upload_id)s, %(lane_id)s, %(first_entry)s, %(encoding)s, %(blob_key)s,
-    %(queued)s, %(queued_bytes)s, %(latest_issue_date)s, %(held)s, %(now)s)
+    %(queued)s, %(queued_bytes)s, %(latest_issue_date)s, %(atomic_pending)s, %(now)s)
 ON CONFLICT (upload_id, first_entry) DO NOTHING
 RETURNING id
 
@@ -15,14 +15,15 @@ COPY invoices (id, tenant_id, upload_id, state, name, number, seller_nip, kind, 
 UPDATE chunks SET queued = %(queued)s, queued_bytes = %(queued_bytes)s, latest_issue_date = %(latest_issue_date)s
 WHERE id = %(id)s
 
--- name: release_held
-UPDATE chunks SET held = false WHERE upload_id = %(upload_id)s AND held RETURNING lane_id
+-- name: release_atomic
+UPDATE chunks SET atomic_pending = false WHERE upload_id = %(upload_id)s AND atomic_pending
 
--- name: drop_held
-UPDATE chunks SET held = false, queued = 0, queued_bytes = 0 WHERE upload_id = %(upload_id)s AND held
+-- name: drop_atomic
+UPDATE chunks SET atomic_pending = false, queued = 0, queued_bytes = 0
+WHERE upload_id = %(upload_id)s AND atomic_pending
 
--- name: fail_held_invoices
--- All or nothing was asked for, and the upload could not be read to its end.
+-- name: fail_atomic_invoices
+-- The upload asked for all or nothing and could not be read to its end.
 WITH gone AS (
     UPDATE invoices i SET state = 'failed', finished_at = %(now)s,
         findings = coalesce(i.findings, '[]'::jsonb) || %(finding)s::jsonb
@@ -41,9 +42,15 @@ SELECT DISTINCT blob_key FROM chunks WHERE upload_id = %(upload_id)s
 -- name: lanes_of_upload
 SELECT DISTINCT lane_id FROM chunks WHERE upload_id = %(upload_id)s ORDER BY lane_id
 
--- name: lanes_with_queue
-SELECT lane_id, tenant_id, sum(queued)::integer AS queued, min(created_at) AS oldest
-FROM chunks WHERE queued > 0 AND NOT held GROUP BY lane_id, tenant_id
+-- name: queued_by_lane
+SELECT lane_id, sum(queued)::integer AS queued, min(created_at) AS oldest
+FROM chunks WHERE queued > 0 AND NOT atomic_pending GROUP BY lane_id
+
+-- name: queued_by_lane_of_tenant
+-- Leans on chunks_queued, by the tenant's few lanes.
+SELECT c.lane_id, sum(c.queued)::integer AS queued
+FROM lanes l JOIN chunks c ON c.lane_id = l.id AND c.queued > 0 AND NOT c.atomic_pending
+WHERE l.tenant_id = %(tenant_id)s GROUP BY c.lane_id
 
 -- name: unshared_blob_keys
 -- Single posts of several groups share a blob: it goes with the last of them.

@@ -13,7 +13,7 @@ WITH listed AS (
         WHERE sc.session_id = %(session_id)s ORDER BY c.id OFFSET 0
     ) c
     CROSS JOIN LATERAL (
-        SELECT invoice_text(i) AS told FROM invoices i
+        SELECT invoice_json_text(i) AS told FROM invoices i
         WHERE i.id BETWEEN c.id AND c.last_id AND i.session_id = %(session_id)s AND i.state = ANY(%(states)s)
         ORDER BY i.id OFFSET 0
     ) i
@@ -22,7 +22,7 @@ WITH listed AS (
 )
 INSERT INTO events (id, tenant_id, type, created_at, session_id, data)
 SELECT gen_random_uuid(), %(tenant_id)s, %(type)s, %(now)s, %(session_id)s,
-    '{"session": "' || written_id('ses', %(session_id)s) || '", "invoices": [' || invoices || ']}'
+    '{"session": "' || public_id('ses', %(session_id)s) || '", "invoices": [' || invoices || ']}'
 FROM pages ORDER BY page
 RETURNING sequence
 

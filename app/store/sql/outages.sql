@@ -16,24 +16,24 @@ UPDATE ksef_state SET
     ordered_reason = %(ordered_reason)s
 WHERE ksef_url = %(ksef_url)s
 
--- name: told_ksef
-UPDATE ksef_state SET told = %(told)s, told_tenants = %(told_tenants)s WHERE ksef_url = %(ksef_url)s
+-- name: set_notified
+UPDATE ksef_state SET notified_state = %(notified_state)s, notified_tenants = %(notified_tenants)s WHERE ksef_url = %(ksef_url)s
 
 -- name: tenants_at_work
 -- Tenants with anything that KSeF has not decided yet.
 SELECT t.id FROM tenants t
 WHERE t.disabled_at IS NULL AND (
     EXISTS (SELECT FROM sessions s WHERE s.tenant_id = t.id AND s.state NOT IN ('completed', 'failed'))
-    OR EXISTS (SELECT FROM chunks c JOIN lanes l ON l.id = c.lane_id WHERE l.tenant_id = t.id AND c.queued > 0 AND NOT c.held)
+    OR EXISTS (SELECT FROM chunks c JOIN lanes l ON l.id = c.lane_id WHERE l.tenant_id = t.id AND c.queued > 0 AND NOT c.atomic_pending)
     OR EXISTS (SELECT FROM uploads u WHERE u.tenant_id = t.id AND u.state IN ('received', 'reading'))
 )
 ORDER BY t.id
 
 -- name: add_waiting
-INSERT INTO ksef_waiting (session_id) VALUES (%(session_id)s) ON CONFLICT DO NOTHING
+INSERT INTO ksef_waiting_sessions (session_id) VALUES (%(session_id)s) ON CONFLICT DO NOTHING
 
 -- name: take_waiting
-DELETE FROM ksef_waiting RETURNING session_id
+DELETE FROM ksef_waiting_sessions RETURNING session_id
 
 -- name: claim_latarnia
 -- Gives a row to one asker only, whatever comes of it.

@@ -54,10 +54,13 @@ RETURNING *
 SELECT start, bytes, blob_key FROM upload_segments WHERE upload_id = %(id)s ORDER BY start
 
 -- name: last_segments
-SELECT start, bytes, blob_key FROM upload_segments WHERE upload_id = %(id)s ORDER BY start DESC LIMIT %(limit)s
+SELECT s.start, s.bytes, s.blob_key
+FROM upload_segments s JOIN resumable_uploads r ON r.id = s.upload_id AND r.tenant_id = %(tenant_id)s
+WHERE s.upload_id = %(id)s ORDER BY s.start DESC LIMIT %(limit)s
 
 -- name: lock_unfinished
-SELECT id FROM resumable_uploads WHERE id = %(id)s AND writer = %(writer)s FOR UPDATE
+SELECT id FROM resumable_uploads
+WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND writer = %(writer)s FOR UPDATE
 
 -- name: drop_joined
 DELETE FROM upload_segments WHERE upload_id = %(id)s AND blob_key = ANY(%(keys)s) RETURNING blob_key

@@ -6,14 +6,23 @@ WHERE l.id = %(lane_id)s FOR NO KEY UPDATE OF l
 -- name: queued_chunks
 -- What waits in a lane, oldest first; leans on chunks_queued. Locked: a repeat of intake may not change them now.
 SELECT id, last_id, queued, queued_bytes, created_at FROM chunks
-WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT held ORDER BY id LIMIT %(limit)s
+WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT atomic_pending ORDER BY id LIMIT %(limit)s
 FOR NO KEY UPDATE
 
 -- name: lane_backlog
 SELECT coalesce(sum(queued), 0)::bigint AS invoices, coalesce(sum(queued_bytes), 0)::bigint AS bytes,
     min(created_at) AS oldest, min(created_at) FILTER (WHERE latest_issue_date >= %(today)s) AS oldest_of_today
 FROM chunks
-WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT held
+WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT atomic_pending
+
+-- name: lanes_with_backlog
+-- The same for all lanes of tenants that are not disabled; leans on chunks_queued.
+SELECT l.*, b.* FROM (
+    SELECT lane_id, sum(queued)::bigint AS invoices, sum(queued_bytes)::bigint AS bytes,
+        min(created_at) AS oldest, min(created_at) FILTER (WHERE latest_issue_date >= %(today)s) AS oldest_of_today
+    FROM chunks WHERE queued > 0 AND NOT atomic_pending GROUP BY lane_id
+) b JOIN lanes l ON l.id = b.lane_id JOIN tenants t ON t.id = l.tenant_id
+WHERE t.disabled_at IS NULL ORDER BY l.id
 
 -- name: add_session
 INSERT INTO sessions (id, tenant_id, lane_id, state, form_code, offline_mode, compression, invoices, sealed_at)
@@ -23,7 +32,7 @@ VALUES (%(id)s, %(tenant_id)s, %(lane_id)s, 'sealed', %(form_code)s, %(offline_m
 -- Gives a session all queued invoices of a chunk.
 WITH taken AS (
     UPDATE invoices SET state = 'packed', session_id = %(session_id)s, attempts = attempts + 1
-    WHERE id BETWEEN %(first)s AND %(last)s AND state = 'queued' AND hold IS DISTINCT FROM 'held'
+    WHERE id BETWEEN %(first)s AND %(last)s AND state = 'queued' AND decision IS DISTINCT FROM 'held'
     RETURNING upload_id, blob_bytes, issue_date
 ), kept AS (
     UPDATE chunks c SET queued = c.queued - t.n, queued_bytes = c.queued_bytes - t.bytes
@@ -42,7 +51,7 @@ WITH waiting AS (
     SELECT id, upload_id, blob_bytes,
         row_number() OVER (ORDER BY id) AS n,
         sum(blob_bytes + %(overhead)s) OVER (ORDER BY id) AS running
-    FROM invoices WHERE id BETWEEN %(first)s AND %(last)s AND state = 'queued' AND hold IS DISTINCT FROM 'held'
+    FROM invoices WHERE id BETWEEN %(first)s AND %(last)s AND state = 'queued' AND decision IS DISTINCT FROM 'held'
 ), taken AS (
     UPDATE invoices i SET state = 'packed', session_id = %(session_id)s, attempts = i.attempts + 1
     FROM waiting w WHERE i.id = w.id AND w.n <= %(limit)s AND w.running <= %(max_bytes)s

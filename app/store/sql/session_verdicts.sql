@@ -1,15 +1,15 @@
 -- name: count_poll
-UPDATE sessions SET polls = polls + 1, ksef_status = %(ksef_status)s, strikes = 0,
+UPDATE sessions SET polls = polls + 1, ksef_status = %(ksef_status)s, not_found_polls = 0,
     ksef_created_at = coalesce(%(ksef_created_at)s, ksef_created_at),
     processed_at = CASE WHEN %(ksef_status)s >= 200 THEN coalesce(processed_at, %(now)s) ELSE processed_at END
 WHERE id = %(id)s
 RETURNING polls
 
 -- name: count_not_found
-UPDATE sessions SET strikes = strikes + 1 WHERE id = %(id)s RETURNING strikes
+UPDATE sessions SET not_found_polls = not_found_polls + 1 WHERE id = %(id)s RETURNING not_found_polls
 
 -- name: count_incomplete
-UPDATE sessions SET incomplete_looks = incomplete_looks + 1 WHERE id = %(id)s RETURNING incomplete_looks
+UPDATE sessions SET incomplete_polls = incomplete_polls + 1 WHERE id = %(id)s RETURNING incomplete_polls
 
 -- name: earlier_sessions
 -- Sessions that carried any of these invoices before, newest first: the journal of what may have been accepted.

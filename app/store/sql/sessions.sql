@@ -27,13 +27,18 @@ SELECT DISTINCT c.upload_id FROM session_chunks sc JOIN chunks c ON c.id = sc.ch
 WHERE sc.session_id = %(session_id)s
 
 -- name: part_counts
-SELECT session_id, count(*)::integer AS n FROM parts WHERE session_id = ANY(%(ids)s) GROUP BY session_id
+SELECT p.session_id, count(*)::integer AS n
+FROM parts p JOIN sessions s ON s.id = p.session_id AND s.tenant_id = %(tenant_id)s
+WHERE p.session_id = ANY(%(ids)s) GROUP BY p.session_id
 
 -- name: list_upo_pages
-SELECT * FROM upo_pages WHERE session_id = ANY(%(ids)s) ORDER BY session_id, page
+SELECT u.* FROM upo_pages u JOIN sessions s ON s.id = u.session_id AND s.tenant_id = %(tenant_id)s
+WHERE u.session_id = ANY(%(ids)s) ORDER BY u.session_id, u.page
 
 -- name: session_history
-SELECT at, action, outcome, detail FROM session_history WHERE session_id = %(session_id)s ORDER BY id
+SELECT h.at, h.action, h.outcome, h.detail
+FROM session_history h JOIN sessions s ON s.id = h.session_id AND s.tenant_id = %(tenant_id)s
+WHERE h.session_id = %(session_id)s ORDER BY h.id
 
 -- name: add_history
 INSERT INTO session_history (session_id, at, action, outcome, detail)

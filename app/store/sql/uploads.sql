@@ -41,11 +41,6 @@ SELECT * FROM uploads
 WHERE tenant_id = %(tenant_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s) AND kind <> 'invoices'
 ORDER BY id DESC LIMIT %(limit)s
 
--- name: spooled_bytes
--- Bodies that are stored but not read yet, and what is here of those that arrive in pieces.
-SELECT (SELECT coalesce(sum(bytes), 0) FROM uploads WHERE state IN ('received', 'reading'))::bigint
-    + (SELECT coalesce(sum(received), 0) FROM resumable_uploads)::bigint AS bytes
-
 -- name: unread_beside
 -- How many other uploads of the same tenant wait to be read; beyond a thousand it does not matter.
 SELECT u.tenant_id, u.bytes, (
@@ -63,25 +58,6 @@ RETURNING *
 UPDATE uploads SET state = %(state)s, read_at = %(now)s, errors = errors || %(errors)s::jsonb, blob_key = NULL
 WHERE id = %(id)s AND state IN ('received', 'reading')
 RETURNING id
-
--- name: lock_uploads
--- In the order of their ids, so that two transactions cannot wait for each other.
-SELECT id FROM uploads WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
-
--- name: shift_counts
--- Moves invoices of uploads between the counts of two states; the caller holds the rows.
-UPDATE uploads u SET
-    received = received - CASE WHEN %(old)s = 'received' THEN m.n ELSE 0 END,
-    queued = queued - CASE WHEN %(old)s = 'queued' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'queued' THEN m.n ELSE 0 END,
-    packed = packed - CASE WHEN %(old)s = 'packed' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'packed' THEN m.n ELSE 0 END,
-    sent = sent - CASE WHEN %(old)s = 'sent' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'sent' THEN m.n ELSE 0 END,
-    invalid = invalid + CASE WHEN %(new)s = 'invalid' THEN m.n ELSE 0 END,
-    duplicate = duplicate + CASE WHEN %(new)s = 'duplicate' THEN m.n ELSE 0 END,
-    accepted = accepted + CASE WHEN %(new)s = 'accepted' THEN m.n ELSE 0 END,
-    rejected = rejected + CASE WHEN %(new)s = 'rejected' THEN m.n ELSE 0 END,
-    failed = failed + CASE WHEN %(new)s = 'failed' THEN m.n ELSE 0 END
-FROM unnest(%(ids)s::uuid[], %(counts)s::integer[]) AS m (id, n)
-WHERE u.id = m.id
 
 -- name: advance_upload
 -- The last statement of a chunk's transaction: the row is held only until the commit.

@@ -72,7 +72,7 @@ class PermissionStore:
             row["attachments_allowed"], row["attachments_end_at"], row["refused"], row["fetched_at"]
         )
 
-    async def due(self, *, now: datetime, limit: int) -> list[int]:
+    async def due_for_job(self, *, now: datetime, limit: int) -> list[int]:
         """Give tenants for whom KSeF is to be asked: new ones first, then those whose answer is old."""
         rows = await self._database.fetch_all(_SQL["due_permissions"], {"now": now, "limit": limit})
         return [row["id"] for row in rows]

@@ -14,6 +14,7 @@ from app.domain.ids import CHUNK_CAPACITY, invoice_id
 from app.domain.states import InvoiceState
 from app.store.database import Connection, Database, queries
 from app.store.jobs import JobQueue, Task
+from app.store.uploads import state_counts
 from app.store.uploads.claims import claim_chunk
 from app.store.uploads.resumable import forget_segments
 from app.store.uploads.uploads import Upload, UploadStore
@@ -75,7 +76,7 @@ class ChunkStore:
                     first_entry=chunk.first_entry,
                     encoding="deflate",
                     blob_key=chunk.blob_key,
-                    held=upload.atomic,
+                    atomic_pending=upload.atomic,
                     now=now,
                     queue=_queue(chunk, {}),
                 )
@@ -108,26 +109,35 @@ class ChunkStore:
             )
         return queued
 
+    async def seal_soon(self, tenant_id: int) -> int:
+        """Defer a sealing job for each of a tenant's lanes with queued invoices; return the number of those invoices."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_SQL["queued_by_lane_of_tenant"], {"tenant_id": tenant_id})
+            lanes = await cursor.fetchall()
+            for lane in lanes:
+                await self._jobs.seal_soon(connection, lane["lane_id"])
+        return sum(lane["queued"] for lane in lanes)
+
     async def finish_upload(self, upload: Upload, *, errors: Sequence[Mapping[str, Any]], now: datetime) -> None:
         """End the reading of an upload; with all or nothing asked for, let its invoices go or fail them all."""
         async with self._database.transaction() as connection:
             if upload.atomic and errors:
-                await self._fail_held(connection, upload, now=now)
+                await self._fail_atomic(connection, upload, now=now)
             elif upload.atomic:
-                await connection.execute(_SQL["release_held"], {"upload_id": upload.id})
+                await connection.execute(_SQL["release_atomic"], {"upload_id": upload.id})
             await self._uploads.finish_reading(connection, upload, errors=errors, now=now)
             if upload.blob_key is not None:
                 await self._jobs.defer(Task.DROP_BLOBS, connection=connection, keys=[upload.blob_key])
             if upload.segmented:
                 await forget_segments(self._jobs, connection, upload.id)
 
-    async def blob_keys(self, upload_id: UUID) -> set[str]:
+    async def blob_keys_for_job(self, upload_id: UUID) -> set[str]:
         """Give the keys of the blobs that committed chunks of an upload refer to."""
         rows = await self._database.fetch_all(_SQL["chunk_blob_keys"], {"upload_id": upload_id})
         return {row["blob_key"] for row in rows}
 
-    async def lanes_of(self, upload_id: UUID) -> list[int]:
-        """Give the lanes that an upload's chunks wait in."""
+    async def lanes_of_for_job(self, upload_id: UUID) -> list[int]:
+        """Return the lanes of the chunks of an upload."""
         rows = await self._database.fetch_all(_SQL["lanes_of_upload"], {"upload_id": upload_id})
         return [row["lane_id"] for row in rows]
 
@@ -136,11 +146,11 @@ class ChunkStore:
         rows = await self._database.fetch_all(_SQL["unshared_blob_keys"], {"upload_id": upload_id})
         return {row["blob_key"] for row in rows}
 
-    async def lanes_with_queue(self) -> list[DictRow]:
-        """Give each lane with waiting invoices: lane_id, tenant_id, queued, oldest."""
-        return await self._database.fetch_all(_SQL["lanes_with_queue"])
+    async def queued_by_lane(self) -> list[DictRow]:
+        """Return the queue of every lane that has one, of all tenants: lane_id, queued, oldest."""
+        return await self._database.fetch_all(_SQL["queued_by_lane"])
 
-    async def _fail_held(self, connection: Connection, upload: Upload, *, now: datetime) -> None:
+    async def _fail_atomic(self, connection: Connection, upload: Upload, *, now: datetime) -> None:
         finding = Finding(
             "upload-not-complete",
             Severity.ERROR,
@@ -149,12 +159,12 @@ class ChunkStore:
             "żadna faktura z niej nie zostanie wysłana.",
         )
         cursor = await connection.execute(
-            _SQL["fail_held_invoices"],
+            _SQL["fail_atomic_invoices"],
             {"upload_id": upload.id, "finding": json.dumps([finding.as_dict()]), "now": now},
         )
         row = await cursor.fetchone()
-        await connection.execute(_SQL["drop_held"], {"upload_id": upload.id})
-        await self._uploads.shift(
+        await connection.execute(_SQL["drop_atomic"], {"upload_id": upload.id})
+        await state_counts.move(
             connection,
             {upload.id: row["failed"] if row else 0},
             old=InvoiceState.QUEUED,
@@ -172,7 +182,7 @@ async def add_chunk(
     first_entry: int,
     encoding: str,
     blob_key: str,
-    held: bool,
+    atomic_pending: bool,
     now: datetime,
     queue: dict[str, Any] | None = None,
 ) -> bool:
@@ -188,7 +198,7 @@ async def add_chunk(
             "first_entry": first_entry,
             "encoding": encoding,
             "blob_key": blob_key,
-            "held": held,
+            "atomic_pending": atomic_pending,
             "now": now,
         }
         | (queue or {"queued": 0, "queued_bytes": 0, "latest_issue_date": None}),

@@ -16,11 +16,12 @@ from app.domain.states import InvoiceState
 from app.errors import Conflict, NotFound
 from app.store.database import Connection, Database, queries
 from app.store.jobs import JobQueue
+from app.store.uploads import state_counts
 from app.store.uploads.chunks import ENTRY_OVERHEAD_BYTES
-from app.store.uploads.state_counts import shift_counted
+from app.store.uploads.state_counts import move_returned
 from app.store.uploads.uploads import UploadStore
 
-_SQL: Final = queries("late")
+_SQL: Final = queries("late_invoices")
 _CHUNKS_AT_ONCE: Final = 200
 _HELD_AT_ONCE: Final = 2_000
 RELEASED_AT_ONCE: Final = 50_000
@@ -28,14 +29,14 @@ RELEASED_AT_ONCE: Final = 50_000
 _FIRST: Final = UUID(int=0)
 
 
-class NotHeld(Conflict):
+class NotAwaitingDecision(Conflict):
     """The invoice does not wait for a decision; only one that does can be released or withdrawn."""
 
     code = "not-held"
     title = "Not held"
 
 
-class LateStore:
+class LateInvoiceStore:
     """What is done with late invoices: noted, held, released, withdrawn."""
 
     def __init__(self, database: Database, jobs: JobQueue, uploads: UploadStore) -> None:
@@ -43,7 +44,7 @@ class LateStore:
         self._jobs = jobs
         self._uploads = uploads
 
-    async def hold(self, lane_id: int, *, day: date) -> int:
+    async def await_decision_for_job(self, lane_id: int, *, day: date) -> int:
         """Keep a lane's late invoices for their tenant's decision, if it wants to decide; returns how many.
 
         `day` is the Warsaw day on which a session that is sealed now would be opened. Held invoices stay `queued` and
@@ -62,25 +63,25 @@ class LateStore:
                 held += await self._hold(connection, chunks, day)
             after = chunks[-1]
 
-    async def has_late(self, session_id: UUID, *, day: date) -> bool:
+    async def has_late_for_job(self, session_id: UUID, *, day: date) -> bool:
         """Tell whether a session, opened on this day, would carry late invoices that their tenant wants to decide on."""
         row = await self._database.fetch_one(_SQL["late_of_session"], {"session_id": session_id, "day": day})
         return row is not None and row["n"] > 0
 
-    async def unseal(self, connection: Connection, session_id: UUID, *, day: date) -> int:
+    async def unseal_for_job(self, connection: Connection, session_id: UUID, *, day: date) -> int:
         """Send all invoices of a session that was never opened back to their lane, late ones held; returns how many."""
         cursor = await connection.execute(_SQL["lock_chunks_of_session"], {"session_id": session_id})
         chunks = [row["id"] for row in await cursor.fetchall()]
         cursor = await connection.execute(_SQL["unseal_invoices"], {"session_id": session_id, "chunks": chunks})
         await self._hold(connection, chunks, day)
-        return await shift_counted(self._uploads, connection, cursor, old=InvoiceState.PACKED, new=InvoiceState.QUEUED)
+        return await move_returned(connection, cursor, old=InvoiceState.PACKED, new=InvoiceState.QUEUED)
 
     async def urgent_sessions_wait(self, tenant_id: int, *, today: date) -> bool:
         """Tell whether sessions of a tenant with invoices of `today` are still to be opened."""
         row = await self._database.fetch_one(_SQL["urgent_sessions"], {"tenant_id": tenant_id, "today": today})
         return bool(row and row["waiting"])
 
-    async def note_mode_change(self, connection: Connection, session_id: UUID, opened_day: date) -> int:
+    async def note_mode_change_for_job(self, connection: Connection, session_id: UUID, opened_day: date) -> int:
         """Give the late invoices of a session that was opened on this Warsaw day their warning, once; returns how many."""
         cursor = await connection.execute(
             _SQL["note_mode_change"],
@@ -88,7 +89,7 @@ class LateStore:
         )
         return cursor.rowcount
 
-    async def check_modes(self, connection: Connection, session_id: UUID) -> int:
+    async def check_modes_for_job(self, connection: Connection, session_id: UUID) -> int:
         """Compare the modes on a session's receipts with what was to be expected; returns how many differ.
 
         Call it once its accepted invoices are written. The day is KSeF's own `dateCreated` if a status has told it: late
@@ -101,7 +102,7 @@ class LateStore:
         odd = await cursor.fetchone()
         if odd is None or not odd["found"]:
             return 0
-        await self.note_mode_change(connection, session_id, row["day"])
+        await self.note_mode_change_for_job(connection, session_id, row["day"])
         await connection.execute(_SQL["take_back_mode_change"], {"session_id": session_id})
         cursor = await connection.execute(
             _SQL["note_odd_modes"],
@@ -114,13 +115,13 @@ class LateStore:
         )
         return cursor.rowcount
 
-    async def count_held(self, tenant_id: int) -> int:
+    async def count_awaiting_decision(self, tenant_id: int) -> int:
         """Say how many invoices of a tenant wait for its decision."""
         row = await self._database.fetch_one(_SQL["count_held"], {"tenant_id": tenant_id})
         return int(row["n"]) if row else 0
 
     async def release(self, tenant_id: int, invoice_id: UUID) -> None:
-        """Let a held invoice go, on whatever day it is. Raises NotFound, or NotHeld when it does not wait for this."""
+        """Let a held invoice go, on whatever day it is. Raises NotFound, or NotAwaitingDecision when it does not wait for this."""
         lanes: set[int] = set()
         if not await self._release(tenant_id, [_chunk_of(invoice_id)], lanes, first=invoice_id, last=invoice_id):
             await self._refuse(tenant_id, invoice_id)
@@ -144,7 +145,7 @@ class LateStore:
         return released
 
     async def withdraw(self, tenant_id: int, invoice_id: UUID, *, now: datetime) -> None:
-        """End a held invoice unsent and free its number. Raises NotFound, or NotHeld when it does not wait for this."""
+        """End a held invoice unsent and free its number. Raises NotFound, or NotAwaitingDecision when it does not wait for this."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(
                 _SQL["withdraw_invoice"],
@@ -153,8 +154,8 @@ class LateStore:
             row = await cursor.fetchone()
             if row is not None:
                 uploads = {row["upload_id"]: 1}
-                await self._uploads.shift(connection, uploads, old=InvoiceState.QUEUED, new=InvoiceState.FAILED)
-                await self._uploads.complete(connection, uploads, now=now)
+                await state_counts.move(connection, uploads, old=InvoiceState.QUEUED, new=InvoiceState.FAILED)
+                await self._uploads.complete_for_job(connection, uploads, now=now)
         if row is None:
             await self._refuse(tenant_id, invoice_id)
 
@@ -192,7 +193,7 @@ class LateStore:
         )
         if row is None:
             raise NotFound(f"there is no invoice {public_id('inv', invoice_id)}")
-        raise NotHeld(f"{public_id('inv', invoice_id)} is {row['state']} and does not wait for a decision")
+        raise NotAwaitingDecision(f"{public_id('inv', invoice_id)} is {row['state']} and does not wait for a decision")
 
 
 def _chunk_of(invoice_id: UUID) -> UUID:

@@ -219,25 +219,30 @@ class ResumableStore:
         cursor = await connection.execute(_SQL["finish"], {"id": upload_id, "now": now, "keep_key": keep_key})
         row = await cursor.fetchone()
         assert row is not None  # noqa: S101 - the row was updated a moment ago in this transaction
-        await self._uploads.read_soon(connection, upload_id)
+        await self._uploads.read_soon_for_job(connection, upload_id)
         return upload_from_row(row)
 
-    async def segments(self, upload_id: UUID) -> list[Segment]:
+    async def segments_for_job(self, upload_id: UUID) -> list[Segment]:
         """Give the segments of an upload in their order."""
         return [_segment(row) for row in await self._database.fetch_all(_SQL["segments"], {"id": upload_id})]
 
-    async def last_segments(self, upload_id: UUID, *, limit: int) -> list[Segment]:
-        """Give the last segments of an upload in their order."""
-        rows = await self._database.fetch_all(_SQL["last_segments"], {"id": upload_id, "limit": limit})
+    async def last_segments(self, tenant_id: int, upload_id: UUID, *, limit: int) -> list[Segment]:
+        """Return the last segments of a tenant's unfinished upload in their order."""
+        rows = await self._database.fetch_all(
+            _SQL["last_segments"], {"tenant_id": tenant_id, "id": upload_id, "limit": limit}
+        )
         return [_segment(row) for row in reversed(rows)]
 
-    async def replace(self, upload_id: UUID, old: Sequence[Segment], blob_key: str, *, writer: UUID) -> None:
+    async def replace(
+        self, tenant_id: int, upload_id: UUID, old: Sequence[Segment], blob_key: str, *, writer: UUID
+    ) -> None:
         """Put one durable blob in the place of neighbouring segments; their blobs are removed later.
 
         Raises WrongOffset, with nothing changed, when another request has become the writer: the blob belongs to nobody.
         """
         async with self._database.transaction() as connection:
-            cursor = await connection.execute(_SQL["lock_unfinished"], {"id": upload_id, "writer": writer})
+            parameters = {"tenant_id": tenant_id, "id": upload_id, "writer": writer}
+            cursor = await connection.execute(_SQL["lock_unfinished"], parameters)
             if await cursor.fetchone() is None:
                 raise WrongOffset("another request has gone on with this upload")
             keys = [segment.blob_key for segment in old]
@@ -265,7 +270,7 @@ class ResumableStore:
         upload = await self.get(tenant_id, upload_id)
         raise Conflict(f"{upload.public_id} is complete: its invoices are on their way")
 
-    async def expire(self, *, now: datetime) -> int:
+    async def expire_for_job(self, *, now: datetime) -> int:
         """End those unfinished uploads for which nobody sent anything for a day; returns how many. Safe to run at any time."""
         expired = 0
         while True:

@@ -12,6 +12,7 @@ from app.domain.ids import invoice_id
 from app.domain.states import InvoiceState, UploadState
 from app.store.database import Connection, Database, queries
 from app.store.jobs import JobQueue, Task
+from app.store.uploads import state_counts
 from app.store.uploads.chunks import ENTRY_OVERHEAD_BYTES, add_chunk
 from app.store.uploads.claims import claim_staged
 from app.store.uploads.uploads import UploadStore
@@ -114,7 +115,7 @@ class SingleStore:
                 first_entry=0,
                 encoding="plain",
                 blob_key=blob_key,
-                held=False,
+                atomic_pending=False,
                 now=now,
             )
             async with connection.cursor().copy(_CHUNKS["copy_invoices"]) as copy:
@@ -165,7 +166,7 @@ class SingleStore:
         )
         return KeyedSingle(row["invoice_id"], bytes(row["sha256"]), row["offline_mode"]) if row else None
 
-    async def forget_single_keys(self, *, before: datetime) -> int:
+    async def forget_single_keys_for_job(self, *, before: datetime) -> int:
         """Let keys of single posts older than `before` be used anew."""
         return await self._database.execute(_SQL["forget_single_keys"], {"before": before})
 
@@ -179,11 +180,11 @@ class SingleStore:
         rows = await self._database.fetch_all(_SQL["unchecked_singles"], {"tenant_id": tenant_id, "limit": limit})
         return [SinglesChunk(**row) for row in rows]
 
-    async def tenants_with_unchecked_singles(self) -> list[int]:
+    async def tenants_with_unchecked_singles_for_job(self) -> list[int]:
         """Give the tenants whose single posts wait for a check."""
         return [row["tenant_id"] for row in await self._database.fetch_all(_SQL["tenants_with_unchecked_singles"])]
 
-    async def singles_of(self, chunk: SinglesChunk) -> list[DictRow]:
+    async def singles_of_for_job(self, chunk: SinglesChunk) -> list[DictRow]:
         """Give the rows of a group: id, name, sha256, size, blob_offset, blob_bytes."""
         return await self._database.fetch_all(_SQL["singles_of_chunk"], {"first": chunk.id, "last": chunk.last_id})
 
@@ -215,6 +216,6 @@ class SingleStore:
             finished = await cursor.fetchall()
             for state in (InvoiceState.QUEUED, InvoiceState.INVALID, InvoiceState.DUPLICATE):
                 moved = {row["upload_id"]: row[state.value] for row in finished if row[state.value]}
-                await self._uploads.shift(connection, moved, old=InvoiceState.RECEIVED, new=state)
-            await self._uploads.complete(connection, [chunk.upload_id for chunk in chunks], now=now)
+                await state_counts.move(connection, moved, old=InvoiceState.RECEIVED, new=state)
+            await self._uploads.complete_for_job(connection, [chunk.upload_id for chunk in chunks], now=now)
         return len(duplicates)

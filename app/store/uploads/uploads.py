@@ -111,7 +111,7 @@ class UploadStore:
                     | {"bytes": new.size, "now": now, "state": UploadState.RECEIVED.value, "received": 0},
                 )
                 await self._note_repeat(connection, new.tenant_id, new.id, new.sha256, now=now)
-                await self.read_soon(connection, new.id)
+                await self.read_soon_for_job(connection, new.id)
         except UniqueViolation:
             # The same key arrived twice at the same moment; the other request was first.
             earlier = await self._by_idempotency_key(new)
@@ -190,12 +190,7 @@ class UploadStore:
         )
         return [upload_from_row(row) for row in rows]
 
-    async def spooled_bytes(self) -> int:
-        """Sum the bytes of all uploads that are stored but not read yet."""
-        row = await self._database.fetch_one(_SQL["spooled_bytes"])
-        return int(row["bytes"]) if row else 0
-
-    async def read_soon(self, connection: Connection, upload_id: UUID, *, once: str | None = None) -> None:
+    async def read_soon_for_job(self, connection: Connection, upload_id: UUID, *, once: str | None = None) -> None:
         """Have an upload read; call it in the transaction that made its row, or where its job is missing (`once`).
 
         Of one tenant only a few uploads are read at a time, and the more of them wait, the later comes the next one among
@@ -218,7 +213,7 @@ class UploadStore:
             upload_id=str(upload_id),
         )
 
-    async def start_reading(self, upload_id: UUID) -> Upload | None:
+    async def start_reading_for_job(self, upload_id: UUID) -> Upload | None:
         """Mark an upload as being read and give it; None when it has been read to its end already."""
         row = await self._database.fetch_one(_SQL["start_reading"], {"id": upload_id})
         return upload_from_row(row) if row else None
@@ -232,27 +227,9 @@ class UploadStore:
             _SQL["finish_reading"],
             {"id": upload.id, "state": state.value, "errors": json.dumps(list(errors)), "now": now},
         )
-        await self.complete(connection, [upload.id], now=now)
+        await self.complete_for_job(connection, [upload.id], now=now)
 
-    async def shift(
-        self,
-        connection: Connection,
-        by_upload: Mapping[UUID, int],
-        *,
-        old: InvoiceState,
-        new: InvoiceState,
-    ) -> None:
-        """Move invoices between two counts of their uploads. Call it last in a transaction: the rows are locked."""
-        if not by_upload:
-            return
-        ids = sorted(by_upload)
-        await connection.execute(_SQL["lock_uploads"], {"ids": ids})
-        await connection.execute(
-            _SQL["shift_counts"],
-            {"ids": ids, "counts": [by_upload[key] for key in ids], "old": old.value, "new": new.value},
-        )
-
-    async def complete(self, connection: Connection, ids: Iterable[UUID], *, now: datetime) -> None:
+    async def complete_for_job(self, connection: Connection, ids: Iterable[UUID], *, now: datetime) -> None:
         """Complete those uploads of which nothing is on the way any more, and tell of it."""
         cursor = await connection.execute(_SQL["complete_uploads"], {"ids": sorted(ids), "now": now})
         for row in await cursor.fetchall():
@@ -270,7 +247,7 @@ class UploadStore:
                 now=now,
             )
 
-    async def unread(self) -> list[UUID]:
+    async def unread_for_job(self) -> list[UUID]:
         """Give the uploads that are not read to their end."""
         return [row["id"] for row in await self._database.fetch_all(_SQL["unread_uploads"])]
 
@@ -282,12 +259,12 @@ class UploadStore:
         """Record that the bytes of an upload's invoices are removed."""
         await self._database.execute(_SQL["mark_expired"], {"id": upload_id, "now": now})
 
-    async def unknown_blobs(self, keys: Sequence[str]) -> list[str]:
+    async def unknown_blobs_for_job(self, keys: Sequence[str]) -> list[str]:
         """Give those of some blob keys that no row of any table speaks of."""
         rows = await self._database.fetch_all(_SQL["unknown_blobs"], {"keys": list(keys)})
         return [row["key"] for row in rows]
 
-    async def forget_idempotency_keys(self, *, before: datetime) -> int:
+    async def forget_idempotency_keys_for_job(self, *, before: datetime) -> int:
         """Let keys of uploads older than `before` be used anew."""
         return await self._database.execute(_SQL["forget_idempotency_keys"], {"before": before})
 

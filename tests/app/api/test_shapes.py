@@ -49,7 +49,7 @@ async def _session(store: Store, tenant: Tenant, filled: Filled) -> dict[str, An
     return session_document(
         await store.sessions.get(tenant.id, filled.session_id),
         parts=1,
-        upo_pages=await store.sessions.upo_pages(filled.session_id),
+        upo_pages=await store.sessions.upo_pages(tenant.id, filled.session_id),
     )
 
 

@@ -147,7 +147,7 @@ async def test_an_unfinished_upload_in_pieces_goes_on_from_where_it_stopped(old_
         uploads = await store.uploads.page(tenant.id, before=None, limit=100)
         # The same body came whole beside it.
         [whole] = [upload for upload in uploads if upload.segmented and upload.size == begun.size]
-        [segment] = await store.resumable.segments(whole.id)
+        [segment] = await store.resumable.segments_for_job(whole.id)
         body = await store.blobs.read(segment.blob_key)
         writer = uuid4()
         going = await store.resumable.begin(tenant.id, begun.id, offset=begun.offset, size=None, writer=writer)
@@ -156,5 +156,5 @@ async def test_an_unfinished_upload_in_pieces_goes_on_from_where_it_stopped(old_
         upload = await store.resumable.add(going, rest, writer=writer, now=now)
         assert isinstance(upload, Upload)
         assert (upload.state, upload.size) == (UploadState.RECEIVED, len(body))
-        pieces = [await store.blobs.read(one.blob_key) for one in await store.resumable.segments(begun.id)]
+        pieces = [await store.blobs.read(one.blob_key) for one in await store.resumable.segments_for_job(begun.id)]
         assert b"".join(pieces) == body

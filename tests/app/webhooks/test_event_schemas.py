@@ -112,7 +112,7 @@ async def test_the_text_of_an_invoice_in_an_event_is_its_document_byte_for_byte(
         ):
             await connection.execute(f"UPDATE invoices SET {change}", {"findings": json.dumps([finding])})
             cursor = await connection.execute(
-                "SELECT invoice_text(i) AS text, invoice_document(i)::text AS document FROM invoices i"
+                "SELECT invoice_json_text(i) AS text, invoice_json(i)::text AS document FROM invoices i"
             )
             rows = await cursor.fetchall()
             assert rows
@@ -126,7 +126,7 @@ async def test_documents_of_uploads_and_sessions_fit_their_models_field_by_field
     session = session_document(
         await store.sessions.get(tenant.id, filled.session_id),
         parts=1,
-        upo_pages=await store.sessions.upo_pages(filled.session_id),
+        upo_pages=await store.sessions.upo_pages(tenant.id, filled.session_id),
     )
     upo = {"session": session["id"], "reference_number": session["reference_number"], "upo": session["upo"]}
     assert session["upo"]

@@ -147,12 +147,12 @@ async def test_a_replay_that_is_cut_off_goes_on_where_it_was_and_makes_nothing_t
     await scene.switch(disabled=False)
     wanted = Wanted(since=since, types=("upload.completed",))
     row = await scene.store.replays.start(scene.tenant, scene.endpoint.id, wanted, now=scene.now)
-    assert await scene.store.replays.step(row["id"], now=scene.now, limit=10) is Step.MORE
+    assert await scene.store.replays.step_for_job(row["id"], now=scene.now, limit=10) is Step.MORE
     await scene.deliver()
     assert len(scene.receiver.requests) == 10
     same = await scene.store.replays.start(scene.tenant, scene.endpoint.id, wanted, now=scene.now)
     assert same["id"] == row["id"]
-    assert await scene.store.replays.running() == [row["id"]]
+    assert await scene.store.replays.running_for_job() == [row["id"]]
     await replay_events(scene.store, scene.context.clock, row["id"], events_at_once=10)
     await replay_events(scene.store, scene.context.clock, row["id"], events_at_once=10)
     await scene.deliver()
@@ -252,7 +252,7 @@ async def test_a_replay_stops_when_its_endpoint_is_disabled(scene: Scene) -> Non
     await scene.switch(disabled=True)
     await replay_events(scene.store, scene.context.clock, row["id"])
     assert (await scene.store.replays.get(scene.tenant, row["id"]))["state"] == "stopped"
-    assert await scene.store.replays.running() == []
+    assert await scene.store.replays.running_for_job() == []
 
 
 async def test_old_events_go_with_their_history_and_what_is_still_owed_stays(scene: Scene) -> None:
@@ -265,8 +265,8 @@ async def test_old_events_go_with_their_history_and_what_is_still_owed_stays(sce
     scene.now += timedelta(days=10)
     await scene.tell(uuid4())
     young = scene.now - timedelta(days=1)
-    assert await scene.store.deliveries.remove_old(before=young, limit=2) == 5
-    assert await scene.store.deliveries.remove_old(before=young, limit=2) == 0
+    assert await scene.store.deliveries.remove_old_for_job(before=young, limit=2) == 5
+    assert await scene.store.deliveries.remove_old_for_job(before=young, limit=2) == 0
     counts = await scene.store.database.fetch_one(
         "SELECT (SELECT count(*) FROM events) AS events, (SELECT count(*) FROM deliveries) AS deliveries, "
         "(SELECT count(*) FROM delivery_attempts) AS attempts"

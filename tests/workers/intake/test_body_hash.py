@@ -68,7 +68,7 @@ async def test_a_body_in_pieces_gets_the_verdicts_of_one_in_one_piece(context: W
     assert (done.state, done.sha256, done.repeat_of) == (UploadState.IN_PROGRESS, digest, None)
     assert await _names_and_states(store, done) == [(one.name, "queued") for one in documents]
     # Its segments are forgotten, and a job removes their blobs.
-    assert await store.resumable.segments(upload.id) == []
+    assert await store.resumable.segments_for_job(upload.id) == []
     jobs = await store.database.fetch_all(
         "SELECT args FROM procrastinate_jobs WHERE task_name = 'maintenance.drop_blobs'"
     )
@@ -97,7 +97,7 @@ async def test_a_worker_that_died_after_hashing_does_not_hash_again(
     tenant = await add_tenant(context.store)
     body = zip_of(invoices(3))
     upload = await add_in_pieces(context.store, tenant, body, piece=5_000)
-    await context.store.uploads.start_reading(upload.id)
+    await context.store.uploads.start_reading_for_job(upload.id)
     await context.store.uploads.set_hash(upload, hashlib.sha256(body).digest(), now=utc_now())
 
     async def never(_: object) -> bytes:

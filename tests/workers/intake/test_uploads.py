@@ -105,7 +105,7 @@ async def test_a_crash_between_chunks_repeats_nothing_and_loses_nothing(
     assert done.counts[InvoiceState.QUEUED] == 55
     rows = await context.store.invoices.page(tenant.id, InvoiceFilter(upload_id=upload.id), limit=1000)
     assert [row["name"] for _, row in rows] == [one.name for one in invoices(55)]
-    known = await context.store.chunks.blob_keys(upload.id)
+    known = await context.store.chunks.blob_keys_for_job(upload.id)
     stored = {key async for key in context.store.blobs.list_keys(f"chunks/{upload.id.hex}")}
     assert stored == known, "blobs of chunks that were never committed are removed"
 
@@ -138,7 +138,7 @@ async def test_all_or_nothing_sends_nothing_of_an_upload_that_breaks_off(context
     assert broken.counts[InvoiceState.QUEUED] == 0
     assert broken.counts[InvoiceState.FAILED] > 0
     assert broken.completed_at is not None
-    assert await context.store.chunks.lanes_with_queue() == []
+    assert await context.store.chunks.queued_by_lane() == []
     whole = await read(context, await add_upload(context.store, tenant, body, kind=BodyKind.TARGZ, atomic=True))
     assert whole.counts[InvoiceState.QUEUED] == 20, "the claims of the broken upload were released"
 

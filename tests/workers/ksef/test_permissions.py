@@ -47,7 +47,7 @@ async def test_what_ksef_says_of_attachments_is_applied_to_the_next_upload(
     await read(road, await add_upload(road.store, tenant, _with_attachment(0)))
     await carry(road, await seal_and_pack(road, tenant))
     assert (await _verdicts(road, tenant.id))[0] == (InvoiceState.REJECTED.value, ["ksef-415"])
-    assert await road.store.permissions.due(now=road.clock(), limit=10) == [tenant.id]
+    assert await road.store.permissions.due_for_job(now=road.clock(), limit=10) == [tenant.id]
     await ask_permissions(road)
     assert (await road.store.permissions.of(tenant.id)).attachments_at(road.clock()) is False
     # Now it is known.
@@ -55,8 +55,8 @@ async def test_what_ksef_says_of_attachments_is_applied_to_the_next_upload(
     assert (await _verdicts(road, tenant.id))[1] == (InvoiceState.INVALID.value, ["attachment-not-allowed"])
     # The consent is given; the refusal has it asked as soon as an hour has passed.
     _allow(sandbox, True)
-    assert await road.store.permissions.due(now=road.clock(), limit=10) == []
-    assert await road.store.permissions.due(now=road.clock() + timedelta(hours=1), limit=10) == [tenant.id]
+    assert await road.store.permissions.due_for_job(now=road.clock(), limit=10) == []
+    assert await road.store.permissions.due_for_job(now=road.clock() + timedelta(hours=1), limit=10) == [tenant.id]
     await road.store.database.execute("UPDATE ksef_permissions SET ask_after = now()")
     await ask_permissions(road)
     await read(road, await add_upload(road.store, tenant, _with_attachment(2)))
@@ -93,7 +93,7 @@ async def test_a_ksef_that_does_not_answer_leaves_it_unknown(context: WorkerCont
     tenant = await add_tenant(context.store)
     await ask_permissions(context)
     assert (await context.store.permissions.of(tenant.id)).attachments_at(context.clock()) is None
-    assert await context.store.permissions.due(now=context.clock(), limit=10) == []
+    assert await context.store.permissions.due_for_job(now=context.clock(), limit=10) == []
 
 
 async def test_nothing_is_asked_while_ksef_is_away(context: WorkerContext) -> None:
@@ -101,7 +101,7 @@ async def test_nothing_is_asked_while_ksef_is_away(context: WorkerContext) -> No
     order = Override(KsefState.AWAY, context.clock(), context.clock() + timedelta(hours=1), "maintenance")
     await context.store.outages.order(context.watch.ksef_url, order, now=context.clock())
     await ask_permissions(context)
-    assert await context.store.permissions.due(now=context.clock(), limit=10) == [tenant.id]
+    assert await context.store.permissions.due_for_job(now=context.clock(), limit=10) == [tenant.id]
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(3_000_000, InvoiceState.INVALID), (5_000_000, InvoiceState.QUEUED)])

@@ -224,8 +224,8 @@ async def test_an_invoice_that_an_earlier_session_had_accepted_is_found_there(ti
     assert len({row["ksef_number"] for row in rows}) == 5
     sessions = await store.sessions.page(tenant.id, before=None, state=None, limit=10)
     assert [session.state for session in sessions] == [SessionState.COMPLETED, SessionState.COMPLETED]
-    pages = await store.sessions.upo_pages(sessions[0].id)
+    pages = await store.sessions.upo_pages(sessions[0].tenant_id, sessions[0].id)
     assert [page["page"] for page in pages] == [1001], "the receipt of the earlier session is kept with this one"
     assert sessions[1].id == first.id
-    history = await store.sessions.history(sessions[0].id)
+    history = await store.sessions.history(sessions[0].tenant_id, sessions[0].id)
     assert "found-ours" in [line["outcome"] for line in history]

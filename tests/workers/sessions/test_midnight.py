@@ -21,7 +21,7 @@ from app.store.sessions.session import Session
 from app.store.store import Store
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.invoices import InvoiceFilter
-from app.store.uploads.late_invoices import NotHeld
+from app.store.uploads.late_invoices import NotAwaitingDecision
 from app.store.uploads.singles import NewSingle
 from app.store.uploads.uploads import Upload
 from invoicegen.invoices import GeneratedInvoice, generate_invoices
@@ -351,7 +351,7 @@ async def test_a_receipt_with_another_mode_than_expected_is_pointed_out(
     await store.database.execute("UPDATE invoices SET invoicing_mode = 'Offline' WHERE id = %(id)s", {"id": first})
     for expected in (1, 0):
         async with store.database.transaction() as connection:
-            assert await store.late.check_modes(connection, session.id) == expected, "and said once"
+            assert await store.late_invoices.check_modes_for_job(connection, session.id) == expected, "and said once"
     documents = dict(await shown(night_road, tenant))
     assert rules(documents[first]) == ["unexpected-invoicing-mode"]
     assert "says Offline" in documents[first]["findings"][0]["message"]
@@ -380,7 +380,7 @@ async def test_late_invoices_are_held_and_the_others_go(night_road: WorkerContex
     held = await shown(night_road, tenant, held=True)
     assert [key for key, _ in held] == late
     assert all(document["state"] == "queued" and rules(document)[-1] == "held-for-decision" for _, document in held)
-    assert await night_road.store.late.count_held(tenant.id) == 4
+    assert await night_road.store.late_invoices.count_awaiting_decision(tenant.id) == 4
     assert len(await seal(night_road, tenant)) == 1, "another look does not take them either"
 
 
@@ -402,11 +402,11 @@ async def test_released_invoices_travel_with_a_warning_and_are_not_held_again(
     set_ksef(sandbox, hands)
     await carry(night_road, await seal_and_pack(night_road, tenant))
     store = night_road.store
-    await store.late.release(tenant.id, late[0])
-    with pytest.raises(NotHeld):
-        await store.late.release(tenant.id, late[0])
-    assert await store.late.release_all(tenant.id) == 3
-    assert await store.late.release_all(tenant.id) == 0
+    await store.late_invoices.release(tenant.id, late[0])
+    with pytest.raises(NotAwaitingDecision):
+        await store.late_invoices.release(tenant.id, late[0])
+    assert await store.late_invoices.release_all(tenant.id) == 3
+    assert await store.late_invoices.release_all(tenant.id) == 0
     jobs = await store.database.fetch_all(
         "SELECT 1 FROM procrastinate_jobs WHERE task_name = 'sealing.seal_lane' AND scheduled_at IS NULL"
     )
@@ -430,9 +430,9 @@ async def test_a_withdrawn_invoice_ends_unsent_and_its_number_is_free(
     await carry(night_road, await seal_and_pack(night_road, tenant))
     store = night_road.store
     for key in late:
-        await store.late.withdraw(tenant.id, key, now=hands())
-    with pytest.raises(NotHeld):
-        await store.late.withdraw(tenant.id, late[0], now=hands())
+        await store.late_invoices.withdraw(tenant.id, key, now=hands())
+    with pytest.raises(NotAwaitingDecision):
+        await store.late_invoices.withdraw(tenant.id, late[0], now=hands())
     documents = dict(await shown(night_road, tenant))
     assert all(rules(documents[key])[-1] == "withdrawn" for key in late)
     assert all("held-for-decision" not in rules(documents[key]) for key in late)
@@ -448,9 +448,9 @@ async def test_nobody_decides_on_the_invoices_of_others_or_on_those_that_do_not_
 ) -> None:
     tenant, _, late = await _held(night_road, hands)
     stranger = await add_tenant(night_road.store, nip="5213814999")
-    late_store = night_road.store.late
+    late_store = night_road.store.late_invoices
     # Nothing is held before somebody looks at the lane.
-    with pytest.raises(NotHeld, match="queued"):
+    with pytest.raises(NotAwaitingDecision, match="queued"):
         await late_store.withdraw(tenant.id, late[0], now=hands())
     await seal(night_road, tenant)
     decisions: list[Callable[[], Any]] = [
@@ -461,7 +461,7 @@ async def test_nobody_decides_on_the_invoices_of_others_or_on_those_that_do_not_
         with pytest.raises(NotFound, match=public_id("inv", late[0])):
             await decide()
     assert await late_store.release_all(stranger.id) == 0
-    assert await late_store.count_held(tenant.id) == 4
+    assert await late_store.count_awaiting_decision(tenant.id) == 4
 
 
 @pytest.mark.parametrize("minutes", [-4, 3], ids=["KSeF may be past midnight", "past midnight"])
@@ -479,7 +479,7 @@ async def test_a_sealed_session_that_missed_the_day_is_taken_apart_before_it_is_
     assert (ended.state, ended.requeued, ended.reference_number) == (SessionState.FAILED, 5, None)
     assert opened_at_ksef(sandbox) == 0
     assert await counts(night_road, upload) == {"queued": 5}
-    assert await night_road.store.late.count_held(tenant.id) == 3
+    assert await night_road.store.late_invoices.count_awaiting_decision(tenant.id) == 3
     sessions = await seal_and_pack(night_road, tenant)
     assert [one.invoices for one in sessions] == [2]
     await carry(night_road, sessions)
@@ -493,7 +493,7 @@ async def test_a_sealed_session_that_missed_the_day_is_taken_apart_before_it_is_
 async def test_what_is_held_does_not_keep_the_sweep_busy(night_road: WorkerContext, hands: Hands) -> None:
     tenant, _, _ = await _held(night_road, hands)
     await seal(night_road, tenant)
-    assert await night_road.store.chunks.lanes_with_queue() == []
+    assert await night_road.store.chunks.queued_by_lane() == []
     await night_road.store.database.execute("DELETE FROM procrastinate_jobs")
     await maintenance.sweep(night_road)
     jobs = await night_road.store.database.fetch_all(

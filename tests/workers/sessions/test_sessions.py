@@ -86,7 +86,7 @@ async def test_sessions_take_the_oldest_invoices_first(context: WorkerContext) -
 
 async def test_a_lane_waits_for_more_until_its_oldest_invoice_is_old_enough(context: WorkerContext) -> None:
     tenant, _ = await _queued(context, invoices(3))
-    lane = (await context.store.chunks.lanes_with_queue())[0]["lane_id"]
+    lane = (await context.store.chunks.queued_by_lane())[0]["lane_id"]
     patient = _with(context, linger_seconds=60)
     await sealing.seal_lane(patient, lane)
     assert await context.store.sessions.page(tenant.id, before=None, state=None, limit=10) == []
@@ -100,7 +100,7 @@ async def test_a_lane_waits_for_more_until_its_oldest_invoice_is_old_enough(cont
 async def test_a_flush_seals_what_is_queued_at_once(context: WorkerContext) -> None:
     patient = _with(context, linger_seconds=3600)
     tenant, _ = await _queued(patient, invoices(3))
-    lane = (await context.store.chunks.lanes_with_queue())[0]["lane_id"]
+    lane = (await context.store.chunks.queued_by_lane())[0]["lane_id"]
     assert await context.store.tenants.request_flush(tenant.id, now=utc_now()) == [lane]
     await sealing.seal_lane(patient, lane)
     assert [s.invoices for s in await context.store.sessions.page(tenant.id, before=None, state=None, limit=10)] == [3]
@@ -178,7 +178,7 @@ async def test_every_invoice_comes_back_with_its_number(
     assert all(row["invoicing_mode"] == "Online" for row in rows)
     ledger = _ledger(sandbox)
     assert (ledger["accepted"], ledger["distinct"], ledger["duplicate_attempts"]) == (60, 60, 0)
-    (page,) = await road.store.sessions.upo_pages(session.id)
+    (page,) = await road.store.sessions.upo_pages(session.tenant_id, session.id)
     stored = await road.store.blobs.read(page["blob_key"])
     assert hashlib.sha256(stored).digest() == bytes(page["sha256"])
     assert all(number.encode() in stored for number in numbers)
@@ -295,6 +295,30 @@ async def test_the_sweep_sends_a_job_to_everything_that_waits_and_has_none(conte
     }
     assert [row["task_name"] for row in rows].count("sealing.seal_lane") == 1
     assert [row["task_name"] for row in rows].count("dispatch.dispatch_session") == 1
+
+
+async def test_the_sweep_defers_a_sealing_job_only_for_a_lane_that_is_due_or_has_none(context: WorkerContext) -> None:
+    patient = _with(context, linger_seconds=60)
+    tenant, _ = await _queued(patient, invoices(3))
+    (lane,) = await context.store.chunks.queued_by_lane()
+
+    async def jobs() -> list[bool]:
+        rows = await context.store.database.fetch_all(
+            "SELECT scheduled_at IS NULL AS now FROM procrastinate_jobs WHERE task_name = 'sealing.seal_lane' ORDER BY id"
+        )
+        return [row["now"] for row in rows]
+
+    await context.store.database.execute("DELETE FROM procrastinate_jobs")
+    await maintenance.sweep(patient)
+    assert await jobs() == [True], "a lane without a job gets one"
+    await context.store.database.execute("DELETE FROM procrastinate_jobs")
+    await sealing.seal_lane(patient, lane["lane_id"])
+    assert await jobs() == [False], "which comes back when the lane is due"
+    await maintenance.sweep(patient)
+    assert await jobs() == [False], "and until then the sweep adds no other"
+    await context.store.tenants.request_flush(tenant.id, now=utc_now())
+    await maintenance.sweep(patient)
+    assert await jobs() == [False, True], "unless it is due now"
 
 
 async def test_bytes_go_at_the_end_of_their_retention_and_rows_stay(

@@ -509,7 +509,7 @@ async def test_a_client_that_hangs_up_is_not_an_error(
 
     def lines() -> list[dict[str, Any]]:
         found = [json.loads(line) for line in log.read_text().splitlines() if '"path": "/v1/events' in line]
-        return [line for line in found if line["event"] == "request"]
+        return [line for line in found if line["event"] == "request_served"]
 
     with api_process(tmp_path, settings) as (_, url):
         for path in ("/v1/events?wait=60", "/v1/events/stream"):
@@ -531,7 +531,7 @@ async def test_a_cursor_outlives_its_event_only_if_nothing_was_missed(
     await _tell(store, alpha, clock, "one", "two")
     first, newest = (item["id"] for item in (await _page(alpha))["items"])
     clock.move(timedelta(days=400))
-    assert await store.deliveries.remove_old(before=clock()) == 1
+    assert await store.deliveries.remove_old_for_job(before=clock()) == 1
     assert (await _page(alpha, cursor=newest))["items"] == []
     answer = await alpha.http.get("/v1/events", params={"cursor": first})
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-cursor")

@@ -13,7 +13,7 @@ async def _hold_three(store: Store, caller: Caller, clock: MovableClock) -> list
     filled = await fill(store, caller.tenant, clock(), finish=False)
     await store.database.execute("UPDATE sessions SET state = 'failed' WHERE id = %(id)s", {"id": filled.session_id})
     async with store.database.transaction() as connection:
-        assert await store.late.unseal(connection, filled.session_id, day=date(2026, 11, 23)) == 3
+        assert await store.late_invoices.unseal_for_job(connection, filled.session_id, day=date(2026, 11, 23)) == 3
     return [filled.invoices[position] for position in (0, 1, 3)]
 
 

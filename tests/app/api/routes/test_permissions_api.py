@@ -42,7 +42,7 @@ async def test_a_dry_run_and_a_strict_post_know_whether_attachments_are_allowed(
     assert (await alpha.http.get("/v1/me")).json()["attachments"]["allowed"] is False
     assert (await beta.http.get("/v1/me")).json()["attachments"]["allowed"] is None
     # A strict post that was refused for it has KSeF asked again.
-    assert alpha.tenant.id in await store.permissions.due(now=clock() + timedelta(hours=1), limit=10)
+    assert alpha.tenant.id in await store.permissions.due_for_job(now=clock() + timedelta(hours=1), limit=10)
 
 
 async def test_a_dry_run_knows_the_limits_that_ksef_gave_the_tenant(

@@ -79,7 +79,7 @@ async def test_a_single_post_with_a_key_is_one_invoice(
     assert (await _single(beta, b"<two/>", "k")).status_code == 202
     assert (await _single(alpha, b"<one/>", None)).json()["id"] != first.json()["id"]
     clock.move(timedelta(days=8))
-    await store.singles.forget_single_keys(before=clock() - timedelta(days=7))
+    await store.singles.forget_single_keys_for_job(before=clock() - timedelta(days=7))
     assert (await _single(alpha, b"<two/>", "k")).json()["id"] != first.json()["id"]
 
 

@@ -28,7 +28,7 @@ async def body_of(store: Store, location: str) -> bytes:
     """Read the segments as intake does."""
     from app.domain.ids import parse_public_id
 
-    parts = await store.resumable.segments(parse_public_id("upl", upload_id(location)))
+    parts = await store.resumable.segments_for_job(parse_public_id("upl", upload_id(location)))
     file = store.blobs.open_joined_blocking(parts)
     found = b""
     while piece := file.read(1 << 20):
@@ -77,7 +77,7 @@ async def test_pieces_become_an_upload_with_the_same_id_and_its_job(alpha: Calle
     jobs = await store.database.fetch_all("SELECT task_name, args FROM procrastinate_jobs")
     assert [job["task_name"] for job in jobs] == ["intake.read_upload"]
     assert await body_of(store, tus.location) == BODY
-    assert await store.uploads.unknown_blobs(sorted(await blobs_of(store, "uploads"))) == []
+    assert await store.uploads.unknown_blobs_for_job(sorted(await blobs_of(store, "uploads"))) == []
     assert await store.database.fetch_all("SELECT id FROM resumable_uploads") == []
     # A client whose last answer was lost asks, and may send its last, empty request again.
     assert await tus.offset() == len(BODY)
@@ -453,13 +453,13 @@ async def test_an_abandoned_upload_expires_a_day_after_its_last_byte(
     clock.move(timedelta(hours=23))
     await young.patch(0, b"x" * 10)
     clock.move(timedelta(hours=2))
-    assert await store.resumable.expire(now=clock()) == 1
+    assert await store.resumable.expire_for_job(now=clock()) == 1
     assert (await old.head()).status_code == 404
     assert await young.offset() == 10
     (job,) = await store.database.fetch_all("SELECT args FROM procrastinate_jobs")
     dropped = job["args"]["keys"]
-    assert await store.uploads.unknown_blobs(sorted(await blobs_of(store, "uploads"))) == dropped
-    assert await store.resumable.expire(now=clock()) == 0
+    assert await store.uploads.unknown_blobs_for_job(sorted(await blobs_of(store, "uploads"))) == dropped
+    assert await store.resumable.expire_for_job(now=clock()) == 0
 
 
 async def test_tiny_pieces_are_joined(alpha: Caller, store: Store) -> None:

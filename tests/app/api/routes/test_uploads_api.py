@@ -23,7 +23,7 @@ def digest_header(body: bytes) -> dict[str, str]:
 
 
 async def spooled(store: Store) -> int:
-    return await store.uploads.spooled_bytes()
+    return (await store.admission.usage()).total.spooled_bytes
 
 
 async def test_an_upload_is_durable_when_it_is_acknowledged(alpha: Caller, store: Store) -> None:

@@ -52,7 +52,7 @@ def in_thread(function: Callable[[], Any]) -> Any:
 async def content(store: Store) -> bytes:
     row = await store.database.fetch_one("SELECT id FROM uploads")
     assert row is not None
-    file = store.blobs.open_joined_blocking(await store.resumable.segments(row["id"]))
+    file = store.blobs.open_joined_blocking(await store.resumable.segments_for_job(row["id"]))
     found = b""
     while piece := file.read(1 << 20):
         found += piece

@@ -134,7 +134,7 @@ async def test_jobs_that_wait_for_ksef_are_woken_and_no_others(store: Store) -> 
     await store.outages.answered(URL, now=at(300))
     rows = await store.database.fetch_all("SELECT args->>'session_id' AS id, scheduled_at FROM procrastinate_jobs")
     assert {UUID(row["id"]): row["scheduled_at"] is None for row in rows} == {waits: True, rests: False}
-    assert await store.database.fetch_all("SELECT * FROM ksef_waiting") == []
+    assert await store.database.fetch_all("SELECT * FROM ksef_waiting_sessions") == []
 
 
 async def test_latarnia_is_asked_by_one_and_not_again_for_ten_minutes(store: Store) -> None:

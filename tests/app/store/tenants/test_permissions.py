@@ -40,13 +40,13 @@ def test_an_answer_is_believed_for_a_while_and_a_no_for_less(
 
 async def test_a_new_tenant_is_due_at_once_and_then_daily(store: Store) -> None:
     tenant, permissions = await add_tenant(store), store.permissions
-    assert await permissions.due(now=NOW, limit=10) == [tenant.id]
+    assert await permissions.due_for_job(now=NOW, limit=10) == [tenant.id]
     assert [await permissions.claim(tenant.id, now=NOW) for _ in range(2)] == [True, False]
     await permissions.save(tenant.id, YES, now=NOW)
-    assert await permissions.due(now=NOW + 23 * HOUR, limit=10) == []
-    assert await permissions.due(now=NOW + 24 * HOUR, limit=10) == [tenant.id]
+    assert await permissions.due_for_job(now=NOW + 23 * HOUR, limit=10) == []
+    assert await permissions.due_for_job(now=NOW + 24 * HOUR, limit=10) == [tenant.id]
     await store.tenants.disable(tenant.id, now=NOW)
-    assert await permissions.due(now=NOW + 24 * HOUR, limit=10) == []
+    assert await permissions.due_for_job(now=NOW + 24 * HOUR, limit=10) == []
 
 
 async def test_a_question_without_an_answer_is_asked_again_within_the_hour_and_what_was_known_stays(
@@ -64,15 +64,15 @@ async def test_a_refused_attachment_has_it_asked_at_once_but_at_most_hourly(stor
     tenant, permissions = await add_tenant(store), store.permissions
     await permissions.save(tenant.id, NO, now=NOW)
     await permissions.want_attachments(tenant.id, now=NOW + 0.5 * HOUR)
-    assert await permissions.due(now=NOW + 0.9 * HOUR, limit=10) == []
-    assert await permissions.due(now=NOW + HOUR, limit=10) == [tenant.id]
+    assert await permissions.due_for_job(now=NOW + 0.9 * HOUR, limit=10) == []
+    assert await permissions.due_for_job(now=NOW + HOUR, limit=10) == [tenant.id]
     # As long as attachments are refused, each "no" is asked about again after an hour; a "yes" is not.
     await permissions.save(tenant.id, NO, now=NOW + HOUR)
-    assert await permissions.due(now=NOW + 2 * HOUR, limit=10) == [tenant.id]
+    assert await permissions.due_for_job(now=NOW + 2 * HOUR, limit=10) == [tenant.id]
     await permissions.save(tenant.id, YES, now=NOW + 2 * HOUR)
-    assert await permissions.due(now=NOW + 4 * HOUR, limit=10) == []
+    assert await permissions.due_for_job(now=NOW + 4 * HOUR, limit=10) == []
     await permissions.want_attachments(tenant.id, now=NOW + 10 * HOUR)
-    assert await permissions.due(now=NOW + 10 * HOUR, limit=10) == [tenant.id]
+    assert await permissions.due_for_job(now=NOW + 10 * HOUR, limit=10) == [tenant.id]
 
 
 async def test_a_login_that_may_not_ask_is_left_alone_until_it_changes(store: Store) -> None:
@@ -82,17 +82,17 @@ async def test_a_login_that_may_not_ask_is_left_alone_until_it_changes(store: St
     await permissions.want_attachments(tenant.id, now=NOW + HOUR)
     known = await permissions.of(tenant.id)
     assert (known.attachments_at(NOW), known.refused) == (None, "missing permission")
-    assert await permissions.due(now=NOW + timedelta(days=6), limit=10) == []
+    assert await permissions.due_for_job(now=NOW + timedelta(days=6), limit=10) == []
     kind, credential = await store.tenants.credential(tenant.id)
     await store.tenants.set_credential(tenant, credential_kind=kind, credential=credential)
-    assert await permissions.due(now=NOW + HOUR, limit=10) == [tenant.id]
+    assert await permissions.due_for_job(now=NOW + HOUR, limit=10) == [tenant.id]
 
 
 async def test_the_end_of_a_consent_is_asked_about_when_it_comes(store: Store) -> None:
     tenant, permissions = await add_tenant(store), store.permissions
     await permissions.save(tenant.id, AttachmentConsent(True, NOW + 6 * HOUR), now=NOW)
-    assert await permissions.due(now=NOW + 5 * HOUR, limit=10) == []
-    assert await permissions.due(now=NOW + 6 * HOUR, limit=10) == [tenant.id]
+    assert await permissions.due_for_job(now=NOW + 5 * HOUR, limit=10) == []
+    assert await permissions.due_for_job(now=NOW + 6 * HOUR, limit=10) == [tenant.id]
 
 
 async def test_documents_are_checked_by_the_limits_that_ksef_gives_the_tenant(store: Store) -> None:

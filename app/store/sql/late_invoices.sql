@@ -6,15 +6,15 @@ JOIN uploads u ON u.id = c.upload_id
 JOIN lanes l ON l.id = c.lane_id
 JOIN tenants t ON t.id = l.tenant_id
 WHERE c.lane_id = %(lane_id)s AND t.late_invoices = 'hold' AND NOT l.offline_mode
-    AND c.queued > 0 AND NOT c.held AND c.id > %(after)s
+    AND c.queued > 0 AND NOT c.atomic_pending AND c.id > %(after)s
     AND warsaw_day(u.created_at) < %(day)s AND c.latest_issue_date >= warsaw_day(u.created_at)
 ORDER BY c.id LIMIT %(limit)s FOR UPDATE OF c
 
 -- name: hold_invoices
-UPDATE invoices i SET hold = 'held', findings = coalesce(i.findings, '[]'::jsonb) || %(finding)s::jsonb
+UPDATE invoices i SET decision = 'held', findings = coalesce(i.findings, '[]'::jsonb) || %(finding)s::jsonb
 FROM chunks c JOIN uploads u ON u.id = c.upload_id
 WHERE c.id = ANY(%(chunks)s) AND i.id BETWEEN c.id AND c.last_id
-    AND i.state = 'queued' AND i.hold IS NULL
+    AND i.state = 'queued' AND i.decision IS NULL
     AND i.issue_date < %(day)s AND i.issue_date >= warsaw_day(u.created_at)
 
 -- name: late_of_session
@@ -26,7 +26,7 @@ JOIN uploads u ON u.id = c.upload_id
 JOIN sessions s ON s.id = sc.session_id
 JOIN tenants t ON t.id = s.tenant_id
 JOIN invoices i ON i.id BETWEEN c.id AND c.last_id AND i.session_id = s.id
-WHERE s.id = %(session_id)s AND t.late_invoices = 'hold' AND NOT s.offline_mode AND i.hold IS NULL
+WHERE s.id = %(session_id)s AND t.late_invoices = 'hold' AND NOT s.offline_mode AND i.decision IS NULL
     AND warsaw_day(u.created_at) < %(day)s AND i.issue_date < %(day)s AND i.issue_date >= warsaw_day(u.created_at)
 
 -- name: lock_chunks_of_session
@@ -49,9 +49,9 @@ SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
 UPDATE chunks c SET queued = n.queued, queued_bytes = n.bytes, latest_issue_date = n.latest
 FROM (
     SELECT c.id, count(i.id)::integer AS queued, coalesce(sum(i.blob_bytes + %(overhead)s), 0) AS bytes,
-        max(i.issue_date) FILTER (WHERE i.hold IS NULL) AS latest
+        max(i.issue_date) FILTER (WHERE i.decision IS NULL) AS latest
     FROM chunks c
-    LEFT JOIN invoices i ON i.id BETWEEN c.id AND c.last_id AND i.state = 'queued' AND i.hold IS DISTINCT FROM 'held'
+    LEFT JOIN invoices i ON i.id BETWEEN c.id AND c.last_id AND i.state = 'queued' AND i.decision IS DISTINCT FROM 'held'
     WHERE c.id = ANY(%(chunks)s) GROUP BY c.id
 ) n WHERE c.id = n.id
 
@@ -116,28 +116,28 @@ WHERE s.id = %(session_id)s AND i.id BETWEEN c.id AND c.last_id AND i.session_id
     AND NOT coalesce(i.findings, '[]'::jsonb) @> '[{"rule": "unexpected-invoicing-mode"}]'
 
 -- name: count_held
-SELECT count(*)::integer AS n FROM invoices WHERE tenant_id = %(tenant_id)s AND hold = 'held'
+SELECT count(*)::integer AS n FROM invoices WHERE tenant_id = %(tenant_id)s AND decision = 'held'
 
 -- name: some_held
 -- After a cursor: what was released a moment ago still stands in the index.
-SELECT id FROM invoices WHERE tenant_id = %(tenant_id)s AND hold = 'held' AND id > %(after)s ORDER BY id LIMIT %(limit)s
+SELECT id FROM invoices WHERE tenant_id = %(tenant_id)s AND decision = 'held' AND id > %(after)s ORDER BY id LIMIT %(limit)s
 
 -- name: lock_chunks
 SELECT id, lane_id FROM chunks WHERE id = ANY(%(chunks)s) AND tenant_id = %(tenant_id)s ORDER BY id FOR UPDATE
 
 -- name: release_invoices
 -- Those of some chunks that are held, between two ids, which spares a walk over all that are held.
-UPDATE invoices i SET hold = 'released',
+UPDATE invoices i SET decision = 'released',
     findings = jsonb_path_query_array(i.findings, '$[*] ? (@.rule != "held-for-decision")') || %(finding)s::jsonb
 FROM chunks c
 WHERE c.id = ANY(%(chunks)s) AND i.id BETWEEN c.id AND c.last_id AND i.tenant_id = %(tenant_id)s
-    AND i.id BETWEEN %(first)s AND %(last)s AND i.state = 'queued' AND i.hold = 'held'
+    AND i.id BETWEEN %(first)s AND %(last)s AND i.state = 'queued' AND i.decision = 'held'
 
 -- name: withdraw_invoice
 WITH gone AS (
-    UPDATE invoices i SET state = 'failed', hold = NULL, finished_at = %(now)s,
+    UPDATE invoices i SET state = 'failed', decision = NULL, finished_at = %(now)s,
         findings = jsonb_path_query_array(i.findings, '$[*] ? (@.rule != "held-for-decision")') || %(finding)s::jsonb
-    WHERE i.id = %(id)s AND i.tenant_id = %(tenant_id)s AND i.state = 'queued' AND i.hold = 'held'
+    WHERE i.id = %(id)s AND i.tenant_id = %(tenant_id)s AND i.state = 'queued' AND i.decision = 'held'
     RETURNING i.id, i.tenant_id, i.identity, i.upload_id
 ), freed AS (
     DELETE FROM claims k USING gone g
