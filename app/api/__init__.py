@@ -1,11 +1,11 @@
 """The HTTP API, version 1, as an ASGI application.
 
-`application` puts it together and opens the store; `serve` runs it.
+`application` assembles it and opens the store; `serve` runs it.
 
     routes/       the endpoints, a module a noun
-    http/         bounds on request heads, request ids, problem documents, paging, streaming: HTTP itself
-    intake/       request bodies made durable; documents checked while the request waits
-    responses/    the shapes of answers
+    http/         limits on request heads, request ids, problem details, paging, streaming
+    intake/       request bodies made durable; invoices checked while the request waits
+    responses/    models of answers
 
 A request passes `http/protocol`, `http/middleware` and `dependencies` (`authentication` reads its key) before its endpoint runs.
 `event_watcher` wakes requests that wait for events, `database_gauges` fills gauges of `/metrics`, and `openapi`

@@ -1,4 +1,4 @@
-"""The ASGI application: its parts, its start and its end."""
+"""Assembles the ASGI application, and opens and closes its parts with it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -34,18 +34,18 @@ from app.settings import Settings
 from app.store.store import open_store
 
 _DESCRIPTION: Final = """\
-Takes FA(3) invoices for KSeF, Poland's national e-invoice system, and reports the verdict on each.
+Accepts invoices for KSeF, Poland's national e-invoice system, and reports the verdict on each.
 
-Send an API key as `Authorization: Bearer <key>`. Errors are problem documents (RFC 9457) with a stable `code`.
-Lists have `items` and `next`; give `next` as `cursor` for the page after. Times are UTC, ISO 8601.
+Send an API key as `Authorization: Bearer <key>`. Errors are answered with problem details (RFC 9457) that have a stable `code`.
+Lists have `items` and `next`; send `next` as `cursor` to get the next page. Times are UTC, ISO 8601.
 """
 
-# FastAPI describes its own 422 for wrong parameters; here those are 400 with a problem document.
-_NOT_OURS: Final = ("HTTPValidationError", "ValidationError")
+# FastAPI describes its own answer 422 for wrong parameters; this API answers them with a problem and status 400.
+_FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
-    """Make the application. It opens the store when it starts and gives everything back when it ends."""
+    """Return the application. It opens the store when it starts, and closes all its parts when it ends."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -99,7 +99,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
     for router in (
-        # Before the router that takes any name below /v1/uploads for an id.
+        # Before the router that reads any name below /v1/uploads as an id.
         resumable.router,
         uploads.router,
         invoices.router,
@@ -112,31 +112,31 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         health.router,
     ):
         app.include_router(router)
-    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]  # the way that FastAPI documents
+    app.openapi = lambda: openapi_description(app)  # type: ignore[method-assign]  # the extension point that FastAPI documents
     return app
 
 
-def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """Describe the API in OpenAPI 3.1, truthfully: problems instead of FastAPI's own errors. Made once."""
+def openapi_description(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description, with problems instead of FastAPI's own errors. It is made once."""
     if app.openapi_schema is None:
-        document = get_openapi(
+        description = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
         )
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for path in document["paths"].values():
+        schemas = description.setdefault("components", {}).setdefault("schemas", {})
+        for path in description["paths"].values():
             for operation in path.values():
                 _replace_validation_error(operation)
-        for name in _NOT_OURS:
+        for name in _FASTAPI_ERRORS:
             schemas.pop(name, None)
         schemas["Problem"] = Problem.model_json_schema()
-        app.openapi_schema = document
+        app.openapi_schema = description
     return app.openapi_schema
 
 
 def _replace_validation_error(operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     own = responses.get("422", {}).get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
-    if not own.endswith(_NOT_OURS[0]):
+    if not own.endswith(_FASTAPI_ERRORS[0]):
         if operation.get("parameters") or operation.get("requestBody"):
             _add_invalid_request(responses)
         return

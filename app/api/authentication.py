@@ -1,4 +1,4 @@
-"""Whose API key is it: the store's answer, remembered for three seconds."""
+"""Authenticates API keys with the store, and caches its answer for three seconds."""
 
 import hashlib
 from collections import OrderedDict
@@ -9,13 +9,13 @@ from app.clock import Clock
 from app.store.tenants.tenants import Tenant, TenantStore
 
 REMEMBERED_FOR: Final = timedelta(seconds=3)
-"""A revoked key or disabled tenant is refused by every process after this time at the latest."""
+"""The longest time for which a process may accept a revoked key or a disabled tenant."""
 
 _CAPACITY: Final = 10_000
 
 
 class Authenticator:
-    """Authenticates API keys. Only positive answers are remembered, by the key's hash and never by the key."""
+    """Authenticates API keys. Only positive answers are cached, under the key's hash instead of the key."""
 
     def __init__(self, tenants: TenantStore, clock: Clock) -> None:
         self._tenants = tenants
@@ -23,7 +23,7 @@ class Authenticator:
         self._known: OrderedDict[bytes, tuple[Tenant, datetime]] = OrderedDict()
 
     async def authenticate(self, key: str) -> Tenant:
-        """Give the tenant of a key. Raises Unauthorized."""
+        """Return the tenant of a key. Raises Unauthorized."""
         now = self._clock()
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
         remembered = self._known.get(digest)

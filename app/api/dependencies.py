@@ -1,4 +1,4 @@
-"""What endpoints are given: the store, the settings, the time, and the tenant whose API key the request carries."""
+"""Dependencies of endpoints: the store, the settings, the time, and the tenant of the request's API key."""
 
 from datetime import datetime
 from typing import Annotated, cast
@@ -16,41 +16,41 @@ _BEARER = HTTPBearer(auto_error=False, scheme_name="apiKey", description="An API
 
 
 def api_state(request: Request) -> ApiState:
-    """Give what the application's lifespan opened."""
+    """Return the parts that the application's lifespan opened."""
     return cast("ApiState", request.state.api)
 
 
 async def current_state(request: Request) -> ApiState:
-    """Give what the application's lifespan opened, to an endpoint."""
+    """Return the parts that the application's lifespan opened, as a dependency."""
     return api_state(request)
 
 
 async def current_store(request: Request) -> Store:
-    """Give the store."""
+    """Return the store."""
     return api_state(request).store
 
 
 async def current_settings(request: Request) -> Settings:
-    """Give the settings of this process."""
+    """Return the settings of this process."""
     return api_state(request).settings
 
 
 async def current_moment(request: Request) -> datetime:
-    """Give the present moment by the application's clock."""
+    """Return the time of the application's clock."""
     return api_state(request).clock()
 
 
 async def current_tenant(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 ) -> Tenant:
-    """Give the tenant of the request's API key. Raises Unauthorized."""
+    """Return the tenant of the request's API key. Raises Unauthorized."""
     if credentials is None:
         raise Unauthorized
     return await tenant_of_key(request, credentials.credentials)
 
 
 async def tenant_of_key(request: Request, key: str) -> Tenant:
-    """Give the tenant of an API key, and have the request's line in the log name it. Raises Unauthorized."""
+    """Return the tenant of an API key, and add it to the request's log line. Raises Unauthorized."""
     tenant = await api_state(request).authenticator.authenticate(key)
     request.scope.setdefault("ksefd", {})["tenant"] = tenant.public_id
     return tenant
@@ -67,6 +67,6 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x20-\x7e]+$",
-        description="The same key with the same request gives the first answer again, for seven days.",
+        description="A repeated request with the same key gets the first answer again, for seven days.",
     ),
 ]

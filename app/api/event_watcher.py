@@ -1,7 +1,7 @@
-"""Waiting for events: one question a turn to the database for all requests that wait, however many they are.
+"""Wakes requests that wait for events, by one query to the database for all of them.
 
-Whoever writes an event tells nobody: NOTIFY inside those transactions would make them commit one after the other. So the
-API asks, twice a second and only while somebody waits, how far the events of the waiting tenants go.
+Transactions that write events send no NOTIFY, which would make them commit one after the other. Instead the API queries the newest
+events of the waiting tenants, twice a second and only while requests wait.
 """
 
 from collections import Counter
@@ -15,76 +15,76 @@ import anyio
 from app.api.http.errors import Busy
 from app.observability.logs import get_logger
 from app.store.database import DatabaseUnavailable
-from app.store.events.feed import EventFeed, Place
+from app.store.events.feed import EventCursor, EventFeed
 
-TURN_SECONDS: Final = 0.5
-"""Between two questions to the database. An event waits for half of this on average."""
+POLL_SECONDS: Final = 0.5
+"""Pause between two queries. An event is noticed after half of this on average."""
 
 AWAY_SECONDS: Final = 3.0
-"""Between two questions while the database does not answer."""
+"""Pause between two queries while the database does not answer."""
 
 MAX_WAITING: Final = 400
-"""Requests that wait or stream in this process: each holds a connection, of which the server takes 1,024."""
+"""Limit on requests that wait or stream in this process: each uses one of the server's 1,024 connections."""
 
 MAX_WAITING_OF_A_TENANT: Final = 20
-"""So that one tenant leaves room for everybody else."""
+"""Limit for one tenant, so that one alone cannot reach `MAX_WAITING`."""
 
-_QUESTION_SECONDS: Final = 10.0
+_QUERY_SECONDS: Final = 10.0
 
 log = get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """One request that waits for something beyond a place."""
+    """One request that waits for an event after a cursor."""
 
-    place: Place
+    cursor: EventCursor
     woken: anyio.Event = field(default_factory=anyio.Event)
 
 
 class EventWatcher:
-    """Wakes requests when their tenant has events beyond the place that they have seen."""
+    """Wakes requests when their tenant has events after the cursor that they have seen."""
 
     def __init__(
         self,
         feed: EventFeed,
         *,
-        turn_seconds: float = TURN_SECONDS,
+        poll_seconds: float = POLL_SECONDS,
         most: int = MAX_WAITING,
         most_of_a_tenant: int = MAX_WAITING_OF_A_TENANT,
     ) -> None:
         self._feed = feed
-        self._turn_seconds = turn_seconds
+        self._poll_seconds = poll_seconds
         self._most = most
         self._most_of_a_tenant = most_of_a_tenant
         self._waiters: dict[int, set[_Waiter]] = {}
         self._taken: Counter[int] = Counter()
-        self._somebody_waits = anyio.Event()
+        self._has_waiters = anyio.Event()
         self._ending = anyio.Event()
 
     @property
     def is_ending(self) -> bool:
-        """True once the process is asked to stop: nobody is to wait any more."""
+        """Whether the process is stopping, so that no request may wait any more."""
         return self._ending.is_set()
 
     @property
     def waiting(self) -> int:
-        """How many requests hold a place to wait at."""
+        """The number of occupied waiter slots."""
         return self._taken.total()
 
     def end(self) -> None:
-        """Let everybody who waits go, now and from now on. Safe to call twice."""
+        """Wake all requests, and let none wait from now on. Safe to call twice."""
         self._ending.set()
-        self._somebody_waits.set()
+        self._has_waiters.set()
         for waiters in self._waiters.values():
             for waiter in waiters:
                 waiter.woken.set()
 
     @contextmanager
-    def seat(self, tenant_id: int) -> Iterator[None]:
-        """Let one request of a tenant wait as often as it likes inside the block. Raises Busy when too many do."""
+    def waiter_slot(self, tenant_id: int) -> Iterator[None]:
+        """Occupy a slot for one request, which may wait repeatedly inside the block. Raises Busy when no slot is free."""
         if self._taken[tenant_id] >= self._most_of_a_tenant:
-            raise Busy(f"{self._most_of_a_tenant} requests of this tenant wait for events already")
+            raise Busy(f"{self._most_of_a_tenant} requests of this tenant already wait for events")
         if self._taken.total() >= self._most:
             raise Busy("too many requests wait for events")
         self._taken[tenant_id] += 1
@@ -95,13 +95,13 @@ class EventWatcher:
             if not self._taken[tenant_id]:
                 del self._taken[tenant_id]
 
-    async def beyond(self, tenant_id: int, place: Place, *, seconds: float) -> bool:
-        """Wait until the tenant has an event beyond a place; False when the time is up or the process is to stop."""
+    async def wait_beyond(self, tenant_id: int, cursor: EventCursor, *, seconds: float) -> bool:
+        """Wait until the tenant has an event after a cursor; return False when the time is over or the process is stopping."""
         if self.is_ending or seconds <= 0:
             return False
-        waiter = _Waiter(place)
+        waiter = _Waiter(cursor)
         self._waiters.setdefault(tenant_id, set()).add(waiter)
-        self._somebody_waits.set()
+        self._has_waiters.set()
         try:
             with anyio.move_on_after(seconds):
                 await waiter.woken.wait()
@@ -113,33 +113,33 @@ class EventWatcher:
         return waiter.woken.is_set() and not self.is_ending
 
     async def pause(self, seconds: float) -> None:
-        """Wait for a time, or until the process is to stop."""
+        """Wait for a time, or until the process is stopping."""
         with anyio.move_on_after(seconds):
             await self._ending.wait()
 
     async def run(self) -> None:
-        """Ask and wake until the process is to stop."""
+        """Query and wake until the process is stopping."""
         while not self.is_ending:
             if not self._waiters:
-                self._somebody_waits = anyio.Event()
-                await self._somebody_waits.wait()
+                self._has_waiters = anyio.Event()
+                await self._has_waiters.wait()
                 continue
-            await self.pause(self._turn_seconds if await self._wake() else AWAY_SECONDS)
+            await self.pause(self._poll_seconds if await self._wake() else AWAY_SECONDS)
 
     async def _wake(self) -> bool:
         tenants = list(self._waiters)
         try:
-            with anyio.fail_after(_QUESTION_SECONDS):
+            with anyio.fail_after(_QUERY_SECONDS):
                 newest = await self._feed.newest(tenants)
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("events_not_watched", waiting=self.waiting, cause=repr(error))
             return False
         except Exception:
-            # Those who wait would wait in vain from now on, without anybody noticing.
+            # Without this the task would end, and waiting requests would not be woken any more.
             log.exception("events_not_watched", waiting=self.waiting)
             return False
-        for tenant_id, place in newest.items():
+        for tenant_id, cursor in newest.items():
             for waiter in self._waiters.get(tenant_id, ()):
-                if place > waiter.place:
+                if cursor > waiter.cursor:
                     waiter.woken.set()
         return True

@@ -1,4 +1,4 @@
-"""The written form of the OpenAPI document: `python -m app.api.openapi --write` makes schemas/openapi.json."""
+"""Writes the OpenAPI description: `python -m app.api.openapi --write` makes schemas/openapi.json."""
 
 import json
 import sys
@@ -8,15 +8,15 @@ from app.api.application import create_app
 from app.settings import Settings
 
 
-def written_document() -> str:
-    """Give the document as it stands in schemas/openapi.json; the settings have no influence on it."""
-    document = create_app(Settings()).openapi()
-    return json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+def openapi_text() -> str:
+    """Return the text of schemas/openapi.json; it does not depend on the settings."""
+    description = create_app(Settings()).openapi()
+    return json.dumps(description, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
 def main() -> None:
-    """Print the document, or write it to its file with `--write`."""
-    text = written_document()
+    """Print the description, or write it to its file with `--write`."""
+    text = openapi_text()
     if "--write" in sys.argv[1:]:
         Path("schemas/openapi.json").write_text(text, encoding="utf-8")
     else:

@@ -1,4 +1,4 @@
-"""What the application holds between its start and its end; endpoints get it through `dependencies`."""
+"""The parts of a running API that all requests share; endpoints get them through `dependencies`."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from app.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ApiState:
-    """The parts of a running API, by noun."""
+    """The store, settings and services of a running API."""
 
     store: Store
     settings: Settings

@@ -1,4 +1,6 @@
-"""Webhook requests: target addresses (`addresses`), signatures (`signing`), the request itself (`delivery`), pauses (`backoff`).
+"""Webhook requests, without the database.
 
-`event_schemas` are the contracts of the events. Nothing here imports the database; `workers.delivery` joins both.
+`addresses` checks target addresses, `network` connects to them, `headers` checks a tenant's own headers, `signing` signs, `delivery` sends
+one request and classifies the answer, `backoff` and `pace` compute pauses, and `event_schemas` describes the events. `workers.delivery`
+joins them with the store.
 """

@@ -1,8 +1,8 @@
-"""Where a webhook may go: web addresses that are well formed, and machines on the public internet.
+"""Checks the addresses of webhooks: well-formed web addresses of machines on the public internet.
 
-A tenant chooses the address, and our own network must not be reachable through us. What is written is checked when an
-endpoint is registered; what a name resolves to is checked at every connection, by `app.webhooks.network`, because a name
-can point elsewhere a second later.
+A tenant chooses the address, and must not reach the installation's own network through the service. The text is checked when an
+endpoint is registered; `app.webhooks.network` checks the addresses of its name at every connection, because a name can change
+its address at any time.
 
 Source of the ranges: the special-purpose registries of IANA for IPv4 and IPv6 (RFC 6890 and its updates).
 """
@@ -45,7 +45,7 @@ _REFUSED_V4: Final = tuple(
     )
 )
 
-# Only this block is given out for the public internet. Loopback, link-local, unique local, multicast, IPv4-mapped and
+# Only this block is assigned for the public internet. Loopback, link-local, unique local, multicast, IPv4-mapped and
 # NAT64 (64:ff9b::/96) addresses all lie outside.
 _GLOBAL_V6: Final = IPv6Network("2000::/3")
 _REFUSED_V6: Final = tuple(
@@ -53,7 +53,7 @@ _REFUSED_V6: Final = tuple(
     for text in (
         "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarks
         "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4: any IPv4 address in disguise
+        "2002::/16",  # 6to4: can contain any IPv4 address
         "2620:4f:8000::/48",  # AS112
         "3fff::/20",  # documentation
     )
@@ -75,18 +75,18 @@ class InvalidWebhookUrl(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class AddressRules:
-    """What this installation lets through. Both are false outside tests and demos."""
+    """Exceptions that this installation permits. Both are false outside tests and demos."""
 
     allow_http: bool = False
     allow_private: bool = False
 
     def permits(self, address: IPv4Address | IPv6Address) -> bool:
-        """Tell whether a connection to this address may be made."""
+        """Return whether a connection to this address may be made."""
         return self.allow_private or is_public(address)
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address belongs to the public internet, in a form that cannot hide another address."""
+    """Return whether an address belongs to the public internet, in a form that cannot contain another address."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _REFUSED_V4)
     if address.scope_id is not None:
@@ -95,7 +95,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def checked_url(text: str, rules: AddressRules) -> httpx.URL:
-    """Parse a webhook address as the sender will read it. Raises InvalidWebhookUrl; a name is not resolved here."""
+    """Parse and check a webhook address as the sender will read it. Raises InvalidWebhookUrl. A name is not resolved."""
     if len(text) > MAX_URL_CHARACTERS:
         raise InvalidWebhookUrl(f"the address is longer than {MAX_URL_CHARACTERS} characters")
     if any(character <= " " or character in "\\\x7f" for character in text):

@@ -1,4 +1,4 @@
-"""When to try a delivery again. A pure function: the caller brings the random number."""
+"""Computes the wait before the next attempt of a delivery. Pure: the caller supplies the random number."""
 
 from datetime import timedelta
 from typing import Final
@@ -16,24 +16,24 @@ SCHEDULE: Final[tuple[timedelta, ...]] = (
     timedelta(hours=20),
     timedelta(hours=24),
 )
-"""Waits between attempts: a restart of the receiver costs seconds, a broken weekend is still inside (a little over three days)."""
+"""Waits between attempts: seconds for a restart of the receiver, and a little over three days in all for an outage over a weekend."""
 
 MAX_ATTEMPTS: Final = len(SCHEDULE) + 1
 
 JITTER: Final = 0.2
-"""A wait is made up to this share shorter or longer, so that what failed together does not come back together."""
+"""Share by which a wait is made shorter or longer, so that deliveries that failed together are not repeated together."""
 
 MAX_RETRY_AFTER: Final = timedelta(hours=6)
-"""The longest wait that a receiver can ask for: longer ones would use the schedule up without trying."""
+"""The longest wait that a receiver can ask for: a longer one would use up the days of the schedule without an attempt."""
 
 DISABLE_AFTER: Final = timedelta(days=5)
-"""An endpoint at which nothing has succeeded for this long is disabled by the next failure."""
+"""An endpoint without a success for this long is disabled at the next failure."""
 
 
 def next_delay(attempts: int, *, jitter: float, retry_after: timedelta | None = None) -> timedelta | None:
-    """Say how long to wait after the attempt number `attempts` (from 1) failed; None when it was the last.
+    """Return the wait after the failed attempt number `attempts` (from 1); None when it was the last.
 
-    `jitter` is a random number in [0, 1). `retry_after` is the receiver's own wish: it can make the wait longer, up to
+    `jitter` is a random number in [0, 1). `retry_after` is the wait that the receiver asked for: it can make the wait longer, up to
     `MAX_RETRY_AFTER`, never shorter.
     """
     if attempts < 1:

@@ -1,4 +1,4 @@
-"""One attempt to deliver: the request, its deadline, and what the receiver's answer means."""
+"""Sends one attempt of a delivery within a deadline, and classifies the receiver's answer."""
 
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,19 +18,19 @@ from app.webhooks.network import CONNECT_SECONDS, AddressRefused, fresh_connecti
 from app.webhooks.signing import SigningKey, signed_headers
 
 DEADLINE_SECONDS: Final = 20.0
-"""For one attempt, from the name to the end of the answer. A receiver should store the event and answer, then work on it."""
+"""Limit of one attempt, from resolving the name to the end of the answer. A receiver should store the event, answer, and process it later."""
 
 MAX_ANSWER_BYTES: Final = 2_048
-"""What is read and kept of an answer: enough for an error message, not for a page."""
+"""Bytes of an answer that are read and stored: enough for an error message."""
 
 USER_AGENT: Final = "ksef-dispatch"
 
 _SENDS_AT_MOST: Final = 3
-"""Of one attempt, if connections that were kept turn out to be closed: a restarted receiver closes all of them."""
+"""Requests of one attempt, if pooled connections turn out to be closed: a restarted receiver closes all of them."""
 
 
 class Outcome(StrEnum):
-    """What became of an attempt."""
+    """The outcome of an attempt."""
 
     STARTED = "started"
     """The request may have left; the process ended before the answer was recorded."""
@@ -38,19 +38,22 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     """An answer other than 2xx; redirects too, which are not followed."""
     GONE = "gone"
-    """410: the receiver wants nothing more; its endpoint is disabled."""
+    """410: the receiver refuses all further events; its endpoint is disabled."""
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     """No connection, or one that broke."""
     INSECURE = "insecure"
     """TLS failed: an unknown, expired or wrong certificate."""
     FORBIDDEN = "forbidden"
-    """The address is not one that this installation sends to."""
+    """The installation does not send to this address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The result of one attempt. `answer` is the beginning of the receiver's answer, or our words when there was none."""
+    """The result of one attempt.
+
+    `answer` is the beginning of the receiver's answer, or the reason in our words when there was none.
+    """
 
     outcome: Outcome
     milliseconds: int
@@ -61,7 +64,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is delivered: the event's id, which all attempts share, and its body, byte for byte the same each time."""
+    """The event's id and body; both are the same in all attempts, the body byte for byte."""
 
     event_id: str
     body: bytes
@@ -84,10 +87,10 @@ class Sender:
         now: datetime,
         own_headers: Sequence[tuple[str, str]] = (),
     ) -> Attempt:
-        """Make one attempt. Whatever the receiver does becomes an Attempt; nothing it does is raised.
+        """Make one attempt and return its result; no behaviour of the receiver raises an error.
 
-        `own_headers` are the endpoint's, checked by `app.webhooks.headers`. A request that met a kept connection just as the
-        receiver closed it is sent again at once, under the same id: nobody has answered it, and nothing was wrong with it.
+        `own_headers` are the endpoint's, checked by `app.webhooks.headers`. If the receiver closed a pooled connection just when
+        the request was sent on it, the request is repeated at once with the same id: it got no answer, and was not at fault.
         """
         start = perf_counter()
         answer = _Answer()
@@ -106,7 +109,7 @@ class Sender:
         except InvalidWebhookUrl as error:
             return Attempt(Outcome.FORBIDDEN, _since(start), answer=error.detail)
         except (TimeoutError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
-            # With the head of an answer in hand the status decides; how its body ended does not matter.
+            # Once the head of an answer is read, the status decides, even if the body is incomplete.
             if answer.status is None:
                 outcome, words = _classify_failure(error)
                 return Attempt(outcome, _since(start), answer=words)
@@ -128,7 +131,7 @@ class Sender:
         *,
         now: datetime,
     ) -> tuple[httpcore.URL, list[tuple[str, str]]]:
-        # The parts of the address as they were checked: no second parser gets to read the text differently.
+        # The parts that were checked: a second parser could read the text of the address differently.
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         headers = {
             "host": url.netloc.decode("ascii"),
@@ -159,7 +162,7 @@ _BROKEN: Final = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtoc
 
 
 def plain_headers() -> dict[str, str]:
-    """Give the headers that every request carries, besides those of the message and its signature."""
+    """Return the headers of every request, without those of the message and its signature."""
     return {
         "content-type": "application/json",
         "user-agent": USER_AGENT,
@@ -169,7 +172,7 @@ def plain_headers() -> dict[str, str]:
 
 
 class _Answer:
-    """What has been seen of an answer so far; it outlives a failure in its middle."""
+    """The part of an answer that was read; kept when the rest fails."""
 
     def __init__(self) -> None:
         self.status: int | None = None
@@ -185,7 +188,7 @@ async def _read_beginning(pieces: AsyncIterator[bytes], into: bytearray) -> None
 
 
 def outcome_of_status(status: int) -> Outcome:
-    """Say what a receiver's status means."""
+    """Return the outcome that a receiver's status means."""
     if 200 <= status <= 299:
         return Outcome.DELIVERED
     return Outcome.GONE if status == 410 else Outcome.REFUSED
@@ -214,7 +217,7 @@ def _is_tls(error: BaseException | None) -> bool:
 
 
 def readable(raw: bytes) -> str:
-    """Make text of a receiver's bytes that a database takes: what is not UTF-8, and NUL, becomes a replacement mark."""
+    """Return a receiver's bytes as text for the database: bytes that are not UTF-8, and NUL, become replacement characters."""
     return raw.decode("utf-8", errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -224,7 +227,7 @@ def retry_after(value: bytes | None, *, now: datetime) -> timedelta | None:
         return None
     text = value.decode("latin-1").strip()
     if text.isascii() and text.isdigit():
-        # Ten digits are three centuries: more is no wish but a mistake, and would overflow.
+        # Ten digits are three centuries: a mistake of the receiver, and a timedelta could overflow.
         return timedelta(seconds=int(text)) if len(text) <= 9 else None
     try:
         moment = parsedate_to_datetime(text)
@@ -236,7 +239,7 @@ def retry_after(value: bytes | None, *, now: datetime) -> timedelta | None:
 
 
 def event_body(event: Mapping[str, Any]) -> bytes:
-    """Give the body of an event: its envelope around the stored JSON text, which is not parsed again.
+    """Return the body of an event: its envelope with the stored JSON text, which is not parsed again.
 
     `event` has `id`, `type`, `timestamp`, `tenant` as users see them (none needs escaping) and `data` as JSON text.
     """

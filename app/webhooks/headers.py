@@ -1,4 +1,4 @@
-"""A tenant's own request headers: what an endpoint may ask to be sent, besides what every delivery carries."""
+"""Checks the request headers that a tenant defines for an endpoint, in addition to those of every delivery."""
 
 import re
 from collections.abc import Mapping
@@ -10,23 +10,23 @@ MAX_HEADERS: Final = 20
 MAX_NAME_CHARACTERS: Final = 64
 MAX_VALUE_CHARACTERS: Final = 2_048
 MAX_CHARACTERS: Final = 8_000
-"""Of all names and values together: many servers refuse a head of more than 8 KB."""
+"""Characters of all names and values together: many servers refuse a head of more than 8 KB."""
 
 MASK: Final = "***"
-"""What is shown instead of a value, and means "as it was" in a change."""
+"""Shown instead of a value; in a change it keeps the stored value."""
 
-# RFC 9110: a token; visible ASCII with single spaces and tabs inside. No line break can pass, nor anything that a proxy on the
-# way might read differently.
+# RFC 9110: a token; visible ASCII with spaces and tabs inside only. Line breaks are refused, and so are characters that a proxy
+# might interpret differently.
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE: Final = re.compile(r"[\x21-\x7e]+(?:[ \t]+[\x21-\x7e]+)*")
 
 _RESERVED: Final = frozenset(
     {
-        # Of the connection, which is not the tenant's (RFC 9110, 7.6.1).
+        # They describe the connection, which the service manages (RFC 9110, 7.6.1).
         "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
-        # Of the message, which we write.
+        # They describe the message, which the service writes.
         "host", "expect", "date", "accept-encoding", "user-agent", "max-forwards", "via",
-        # They would tell a lie about where the request comes from.
+        # They would name a false origin of the request.
         "forwarded", "x-real-ip",
     }
 )  # fmt: skip
@@ -42,9 +42,9 @@ class InvalidWebhookHeaders(RequestError):
 
 
 def checked_headers(given: Mapping[str, str], *, known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give the headers to send, names as written. `known` are those that the endpoint has: a masked value keeps theirs.
+    """Return the headers to send, names as written. `known` are the stored ones, whose values replace masks.
 
-    Raises InvalidWebhookHeaders; its words never hold a value.
+    Raises InvalidWebhookHeaders; its text never contains a value.
     """
     if len(given) > MAX_HEADERS:
         raise InvalidWebhookHeaders(f"a webhook has at most {MAX_HEADERS} headers of its own")
@@ -71,7 +71,7 @@ def _check_name(name: str) -> None:
     if len(name) > MAX_NAME_CHARACTERS:
         raise InvalidWebhookHeaders(f"a header's name has at most {MAX_NAME_CHARACTERS} characters")
     if name.lower() in _RESERVED or name.lower().startswith(_RESERVED_PREFIXES):
-        raise InvalidWebhookHeaders(f"the header {shown} is not a tenant's to set")
+        raise InvalidWebhookHeaders(f"the header {shown} cannot be set by a tenant")
     if not _NAME.fullmatch(name):
         raise InvalidWebhookHeaders(f"{shown!r} cannot be the name of a header")
 

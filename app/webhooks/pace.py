@@ -1,24 +1,25 @@
-"""How many requests one endpoint may have under way: few at first, more as it answers, one when it fails, then none for a while.
+"""Limits the requests that one endpoint has under way.
 
-A receiver that hangs or is gone costs little then, however much it is owed, and what it is owed is not used up by attempts
-that nobody expects to succeed. Pure: time and chance are brought by the caller.
+There are few at first, more as it answers, one after a failure, and none for a while after several failures.
+A receiver that hangs or is gone thus takes little of the service's time, however many deliveries are pending for it, and their attempts
+are not spent while it cannot answer. The module is pure: the caller supplies the time and the random numbers.
 """
 
 from datetime import datetime, timedelta
 from typing import Final
 
 FIRST_WINDOW: Final = 2
-"""Requests at an endpoint of which nothing is known yet."""
+"""Requests at an endpoint that has not answered yet."""
 
 FAILURES_BEFORE_A_PAUSE: Final = 3
-"""In a row: one event that a receiver cannot digest is no reason to stop."""
+"""Failures in a row: a receiver may fail at one event and take the next."""
 
 FIRST_PAUSE: Final = timedelta(milliseconds=500)
 LONGEST_PAUSE: Final = timedelta(seconds=60)
-"""Also how late, at worst, we notice that a receiver is back."""
+"""Also the longest time until the service notices that a receiver works again."""
 
 MAX_ASKED_PAUSE: Final = timedelta(minutes=10)
-"""The longest pause for everything that a receiver can ask for by one Retry-After."""
+"""The longest pause of an endpoint that a receiver can ask for by one Retry-After."""
 
 _JITTER: Final = 0.2
 
@@ -27,31 +28,31 @@ class Pace:
     """The pace of one endpoint."""
 
     def __init__(self, most: int) -> None:
-        """`most` is the endpoint's own bound on requests under way."""
+        """Start with `FIRST_WINDOW` requests; `most` is the endpoint's own limit on requests under way."""
         self.most = most
         self._window = FIRST_WINDOW
         self._failures = 0
         self._resume_at: datetime | None = None
 
     def allowed(self, now: datetime) -> int:
-        """Say how many requests may be under way now."""
+        """Return how many requests may be under way now."""
         if self._resume_at is not None and now < self._resume_at:
             return 0
         return min(self.most, self._window)
 
     @property
     def resumes_at(self) -> datetime | None:
-        """When the present or last pause ends; None when there was none since the last success."""
+        """The end of the present or last pause; None when there was none since the last success."""
         return self._resume_at
 
     def succeeded(self) -> None:
-        """Count a success: one request more, so that the number doubles with every round of answers."""
+        """Count a success and allow one request more, so that the number doubles with every round of answers."""
         self._failures = 0
         self._resume_at = None
         self._window = min(self.most, self._window + 1)
 
     def failed(self, now: datetime, *, jitter: float, retry_after: timedelta | None = None) -> None:
-        """Count a failure. `jitter` is a random number in [0, 1), `retry_after` the receiver's wish."""
+        """Count a failure. `jitter` is a random number in [0, 1), `retry_after` the pause that the receiver asked for."""
         self._failures += 1
         self._window = 1
         pause = timedelta(0)

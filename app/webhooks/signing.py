@@ -1,7 +1,7 @@
-"""Proof that a delivery is ours: Standard Webhooks signatures, `v1` (HMAC-SHA256) and `v1a` (ed25519).
+"""Standard Webhooks signatures, which prove that a delivery is from this service: `v1` (HMAC-SHA256) and `v1a` (ed25519).
 
 Source: the Standard Webhooks specification 1.0.0, "Signature scheme" and "Webhook headers"; the tests verify with its
-reference library, and `v1a`, which that does not know, with ed25519 by hand.
+reference library, and `v1a`, which the library lacks, directly with ed25519.
 """
 
 import base64
@@ -17,28 +17,28 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SECRET_BYTES: Final = 32
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix that tells what the text is, not a secret
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a prefix, not a secret
 PUBLIC_KEY_PREFIX: Final = "whpk_"
 
 ROTATION_OVERLAP: Final = timedelta(hours=24)
-"""How long the old key goes on signing beside the new one."""
+"""How long the old key signs beside the new one after a rotation."""
 
 MAX_KEYS: Final = 5
 """Keys of one endpoint that sign at the same time: each adds a signature to a header that must stay short."""
 
 
 class Signing(StrEnum):
-    """How an endpoint's deliveries are signed."""
+    """The kind of signature of an endpoint's deliveries."""
 
     HMAC = "hmac"
-    """With a secret that both sides have: whoever can verify could also sign."""
+    """With a shared secret, so the receiver could sign, too."""
     ED25519 = "ed25519"
-    """With a key that only we have; the receiver has its public half."""
+    """With a private key of the service; the receiver has the public key."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningSecret:
-    """A secret shared with one receiver. Printing it shows nothing."""
+    """A secret shared with one receiver. Its repr shows neither secret nor key."""
 
     key: bytes = field(repr=False)
     expires_at: datetime | None = None
@@ -55,7 +55,7 @@ class SigningSecret:
 
 @dataclass(frozen=True, slots=True)
 class SigningKeyPair:
-    """An ed25519 key of one endpoint, by its 32 secret bytes. Printing it shows nothing."""
+    """An ed25519 key of one endpoint, by its 32 secret bytes. Its repr shows neither secret nor key."""
 
     key: bytes = field(repr=False)
     expires_at: datetime | None = None
@@ -78,47 +78,50 @@ SigningKey = SigningSecret | SigningKeyPair
 
 
 def new_key(signing: Signing) -> SigningKey:
-    """Make a key by chance."""
+    """Generate a random key."""
     key = randomness.token_bytes(SECRET_BYTES)
     return SigningSecret(key) if signing is Signing.HMAC else SigningKeyPair(key)
 
 
 def stored_form(key: SigningKey) -> dict[str, Any]:
-    """Give the shape that is stored, encrypted. Older rows have no `signing`: they are all secrets."""
+    """Return the form that is stored encrypted. Older rows have no `signing`: they are all secrets."""
     signing = Signing.HMAC if isinstance(key, SigningSecret) else Signing.ED25519
     expires = key.expires_at.isoformat() if key.expires_at else None
     return {"signing": signing.value, "key": _base64(key.key), "expires_at": expires}
 
 
 def from_stored_form(shape: Mapping[str, Any]) -> SigningKey:
-    """Undo `stored_form`."""
+    """Return the key of a stored form."""
     kind = SigningSecret if shape.get("signing", Signing.HMAC.value) == Signing.HMAC.value else SigningKeyPair
     expires = shape["expires_at"]
     return kind(base64.b64decode(shape["key"]), datetime.fromisoformat(expires) if expires else None)
 
 
 def rotated(keys: Sequence[SigningKey], new: SigningKey, *, now: datetime) -> tuple[SigningKey, ...]:
-    """Put a new key first. The one before it expires after the overlap; those already expiring keep their time."""
+    """Return the keys after a rotation, the new one first.
+
+    The previous key expires after the overlap; keys that already expire keep their time.
+    """
     end = now + ROTATION_OVERLAP
     older = tuple(replace(key, expires_at=key.expires_at or end) for key in in_force(keys, now=now))
     return (new, *older)[:MAX_KEYS]
 
 
 def in_force(keys: Sequence[SigningKey], *, now: datetime) -> tuple[SigningKey, ...]:
-    """Give the keys that sign now, newest first."""
+    """Return the keys that sign now, newest first."""
     return tuple(key for key in keys if key.expires_at is None or key.expires_at > now)
 
 
 def signed_headers(keys: Sequence[SigningKey], *, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
-    """Give the three Standard Webhooks headers; with several keys in force, one signature for each, newest first.
+    """Return the three Standard Webhooks headers; with several keys in force, one signature for each, newest first.
 
-    What is signed: the id, the seconds since 1970 and the body, joined by dots.
+    The signed content is the id, the seconds since 1970 and the body, joined by dots.
     """
     timestamp = int(now.timestamp())
     content = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
     signatures = [key.sign(content) for key in in_force(keys, now=now)]
     if not signatures:
-        raise ValueError("an endpoint without a key in force cannot be signed for")
+        raise ValueError("an endpoint without a key in force cannot sign")
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from app.api.event_watcher import MAX_WAITING_OF_A_TENANT, TURN_SECONDS
+from app.api.event_watcher import MAX_WAITING_OF_A_TENANT, POLL_SECONDS
 from app.api.http.sse import HEARTBEAT_SECONDS, STUCK_SECONDS
 from app.api.routes.events import MAX_WAIT_SECONDS, EventPage
 from app.cli.actions.webhook_receiver import ReceivedDelivery, Receiver
@@ -218,7 +218,7 @@ def test_the_numbers_of_pulling_are_those_of_the_code() -> None:
     assert f"may have {MAX_WAITING_OF_A_TENANT} requests" in pull
     assert f"comment every {HEARTBEAT_SECONDS:.0f} seconds" in pull
     assert f"takes nothing for {STUCK_SECONDS:.0f} seconds" in pull
-    assert TURN_SECONDS == 0.5
+    assert POLL_SECONDS == 0.5
     assert "at most half a second" in pull
     assert set(EventPage.model_fields) == {"items", "next", "cursor"}
     fields = {row.split("`")[1] for row in pull.splitlines() if row.startswith("| `")}

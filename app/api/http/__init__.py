@@ -1,5 +1,5 @@
-"""HTTP itself: what requests and answers have in common, whatever they are about.
+"""Parts of HTTP that all endpoints share.
 
-`protocol` bounds request heads, `middleware` adds request ids and access logs, `content_coding` inflates bodies, `negotiation` reads
-`Accept`, `errors` and `problems` make problem documents, and `paging`, `streaming` and `sse` write lists and streams.
+`protocol` limits request heads, `middleware` adds request ids and access logs, `content_coding` inflates bodies, `negotiation` reads
+`Accept`, `errors` and `problems` make problem details (RFC 9457), and `paging`, `streaming` and `sse` write lists and streams.
 """

@@ -1,4 +1,4 @@
-"""What a request's headers say about its bytes: how they are coded, and what digests they must have.
+"""Reads the headers that describe a request's bytes: their coding, and the digests that they must have.
 
 Sources: RFC 9110, sections 8.4 and 15.5.16 (Content-Encoding), RFC 9530 (Content-Digest, Repr-Digest).
 """
@@ -27,45 +27,45 @@ _MOST_MEMBERS: Final = 64
 
 
 def content_coding(request: Request, *, takes_gzip: bool) -> str | None:
-    """Give `gzip` for a body that is coded so, None for one that comes as it is.
+    """Return `gzip` for a gzip-coded body, None for one without coding.
 
-    Raises UnsupportedContentCoding for any other coding, for several on top of each other, and for gzip where it makes no
-    sense: a ZIP is read from its end, and what is compressed already gains nothing.
+    Raises UnsupportedContentCoding for any other coding, for several codings of one body, and for gzip where `takes_gzip` is
+    false: a ZIP is read from its end, and a compressed body gains nothing.
     """
-    told = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
-    codings = [coding.strip() for coding in told if coding.strip() not in {"", "identity"}]
+    named = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    codings = [coding.strip() for coding in named if coding.strip() not in {"", "identity"}]
     if not codings:
         return None
     if not takes_gzip:
         raise UnsupportedContentCoding(
-            "a body of this content type is compressed already or read piece by piece; send it as it is, without Content-Encoding",
+            "a body of this content type is already compressed or is sent in pieces; send it without Content-Encoding",
             accepted="identity",
         )
     if len(codings) > 1:
-        raise UnsupportedContentCoding("several codings on top of each other are not taken; send one gzip at most")
+        raise UnsupportedContentCoding("several codings of one body are not supported; send at most one, gzip")
     if codings[0] not in _GZIP_NAMES:
         raise UnsupportedContentCoding(
-            f"Content-Encoding {codings[0][:40]!r} is not taken; send the body gzip-coded or as it is"
+            f"Content-Encoding {codings[0][:40]!r} is not supported; send the body with gzip or without a coding"
         )
     return GZIP
 
 
 class DeclaredDigests:
-    """The digests that a request declares of its bytes, as they are sent: compressed ones are hashed compressed.
+    """Digests that a request declares of its bytes as they are sent, so of compressed bytes in a compressed body.
 
-    SHA-256 and SHA-512 are verified, other algorithms passed over, as RFC 9530 has it. In a request with the whole of a
-    body, Repr-Digest speaks of the same bytes as Content-Digest.
+    SHA-256 and SHA-512 are verified, other algorithms ignored, as RFC 9530 allows. In a request with a complete body, Repr-Digest
+    covers the same bytes as Content-Digest.
     """
 
     def __init__(self, request: Request) -> None:
-        """Read the headers. Raises DigestMismatch when a digest cannot be read: no body has such a one.
+        """Read the headers. Raises DigestMismatch when a digest is malformed, since no body can have it.
 
-        Raises RequestError when one is announced for the end of the body: it would not be verified there.
+        Raises RequestError when a digest is announced as a trailer, where it would not be verified.
         """
         announced = {name.strip().lower() for name in ",".join(request.headers.getlist("trailer")).split(",")}
         if not announced.isdisjoint(_DIGEST_HEADERS):
             raise RequestError(
-                "a digest behind the body (Trailer) is not verified here; send it as a header before the body"
+                "a digest behind the body (Trailer) is not verified; send it as a header before the body"
             )
         self._expected = [
             (name, algorithm, digest)
@@ -75,26 +75,26 @@ class DeclaredDigests:
         self._hashes = {algorithm: _ALGORITHMS[algorithm]() for _, algorithm, _ in self._expected}
 
     def update(self, piece: bytes | bytearray) -> None:
-        """Take in the next bytes of the body."""
+        """Add the next bytes of the body."""
         for digest in self._hashes.values():
             digest.update(piece)
 
     async def update_whole(self, body: bytes | bytearray) -> None:
-        """Take in a whole body, in a thread if that takes long."""
+        """Add a whole body, in a thread if it is large."""
         if self._hashes and len(body) > _HASH_INLINE_BYTES:
             await anyio.to_thread.run_sync(self.update, body)
         else:
             self.update(body)
 
     def verify(self) -> None:
-        """Raise DigestMismatch when the bytes do not have each digest that was declared."""
+        """Raise DigestMismatch when the bytes lack one of the declared digests."""
         for name, algorithm, digest in self._expected:
             if self._hashes[algorithm].digest() != digest:
                 raise DigestMismatch(f"the body does not have the {algorithm} digest that {name.title()} declares")
 
 
 def read_digests(text: str, header: str) -> list[tuple[str, bytes]]:
-    """Give (algorithm, digest) of a digest header, for the algorithms that are verified here. Raises DigestMismatch."""
+    """Return (algorithm, digest) of a digest header, for the algorithms that are verified. Raises DigestMismatch."""
     found: list[tuple[str, bytes]] = []
     for member in text.split(","):
         name, _, value = member.partition("=")
@@ -111,14 +111,14 @@ def read_digests(text: str, header: str) -> list[tuple[str, bytes]]:
                 digest = b""
         if len(digest) != size:
             raise DigestMismatch(
-                f"{header.title()} cannot be read; it looks like '{algorithm}=:<Base64 of {size} bytes>:'"
+                f"{header.title()} cannot be read; its form is '{algorithm}=:<Base64 of {size} bytes>:'"
             )
         found.append((algorithm, digest))
     return found
 
 
 async def inflate_whole(coded: bytes, limit: int) -> bytes:
-    """Give a small gzip-coded body inflated, in a thread. Raises BodyTooLarge beyond `limit` bytes, ContentCodingDamaged."""
+    """Inflate a small gzip-coded body in a thread. Raises BodyTooLarge above `limit` bytes, and ContentCodingDamaged."""
     return await anyio.to_thread.run_sync(_inflate, coded, limit)
 
 
@@ -133,13 +133,11 @@ def _inflate(coded: bytes, limit: int) -> bytes:
             raise ContentCodingDamaged("the body is not gzip, although its Content-Encoding says so") from error
         size += len(piece)
         if size > limit:
-            raise BodyTooLarge(
-                f"the body is larger than {limit} bytes when it is inflated, which is the most that is taken"
-            )
+            raise BodyTooLarge(f"the body is larger than {limit} bytes when it is inflated, which is the limit")
         if not member.eof:
             raise ContentCodingDamaged("the gzip-coded body ends too early")
         pieces.append(piece)
-        # What is not used is copied for each member, so there must not be many.
+        # The unused rest is copied for each member, so their number is limited.
         if len(pieces) > _MOST_MEMBERS:
             raise ContentCodingDamaged(f"the gzip-coded body has more than {_MOST_MEMBERS} members")
         coded = member.unused_data.lstrip(b"\0")

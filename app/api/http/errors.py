@@ -1,4 +1,4 @@
-"""Errors that only the HTTP API raises, beside those of `app.errors`."""
+"""Errors that only the HTTP API raises, in addition to those of `app.errors`."""
 
 from app.errors import NotFound, RequestError, TryLater, UnsupportedContentType
 
@@ -11,7 +11,7 @@ class InvalidRequest(RequestError):
 
 
 class BadCursor(RequestError):
-    """The cursor is not one that this list gave."""
+    """The cursor was not made by this list."""
 
     code = "bad-cursor"
     title = "Bad cursor"
@@ -33,7 +33,7 @@ class MethodNotAllowed(RequestError):
 
 
 class NotAcceptable(RequestError):
-    """None of the forms that the Accept header names can be made."""
+    """The endpoint can make none of the media types in the Accept header."""
 
     status = 406
     code = "not-acceptable"
@@ -41,7 +41,7 @@ class NotAcceptable(RequestError):
 
 
 class BodyTooSlow(RequestError):
-    """The body stopped arriving; what had come was dropped."""
+    """No more bytes of the body arrived; those that had arrived were dropped."""
 
     status = 408
     code = "body-too-slow"
@@ -49,7 +49,7 @@ class BodyTooSlow(RequestError):
 
 
 class UnsupportedTusVersion(RequestError):
-    """Resumable uploads speak tus 1.0.0, and each request says so: `Tus-Resumable: 1.0.0`."""
+    """The header `Tus-Resumable: 1.0.0` is missing, or names another version of tus."""
 
     status = 412
     code = "unsupported-tus-version"
@@ -57,7 +57,7 @@ class UnsupportedTusVersion(RequestError):
 
 
 class ChecksumMismatch(RequestError):
-    """The bytes of the request do not have the Upload-Checksum that it declares; none of them was kept."""
+    """The bytes of the request do not have the Upload-Checksum that it declares; none of them were kept."""
 
     status = 460
     code = "checksum-mismatch"
@@ -65,14 +65,14 @@ class ChecksumMismatch(RequestError):
 
 
 class UnsupportedContentCoding(UnsupportedContentType):
-    """The Content-Encoding is not taken for this body; the answer's Accept-Encoding says which is."""
+    """The Content-Encoding is not supported for this body; the answer's Accept-Encoding names the one that is."""
 
     code = "unsupported-content-coding"
     title = "Unsupported content coding"
     accepted: str
 
     def __init__(self, detail: str, *, accepted: str = "gzip") -> None:
-        """`accepted` goes into the answer's Accept-Encoding (RFC 9110, section 15.5.16)."""
+        """Set the detail; `accepted` goes into the answer's Accept-Encoding (RFC 9110, section 15.5.16)."""
         super().__init__(detail)
         self.accepted = accepted
 
@@ -85,14 +85,14 @@ class ContentCodingDamaged(RequestError):
 
 
 class XmlNotKept(NotFound):
-    """The invoice is known, but its bytes are not kept (any more)."""
+    """The invoice exists, but its bytes are not stored (any more)."""
 
     code = "xml-not-kept"
     title = "XML not kept"
 
 
 class UpoNotAvailable(NotFound):
-    """There is no UPO yet: KSeF has not accepted the invoice or the session, or its receipt is still on the way."""
+    """There is no UPO yet: KSeF has not accepted the invoice or the session, or its UPO has not been fetched yet."""
 
     code = "upo-not-available"
     title = "UPO not available"
@@ -106,7 +106,7 @@ class QrNotAvailable(NotFound):
 
 
 class TenantLimitReached(TryLater):
-    """The tenant has as much waiting as its share allows; `errors` names the limit, how much is used and the most."""
+    """A limit of the tenant on waiting work is reached; `errors` names the limit, its used part and its value."""
 
     status = 429
     retry_after_seconds = 2
@@ -115,7 +115,7 @@ class TenantLimitReached(TryLater):
 
 
 class QueueFull(TryLater):
-    """Too many invoices wait for KSeF on this installation; more are taken when some have been sent."""
+    """Too many invoices of this installation wait for KSeF; it accepts more when some have been sent."""
 
     code = "queue-full"
     title = "Queue full"
@@ -123,7 +123,7 @@ class QueueFull(TryLater):
 
 
 class SpoolFull(TryLater):
-    """Too many bytes of uploads wait to be read; more are taken when some have been."""
+    """Too many bytes of uploads wait to be read; the service accepts more when some have been read."""
 
     code = "spool-full"
     title = "Spool full"
@@ -131,7 +131,7 @@ class SpoolFull(TryLater):
 
 
 class Busy(TryLater):
-    """Too many requests of this kind are being served; nothing of this one was taken."""
+    """Too many requests of this kind are being served; this one had no effect."""
 
     code = "busy"
     title = "Busy"
@@ -139,7 +139,7 @@ class Busy(TryLater):
 
 
 class NotReady(TryLater):
-    """A part that the service needs does not work; `errors` names it."""
+    """A component that the service needs does not work; `errors` names it."""
 
     code = "not-ready"
     title = "Not ready"

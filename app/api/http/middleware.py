@@ -1,4 +1,4 @@
-"""Around every request: its id, its line in the log, and an answer when something breaks that nobody foresaw."""
+"""Middleware of every request: its id, its log line, the answer to an unexpected error, and the limit on small bodies."""
 
 import re
 import time
@@ -14,17 +14,17 @@ from app.api.http.problems import answer_unexpected
 from app.observability.logs import get_logger
 
 MAX_SMALL_BODY_BYTES: Final = 65_536
-"""A webhook with all its fields takes a few hundred bytes."""
+"""Limit on bodies that are read whole. A webhook with all its fields has a few hundred bytes."""
 
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:/+=-]{1,100}$")
-# Somebody asks these every few seconds; they are worth a line only when they fail.
+# Probes request these every few seconds; only failures are logged.
 _QUIET: Final = ("/livez", "/readyz", "/metrics")
 
 log = get_logger(__name__)
 
 
 class RequestContext:
-    """Gives each request an id (the caller's `X-Request-Id` when it is a decent one), echoes it and logs one line."""
+    """Gives each request an id (the caller's `X-Request-Id` when it is well formed), echoes it and logs one line."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -54,7 +54,7 @@ class RequestContext:
                 known["code"] = "client-gone"
             except Exception as error:
                 if status:
-                    # The answer is under way; only breaking the connection tells the client that it is not whole.
+                    # A part of the answer was sent; only a broken connection can show the client that the rest is missing.
                     log.exception("answer_broken_off", path=scope["path"])
                     known["code"] = "broken-off"
                     raise
@@ -73,7 +73,7 @@ class RequestContext:
 
 
 class SmallBodies:
-    """Ends requests whose body is larger than any that is read whole; endpoints that stream have bounds of their own."""
+    """Refuses bodies above the limit for bodies that are read whole; endpoints that stream have limits of their own."""
 
     def __init__(self, app: ASGIApp, *, except_paths: frozenset[str], except_below: str) -> None:
         self._app = app
@@ -93,7 +93,7 @@ class SmallBodies:
             message = await receive()
             size += len(message.get("body", b""))
             if size > MAX_SMALL_BODY_BYTES:
-                # FastAPI lets this kind of error through while it reads a body; `problems` words it.
+                # FastAPI passes this exception on while it reads a body; `problems` makes the answer.
                 raise HTTPException(413, f"the body is larger than {MAX_SMALL_BODY_BYTES} bytes")
             return message
 

@@ -1,4 +1,4 @@
-"""Pages of a list: `limit`, an opaque `cursor`, and the answer's `items` and `next`."""
+"""Pages of lists: the parameters `limit` and `cursor` (opaque), and the members `items` and `next` of the answer."""
 
 import base64
 import binascii
@@ -12,31 +12,31 @@ from app.api.http.errors import BadCursor
 
 Item = TypeVar("Item")
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="How many items the page has at most.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="The largest number of items on the page.")]
 Cursor = Annotated[
-    str | None, Query(max_length=100, description="`next` of the page before; without it, the first page.")
+    str | None, Query(max_length=100, description="`next` of the previous page; without it, the first page.")
 ]
 
 
 def write_cursor(last: UUID) -> str:
-    """Write the place after an item; users must not read anything into it."""
+    """Return the cursor after an item; clients must not interpret it."""
     return base64.urlsafe_b64encode(last.bytes).decode("ascii").rstrip("=")
 
 
 def read_cursor(text: str | None) -> UUID | None:
-    """Read what `write_cursor` wrote, None when there is none. Raises BadCursor."""
+    """Return the id in a cursor of `write_cursor`, None without a cursor. Raises BadCursor."""
     if text is None:
         return None
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         cursor = UUID(bytes=raw)
     except (binascii.Error, ValueError) as error:
-        raise BadCursor("the cursor is not one that this list gave; start without one") from error
+        raise BadCursor("the cursor was not made by this list; start without one") from error
     return cursor
 
 
 def one_page(rows: Sequence[Item], limit: int, id_of: Callable[[Item], UUID]) -> tuple[Sequence[Item], str | None]:
-    """Cut what was read with one row more than asked for, and give the cursor of the next page if there is one."""
+    """Return at most `limit` of the rows, which were read with one row more, and the cursor of the next page if there is one."""
     if len(rows) <= limit:
         return rows, None
     kept = rows[:limit]

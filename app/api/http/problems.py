@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457): the one place where an exception becomes an HTTP answer.
+"""Turns exceptions into HTTP answers: problem details (RFC 9457).
 
 `code` is stable: programs may depend on it, and `PROBLEMS` lists every one. `python -m app.api.http.problems --write` makes
 docs/problems.md from the same list.
@@ -80,15 +80,15 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     BlobMissing,
     errors.DispatchError,
 )
-"""Every problem that an answer can carry, by status. A test finds error classes that are missing here."""
+"""Every problem that an answer can have, by status. A test finds error classes that are missing here."""
 
-_HIDDEN: Final = "Something went wrong here. The request id leads to what is known of it in the log."
+_HIDDEN: Final = "The service failed. Its log has the details under the request id."
 
 log = get_logger(__name__)
 
 
 class Problem(BaseModel):
-    """What went wrong, as RFC 9457 has it. `code` is stable; `title` and `detail` are for people and may change."""
+    """The reason why a request failed (RFC 9457). `code` is stable; `title` and `detail` are for people and may change."""
 
     type: str = Field(examples=["/docs/problems#digest-mismatch"])
     title: str
@@ -96,14 +96,14 @@ class Problem(BaseModel):
     detail: str
     code: str
     instance: str = Field(description="The path of the request.")
-    request_id: str | None = Field(None, description="The id under which the request stands in the log.")
+    request_id: str | None = Field(None, description="The id of the request in the log.")
     errors: list[dict[str, Any]] | None = Field(None, description="Single faults, when there are several.")
 
 
 def declare(*kinds: type[DispatchError]) -> dict[int | str, dict[str, Any]]:
-    """Describe, for OpenAPI, which of these problems an endpoint can answer with.
+    """Describe for OpenAPI the problems that an endpoint can answer with.
 
-    Every endpoint may find the database away, so that one need not be named.
+    `DatabaseUnavailable` and internal errors are added, since they are possible everywhere.
     """
     by_status: dict[int | str, list[type[DispatchError]]] = {}
     every: tuple[type[DispatchError], ...] = (*kinds, DatabaseUnavailable, errors.DispatchError)
@@ -121,13 +121,13 @@ def declare(*kinds: type[DispatchError]) -> dict[int | str, dict[str, Any]]:
 
 
 def gives(description: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
-    """Describe, for OpenAPI, an answer with status 200 that is not a JSON document."""
+    """Describe for OpenAPI an answer with status 200 that is not JSON."""
     content = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
     return {200: {"description": description, "content": content}}
 
 
 def answer_error(request: Request, error: Exception) -> Response:
-    """Turn an error of ours into its problem. What is our own fault is logged loudly and told without detail."""
+    """Turn a DispatchError into its problem. An internal error is logged with its detail and answered without it."""
     if not isinstance(error, DispatchError):
         return answer_unexpected(request, error)
     detail = error.detail
@@ -156,7 +156,7 @@ def answer_invalid(request: Request, error: Exception) -> Response:
 
 
 def answer_http(request: Request, error: Exception) -> Response:
-    """Turn the router's own refusals (no such path, no such method) into problems."""
+    """Turn the router's errors (no such path, no such method) into problems."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     headers = dict(error.headers or {})
     kinds: Mapping[int, type[DispatchError]] = {
@@ -174,7 +174,7 @@ def answer_http(request: Request, error: Exception) -> Response:
 
 
 def answer_unexpected(request: Request, error: Exception) -> Response:
-    """Turn an error that nobody foresaw into a problem that tells nothing, and a loud line in the log."""
+    """Log an unexpected error, and answer with a problem that has no detail of it."""
     log.error("request_crashed", exc_info=error)
     return _problem(request, DispatchError, _HIDDEN)
 
@@ -189,7 +189,7 @@ def _problem(
 ) -> Response:
     known: dict[str, Any] = request.scope.setdefault("ksefd", {})
     known["code"] = kind.code
-    document = Problem(
+    problem = Problem(
         type=f"/docs/problems#{kind.code}",
         title=kind.title,
         status=kind.status,
@@ -199,7 +199,7 @@ def _problem(
         request_id=known.get("request_id"),
         errors=errors_,
     )
-    body = document.model_dump(exclude_none=True)
+    body = problem.model_dump(exclude_none=True)
     return Response(
         json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
         status_code=kind.status,
@@ -213,7 +213,7 @@ def _sentence(kind: type[DispatchError]) -> str:
 
 
 def problems_page(form: Literal["markdown", "html"]) -> str:
-    """Write the page that `type` of every problem points to, with an anchor for each code."""
+    """Return the page that `type` of every problem points to, with an anchor for each code."""
     rows = [(kind.code, str(kind.status), kind.title, _sentence(kind)) for kind in PROBLEMS]
     if form == "html":
         cells = "\n".join(
@@ -231,9 +231,9 @@ def problems_page(form: Literal["markdown", "html"]) -> str:
     )
     return (
         "# Problems\n\n"
-        "Every error of the API is a problem document (RFC 9457, `application/problem+json`) with a stable `code`.\n"
-        "A 503 carries `Retry-After`: the same request may succeed then, and nothing of it was taken.\n"
-        "Made from the code by `python -m app.api.http.problems --write`; a test finds it out of date.\n\n"
+        "Every error of the API is answered with problem details (RFC 9457, `application/problem+json`) with a stable `code`.\n"
+        "A 503 carries `Retry-After`: the request had no effect, and may succeed after that time.\n"
+        "`python -m app.api.http.problems --write` makes this page from the code; a test compares them.\n\n"
         f"{sections}"
     )
 

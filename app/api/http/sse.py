@@ -1,4 +1,4 @@
-"""Server-sent events: the frames, and an answer that a slow reader cannot make large.
+"""Server-sent events: their frames, and a streaming answer that keeps one piece in memory.
 
 The form is that of the HTML standard, section 9.2, "Server-sent events".
 """
@@ -20,40 +20,40 @@ RETRY_MILLISECONDS: Final = 3_000
 """How long a client waits before it connects again."""
 
 HEARTBEAT_SECONDS: Final = 15.0
-"""After this silence a comment tells client and proxies that the stream lives."""
+"""Time without an event after which a comment shows client and proxies that the stream works."""
 
 STUCK_SECONDS: Final = 60.0
-"""A reader that has not taken what was written for it in this time is cut off; it goes on from its last event id."""
+"""Time after which a client that does not read is disconnected; it can continue from its last event id."""
 
-# A comment alone, without the empty line that would end a block: some clients make an event without data of that.
+# A comment without the empty line that would end a block: some clients would report that as an event without data.
 HEARTBEAT: Final = b": still here\n"
 
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
-    # nginx and its kin would collect the stream before they pass it on.
+    # nginx and similar proxies would buffer the stream.
     "X-Accel-Buffering": "no",
 }
 
 log = get_logger(__name__)
 
 
-def opening(place: str) -> bytes:
-    """Give the first block: how soon to come back, and from where if nothing has happened by then."""
-    return b"retry: %d\nid: %s\n\n" % (RETRY_MILLISECONDS, place.encode("ascii"))
+def opening(event_id: str) -> bytes:
+    """Return the first block: the time before a reconnection, and the id to continue from if no event comes before."""
+    return b"retry: %d\nid: %s\n\n" % (RETRY_MILLISECONDS, event_id.encode("ascii"))
 
 
-def moved(place: str) -> bytes:
-    """Give a block that is no event: it only moves the place from which a client that comes back goes on."""
-    return b"id: %s\n\n" % place.encode("ascii")
+def moved(event_id: str) -> bytes:
+    """Return a block without an event, which only moves the id that a client continues from after a reconnection."""
+    return b"id: %s\n\n" % event_id.encode("ascii")
 
 
-def frame(place: str, event_type: str, body: bytes) -> bytes:
-    """Give the block of one event. JSON as the database writes it has no line ends, so it is one line of data."""
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (place.encode("ascii"), event_type.encode("ascii"), one_line(body))
+def frame(event_id: str, event_type: str, body: bytes) -> bytes:
+    """Return the block of one event. The database writes JSON without line ends, so it is one line of data."""
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (event_id.encode("ascii"), event_type.encode("ascii"), one_line(body))
 
 
 class EventStream(StreamingResponse):
-    """An endless answer. It ends with its content, with its reader, or when the reader takes nothing for too long."""
+    """A streaming answer that ends with its content, with the connection, or when the client reads nothing for too long."""
 
     media_type = MEDIA_TYPE
 
@@ -65,18 +65,18 @@ class EventStream(StreamingResponse):
         self._stuck_seconds = stuck_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream. Memory stays at one piece: the next is made when the connection has taken the one before."""
+        """Send the stream piece by piece; a piece is made when the connection has accepted the one before."""
 
-        async def patient(message: Message) -> None:
-            with anyio.move_on_after(self._stuck_seconds) as patience:
+        async def send_in_time(message: Message) -> None:
+            with anyio.move_on_after(self._stuck_seconds) as limit:
                 await send(message)
-            if patience.cancelled_caught:
-                log.info("event_stream_cut", reason="the reader does not read")
+            if limit.cancelled_caught:
+                log.info("event_stream_cut", reason="the client does not read")
                 _abort(scope)
                 raise ClientDisconnect
 
         try:
-            await super().__call__(scope, receive, patient)
+            await super().__call__(scope, receive, send_in_time)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._rest.aclose()
@@ -89,7 +89,7 @@ async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 
 def _abort(scope: Scope) -> None:
-    # Closing in order would first write what the reader does not take, and keep it for ever.
+    # An orderly close would first write the bytes that the client does not read, and keep them until it does.
     abort: Callable[[], None] | None = scope.get("ksefd", {}).get("abort")
     if abort is not None:
         abort()

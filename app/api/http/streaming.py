@@ -1,4 +1,4 @@
-"""Answers that are sent while they are being read."""
+"""Answers that are sent while their content is read."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
@@ -9,10 +9,10 @@ _LINE_ENDS_OF_UNICODE: Final = tuple((chr(point).encode(), b"\\u%04x" % point) f
 
 
 def one_line(body: bytes) -> bytes:
-    """Return JSON without line ends as something that every reader takes for one line.
+    """Return JSON that has no line ends so that every reader sees one line.
 
-    Characters that only Unicode counts as line ends are written as JSON escapes: some clients end lines at them, and
-    an invoice's number may hold one.
+    Characters that only Unicode counts as line ends become JSON escapes: some clients end lines at them, and an invoice's
+    number may contain one.
     """
     for character, escape in _LINE_ENDS_OF_UNICODE:
         body = body.replace(character, escape)
@@ -22,9 +22,9 @@ def one_line(body: bytes) -> bytes:
 async def stream_answer(
     content: AsyncIterator[bytes], *, media_type: str, headers: Mapping[str, str]
 ) -> StreamingResponse:
-    """Answer with a stream whose first piece is there before the status is sent.
+    """Return an answer with a stream, after its first piece was read.
 
-    So what is missing or away from the start is a problem document; what fails later can only break the connection.
+    A failure before the first piece is therefore answered with a problem; a later one can only break the connection.
     """
     first = await anext(content, b"")
 

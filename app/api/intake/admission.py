@@ -149,7 +149,7 @@ class Admission:
         self._look(tenant_id, body=True)
 
     async def accepts(self, tenant_id: int) -> bool:
-        """Tell whether the tenant's next body of unknown size would be begun."""
+        """Return whether the tenant's next body of unknown size would be begun."""
         await self._refresh()
         try:
             self._look(tenant_id, body=True, asking=True)
@@ -158,7 +158,7 @@ class Admission:
         return True
 
     async def document(self, tenant_id: int) -> dict[str, dict[str, int]]:
-        """Give the tenant's limits and what it uses of each, as `GET /v1/me` shows them."""
+        """Return the tenant's limits and what it uses of each, as `GET /v1/me` shows them."""
         await self._refresh()
         most, used = self.limits_of_a_tenant(), self._used(tenant_id)
         return {
@@ -172,11 +172,11 @@ class Admission:
         }
 
     def limits(self) -> Limits:
-        """Give the installation's limits."""
+        """Return the installation's limits."""
         return Limits(UNREAD_UPLOADS, self._settings.spool_limit_bytes, self._settings.queue_limit_invoices)
 
     def limits_of_a_tenant(self) -> Limits:
-        """Give each tenant's limits: its share, or everything while it is the only one. A largest upload always fits."""
+        """Return each tenant's limits: its share, or everything while it is the only one. A largest upload always fits."""
         if self._usage is not None and self._usage.tenants <= 1:
             return Limits(UNREAD_UPLOADS_OF_A_TENANT, self.limits().spooled_bytes, self.limits().invoices)
         share = self._settings.tenant_share

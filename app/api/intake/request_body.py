@@ -101,7 +101,7 @@ class Receiver:
 
 
 async def pieces(request: Request) -> AsyncIterator[bytes]:
-    """Give the body piece by piece. Raises BodyTooSlow when none came for a minute, ClientDisconnect when none will."""
+    """Return the body piece by piece. Raises BodyTooSlow when none came for a minute, ClientDisconnect when none will."""
     stream = request.stream()
     while True:
         try:
@@ -139,7 +139,7 @@ async def small_body(request: Request, limit: int) -> bytes:
 
 
 def declared_length(request: Request, limit: int) -> int | None:
-    """Give the body's length by its header, None when it is not said beforehand. Raises BodyTooLarge, EmptyBody."""
+    """Return the body's length by its header, None when it is not said beforehand. Raises BodyTooLarge, EmptyBody."""
     text = request.headers.get("content-length")
     if text is None:
         return None
@@ -154,7 +154,7 @@ def declared_length(request: Request, limit: int) -> int | None:
 
 
 def declared_digest(request: Request) -> bytes | None:
-    """Give the SHA-256 that Content-Digest declares (RFC 9530), None without one; other algorithms are passed over.
+    """Return the SHA-256 that Content-Digest declares (RFC 9530), None without one; other algorithms are passed over.
 
     Raises DigestMismatch when it cannot be read: no body has such a digest.
     """

@@ -80,7 +80,7 @@ class SegmentTaker:
             await self._join_small(self.upload)
 
     async def _next(self, stream: AsyncIterator[bytes], arrival: Arrival, size: int, *, keep: bool) -> bytes | None:
-        """Give the next bytes. Here, and not in the middle of a write, is where a request may break off and be kept."""
+        """Return the next bytes. Here, and not in the middle of a write, is where a request may break off and be kept."""
         try:
             piece = await anext(stream, None)
             if piece is not None:

@@ -63,7 +63,7 @@ class TusRoute(APIRoute):
 
 
 def number(request: Request, name: str) -> int | None:
-    """Give a header that is a number of bytes, None without it. Raises RequestError when it is no such number."""
+    """Return a header that is a number of bytes, None without it. Raises RequestError when it is no such number."""
     text = request.headers.get(name)
     if text is None:
         return None
@@ -114,7 +114,7 @@ class Checksum:
 
 
 def read_checksum(request: Request) -> Checksum | None:
-    """Give what `Upload-Checksum` says of the request's bytes, None without it. Raises RequestError."""
+    """Return what `Upload-Checksum` says of the request's bytes, None without it. Raises RequestError."""
     text = request.headers.get("upload-checksum")
     if text is None:
         return None

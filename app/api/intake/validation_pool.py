@@ -55,7 +55,7 @@ class CheckingProcess:
         self._waiting: Counter[str] = Counter()
 
     async def check(self, document: bytes, context: CheckContext) -> list[Finding]:
-        """Give all findings of a document.
+        """Return all findings of a document.
 
         Raises TenantLimitReached or Busy when too many wait, TryLater when the process does not answer.
         """

@@ -1,1 +1,1 @@
-"""Shapes of answers: `schemas` has the models; `history`, `quota` and `qr` build parts of them."""
+"""Models of answers (`schemas`), and the functions that build parts of them: `history`, `quota` and `qr`."""

@@ -1,4 +1,4 @@
-"""KOD I: the QR code that every invoice carries outside KSeF (ksef-docs, kody-qr.md)."""
+"""KOD I: the QR code on every invoice that is shown outside KSeF (ksef-docs, kody-qr.md)."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ _PIXELS_A_MODULE: Final = 5
 
 
 def verification_link(environment: KsefEnvironment, seller_nip: str, issue_date: date, sha256: bytes) -> str:
-    """Give the address behind KOD I: host, seller's NIP, day of issue and the hash of the XML, in this order."""
+    """Return the address in KOD I: host, seller's NIP, day of issue and the hash of the XML, in this order."""
     digest = base64.urlsafe_b64encode(sha256).decode("ascii").rstrip("=")
     return f"{QR_HOSTS[environment]}/invoice/{seller_nip}/{issue_date:%d-%m-%Y}/{digest}"
 

@@ -1,4 +1,4 @@
-"""What is left of KSeF's request limits, as `/v1/me` and the metrics show it."""
+"""Remaining requests under KSeF's limits, for `/v1/me` and the metrics."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,31 +20,31 @@ SHOWN: Final = (
     "sessionList",
     "other",
 )
-"""Groups that sending uses and KSeF counts for a context."""
+"""Limit groups that sending uses and that KSeF counts for each context."""
 
 
-def quota_document(rates: RateLimits, remaining: Mapping[str, Remaining]) -> dict[str, Any]:
-    """Give what is left by group and window, null without limit; `blocked_until` of a group, or of all of them.
+def quota_shape(rates: RateLimits, remaining: Mapping[str, Remaining]) -> dict[str, Any]:
+    """Return the remaining requests by group and window, null without limit; `blocked_until` of a group, or of all groups.
 
-    Where KSeF counts two groups together, both show what is left for the two.
+    Where KSeF counts two groups together, both show the remaining requests of the two.
     """
-    document: dict[str, Any] = {}
+    shape: dict[str, Any] = {}
     for group in SHOWN:
         left = remaining.get(rates.counter_of(group)) or _unused(rates.limit_of(group))
-        document[group] = {name: getattr(left, name) for name in _WINDOWS}
+        shape[group] = {name: getattr(left, name) for name in _WINDOWS}
         if left.blocked_until is not None:
-            document[group]["blocked_until"] = iso_utc(left.blocked_until)
+            shape[group]["blocked_until"] = iso_utc(left.blocked_until)
     pause = remaining.get(EVERYTHING)
     if pause is not None and pause.blocked_until is not None:
-        document["blocked_until"] = iso_utc(pause.blocked_until)
-    return document
+        shape["blocked_until"] = iso_utc(pause.blocked_until)
+    return shape
 
 
 def quota_gauge(remaining: Mapping[str, Remaining]) -> GaugeMetricFamily:
-    """Give the gauge of what the fullest context may still send. A window without limit has no series."""
+    """Return the gauge of the requests left for the context that has used most. A window without limit has no series."""
     gauge = GaugeMetricFamily(
         "ksefd_ksef_quota_remaining",
-        "Requests that the fullest context may still make in a window of a limit group.",
+        "Requests left in a window of a limit group, for the context that has used most of it.",
         labels=["group", "window"],
     )
     unused = {group: _unused(DEFAULT_RATE_LIMITS[group]) for group in LIMIT_GROUPS}

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, Now
 from app.api.http.problems import declare
-from app.api.responses.quota import quota_document
+from app.api.responses.quota import quota_shape
 from app.api.responses.schemas import Account, FlushResult, ReleaseResult
 from app.domain.timestamps import iso_utc
 from app.errors import Unauthorized
@@ -50,7 +50,7 @@ async def me(
         "attachments": (await store.permissions.of(tenant.id)).document(state.clock()),
         "accepts_uploads": await state.admission.accepts(tenant.id),
         "waiting": await state.admission.document(tenant.id),
-        "quota": quota_document(known.rates, left),
+        "quota": quota_shape(known.rates, left),
     }
 
 

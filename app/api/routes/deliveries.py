@@ -152,7 +152,7 @@ async def get_delivery(delivery_id: str, tenant: CurrentTenant, store: CurrentSt
     responses={200: {"description": "The event.", "content": {"application/json": {}}}, **_OF_ONE},
 )
 async def get_delivery_body(delivery_id: str, tenant: CurrentTenant, store: CurrentStore) -> Response:
-    """Give the body of a delivery, byte for byte as every attempt sends it."""
+    """Return the body of a delivery, byte for byte as every attempt sends it."""
     body = await store.deliveries.body(tenant.id, parse_public_id("dlv", delivery_id))
     return Response(body, media_type="application/json")
 
@@ -208,7 +208,7 @@ async def get_replay(replay_id: str, tenant: CurrentTenant, store: CurrentStore)
 
 
 def delivery_document(row: Mapping[str, Any]) -> Delivery:
-    """Give a delivery's row, with its `tries`, as the API shows it."""
+    """Return a delivery's row, with its `tries`, as the API shows it."""
     name = public_id("dlv", row["id"])
     event = public_id("evt", row["event_id"])
     return Delivery(

@@ -1,4 +1,4 @@
-"""The same events to pull, by cursor, waiting for them if wanted, or as a stream."""
+"""`/v1/events`: the events that webhooks deliver, as pages by cursor, with waiting, or as a stream."""
 
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.api.dependencies import CurrentState, CurrentTenant
-from app.api.http import sse as event_stream
+from app.api.http import sse
 from app.api.http.errors import BadCursor, Busy, InvalidRequest
 from app.api.http.paging import Limit
 from app.api.http.problems import declare
@@ -23,7 +23,7 @@ from app.domain.ids import parse_public_id, public_id
 from app.domain.timestamps import iso_utc
 from app.errors import DispatchError, Forbidden, NotFound, Unauthorized
 from app.store.database import DatabaseUnavailable
-from app.store.events.feed import BEGINNING, FeedPage, Place
+from app.store.events.feed import BEGINNING, EventCursor, FeedPage
 from app.store.events.outbox import EventType
 from app.store.tenants.tenants import Tenant
 from app.webhooks.delivery import event_body
@@ -32,28 +32,28 @@ from app.webhooks.event_schemas import Event
 router: Final = APIRouter(prefix="/v1", tags=["webhooks"])
 
 MAX_WAIT_SECONDS: Final = 60
-"""Longer, and proxies would take the connection for dead."""
+"""Longest wait of a request; proxies close connections that are silent for longer."""
 
 RECHECK_SECONDS: Final = 5.0
-"""A stream asks this often, while nothing happens, whether its key is still good."""
+"""Seconds without an event after which a stream checks its API key again."""
 
 _NOW: Final = "now"
-"""As a cursor: after everything that there is already."""
+"""The cursor after all events that exist."""
 
 _STREAM_LIMIT: Final = 20
 _STREAM_BYTES: Final = 50_000
-"""A stream reads little at a time: what it has read it holds until a slow reader has taken it."""
+"""Events and bytes that a stream reads at a time: they stay in memory until a slow client has read them."""
 
 _PREFERRED_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=$|[,;])', re.IGNORECASE)
 
 
 class EventPage(BaseModel):
-    """Events, oldest first. A page of large events ends early: `next` alone says whether there are more."""
+    """Events, oldest first. A page of large events ends before `limit`; only `next` shows whether there are more."""
 
     items: list[Event]
-    next: str | None = Field(description="The cursor of the next page; null when there is nothing more yet.")
+    next: str | None = Field(description="The cursor of the next page; null when there are no more events yet.")
     cursor: str = Field(
-        description="Where to go on, always: `next` if there is one, else after everything that was there. An empty page has one too."
+        description="Where to continue: `next` if there is one, else the end of the events. An empty page has one, too."
     )
 
 
@@ -65,7 +65,10 @@ CursorParameter = Annotated[
     ),
 ]
 Types = Annotated[list[str] | None, Query(description="Only these types; repeated or separated by commas.")]
-Since = Annotated[AwareDatetime | None, Query(description="Only what happened at this time or later; with an offset.")]
+Since = Annotated[
+    AwareDatetime | None,
+    Query(description="Only events that happened at this time or later; the time needs an offset."),
+]
 
 
 @router.get(
@@ -94,22 +97,22 @@ async def list_events(
     ] = None,
     prefer: Annotated[str | None, Header(max_length=500)] = None,
 ) -> Response:
-    """Give events that happened after another one. Going on from the last event that you have never misses one."""
+    """Return the events after a cursor, oldest first. A client that continues from its last event misses none."""
     wanted = _types(types)
-    place = await _place(state, tenant, cursor) if cursor is not None else BEGINNING
+    after = await _position(state, tenant, cursor) if cursor is not None else BEGINNING
     preferred = _preferred_wait(prefer) if wait is None else None
     seconds = wait if wait is not None else preferred or 0
 
-    async def read(after: Place) -> FeedPage:
+    async def read(after: EventCursor) -> FeedPage:
         return await state.store.feed.page(tenant.id, after=after, types=wanted, since=since, limit=limit)
 
-    page = await read(place)
+    page = await read(after)
     if not page.rows and seconds and not state.watcher.is_ending:
-        with state.watcher.seat(tenant.id):
+        with state.watcher.waiter_slot(tenant.id):
             page = await _while_connected(request, lambda: _wait(state, request, tenant, page, read, seconds))
     items = [_body(tenant, row) for row in page.rows]
-    # The data is JSON already, as the database wrote it: reading and writing it again would hold up everybody else.
-    following = f'"{page.place.public_id}"'
+    # The database stores the data as JSON text. Parsing it and writing it again would delay other requests.
+    following = f'"{page.cursor.public_id}"'
     tail = f'],"next":{following if page.more else "null"},"cursor":{following}}}'
     return Response(
         b'{"items":[' + b",".join(items) + tail.encode("ascii"),
@@ -124,7 +127,7 @@ async def list_events(
     responses={
         200: {
             "description": "Server-sent events: `id` is the event's id, `event` its type, `data` the event.",
-            "content": {event_stream.MEDIA_TYPE: {"schema": {"type": "string"}}},
+            "content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}}},
         },
         **declare(Unauthorized, InvalidRequest, BadCursor, Busy),
     },
@@ -137,20 +140,20 @@ async def stream_events(
     types: Types = None,
     since: Since = None,
     last_event_id: Annotated[
-        str | None, Header(max_length=100, description="The last `id` that you have; it goes before `cursor`.")
+        str | None, Header(max_length=100, description="The last `id` that the client has; used instead of `cursor`.")
     ] = None,
 ) -> Response:
-    """Stream events as they happen (server-sent events), from a cursor, from a time, or else from now on."""
+    """Stream events as server-sent events, from a cursor, from a time, or without both from now on."""
     wanted = _types(types)
     start = last_event_id or cursor
     if start is not None:
-        place = await _place(state, tenant, start)
+        after = await _position(state, tenant, start)
     elif since is not None:
-        place = BEGINNING
+        after = BEGINNING
     else:
-        place = await _place(state, tenant, _NOW)
-    pieces = _stream(state, request, tenant, place, wanted, since)
-    # The first piece is made before the status is sent, so that too many streams are a problem document.
+        after = await _position(state, tenant, _NOW)
+    pieces = _stream(state, request, tenant, after, wanted, since)
+    # The first piece is made before the status is sent, so that too many streams are answered with a problem.
     return EventStream(await anext(pieces), pieces)
 
 
@@ -159,64 +162,71 @@ async def _wait(
     request: Request,
     tenant: Tenant,
     page: FeedPage,
-    read: Callable[[Place], Awaitable[FeedPage]],
+    read: Callable[[EventCursor], Awaitable[FeedPage]],
     seconds: float,
 ) -> FeedPage:
-    """Read until there is something, the time is up or the process is to stop; what is given last may be empty."""
+    """Read until there are events, the time is over or the process is stopping; return the last page, which may be empty."""
     deadline = anyio.current_time() + seconds
-    while not page.rows and await state.watcher.beyond(tenant.id, page.place, seconds=deadline - anyio.current_time()):
-        # A client that goes in the middle must not cost us the connection to the database.
+    while not page.rows and await state.watcher.wait_beyond(
+        tenant.id, page.cursor, seconds=deadline - anyio.current_time()
+    ):
+        # A cancelled query would close the connection to the database; a client that disconnects must not cause that.
         with anyio.CancelScope(shield=True):
             await state.authenticator.authenticate(_key(request))
-            page = await read(page.place)
+            page = await read(page.cursor)
     return page
 
 
 async def _stream(
-    state: ApiState, request: Request, tenant: Tenant, place: Place, types: list[str] | None, since: datetime | None
+    state: ApiState,
+    request: Request,
+    tenant: Tenant,
+    after: EventCursor,
+    types: list[str] | None,
+    since: datetime | None,
 ) -> AsyncGenerator[bytes, None]:
-    with state.watcher.seat(tenant.id):
-        yield event_stream.opening(place.public_id)
-        spoke, look = anyio.current_time(), True
+    with state.watcher.waiter_slot(tenant.id):
+        yield sse.opening(after.public_id)
+        sent_at, is_due = anyio.current_time(), True
         while not state.watcher.is_ending:
             try:
-                # A client that goes in the middle must not cost us the connection to the database.
+                # A cancelled query would close the connection to the database; a client that disconnects must not cause that.
                 with anyio.CancelScope(shield=True):
                     await state.authenticator.authenticate(_key(request))
-                    page = FeedPage((), False, place)
-                    if look:
+                    page = FeedPage((), False, after)
+                    if is_due:
                         page = await state.store.feed.page(
                             tenant.id,
-                            after=place,
+                            after=after,
                             types=types,
                             since=since,
                             limit=_STREAM_LIMIT,
                             max_bytes=_STREAM_BYTES,
                         )
             except (Unauthorized, Forbidden):
-                # The next request with this key learns it in so many words.
+                # The client gets the reason when it connects again with this key.
                 return
             except DatabaseUnavailable:
-                # Nothing can be told meanwhile, nor who may hear it; the client need not know.
+                # Without the database neither events nor keys can be read. The client keeps its connection until the database answers.
                 await state.watcher.pause(RECHECK_SECONDS)
-                page, look = FeedPage((), True, place), True
+                page, is_due = FeedPage((), True, after), True
             for row in page.rows:
-                yield event_stream.frame(public_id("evt", row["id"]), row["type"], _body(tenant, row))
-                spoke = anyio.current_time()
-            if page.place > place and (not page.rows or page.rows[-1]["id"] != page.place.event_id):
-                yield event_stream.moved(page.place.public_id)
-                spoke = anyio.current_time()
-            place = page.place
+                yield sse.frame(public_id("evt", row["id"]), row["type"], _body(tenant, row))
+                sent_at = anyio.current_time()
+            if page.cursor > after and (not page.rows or page.rows[-1]["id"] != page.cursor.event_id):
+                yield sse.moved(page.cursor.public_id)
+                sent_at = anyio.current_time()
+            after = page.cursor
             if not page.more:
-                look = await state.watcher.beyond(tenant.id, place, seconds=RECHECK_SECONDS)
-            # Half a turn early rather than half a turn late.
-            if anyio.current_time() - spoke > event_stream.HEARTBEAT_SECONDS - RECHECK_SECONDS / 2:
-                yield event_stream.HEARTBEAT
-                spoke = anyio.current_time()
+                is_due = await state.watcher.wait_beyond(tenant.id, after, seconds=RECHECK_SECONDS)
+            # At most half of RECHECK_SECONDS early, never late.
+            if anyio.current_time() - sent_at > sse.HEARTBEAT_SECONDS - RECHECK_SECONDS / 2:
+                yield sse.HEARTBEAT
+                sent_at = anyio.current_time()
 
 
 async def _while_connected(request: Request, work: Callable[[], Awaitable[FeedPage]]) -> FeedPage:
-    """Do something for as long as the client is there. Raises ClientDisconnect when it goes, and what the work raises."""
+    """Run `work` while the client is connected. Raises ClientDisconnect when it disconnects, and the errors of `work`."""
     done: list[FeedPage] = []
     failed: list[DispatchError | HTTPException] = []
 
@@ -227,7 +237,7 @@ async def _while_connected(request: Request, work: Callable[[], Awaitable[FeedPa
                 while (await request.receive())["type"] != "http.disconnect":
                     pass
             except HTTPException as error:
-                # A body that is larger than anybody may send; that it comes with a GET makes it no better.
+                # The body is larger than the limit, which applies to a GET, too.
                 failed.append(error)
             tasks.cancel_scope.cancel()
 
@@ -244,14 +254,14 @@ async def _while_connected(request: Request, work: Callable[[], Awaitable[FeedPa
     return done[0]
 
 
-async def _place(state: ApiState, tenant: Tenant, cursor: str) -> Place:
+async def _position(state: ApiState, tenant: Tenant, cursor: str) -> EventCursor:
     if cursor == _NOW:
         return (await state.store.feed.newest([tenant.id])).get(tenant.id, BEGINNING)
     try:
-        return await state.store.feed.place_of(tenant.id, parse_public_id("evt", cursor))
+        return await state.store.feed.cursor_of(tenant.id, parse_public_id("evt", cursor))
     except NotFound as error:
         raise BadCursor(
-            "the cursor is neither `next` or `cursor` of this list nor the id of an event that you have and we still have"
+            "the cursor is neither `next` or `cursor` of this list nor the id of an event that the service still has"
         ) from error
 
 

@@ -30,7 +30,7 @@ async def livez() -> dict[str, Any]:
 
 @router.get("/readyz", response_model=Liveness, responses=declare(NotReady))
 async def readyz(state: CurrentState) -> dict[str, Any]:
-    """Tell whether requests can be served: the database answers with the right schema, blobs can be written and read."""
+    """Return whether requests can be served: the database answers with the right schema, blobs can be written and read."""
     faults = await store_faults(state.store)
     if faults:
         raise NotReady(
@@ -57,7 +57,7 @@ async def _warnings(state: ApiState) -> list[dict[str, str]]:
     responses=gives("Prometheus's text format.", "text/plain"),
 )
 async def show_metrics(state: CurrentState) -> Response:
-    """Give the metrics of all processes of this machine. Without the database, the gauges that come from it are missing."""
+    """Return the metrics of all processes of this machine. Without the database, the gauges that come from it are missing."""
     more: tuple[Collector, ...] = ()
     with contextlib.suppress(TryLater):
         more = (await state.gauges.collect(),)
@@ -68,5 +68,5 @@ async def show_metrics(state: CurrentState) -> Response:
 
 @router.get("/docs/problems", response_class=HTMLResponse, include_in_schema=False)
 async def problems() -> str:
-    """Give the page that the `type` of every problem points to."""
+    """Return the page that the `type` of every problem points to."""
     return problems_page("html")

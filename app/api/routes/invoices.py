@@ -218,7 +218,7 @@ async def withdraw_invoice(invoice_id: str, store: CurrentStore, tenant: Current
 async def get_xml(
     invoice_id: str, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant, now: Now
 ) -> Response:
-    """Give the invoice's document, byte for byte as it came."""
+    """Return the invoice's document, byte for byte as it came."""
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["blob_bytes"] == 0:
         raise XmlNotKept("the bytes of this invoice were not kept, since it could not be sent")
@@ -247,7 +247,7 @@ async def get_xml(
     | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
 )
 async def get_upo_of_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
-    """Give the page of the session's UPO that contains this invoice, as KSeF signed it."""
+    """Return the page of the session's UPO that contains this invoice, as KSeF signed it."""
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["session_id"] is None or row["upo_page"] is None:
         raise UpoNotAvailable(f"the invoice is {row['state']}; a UPO exists once KSeF has accepted it")
@@ -265,7 +265,7 @@ async def get_upo_of_invoice(invoice_id: str, store: CurrentStore, tenant: Curre
 async def get_qr(
     invoice_id: str, request: Request, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
 ) -> Response:
-    """Give KOD I of an invoice as SVG, as PNG, or its link as JSON, by Accept. Below it stands the `label`."""
+    """Return KOD I of an invoice as SVG, as PNG, or its link as JSON, by Accept. Below it stands the `label`."""
     form = choose(request.headers.get("accept"), QR_MEDIA_TYPES)
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["seller_nip"] is None or row["issue_date"] is None:

@@ -63,7 +63,7 @@ async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenan
     | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
 )
 async def get_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -> Any:
-    """Give the session's UPO: the XML itself when it has one page, the list of its pages as JSON when it has more."""
+    """Return the session's UPO: the XML itself when it has one page, the list of its pages as JSON when it has more."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
     pages = await store.sessions.upo_pages(tenant.id, session.id)
     if not pages:
@@ -82,7 +82,7 @@ async def get_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -
 async def get_upo_page(
     session_id: str, page: Annotated[int, Path(ge=1, le=10_000)], store: CurrentStore, tenant: CurrentTenant
 ) -> Response:
-    """Give one page of the session's UPO, pages counted from 1."""
+    """Return one page of the session's UPO, pages counted from 1."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
     for found in await store.sessions.upo_pages(tenant.id, session.id):
         if found["page"] == page:

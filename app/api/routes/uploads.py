@@ -206,7 +206,7 @@ async def stream_results(
 
 
 def with_links(upload: Upload) -> dict[str, Any]:
-    """Give an upload's document with the addresses of what belongs to it."""
+    """Return an upload's document with the addresses of what belongs to it."""
     address = f"/v1/uploads/{upload.public_id}"
     links = {"self": address, "invoices": f"{address}/invoices", "results": f"{address}/results"}
     return upload_document(upload) | {"links": links}

@@ -22,7 +22,7 @@ router: Final = APIRouter(prefix="/v1", tags=["sessions"])
     | declare(LinkInvalid, BlobStoreUnavailable, BlobMissing),
 )
 async def get_upo_by_link(token: Annotated[str, Query(max_length=200)], store: CurrentStore, now: Now) -> Response:
-    """Give one page of a UPO by the `link` of an event, which works for four days and needs no API key."""
+    """Return one page of a UPO by the `link` of an event, which works for four days and needs no API key."""
     place = store.upo_links.read(token, now=now)
     try:
         tenant = await store.tenants.get(place.tenant_id)

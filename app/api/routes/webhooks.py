@@ -231,7 +231,7 @@ async def delete_webhook(webhook_id: str, tenant: CurrentTenant, store: CurrentS
 async def rotate_secret(
     webhook_id: str, tenant: CurrentTenant, store: CurrentStore, now: Now, wanted: NewKind | None = None
 ) -> KeyAnswer:
-    """Give the webhook a new key; the old one signs beside it for 24 hours. With `signing` the new one is of that kind."""
+    """Return the webhook a new key; the old one signs beside it for 24 hours. With `signing` the new one is of that kind."""
     signing = wanted.signing if wanted is not None else None
     key = await store.webhooks.rotate(tenant.id, parse_public_id("whk", webhook_id), signing=signing, now=now)
     return KeyAnswer(**_key(key))

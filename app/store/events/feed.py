@@ -1,7 +1,7 @@
 """Events to pull: a tenant's events in the order in which they may be shown, and how far that order goes.
 
 The order is (transaction, sequence), cut off before the oldest transaction that still runs: whoever goes on from the last
-place that was shown never misses an event, however late its transaction ended.
+cursor that was shown never misses an event, however late its transaction ended.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ MAX_PAGE_BYTES: Final = 400_000
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A place in a tenant's events: after the event `event_id`."""
+class EventCursor:
+    """A position in a tenant's events: after the event `event_id`."""
 
     written_by: int
     sequence: int
@@ -32,23 +32,23 @@ class Place:
 
     @property
     def public_id(self) -> str:
-        """The id of the event that this place is after, as users see it."""
+        """The id of the event that this cursor is after, as users see it."""
         return public_id("evt", self.event_id)
 
 
-BEGINNING: Final = Place(0, 0, UUID(int=0))
+BEGINNING: Final = EventCursor(0, 0, UUID(int=0))
 """Before the first event of any tenant. Its public id, all zeros, is a cursor like any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """Events after a place, oldest first (id, type, created_at, data as JSON text), and where to go on."""
+    """Events after a cursor, oldest first (id, type, created_at, data as JSON text), and where to go on."""
 
     rows: Sequence[DictRow]
     more: bool
     """There are more of the wanted events already."""
-    place: Place
-    """Nothing that was wanted stands between this place and the last row."""
+    cursor: EventCursor
+    """Nothing that was wanted stands between this cursor and the last row."""
 
 
 class EventFeed:
@@ -57,28 +57,28 @@ class EventFeed:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def place_of(self, tenant_id: int, event_id: UUID) -> Place:
-        """Give the place after an event of a tenant. Raises NotFound when the tenant has no such event (any more)."""
+    async def cursor_of(self, tenant_id: int, event_id: UUID) -> EventCursor:
+        """Give the cursor after an event of a tenant. Raises NotFound when the tenant has no such event (any more)."""
         if event_id == BEGINNING.event_id:
             return BEGINNING
         row = await self._database.fetch_one(_SQL["event_position"], {"tenant_id": tenant_id, "id": event_id})
         if row is None:
             raise NotFound(f"there is no event {public_id('evt', event_id)}")
-        return Place(int(row["written_by"]), row["sequence"], event_id)
+        return EventCursor(int(row["written_by"]), row["sequence"], event_id)
 
     async def page(
         self,
         tenant_id: int,
         *,
-        after: Place,
+        after: EventCursor,
         types: Sequence[str] | None = None,
         since: datetime | None = None,
         limit: int = 100,
         max_bytes: int = MAX_PAGE_BYTES,
     ) -> FeedPage:
-        """Give a tenant's events after a place: at most `limit`, and one at least if there is any.
+        """Give a tenant's events after a cursor: at most `limit`, and one at least if there is any.
 
-        `types` None means all; `since` leaves out events that happened before it. Without more to give, the place is after
+        `types` None means all; `since` leaves out events that happened before it. Without more to give, the cursor is after
         the newest event of any type, so that a filter does not look at the others twice.
         """
         parameters: dict[str, Any] = {
@@ -97,12 +97,12 @@ class EventFeed:
         first = found[0]
         if rows and first["found"] > len(rows):
             last = rows[-1]
-            return FeedPage(rows, True, Place(int(last["written_by"]), last["sequence"], last["id"]))
-        newest = Place(int(first["newest_written_by"]), first["newest_sequence"], first["newest_id"])
+            return FeedPage(rows, True, EventCursor(int(last["written_by"]), last["sequence"], last["id"]))
+        newest = EventCursor(int(first["newest_written_by"]), first["newest_sequence"], first["newest_id"])
         # A webhook may have told of an event that is not shown yet: such a cursor is ahead of everything.
         return FeedPage(rows, False, max(newest, after))
 
-    async def newest(self, tenant_ids: Sequence[int]) -> dict[int, Place]:
-        """Give the place after the newest event of each of these tenants; those without events are left out."""
+    async def newest(self, tenant_ids: Sequence[int]) -> dict[int, EventCursor]:
+        """Give the cursor after the newest event of each of these tenants; those without events are left out."""
         rows = await self._database.fetch_all(_SQL["newest_events"], {"tenants": list(tenant_ids)})
-        return {row["tenant_id"]: Place(int(row["written_by"]), row["sequence"], row["id"]) for row in rows}
+        return {row["tenant_id"]: EventCursor(int(row["written_by"]), row["sequence"], row["id"]) for row in rows}

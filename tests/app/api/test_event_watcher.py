@@ -11,7 +11,7 @@ import pytest
 from app.api.event_watcher import EventWatcher
 from app.api.http.errors import Busy
 from app.store.database import Database, DatabaseUnavailable
-from app.store.events.feed import BEGINNING, EventFeed, Place
+from app.store.events.feed import BEGINNING, EventCursor, EventFeed
 
 LONG = 60.0
 
@@ -21,11 +21,11 @@ class ToldFeed(EventFeed):
 
     def __init__(self) -> None:
         super().__init__(Database("postgresql://nobody"))
-        self.places: dict[int, Place] = {}
+        self.places: dict[int, EventCursor] = {}
         self.asked: list[list[int]] = []
         self.away = False
 
-    async def newest(self, tenant_ids: Sequence[int]) -> dict[int, Place]:
+    async def newest(self, tenant_ids: Sequence[int]) -> dict[int, EventCursor]:
         self.asked.append(list(tenant_ids))
         if self.away:
             raise DatabaseUnavailable
@@ -42,18 +42,18 @@ async def _running(watcher: EventWatcher) -> AsyncIterator[anyio.abc.TaskGroup]:
             watcher.end()
 
 
-def _place(number: int) -> Place:
-    return Place(number, number, uuid4())
+def _place(number: int) -> EventCursor:
+    return EventCursor(number, number, uuid4())
 
 
 async def test_only_the_tenant_whose_events_went_on_is_woken() -> None:
     feed = ToldFeed()
     feed.places = {1: _place(5), 2: _place(7)}
-    watcher = EventWatcher(feed, turn_seconds=0.01)
+    watcher = EventWatcher(feed, poll_seconds=0.01)
     woken: list[int] = []
 
-    async def wait(tenant: int, place: Place) -> None:
-        assert await watcher.beyond(tenant, place, seconds=LONG)
+    async def wait(tenant: int, cursor: EventCursor) -> None:
+        assert await watcher.wait_beyond(tenant, cursor, seconds=LONG)
         woken.append(tenant)
 
     async with _running(watcher) as tasks:
@@ -71,10 +71,10 @@ async def test_only_the_tenant_whose_events_went_on_is_woken() -> None:
 
 async def test_many_who_wait_are_one_question_and_nobody_is_none() -> None:
     feed = ToldFeed()
-    watcher = EventWatcher(feed, turn_seconds=0.01)
+    watcher = EventWatcher(feed, poll_seconds=0.01)
 
     async def wait(tenant: int) -> None:
-        assert await watcher.beyond(tenant, BEGINNING, seconds=LONG)
+        assert await watcher.wait_beyond(tenant, BEGINNING, seconds=LONG)
 
     async with _running(watcher) as outer:
         await anyio.sleep(0.05)
@@ -94,12 +94,12 @@ async def test_many_who_wait_are_one_question_and_nobody_is_none() -> None:
 
 async def test_time_that_is_up_is_told_and_leaves_nothing_behind() -> None:
     feed = ToldFeed()
-    watcher = EventWatcher(feed, turn_seconds=0.01)
+    watcher = EventWatcher(feed, poll_seconds=0.01)
     async with _running(watcher):
-        assert not await watcher.beyond(1, BEGINNING, seconds=0.02)
-        assert not await watcher.beyond(1, BEGINNING, seconds=0)
+        assert not await watcher.wait_beyond(1, BEGINNING, seconds=0.02)
+        assert not await watcher.wait_beyond(1, BEGINNING, seconds=0)
         with anyio.move_on_after(0.02):
-            await watcher.beyond(1, BEGINNING, seconds=LONG)
+            await watcher.wait_beyond(1, BEGINNING, seconds=LONG)
         await anyio.sleep(0.05)
         questions = len(feed.asked)
         await anyio.sleep(0.05)
@@ -111,7 +111,7 @@ async def test_the_end_lets_everybody_go_at_once_and_for_good() -> None:
     answers: list[bool] = []
 
     async def wait() -> None:
-        answers.append(await watcher.beyond(1, BEGINNING, seconds=LONG))
+        answers.append(await watcher.wait_beyond(1, BEGINNING, seconds=LONG))
 
     with anyio.fail_after(10):
         async with _running(watcher) as tasks:
@@ -120,7 +120,7 @@ async def test_the_end_lets_everybody_go_at_once_and_for_good() -> None:
             await anyio.sleep(0.01)
             watcher.end()
     assert answers == [False, False, False]
-    assert not await watcher.beyond(1, BEGINNING, seconds=LONG)
+    assert not await watcher.wait_beyond(1, BEGINNING, seconds=LONG)
     await watcher.pause(LONG)
 
 
@@ -128,12 +128,12 @@ async def test_a_database_that_is_away_is_asked_again(monkeypatch: pytest.Monkey
     monkeypatch.setattr("app.api.event_watcher.AWAY_SECONDS", 0.01)
     feed = ToldFeed()
     feed.away = True
-    watcher = EventWatcher(feed, turn_seconds=0.01)
+    watcher = EventWatcher(feed, poll_seconds=0.01)
     async with _running(watcher) as tasks:
         woken = anyio.Event()
 
         async def wait() -> None:
-            assert await watcher.beyond(1, BEGINNING, seconds=LONG)
+            assert await watcher.wait_beyond(1, BEGINNING, seconds=LONG)
             woken.set()
 
         tasks.start_soon(wait)
@@ -146,19 +146,25 @@ async def test_a_database_that_is_away_is_asked_again(monkeypatch: pytest.Monkey
 
 def test_seats_are_bounded_for_a_tenant_and_for_all() -> None:
     watcher = EventWatcher(ToldFeed(), most=3, most_of_a_tenant=2)
-    with watcher.seat(1), watcher.seat(1):
-        with pytest.raises(Busy, match="of this tenant"), watcher.seat(1):
+    with watcher.waiter_slot(1), watcher.waiter_slot(1):
+        with pytest.raises(Busy, match="of this tenant"), watcher.waiter_slot(1):
             pass
-        with watcher.seat(2):
-            with pytest.raises(Busy, match="too many"), watcher.seat(3):
+        with watcher.waiter_slot(2):
+            with pytest.raises(Busy, match="too many"), watcher.waiter_slot(3):
                 pass
             assert watcher.waiting == 3
     assert watcher.waiting == 0
-    with watcher.seat(1):
+    with watcher.waiter_slot(1):
         assert watcher.waiting == 1
 
 
 def test_places_are_ordered_by_transaction_and_then_by_sequence() -> None:
     same = UUID(int=9)
-    places = [BEGINNING, Place(0, 4, same), Place(3, 1, same), Place(3, 2, same), Place(10, 1, same)]
+    places = [
+        BEGINNING,
+        EventCursor(0, 4, same),
+        EventCursor(3, 1, same),
+        EventCursor(3, 2, same),
+        EventCursor(10, 1, same),
+    ]
     assert all(earlier < later for earlier, later in pairwise(places))

@@ -158,7 +158,7 @@ async def test_a_page_of_large_events_ends_early_and_nothing_is_lost(store: Stor
         page = await store.feed.page(tenant.id, after=after)
         assert page.rows
         seen += [json.loads(row["data"])["n"] for row in page.rows]
-        after, more, pages = page.place, page.more, pages + 1
+        after, more, pages = page.cursor, page.more, pages + 1
     assert seen == [0, 1, 2, 3, 4]
     assert pages > 1
 

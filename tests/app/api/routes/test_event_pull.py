@@ -99,18 +99,18 @@ async def test_an_event_whose_transaction_ends_late_is_not_stepped_over(
         )
 
     await _tell(store, alpha, clock, "zero")
-    start = (await feed.page(alpha.tenant.id, after=BEGINNING)).place
+    start = (await feed.page(alpha.tenant.id, after=BEGINNING)).cursor
     async with store.database.transaction() as slow:
         await add(slow, "slow")
         async with store.database.transaction() as fast:
             await add(fast, "fast")
         page = await feed.page(alpha.tenant.id, after=start)
-        assert (page.rows, page.place) == ([], start)
+        assert (page.rows, page.cursor) == ([], start)
         assert await feed.newest([alpha.tenant.id]) == {alpha.tenant.id: start}
         # A webhook may tell of the fast one now; a cursor of its id is ahead of what may be shown, and stays there.
         ahead = (await store.database.fetch_all("SELECT id FROM events ORDER BY sequence DESC LIMIT 1"))[0]["id"]
-        early = await feed.place_of(alpha.tenant.id, ahead)
-        assert (await feed.page(alpha.tenant.id, after=early)).place == early
+        early = await feed.cursor_of(alpha.tenant.id, ahead)
+        assert (await feed.page(alpha.tenant.id, after=early)).cursor == early
     page = await feed.page(alpha.tenant.id, after=start)
     assert [json.loads(row["data"])["words"] for row in page.rows] == ["slow", "fast"]
 
