@@ -88,7 +88,7 @@ def test_the_same_seed_and_index_give_the_same_bytes_wherever_a_run_starts() -> 
 
 def test_another_process_makes_the_same_bytes() -> None:
     script = (
-        "import hashlib, datetime; from benchmarks.invoices import generate_invoices as g;"
+        "import hashlib, datetime; from invoicegen.invoices import generate_invoices as g;"
         f"print(hashlib.sha256(b''.join(i.xml for i in g(40, seller_nip='{SELLER}',"
         f" issue_date=datetime.date({DAY.year}, {DAY.month}, {DAY.day})))).hexdigest())"
     )
