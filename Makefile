@@ -37,8 +37,10 @@ test: $(STAMP) ## All tests; the last line is the sum of their results
 	$(BIN)/python -m tests.support.run all
 
 coverage: $(STAMP) ## All tests, and which branches of the code they reach
-	$(BIN)/python -m tests.support.run all --cov --cov-branch --cov-append --cov-report=
-	$(BIN)/coverage report --skip-covered --sort=miss
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m tests.support.run all
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 torture: $(STAMP) ## The long tests: a hundred kill -9 during 50,000 invoices, every fault alone
 	KSEFD_TORTURE=1 $(BIN)/python -m pytest -s tests/road/test_torture.py tests/road/test_kill.py tests/road/test_ksef_trouble.py
