@@ -12,6 +12,7 @@ import anyio
 
 from app.checking.pool import CheckPool
 from app.clock import Clock
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.errors import DispatchError
 from app.ksef.client import KsefClient
 from app.ksef.errors import AuthFailed, Outcome
@@ -181,8 +182,10 @@ class WorkerContext:
     """Receipts that are read at the same time: each is large for a moment."""
     processing_times: ProcessingTimeEstimator = field(default_factory=ProcessingTimeEstimator)
 
-    async def record_step(self, session: Session, action: str, outcome: str, detail: Mapping[str, Any]) -> None:
-        """Add a line to a session's history."""
+    async def record_step(
+        self, session: Session, action: HistoryAction, outcome: HistoryOutcome | int, detail: Mapping[str, Any]
+    ) -> None:
+        """Add an entry to a session's history. An int is KSeF's status code of the session."""
         await self.store.sessions.note_for_job(session.id, action, outcome, now=self.clock(), detail=detail)
 
     async def seal_soon(self, lane_id: int, *, at: datetime | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from app.domain.backoff import next_look
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.session_machine import Action, Event, Move, Pause, next_move
 from app.domain.states import SessionState
 from app.observability.logs import get_logger
@@ -103,8 +104,8 @@ async def _enter(context: WorkerContext, session: Session, move: Move, result: R
             moved = await sessions.move(
                 session,
                 move.state,
-                action="enter",
-                outcome=move.state.value,
+                action=HistoryAction.ENTER,
+                outcome=HistoryOutcome(move.state),
                 now=now,
                 detail={"after": result.event.value, "next": move.action.value},
                 connection=connection,

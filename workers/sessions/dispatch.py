@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 from pydantic import SecretStr
 
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.session_machine import Event, event_of_status
 from app.domain.session_times import upload_by
 from app.domain.warsaw import warsaw_day
@@ -57,11 +58,13 @@ async def open_session(context: WorkerContext, session: Session, *, renew_key: b
         if renew_key:
             await client.keys.refresh()
         spec = await _spec(client, session, parts, key)
-        await context.record_step(session, "open", "asking", {"public_key_id": spec.public_key_id})
+        await context.record_step(
+            session, HistoryAction.OPEN, HistoryOutcome.ASKING, {"public_key_id": spec.public_key_id}
+        )
         opened = await client.open_batch_session(spec)
     except KsefError as error:
         result = _classify_open_error(error)
-        await context.record_step(session, "open", result.event.value, result.detail)
+        await context.record_step(session, HistoryAction.OPEN, HistoryOutcome(result.event), result.detail)
         return result
     await context.store.dispatch.opened(
         session.id,
@@ -105,10 +108,12 @@ async def check_opened(context: WorkerContext, session: Session) -> Result:
     try:
         status = await client.session_status(session.opened_reference_number)
     except KsefError as error:
-        await context.record_step(session, "status", Event.NOT_SEEN.value, error.as_dict())
+        await context.record_step(session, HistoryAction.STATUS, HistoryOutcome.NOT_SEEN, error.as_dict())
         return Result(Event.NOT_SEEN)
     if status.code != 100:
-        await context.record_step(session, "status", str(status.code), {"description": status.status.description})
+        await context.record_step(
+            session, HistoryAction.STATUS, status.code, {"description": status.status.description}
+        )
     return Result(event_of_status(status.code), {"status": status.code})
 
 
@@ -153,12 +158,12 @@ async def _store_part(
                 await client.upload_part(upload, _bytes_of(context, part), part.size)
         except (BlobMissing, PartBodyWrong) as error:
             detail = {"ordinal_number": part.ordinal_number, "error": type(error).__name__}
-            await context.record_step(session, "put-part", Event.PART_DAMAGED.value, detail)
+            await context.record_step(session, HistoryAction.PUT_PART, HistoryOutcome.PART_DAMAGED, detail)
             results.append(Result(Event.PART_DAMAGED, detail))
             return
         except KsefError as error:
             detail = error.as_dict() | {"ordinal_number": part.ordinal_number}
-            await context.record_step(session, "put-part", error.outcome.value, detail)
+            await context.record_step(session, HistoryAction.PUT_PART, HistoryOutcome(error.outcome), detail)
             expired = isinstance(error, LinkRefused) and deadline is not None and deadline <= context.clock()
             if expired or error.outcome is Outcome.BLOCKED or attempt == _PART_TRIES:
                 blocked = error.outcome is Outcome.BLOCKED
@@ -182,16 +187,16 @@ async def close_session(context: WorkerContext, session: Session) -> Result:
     """Close the session; only 204 says that it is done."""
     client = await context.ksef.of(session.tenant_id)
     started = time.perf_counter()
-    await context.record_step(session, "close", "asking", {})
+    await context.record_step(session, HistoryAction.CLOSE, HistoryOutcome.ASKING, {})
     try:
         await client.close_batch_session(session.opened_reference_number)
     except KsefError as error:
         result = _classify_close_error(error)
-        await context.record_step(session, "close", result.event.value, result.detail)
+        await context.record_step(session, HistoryAction.CLOSE, HistoryOutcome(result.event), result.detail)
         if result.event is Event.PART_MISSING:
             await _resend_parts(context, session, part_numbers_hint(error))
         return result
-    await context.record_step(session, "close", Event.CLOSED.value, {})
+    await context.record_step(session, HistoryAction.CLOSE, HistoryOutcome.CLOSED, {})
     metrics.STAGE_SECONDS.labels(stage="close").observe(time.perf_counter() - started)
     log.info("session_closed", session=session.public_id)
     return Result(Event.CLOSED)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import anyio.to_thread
 
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.ksef_number import is_valid_ksef_number
 from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, Unreadable
@@ -72,7 +73,7 @@ async def fetch_page(
         data = b"".join(pieces)
         receipts, state = await anyio.to_thread.run_sync(_read, data, reference, limiter=context.receipts)
     except KsefError as error:
-        await context.record_step(session, "upo-link", error.outcome.value, error.as_dict())
+        await context.record_step(session, HistoryAction.UPO_LINK, HistoryOutcome(error.outcome), error.as_dict())
         pieces.clear()
         downloaded = await client.upo_by_api(reference, offered.reference_number, keep)
         data = b"".join(pieces)
@@ -81,7 +82,7 @@ async def fetch_page(
         # Told, never refused: without its receipt an accepted invoice would look lost.
         detail = {"signature": state.value, "hash_verified": downloaded.hash_verified}
         log.warning("receipt_not_verified", session=session.public_id, **detail)
-        await context.record_step(session, "upo", "doubtful", detail)
+        await context.record_step(session, HistoryAction.UPO, HistoryOutcome.DOUBTFUL, detail)
     page = number if of is None else _ELSEWHERE + number
     blob_key = f"upo/{session.id.hex}/{page:04d}.xml"
     await context.store.blobs.put(blob_key, data)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.domain.findings import Finding, Severity
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.ids import invoice_of_entry
 from app.domain.session_machine import Event, event_of_status
 from app.domain.states import SessionState
@@ -47,11 +48,13 @@ async def look(context: WorkerContext, session: Session) -> Result:
     except SessionNotFound as error:
         strikes = await context.store.verdicts.count_not_found(session.id)
         event = Event.SESSION_GONE if strikes >= _STRIKES else Event.SESSION_UNKNOWN
-        await context.record_step(session, "status", event.value, error.as_dict() | {"in_a_row": strikes})
+        await context.record_step(
+            session, HistoryAction.STATUS, HistoryOutcome(event), error.as_dict() | {"in_a_row": strikes}
+        )
         return Result(event, error.as_dict())
     except KsefError as error:
         result = result_of_error(error)
-        await context.record_step(session, "status", result.event.value, dict(result.detail))
+        await context.record_step(session, HistoryAction.STATUS, HistoryOutcome(result.event), dict(result.detail))
         return result
     await context.store.verdicts.count_poll(
         session.id, status.code, now=context.clock(), ksef_created_at=status.date_created
@@ -60,7 +63,7 @@ async def look(context: WorkerContext, session: Session) -> Result:
     if status.code == _PROCESSED:
         context.processing_times.note(session, status, now=context.clock())
     if status.code != session.ksef_status:
-        await context.record_step(session, "status", str(status.code), status_summary(status))
+        await context.record_step(session, HistoryAction.STATUS, status.code, status_summary(status))
     return Result(event_of_status(status.code), status_summary(status), status=status)
 
 
@@ -75,7 +78,7 @@ async def read_results(
         return await _read_results(context, session, seen, list_all=list_all)
     except KsefError as error:
         result = result_of_error(error)
-        await context.record_step(session, "results", result.event.value, dict(result.detail))
+        await context.record_step(session, HistoryAction.RESULTS, HistoryOutcome(result.event), dict(result.detail))
         return result
 
 
@@ -105,7 +108,9 @@ async def _read_results(
         # KSeF says that it is done, yet names these nowhere: its lists lag behind. Nobody is left without a verdict.
         looks = await context.store.verdicts.count_incomplete(session.id)
         log.warning("verdicts_missing", session=session.public_id, count=len(sorter.waiting), looks=looks)
-        await context.record_step(session, "results", Event.RESULTS_INCOMPLETE.value, {"missing": len(sorter.waiting)})
+        await context.record_step(
+            session, HistoryAction.RESULTS, HistoryOutcome.RESULTS_INCOMPLETE, {"missing": len(sorter.waiting)}
+        )
         return Result(Event.RESULTS_INCOMPLETE)
     await prove_duplicates(context, client, session, verdicts)
     await end_session(context, session, verdicts, new=SessionState.COMPLETED, detail=status_summary(status))
@@ -202,7 +207,9 @@ async def _look_in(
                 verdicts.accepted_by_list.append(Receipt(digest, invoice.ksef_number, moment, invoice.invoicing_mode))
                 found += 1
     if found:
-        await context.record_step(session, "duplicates", "found-ours", {"count": found, "earlier_session": reference})
+        await context.record_step(
+            session, HistoryAction.DUPLICATES, HistoryOutcome.FOUND_OURS, {"count": found, "earlier_session": reference}
+        )
 
 
 def _refusal(invoice: SessionInvoice) -> Finding:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.states import InvoiceState
 from app.store.database import Connection, Database, queries
 from app.store.secrets import SecretBox
@@ -44,7 +45,7 @@ class DispatchStore:
                     {"session_id": session_id, "ordinal_number": ordinal_number, "upload_target": sealed},
                 )
             detail = {"reference_number": reference_number, "parts": len(targets)}
-            await add_history(connection, session_id, "open", "opened", detail, now=now)
+            await add_history(connection, session_id, HistoryAction.OPEN, HistoryOutcome.OPENED, detail, now=now)
         return True
 
     async def upload_targets(self, session_id: UUID) -> dict[int, dict[str, Any]]:
@@ -64,14 +65,14 @@ class DispatchStore:
                 _SQL["part_uploaded"], {"session_id": session_id, "ordinal_number": ordinal_number, "now": now}
             )
             detail = {"ordinal_number": ordinal_number}
-            await add_history(connection, session_id, "put-part", "stored", detail, now=now)
+            await add_history(connection, session_id, HistoryAction.PUT_PART, HistoryOutcome.STORED, detail, now=now)
 
     async def part_missing(self, session_id: UUID, ordinal_number: int, *, now: datetime) -> None:
         """Record that KSeF does not have a part that we sent."""
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["part_missing"], {"session_id": session_id, "ordinal_number": ordinal_number})
             detail = {"ordinal_number": ordinal_number}
-            await add_history(connection, session_id, "close", "part-missing", detail, now=now)
+            await add_history(connection, session_id, HistoryAction.CLOSE, HistoryOutcome.PART_MISSING, detail, now=now)
 
     async def renew_key(self, session_id: UUID) -> None:
         """Count that the session's AES key is wrapped with another public key."""

@@ -1,4 +1,4 @@
-"""The history of a session: one line for each step and its outcome."""
+"""History of a session: one entry for each step and its outcome."""
 
 import json
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.store.database import Connection, queries
 
 _SQL: Final = queries("sessions")
@@ -14,20 +15,20 @@ _SQL: Final = queries("sessions")
 async def add_history(
     connection: Connection,
     session_id: UUID,
-    action: str,
-    outcome: str,
+    action: HistoryAction,
+    outcome: HistoryOutcome | int,
     detail: Mapping[str, Any],
     *,
     now: datetime,
 ) -> None:
-    """Add a line to a session's history, in the transaction of the step that it tells of."""
+    """Add an entry to a session's history, in the transaction of the step that it describes. An int is a status code of KSeF."""
     await connection.execute(
         _SQL["add_history"],
         {
             "session_id": session_id,
             "now": now,
-            "action": action,
-            "outcome": outcome,
+            "action": action.value,
+            "outcome": str(outcome),
             "detail": json.dumps(dict(detail), ensure_ascii=False, default=str),
         },
     )

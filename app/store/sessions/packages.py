@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.errors import NotFound
 from app.store.database import Connection, Database, queries
 from app.store.secrets import SecretBox
@@ -84,7 +85,7 @@ class PackageStore:
         for part in parts:
             await connection.execute(_SQL["add_part"], {"session_id": session_id} | dict(part))
         detail = {"package_bytes": package_bytes, "parts": len(parts)}
-        await add_history(connection, session_id, "pack", "packed", detail, now=now)
+        await add_history(connection, session_id, HistoryAction.PACK, HistoryOutcome.PACKED, detail, now=now)
         return True
 
     async def encryption_key(self, session_id: UUID) -> bytes:

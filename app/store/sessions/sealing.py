@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg.rows import DictRow
 
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.states import InvoiceState
 from app.store.database import Connection, queries
 from app.store.sessions.journal import add_history
@@ -107,6 +108,8 @@ class SealingStore:
         await connection.execute(
             _SQL["set_session_size"], {"id": session_id, "invoices": taken, "latest_issue_date": latest}
         )
-        await add_history(connection, session_id, "seal", "sealed", {"invoices": taken}, now=now)
+        await add_history(
+            connection, session_id, HistoryAction.SEAL, HistoryOutcome.SEALED, {"invoices": taken}, now=now
+        )
         await state_counts.move(connection, by_upload, old=InvoiceState.QUEUED, new=InvoiceState.PACKED)
         return taken

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from psycopg.rows import DictRow
 
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.ids import public_id
 from app.domain.states import SESSION_MOVES, SessionState
 from app.errors import NotFound
@@ -106,8 +107,8 @@ class SessionStore:
         session: Session,
         new: SessionState,
         *,
-        action: str,
-        outcome: str,
+        action: HistoryAction,
+        outcome: HistoryOutcome,
         now: datetime,
         detail: Mapping[str, Any] | None = None,
         connection: Connection | None = None,
@@ -125,8 +126,8 @@ class SessionStore:
         connection: Connection,
         session: Session,
         new: SessionState,
-        action: str,
-        outcome: str,
+        action: HistoryAction,
+        outcome: HistoryOutcome,
         detail: Mapping[str, Any] | None,
         *,
         now: datetime,
@@ -140,7 +141,13 @@ class SessionStore:
         return True
 
     async def note_for_job(
-        self, session_id: UUID, action: str, outcome: str, *, now: datetime, detail: Mapping[str, Any] | None = None
+        self,
+        session_id: UUID,
+        action: HistoryAction,
+        outcome: HistoryOutcome | int,
+        *,
+        now: datetime,
+        detail: Mapping[str, Any] | None = None,
     ) -> None:
         """Add a line to a session's history by itself."""
         async with self._database.connection() as connection:

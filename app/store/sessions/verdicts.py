@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg.rows import DictRow
 
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.states import InvoiceState, SessionState
 from app.store.database import Connection, Database, queries
 from app.store.sessions.journal import add_history
@@ -255,5 +256,5 @@ class VerdictStore:
         )
         if await cursor.fetchone() is None:
             return False
-        await add_history(connection, session.id, "finish", new.value, detail, now=now)
+        await add_history(connection, session.id, HistoryAction.FINISH, HistoryOutcome(new), detail, now=now)
         return True

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from app.domain.findings import Finding, Severity
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.ids import chunk_id, invoice_id, public_id, time_ordered_id
 from app.domain.states import SessionState
 from app.package.entries import compress, crc32
@@ -131,12 +132,14 @@ async def _finish(
             now=now,
         )
     session = await store.sessions.get_for_job(session_id)
-    await store.sessions.move(session, SessionState.OPENING, action="open", outcome="asked", now=now)
+    await store.sessions.move(
+        session, SessionState.OPENING, action=HistoryAction.OPEN, outcome=HistoryOutcome.ASKING, now=now
+    )
     reference = f"20261122-SB-{session_id.hex[:10].upper()}"
     await store.dispatch.opened(session_id, reference_number=reference, targets={}, now=now)
     for new in (SessionState.CLOSING, SessionState.PROCESSING):
         session = await store.sessions.get_for_job(session_id)
-        await store.sessions.move(session, new, action="close", outcome=new.value, now=now)
+        await store.sessions.move(session, new, action=HistoryAction.CLOSE, outcome=HistoryOutcome(new), now=now)
     session = await store.sessions.get_for_job(session_id)
     async with store.database.transaction() as connection:
         await store.dispatch.mark_sent(connection, session_id)
