@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+import aiofiles
 import anyio
 import anyio.to_thread
 import obstore
@@ -110,7 +111,7 @@ class BlobStore:
         """Give a blob's bytes piece by piece."""
         if self._folder is not None:
             # The file itself, in large pieces: obstore reads local files eight kilobytes at a time.
-            async for piece in self._stream_file(key, chunk_bytes):
+            async for piece in _stream_file(self._folder / key, key, chunk_bytes):
                 yield piece
             return
         try:
@@ -121,16 +122,6 @@ class BlobStore:
             raise BlobMissing(f"the blob {key} is missing") from error
         except (BaseError, OSError) as error:
             raise BlobStoreUnavailable("the blob store did not give the bytes") from error
-
-    async def _stream_file(self, key: str, chunk_bytes: int) -> AsyncIterator[bytes]:
-        file = await anyio.to_thread.run_sync(self.open_blocking, key)
-        try:
-            while piece := await anyio.to_thread.run_sync(file.read, chunk_bytes):
-                yield piece
-        except OSError as error:
-            raise BlobStoreUnavailable("the blob store did not give the bytes") from error
-        finally:
-            file.close()
 
     def open_blocking(self, key: str) -> IO[bytes]:
         """Open a blob as a seekable file for a thread that reads it from front to back."""
@@ -187,6 +178,17 @@ class BlobStore:
                     break
         except OSError as error:
             raise BlobStoreUnavailable("the blob store could not make the bytes durable") from error
+
+
+async def _stream_file(path: Path, key: str, chunk_bytes: int) -> AsyncIterator[bytes]:
+    try:
+        async with aiofiles.open(path, "rb", buffering=_READ_BYTES) as file:
+            while piece := await file.read(chunk_bytes):
+                yield piece
+    except FileNotFoundError as error:
+        raise BlobMissing(f"the blob {key} is missing") from error
+    except OSError as error:
+        raise BlobStoreUnavailable("the blob store did not give the bytes") from error
 
 
 class JoinedFile:

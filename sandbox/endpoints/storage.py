@@ -6,6 +6,7 @@ Answers imitate Azure's: 201 for a stored part, XML bodies for refusals.
 import asyncio
 from pathlib import Path
 
+import aiofiles
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 
@@ -70,17 +71,17 @@ async def _receive(request: Request, path: Path) -> int:
     """Write the body to a file in large pieces; the number of bytes, fewer than sent if the client went away."""
     size = 0
     buffer = bytearray()
-    with await asyncio.to_thread(path.open, "wb") as target:
+    async with aiofiles.open(path, "wb") as target:
         try:
             async for chunk in request.stream():
                 size += len(chunk)
                 buffer += chunk
                 if len(buffer) >= _WRITE_BUFFER:
-                    await asyncio.to_thread(target.write, bytes(buffer))
+                    await target.write(bytes(buffer))
                     buffer.clear()
         except ClientDisconnect:
             return -1
-        await asyncio.to_thread(target.write, bytes(buffer))
+        await target.write(bytes(buffer))
     return size
 
 
