@@ -9,7 +9,7 @@ import typer
 from lxml import etree
 from rich.console import Console
 
-from app.forms.fa3.xsd.schema import compile_schema
+from app.forms.fa3.schema import compile_schema
 from app.schema_files import load_schema_files
 from invoicegen.generate import DEFAULT_NIP, Profile
 from invoicegen.invoices import FIRST_DAY, generate_invoices

@@ -9,8 +9,8 @@ from typing import Final
 from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.clock import utc_now, warsaw_day
 from app.domain.ids import chunk_id
-from app.forms.fa3.checker import CheckContext
 from app.forms.fa3.form import FA3
+from app.forms.form import CheckContext
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres

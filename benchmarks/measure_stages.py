@@ -14,11 +14,12 @@ from lxml import etree
 
 from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.clock import utc_now, warsaw_day
-from app.forms.fa3.checker import CheckContext, InvoiceChecker
+from app.forms.fa3.checker import InvoiceChecker
 from app.forms.fa3.fast_path.recogniser import FastPathRecogniser
 from app.forms.fa3.form import FA3
-from app.forms.fa3.wellformed import make_parser
-from app.forms.fa3.xsd.schema import compile_schema
+from app.forms.fa3.schema import compile_schema
+from app.forms.form import CheckContext
+from app.forms.wellformed import make_parser
 from app.package.entries import compress, crc32
 from app.reading.entry import RawEntry, decode_entry
 from app.reading.kinds import BodyKind
@@ -58,7 +59,7 @@ def measure_stages(scale: Scale, say: Say) -> list[Figure]:
     )
     for document in documents:
         checker.check(document, context)
-        plain.learn(document)
+        plain.remember_prologue(document)
     seen = [plain.read(one, NIP, context.today, check_nip_checksums=False) for one in documents]
     roots = [etree.fromstring(document, parser) for document in documents]
     steps: dict[str, Callable[[], Any]] = {

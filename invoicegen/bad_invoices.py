@@ -22,7 +22,7 @@ _BOMB = (
 
 @dataclass(frozen=True, slots=True)
 class BadInvoice:
-    """One document: a safe file name, its bytes, the rule it breaks (an id of `app.forms.fa3.rules`), and why."""
+    """One document: a safe file name, its bytes, the rule it breaks (an id of `app.forms.rules`), and why."""
 
     name: str
     xml: bytes

@@ -16,7 +16,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from app.forms.fa3.rules import RULES
+from app.forms.rules import RULES
 from app.observability import metrics
 from app.settings import Settings
 from tools.docs_sessions import sessions_page

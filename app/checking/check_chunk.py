@@ -18,8 +18,8 @@ from app.domain.findings import Finding, Severity, has_errors
 from app.domain.ids import invoice_ids_hex, sibling_chunk_id
 from app.domain.states import InvoiceState
 from app.forms.checker import CheckContext, CheckedInvoice, DocumentChecker, make_checker
-from app.forms.fa3.identity import invoice_identity
-from app.forms.fa3.key_fields import InvoiceFacts
+from app.forms.fields import InvoiceFacts
+from app.forms.identity import invoice_identity
 from app.forms.registry import DEFAULT_FORM, SchemaFiles
 from app.package.entries import crc32, ready_stream
 from app.reading.entry import Document, RawEntry, decode_entry
@@ -184,11 +184,11 @@ def _check_entry(
 ) -> tuple[Document | None, CheckedInvoice]:
     """Return an entry's document, None when it cannot be read, and the result of its check."""
     if position in task.poisoned:
-        return None, CheckedInvoice(None, (POISONED,))
+        return None, CheckedInvoice(None, (POISONED,), DEFAULT_FORM.code)
     try:
         document = decode_entry(entry, max(task.context.max_bytes, task.context.max_bytes_with_attachment))
     except EntryUnreadable as unreadable:
-        return None, CheckedInvoice(None, (unreadable.finding(),))
+        return None, CheckedInvoice(None, (unreadable.finding(),), DEFAULT_FORM.code)
     checked = checker.check(document.content, task.context)
     if task.form_codes and checked.valid and checked.form_code != task.form_codes[position]:
         return document, CheckedInvoice(checked.facts, (*checked.findings, MISREAD_FORM), checked.form_code)

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from app.forms.fa3.checker import CheckContext, CheckedInvoice, InvoiceFacts
-from app.forms.form import FormChecker
+from app.forms.fields import InvoiceFacts
+from app.forms.form import CheckContext, CheckedInvoice, FormChecker
 from app.forms.registry import DEFAULT_FORM, FORMS, SchemaFiles, form_of_document
 
 __all__ = ["CheckContext", "CheckedInvoice", "DocumentChecker", "InvoiceFacts", "make_checker"]

@@ -1,10 +1,42 @@
-"""A document form: its codes, its namespace, its schema files and its checker."""
+"""A document form, what its documents are checked against, and the result of a check."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Protocol
 
-from app.forms.fa3.checker import CheckContext, CheckedInvoice
+from app.domain.findings import Finding, has_errors
+from app.forms.fields import InvoiceFacts
+
+
+@dataclass(frozen=True, slots=True)
+class CheckContext:
+    """The facts that a document is checked against besides the schema.
+
+    `today` is the day in Warsaw. `check_nip_checksums` is for production, and for the test environment when it was
+    asked to (X-KSeF-Feature: subject-identifier-validation). `attachments_allowed` of None means unknown: let through.
+    """
+
+    tenant_nip: str
+    today: date
+    check_nip_checksums: bool
+    attachments_allowed: bool | None
+    max_bytes: int = 1_000_000
+    max_bytes_with_attachment: int = 3_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedInvoice:
+    """The result of a check: the facts, None when they could not be read, all findings, and the form whose rules were applied."""
+
+    facts: InvoiceFacts | None
+    findings: tuple[Finding, ...]
+    form_code: str
+
+    @property
+    def valid(self) -> bool:
+        """Whether no finding is an error, so that the invoice may be sent."""
+        return not has_errors(self.findings)
 
 
 class FormChecker(Protocol):

@@ -27,7 +27,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from app import __version__
-from app.forms.fa3.rules import RULES
+from app.forms.rules import RULES
 from app.observability.metrics_folder import FOLDER_VARIABLE
 
 # A second series for every counter, with the time of its first use, is of no use to us.

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.domain.findings import Severity
-from app.forms.fa3.checker import CheckedInvoice
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE
+from app.forms.fa3.schema import FA3_NAMESPACE
+from app.forms.form import CheckedInvoice
 from app.schema_files import load_schema_files
 
 JAVA = shutil.which("java") if shutil.which("javac") else None

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from app.domain.findings import Severity
-from app.forms.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
+from app.forms.fa3.checker import InvoiceChecker
+from app.forms.form import CheckContext, CheckedInvoice
 from sandbox.pool.checking import KeyFields, Objection, check_document
 from sandbox.pool.outcome import DocumentRules
 from tests.agreement.header_mutations import CONSENTING, ISSUED_FOR_OTHERS, TENANT

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from app.forms.fa3.checker import InvoiceChecker
-from app.forms.fa3.xsd.schema import compile_schema
+from app.forms.fa3.schema import compile_schema
 from app.schema_files import load_schema_files
 from tests.agreement.another_validator import JAVA, schema_difference, verdicts_of_java
 from tests.agreement.comparing import MODES, ours

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.forms.fa3.rules import RULES
+from app.forms.rules import RULES
 from app.observability.metrics import STAGES
 from app.settings import Settings
 from tools.docs_reference import PAGES, metric_facts, written_findings, written_reasons

@@ -7,9 +7,11 @@ from functools import cache
 from unittest.mock import patch
 
 from app.domain.findings import Severity
-from app.forms.fa3.checker import MAX_FINDINGS, CheckedInvoice, InvoiceChecker, make_checker
-from app.forms.fa3.rules import MAX_RAW, RULES
-from app.forms.fa3.xsd.schema import compile_schema
+from app.forms.fa3.checker import InvoiceChecker, make_checker
+from app.forms.fa3.schema import compile_schema
+from app.forms.form import CheckedInvoice
+from app.forms.full_check import MAX_FINDINGS
+from app.forms.rules import MAX_RAW, RULES
 from app.schema_files import load_schema_files
 from invoicegen.invoices import generate_invoices
 from tests.agreement.comparing import MODES, difference, opinion_of_the_check, ours

@@ -24,7 +24,7 @@ from uuid import UUID
 
 from app.checking.check_chunk import ChunkTask, check_chunk, prepare
 from app.errors import UnreadableUpload
-from app.forms.fa3.checker import CheckContext
+from app.forms.form import CheckContext
 from app.reading.entry import RawEntry
 from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits

@@ -1,7 +1,7 @@
 import pytest
 from lxml import etree
 
-from app.forms.fa3.xsd.schema import compile_schema
+from app.forms.fa3.schema import compile_schema
 from app.schema_files import load_schema_files
 
 

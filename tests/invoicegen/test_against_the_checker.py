@@ -3,7 +3,8 @@ from datetime import date
 import pytest
 from lxml import etree
 
-from app.forms.fa3.checker import CheckContext, InvoiceChecker
+from app.forms.fa3.checker import InvoiceChecker
+from app.forms.form import CheckContext
 from invoicegen.bad_invoices import BadInvoice, bad_invoices
 from invoicegen.invoices import generate_invoices
 

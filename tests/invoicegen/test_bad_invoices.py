@@ -8,7 +8,7 @@ from lxml import etree
 from stdnum.pl import nip as polish_nip
 
 from app.domain.findings import Severity
-from app.forms.fa3.rules import RULES
+from app.forms.rules import RULES
 from invoicegen.bad_invoices import BadInvoice, bad_invoices
 
 SELLER = "5265877635"

@@ -3,7 +3,7 @@
 from typing import Final
 
 from app.checking.check_chunk import ChunkOutcome
-from app.forms.fa3.checker import CheckContext
+from app.forms.form import CheckContext
 from app.observability import metrics
 from app.package.limits import MAX_PACKAGE_BYTES
 from app.store.tenants import check_context as tenant_context

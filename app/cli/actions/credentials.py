@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from app.cli.exit_codes import UsageProblem
 from app.errors import ConfigurationError
-from app.forms.fa3.nip import is_nip
+from app.forms.nip import is_nip
 from app.ksef.login.certificates import SigningIdentity, load_certificate, self_signed_seal
 from app.ksef.login.login import TokenCredentials, XadesCredentials
 from app.settings import KsefEnvironment, Settings

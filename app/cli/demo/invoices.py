@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from app.cli.client.upload_sources import tar_pieces
-from app.forms.fa3.nip import is_nip
+from app.forms.nip import is_nip
 from invoicegen.bad_invoices import BadInvoice, bad_invoices
 from invoicegen.invoices import generate_invoices
 

@@ -2,15 +2,14 @@
 
 from typing import Final
 
-from app.forms.fa3.checker import make_checker
-from app.forms.fa3.checks.form import FORM, FORM_CODE, SCHEMA_VERSION
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE
+from app.forms.fa3.checker import FA3_CODES, make_checker
+from app.forms.fa3.schema import FA3_NAMESPACE
 from app.forms.form import Form
 
 FA3: Final = Form(
-    code=FORM_CODE,
-    schema_version=SCHEMA_VERSION,
-    value=FORM,
+    code=FA3_CODES.code,
+    schema_version=FA3_CODES.schema_version,
+    value=FA3_CODES.value,
     namespace=FA3_NAMESPACE,
     schema_files=(
         "schemat_FA(3)_v1-0E.xsd",

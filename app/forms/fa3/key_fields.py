@@ -1,43 +1,17 @@
 """Picks out of a parsed invoice the few elements that rules and later stages need, in one walk over its top."""
 
-import re
 from dataclasses import dataclass, field
-from datetime import date
 from functools import lru_cache
-from typing import NamedTuple
 
 from lxml import etree
 
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE
+from app.forms.fa3.schema import FA3_NAMESPACE
+from app.forms.fields import InvoiceFacts, first_child, make_facts, text_of
 
 _Element = etree._Element
 # The XSD allows 100; a document with more is invalid anyway and must not cost more.
 _MAX_THIRD_PARTIES = 100
 _MAX_NAMESPACE = 200
-# Bounds of the XSD. Beyond them a value is no fact but a fault, and stays out of later stages.
-_MAX_NIP = 20
-_MAX_KIND = 20
-_MAX_NUMBER = 256
-_MAX_FORM_CODE = 40
-_MAX_CURRENCY = 20
-_ISO_DATE_LENGTH = 10
-_BLANKS = re.compile("[ \t\r\n]+")
-
-
-class InvoiceFacts(NamedTuple):
-    """What identifies an invoice. `kind` is `RodzajFaktury`, `number` is `P_2`, `issue_date` is `P_1`.
-
-    Blanks in texts are collapsed the way the XSD type does it. For an invalid document the facts are what could be
-    read, without a promise that they fit the schema.
-    """
-
-    seller_nip: str
-    kind: str
-    number: str
-    issue_date: date
-    form_code: str
-    has_attachment: bool
-    currency: str
 
 
 @dataclass(slots=True)
@@ -154,65 +128,17 @@ def read_elements(root: _Element) -> InvoiceElements:
     return found
 
 
-def text_of(element: _Element | None) -> str:
-    """Return the text directly inside an element with blanks collapsed; empty when there is none.
-
-    Blanks are those of XML: space, tab and line ends. A no-break space belongs to the value, as it does for KSeF.
-    """
-    if element is None:
-        return ""
-    text = element.text
-    if text is None or len(element):
-        # A comment may split the text: the value is all of it.
-        text = "".join([text or "", *(child.tail or "" for child in element)])
-    return collapsed(text)
-
-
-def collapsed(text: str) -> str:
-    """Return a text with its blanks collapsed as the XSD's token does it."""
-    # Of the ASCII blanks that split() knows, XML allows only its own four.
-    return " ".join(text.split()) if text.isascii() else _BLANKS.sub(" ", text).strip(" ")
-
-
-def date_of(element: _Element | None) -> date | None:
-    """Return the date an element holds in the form YYYY-MM-DD, or None when it does not."""
-    text = text_of(element)
-    if len(text) != _ISO_DATE_LENGTH or not text.isascii():
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
-
-
 def facts_of(found: InvoiceElements) -> InvoiceFacts | None:
-    """Return the facts, or None when one of those that identify an invoice is missing or absurd."""
-    seller_nip = text_of(found.seller.nip) if found.seller is not None else ""
-    kind, number = text_of(found.kind), text_of(found.number)
-    issue_date = date_of(found.issue_date)
-    if not (seller_nip and kind and number) or issue_date is None:
-        return None
-    if len(seller_nip) > _MAX_NIP or len(kind) > _MAX_KIND or len(number) > _MAX_NUMBER:
-        return None
-    code = found.form_code
-    form_code = (code.get("kodSystemowy") or text_of(code)) if code is not None else ""
-    return InvoiceFacts(
-        seller_nip=seller_nip,
-        kind=kind,
-        number=number,
-        issue_date=issue_date,
-        form_code=form_code[:_MAX_FORM_CODE],
+    """Return the facts, or None when one of those that identify an invoice is missing or longer than the XSD allows."""
+    return make_facts(
+        seller_nip=found.seller.nip if found.seller is not None else None,
+        kind=found.kind,
+        number=found.number,
+        issue_date=found.issue_date,
+        form_code=found.form_code,
+        currency=found.currency,
         has_attachment=found.attachment is not None,
-        currency=text_of(found.currency)[:_MAX_CURRENCY],
     )
-
-
-def _first(parent: _Element, tag: str) -> _Element | None:
-    # For the first few children a plain loop is several times faster than iterchildren(tag).
-    for child in parent:
-        if child.tag == tag:
-            return child
-    return None
 
 
 def _party(element: _Element, names: _Names, *, with_role: bool = False) -> Party:
@@ -220,11 +146,11 @@ def _party(element: _Element, names: _Names, *, with_role: bool = False) -> Part
     for child in element:
         tag = child.tag
         if tag == names.identification:
-            party.nip = _first(child, names.nip)
+            party.nip = first_child(child, names.nip)
             if not with_role:
                 break
             if party.nip is None:
-                party.internal_id = _first(child, names.internal_id)
+                party.internal_id = first_child(child, names.internal_id)
         elif with_role and tag == names.role:
             party.role = text_of(child).lstrip("+0")
             break
@@ -263,7 +189,7 @@ def _read_body(body: _Element, names: _Names, found: InvoiceElements) -> None:
             found.total = child
         elif tag == names.annotations:
             # A number for the XSD: 01 and +1 are the same.
-            found.self_billing = text_of(_first(child, names.self_billing)).lstrip("+0") == "1"
+            found.self_billing = text_of(first_child(child, names.self_billing)).lstrip("+0") == "1"
         elif tag == names.kind:
             # Nothing that is wanted comes after it, but up to ten thousand lines do.
             found.kind = child

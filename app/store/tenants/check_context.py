@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from app.clock import warsaw_day
-from app.forms.fa3.checker import CheckContext
+from app.forms.form import CheckContext
 from app.ksef.limits import ContextLimits
 from app.store.tenants.permissions import KnownPermissions
 from app.store.tenants.tenants import Tenant

@@ -12,7 +12,7 @@ from pebble import ProcessExpired
 from app.checking import pool
 from app.checking.check_chunk import ChunkOutcome, ChunkTask
 from app.checking.pool import CheckPool
-from app.forms.fa3.checker import CheckContext
+from app.forms.form import CheckContext
 from app.reading.entry import Encoding, RawEntry
 from app.schema_files import load_schema_files
 

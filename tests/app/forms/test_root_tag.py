@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from app.forms.fa3.checks.encoding import look_at_bytes
+from app.forms.encoding import check_bytes
 from app.forms.registry import DEFAULT_FORM, form_of_document
 from app.forms.root_tag import RootTag, read_root_tag
 
@@ -68,4 +68,4 @@ def test_a_document_that_the_check_refuses_has_no_root_and_the_default_form(docu
 def test_a_byte_order_mark_is_passed_over_as_the_check_does() -> None:
     document = b"\xef\xbb\xbf<Faktura xmlns='urn:a'/>"
     assert read_root_tag(document) == RootTag("urn:a", "Faktura")
-    assert look_at_bytes(document).parsable == document[3:]
+    assert check_bytes(document).parsable == document[3:]

@@ -232,6 +232,6 @@ async def test_a_pool_whose_processes_could_not_start_is_replaced(context: Worke
 
 
 async def test_the_nip_of_the_tests_is_a_valid_one() -> None:
-    from app.forms.fa3.nip import is_nip
+    from app.forms.nip import is_nip
 
     assert is_nip(NIP)

@@ -9,10 +9,11 @@ from datetime import date, timedelta
 from lxml import etree
 
 from app.domain.findings import Finding
-from app.forms.fa3.key_fields import InvoiceElements, date_of, text_of
-from app.forms.fa3.rules import finding, quoted
-from app.forms.fa3.xsd.places import line_of_element, path_of
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE
+from app.forms.fa3.key_fields import InvoiceElements
+from app.forms.fa3.schema import FA3_NAMESPACE
+from app.forms.fields import date_of, text_of
+from app.forms.rules import finding, quoted
+from app.forms.xsd.places import line_of_element, path_of
 
 FA3_IN_FORCE_SINCE = date(2026, 2, 1)
 """Invoices of earlier days were issued by FA(2), or outside KSeF."""

@@ -1,10 +1,11 @@
 """The entities of an invoice: their NIPs, and whether the tenant may issue it."""
 
 from app.domain.findings import Finding
-from app.forms.fa3.key_fields import InvoiceElements, Party, text_of
-from app.forms.fa3.nip import is_nip
-from app.forms.fa3.rules import finding, quoted
-from app.forms.fa3.xsd.places import line_of_element, local_name, path_of
+from app.forms.fa3.key_fields import InvoiceElements, Party
+from app.forms.fields import text_of
+from app.forms.nip import is_nip
+from app.forms.rules import finding, quoted
+from app.forms.xsd.places import line_of_element, local_name, path_of
 
 _NIP_DIGITS = 10
 # Roles of Podmiot3 that issue the invoice themselves: an issuer in the seller's name, a local government unit

@@ -3,10 +3,11 @@
 from lxml import etree
 
 from app.domain.findings import Finding
-from app.forms.fa3.key_fields import InvoiceElements, text_of
-from app.forms.fa3.rules import finding
-from app.forms.fa3.xsd.places import line_of_element, path_of
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE
+from app.forms.fa3.key_fields import InvoiceElements
+from app.forms.fa3.schema import FA3_NAMESPACE
+from app.forms.fields import text_of
+from app.forms.rules import finding
+from app.forms.xsd.places import line_of_element, path_of
 
 # In an advance, settling or correcting invoice amounts may stand for differences; a simplified one may leave them out.
 _KIND = "VAT"

@@ -3,10 +3,11 @@
 from decimal import Decimal, InvalidOperation
 
 from app.domain.findings import Finding
-from app.forms.fa3.key_fields import InvoiceElements, text_of
-from app.forms.fa3.rules import finding
-from app.forms.fa3.xsd.places import line_of_element, path_of
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE
+from app.forms.fa3.key_fields import InvoiceElements
+from app.forms.fa3.schema import FA3_NAMESPACE
+from app.forms.fields import text_of
+from app.forms.rules import finding
+from app.forms.xsd.places import line_of_element, path_of
 
 # In an advance, settling, simplified or correcting invoice P_15 means something else than the sum.
 _KIND = "VAT"

@@ -16,14 +16,14 @@ from functools import lru_cache
 from typing import Final
 
 from app.domain.findings import Finding
+from app.forms.encoding import FORBIDDEN, line_of
 from app.forms.fa3.checks.dates import FAR_AHEAD, FAR_BEFORE, issue_date_findings
-from app.forms.fa3.checks.encoding import FORBIDDEN, line_of
 from app.forms.fa3.checks.rates import RATE_TOLERANCE, RATES
 from app.forms.fa3.checks.totals import TOTAL_TOLERANCE
 from app.forms.fa3.fast_path.simple_types import STAND_INS
 from app.forms.fa3.fast_path.xsd_to_regex import compile_grammar
-from app.forms.fa3.key_fields import InvoiceFacts, collapsed
-from app.forms.fa3.nip import is_nip
+from app.forms.fields import InvoiceFacts, collapsed
+from app.forms.nip import is_nip
 
 _GROUPS: Final = {
     "Naglowek/DataWytworzeniaFa": "created",
@@ -87,7 +87,7 @@ class FastPathRecogniser:
         self._heads: dict[bytes, str] = {}
         """Beginnings that the check found nothing wrong with, and the prefix of their elements."""
 
-    def learn(self, document: bytes) -> None:
+    def remember_prologue(self, document: bytes) -> None:
         """Take the beginning of a document for good: the check has found no fault in it."""
         head = document[: _end_of_head(document)]
         if head in self._heads or head.count(b"=") > _MOST_IN_HEAD or (known := _HEAD.fullmatch(head)) is None:

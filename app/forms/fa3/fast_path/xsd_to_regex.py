@@ -17,7 +17,8 @@ from typing import Final
 from lxml import etree
 
 from app.forms.fa3.fast_path.simple_types import NEVER, Facets, expression_of, literally
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE, UnusableSchemaError
+from app.forms.fa3.schema import FA3_NAMESPACE
+from app.forms.xsd.schema import UnusableSchemaError
 
 _Element = etree._Element
 _XSD: Final = "http://www.w3.org/2001/XMLSchema"

@@ -18,7 +18,7 @@ from app.api.http.errors import Busy, TenantLimitReached
 from app.api.intake import validation_pool as checking
 from app.api.intake.validation_pool import WAITING_DOCUMENTS_OF_A_TENANT, CheckingProcess
 from app.domain.findings import Finding
-from app.forms.fa3.checker import CheckContext
+from app.forms.form import CheckContext
 from app.settings import Settings
 
 CONTEXT = CheckContext(
@@ -129,7 +129,7 @@ _PARENT = """
 import asyncio, sys
 from datetime import date
 from app.api.intake.validation_pool import CheckingProcess
-from app.forms.fa3.checker import CheckContext
+from app.forms.form import CheckContext
 from app.settings import Settings
 import psutil
 

@@ -17,7 +17,7 @@ from app.api.intake.validation_pool import CheckingProcess
 from app.checking import check_chunk as checking
 from app.checking.check_chunk import ChunkTask, check_chunk
 from app.clock import warsaw_day
-from app.forms.fa3.checker import CheckContext
+from app.forms.form import CheckContext
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from invoicegen.bad_invoices import bad_invoices

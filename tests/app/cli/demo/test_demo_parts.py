@@ -26,7 +26,7 @@ from app.cli.demo.invoices import DemoInvoices, bad_places, made_up_nip, make_de
 from app.cli.demo.processes import ChildFailed, clean_environment, free_port, run_once, running
 from app.cli.demo.receiver import Receiver, listening
 from app.domain.ksef_number import make_ksef_number
-from app.forms.fa3.nip import is_nip
+from app.forms.nip import is_nip
 from tests.support.waiting import poll
 
 TODAY = date(2026, 11, 22)

@@ -5,8 +5,9 @@ from datetime import date
 
 import pytest
 
-from app.forms.fa3.checker import CheckContext, CheckedInvoice, InvoiceChecker
-from app.forms.fa3.xsd.schema import compile_schema
+from app.forms.fa3.checker import InvoiceChecker
+from app.forms.fa3.schema import compile_schema
+from app.forms.form import CheckContext, CheckedInvoice
 from app.schema_files import load_schema_files
 
 INVOICE = """<?xml version="1.0" encoding="UTF-8"?>

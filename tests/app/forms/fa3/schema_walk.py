@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE
+from app.forms.fa3.schema import FA3_NAMESPACE
 
 _XS = "{http://www.w3.org/2001/XMLSchema}"
 Element = etree._Element

@@ -10,7 +10,8 @@ from lxml import etree
 
 from app.forms.fa3.fast_path.simple_types import NEVER, STAND_INS, Facets, expression_of, literally, one_of
 from app.forms.fa3.fast_path.xsd_to_regex import compile_grammar
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE, UnusableSchemaError, compile_schema
+from app.forms.fa3.schema import FA3_NAMESPACE, compile_schema
+from app.forms.xsd.schema import UnusableSchemaError
 from app.schema_files import load_schema_files
 from tests.app.forms.fa3.schema_walk import SchemaWalk
 

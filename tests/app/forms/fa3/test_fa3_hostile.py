@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.forms.fa3.checker import MAX_FINDINGS, CheckedInvoice
+from app.forms.form import CheckedInvoice
+from app.forms.full_check import MAX_FINDINGS
 
 Check = Callable[..., CheckedInvoice]
 Edit = Callable[..., bytes]

@@ -6,8 +6,10 @@ from datetime import date
 import pytest
 
 from app.domain.findings import Severity
-from app.forms.fa3.checker import MAX_FINDINGS, CheckedInvoice, InvoiceFacts
-from app.forms.fa3.rules import RULES
+from app.forms.fields import InvoiceFacts
+from app.forms.form import CheckedInvoice
+from app.forms.full_check import MAX_FINDINGS
+from app.forms.rules import RULES
 from tests.app.forms.fa3.breaking import ATTACHMENT, BREAKING, ROW, THIRD, Breaking
 
 Check = Callable[..., CheckedInvoice]
@@ -141,7 +143,7 @@ def test_a_document_without_xml_declaration_is_fine(check: Check, invoice: bytes
 def test_a_document_that_only_lacks_what_identifies_it_is_not_valid(
     check: Check, invoice: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.forms.fa3.checker.facts_of", lambda _elements: None)
+    monkeypatch.setattr("app.forms.fa3.key_fields.make_facts", lambda **_elements: None)
     result = check(invoice)
     assert [finding.rule for finding in result.findings] == ["key-fields-missing"]
     assert not result.valid

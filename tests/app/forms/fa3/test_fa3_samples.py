@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.forms.fa3.checker import CheckedInvoice
+from app.forms.form import CheckedInvoice
 
 SHARED = Path(__file__).resolve().parents[4] / ".." / "shared"
 SAMPLES = sorted(SHARED.glob("ksef/samples/*.xml"))

@@ -7,7 +7,8 @@ import pytest
 from lxml import etree
 
 from app.errors import ConfigurationError
-from app.forms.fa3.xsd.schema import UnusableSchemaError, compile_schema
+from app.forms.fa3.schema import compile_schema
+from app.forms.xsd.schema import UnusableSchemaError
 from app.schema_files import load_schema_files, plain_form, read_catalog
 
 CODES = "KodyKrajow_v10-0E.xsd"
@@ -70,7 +71,7 @@ def test_files_without_the_root_schema_are_refused() -> None:
 
 
 def test_the_order_of_lists_that_saves_time_changes_no_allowed_value() -> None:
-    from app.forms.fa3.xsd.schema_order import usual_values_first
+    from app.forms.xsd.schema_order import usual_values_first
 
     def lists(root: etree._Element) -> list[list[str | None]]:
         name = "{http://www.w3.org/2001/XMLSchema}"

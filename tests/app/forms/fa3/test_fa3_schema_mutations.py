@@ -10,9 +10,11 @@ import pytest
 from lxml import etree
 
 from app.domain.findings import Finding
-from app.forms.fa3.checker import CheckContext, InvoiceChecker
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE, compile_schema
-from app.forms.fa3.xsd.schema_messages import explain
+from app.forms.fa3.checker import InvoiceChecker
+from app.forms.fa3.schema import FA3_NAMESPACE, compile_schema
+from app.forms.fa3.vocabulary import FA3_VOCABULARY
+from app.forms.form import CheckContext
+from app.forms.xsd.schema_messages import explain
 from app.schema_files import load_schema_files
 from tests.app.forms.fa3.schema_walk import Place, SchemaWalk, lined, plain_path
 
@@ -252,5 +254,5 @@ def test_an_element_that_may_not_be_repeated_is_not_taken_for_a_missing_optional
 
 def test_what_nobody_foresaw_is_passed_on_as_it_is() -> None:
     root = etree.Element(f"{NS}Faktura")
-    found = explain("SCHEMAV_CVC_NEW", "Something new.", root, 1, "/Faktura")
+    found = explain("SCHEMAV_CVC_NEW", "Something new.", root, 1, "/Faktura", FA3_VOCABULARY)
     assert (found.rule, found.raw) == ("xsd-other", "Something new.")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.forms.fa3.checker import CheckedInvoice
+from app.forms.form import CheckedInvoice
 
 Check = Callable[..., CheckedInvoice]
 Edit = Callable[..., bytes]

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from lxml import etree
 
 from app.domain.findings import Finding
-from app.forms.fa3.wellformed import make_parser
-from app.forms.fa3.xsd.places import REMOVED, find_by_node_path, line_of_element, path_of
-from app.forms.fa3.xsd.schema_messages import CONTENT, expected_names, explain, explain_missing, is_about_missing_child
+from app.forms.wellformed import make_parser
+from app.forms.xsd.places import REMOVED, find_by_node_path, line_of_element, path_of
+from app.forms.xsd.schema_messages import CONTENT, expected_names, explain, explain_missing, is_about_missing_child
+from app.forms.xsd.vocabulary import Vocabulary
 
 # Above this, a document is validated while it is parsed and given up after a number of faults: libxml2
 # takes about a second for 25,000 messages, and half of that for the path in each.
@@ -62,11 +63,13 @@ def find_where_to_give_up(document: bytes, schema: etree.XMLSchema) -> int | Non
     return None
 
 
-def check_schema(root: etree._Element, schema: etree.XMLSchema, *, rounds: int = MANY_ROUNDS) -> list[Finding]:
+def check_schema(
+    root: etree._Element, schema: etree.XMLSchema, words: Vocabulary, *, rounds: int = MANY_ROUNDS
+) -> list[Finding]:
     """Return the findings of the XSD; empty for a valid document. The tree is changed when there are any."""
     if schema.validate(root) or (_collapse_moments(root, schema) and schema.validate(root)):
         return []
-    check = _Check()
+    check = _Check(words)
     for round_number in range(rounds):
         if round_number and schema.validate(root):
             check.settle_missing(set())
@@ -92,10 +95,10 @@ def _collapse_moments(root: etree._Element, schema: etree.XMLSchema) -> bool:
     return found
 
 
-def check_beginning(schema: etree.XMLSchema, document: bytes, end: int) -> list[Finding]:
+def check_beginning(schema: etree.XMLSchema, words: Vocabulary, document: bytes, end: int) -> list[Finding]:
     """Return the findings of the XSD in the first `end` bytes of a document that has very many; never empty."""
     root = etree.fromstring(document[:end], make_parser(recover=True))
-    check = _Check()
+    check = _Check(words)
     # What is cut off is missing from the elements that are still open; that is no fault of theirs.
     current: etree._Element | None = root
     while current is not None:
@@ -103,7 +106,7 @@ def check_beginning(schema: etree.XMLSchema, document: bytes, end: int) -> list[
         current = next(current.iterchildren(etree.Element, reversed=True), None)
     if not schema.validate(root):
         check.take(root, schema)
-    return check.findings or [explain("", "", root, 1, path_of(root))]
+    return check.findings or [explain("", "", root, 1, path_of(root), words)]
 
 
 @dataclass(slots=True)
@@ -128,6 +131,7 @@ class _OutOfPlace:
 class _Check:
     """What is known after some rounds. Elements are kept alive, so that each is recognised in the next round."""
 
+    words: Vocabulary
     findings: list[Finding] = field(default_factory=list)
     put_in: set[etree._Element] = field(default_factory=set)
     out_of_place: dict[etree._Element, _OutOfPlace] = field(default_factory=dict)
@@ -149,7 +153,9 @@ class _Check:
             if self._is_new(element, kind, message) and len(self.findings) < _MAX_FINDINGS:
                 if is_out_of_place:
                     self.out_of_place[element] = _OutOfPlace(len(self.findings), [message])
-                self.findings.append(explain(kind, message, element, line_of_element(element), path_of(element)))
+                self.findings.append(
+                    explain(kind, message, element, line_of_element(element), path_of(element), self.words)
+                )
             elif is_out_of_place and element in self.out_of_place:
                 self.out_of_place[element].messages.append(message)
         self.settle_missing({element for element, _ in to_mend})
@@ -165,7 +171,9 @@ class _Check:
             if known.is_hopeless or parent is None:
                 continue
             line, path = line_of_element(element), path_of(parent)
-            first, *more = [explain_missing(message, parent, line, path) for message in known.telling_messages()]
+            first, *more = [
+                explain_missing(message, parent, line, path, self.words) for message in known.telling_messages()
+            ]
             self.findings[known.index] = first
             self.findings += more[: _MAX_FINDINGS - len(self.findings)]
 

@@ -6,8 +6,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.forms.fa3.identity import IDENTITY_BYTES, invoice_identity
-from app.forms.fa3.nip import is_nip
+from app.forms.identity import IDENTITY_BYTES, invoice_identity
+from app.forms.nip import is_nip
 
 Triple = tuple[int, str, str, str]
 TEXTS = st.text(max_size=8)

@@ -4,8 +4,7 @@ import re
 from xml.parsers import expat
 
 from app.domain.findings import Finding
-from app.forms.fa3.key_fields import InvoiceElements
-from app.forms.fa3.rules import finding
+from app.forms.rules import finding
 
 # No element of FA(3) has more than two attributes; a few namespace declarations and xsi hints come on top.
 MAX_ATTRIBUTES = 64
@@ -20,9 +19,9 @@ def check_hard_limit(document: bytes, max_bytes: int) -> Finding | None:
     return finding("too-large", size=len(document), limit=max_bytes)
 
 
-def check_size(size: int, found: InvoiceElements, max_bytes: int) -> list[Finding]:
+def check_size(size: int, max_bytes: int, *, has_attachment: bool) -> list[Finding]:
     """Return a finding when a document without an attachment is larger than such a one may be."""
-    if size <= max_bytes or found.attachment is not None:
+    if size <= max_bytes or has_attachment:
         return []
     return [finding("too-large-without-attachment", size=size, limit=max_bytes)]
 

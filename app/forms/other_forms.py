@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from lxml import etree
 
 from app.domain.findings import Finding
-from app.forms.fa3.key_fields import InvoiceElements, text_of
-from app.forms.fa3.rules import finding, quoted
-from app.forms.fa3.xsd.places import line_of_element, local_name
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE
+from app.forms.fa3.schema import FA3_NAMESPACE
+from app.forms.fields import text_of
+from app.forms.rules import finding, quoted
+from app.forms.xsd.places import line_of_element, local_name
 
 _MAX_SHOWN = 60
 
@@ -65,18 +65,18 @@ _BY_FORM_CODE = {
 }
 
 
-def recognise(root: etree._Element, found: InvoiceElements) -> OtherForm | None:
-    """Say which other form a document is, by its namespace or else by the form code of its header; None: nobody knows."""
+def recognise(root: etree._Element, form_code: etree._Element | None) -> OtherForm | None:
+    """Return the form of a document by its namespace or else by the form code of its header, None for an unknown one."""
     known = _BY_NAMESPACE.get(root.tag.rpartition("}")[0][1:])
-    if known is not None or found.form_code is None:
+    if known is not None or form_code is None:
         return known
-    announced = " ".join((found.form_code.get("kodSystemowy") or "").split())
-    return _BY_FORM_CODE.get(announced) or _BY_FORM_CODE.get(text_of(found.form_code))
+    announced = " ".join((form_code.get("kodSystemowy") or "").split())
+    return _BY_FORM_CODE.get(announced) or _BY_FORM_CODE.get(text_of(form_code))
 
 
-def explain_other_form(root: etree._Element, found: InvoiceElements) -> Finding:
-    """Return the one finding for a document that is not FA(3)."""
-    form = recognise(root, found) or _unknown(root)
+def explain_other_form(root: etree._Element, form_code: etree._Element | None) -> Finding:
+    """Return the one finding for a document of a form that is not sent."""
+    form = recognise(root, form_code) or _unknown(root)
     return finding(
         "form-not-supported",
         line=line_of_element(root),

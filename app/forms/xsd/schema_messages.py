@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from lxml import etree
 
 from app.domain.findings import Finding
-from app.forms.fa3.rules import finding, quoted
-from app.forms.fa3.xsd.places import local_name
-from app.forms.fa3.xsd.schema import FA3_NAMESPACE
-from app.forms.fa3.xsd.vocabulary import PATTERNS, TYPES, UNNAMED_TYPES, label
+from app.forms.rules import finding, quoted
+from app.forms.xsd.places import local_name
+from app.forms.xsd.vocabulary import PATTERNS, TYPES, UNNAMED_TYPES, Vocabulary
 
 # The allowed currencies fill 1,400 characters; nothing that libxml2 adds to a value is longer than this.
 _EDGE = 6_000
@@ -62,7 +61,9 @@ def is_about_missing_child(message: str) -> bool:
     return _MISSING_CHILD in message[:_EDGE]
 
 
-def explain_missing(message: str, parent: etree._Element, line: int | None, path: str | None) -> Finding:
+def explain_missing(
+    message: str, parent: etree._Element, line: int | None, path: str | None, words: Vocabulary
+) -> Finding:
     """Return the finding for a child that the parent must have and does not have at all."""
     names = [name.rpartition("}")[2] for name in expected_names(message)]
     return finding(
@@ -70,14 +71,16 @@ def explain_missing(message: str, parent: etree._Element, line: int | None, path
         line=line,
         path=path,
         raw=message.strip(),
-        **_in_both("element", [local_name(parent)[:_MAX_NAME]]),
-        **_in_both("expected", names),
+        **_in_both(words, "element", [local_name(parent)[:_MAX_NAME]]),
+        **_in_both(words, "expected", names),
     )
 
 
-def explain(kind: str, message: str, element: etree._Element, line: int | None, path: str | None) -> Finding:
+def explain(
+    kind: str, message: str, element: etree._Element, line: int | None, path: str | None, words: Vocabulary
+) -> Finding:
     """Return the finding for one message of libxml2 about an element; `kind` is the name of the message's type."""
-    rule, values = _rule_and_values(kind, message, element)
+    rule, values = _rule_and_values(kind, message, element, words)
     name = local_name(element)[:_MAX_NAME]
     attribute = _ATTRIBUTE.search(message[:_EDGE])
     suffix = f"/@{attribute[1]}" if attribute and rule not in _NAMES_THE_ATTRIBUTE else ""
@@ -86,15 +89,15 @@ def explain(kind: str, message: str, element: etree._Element, line: int | None, 
         line=line,
         path=path,
         raw=message.strip(),
-        english_element=label(name, polish=False) + suffix,
-        polish_element=label(name, polish=True) + suffix,
+        english_element=words.label(name, polish=False) + suffix,
+        polish_element=words.label(name, polish=True) + suffix,
         **values,
     )
 
 
-def _rule_and_values(kind: str, message: str, element: etree._Element) -> _RuleAndValues:
+def _rule_and_values(kind: str, message: str, element: etree._Element, words: Vocabulary) -> _RuleAndValues:
     if kind == CONTENT:
-        return _about_content(message, element)
+        return _about_content(message, element, words)
     explainer = _EXPLAINERS.get(kind)
     if explainer is None:
         return "xsd-other", {}
@@ -206,14 +209,14 @@ def _about_child(said: _Said) -> _RuleAndValues:
     return "xsd-unexpected-child", {}
 
 
-def _about_content(message: str, element: etree._Element) -> _RuleAndValues:
+def _about_content(message: str, element: etree._Element, words: Vocabulary) -> _RuleAndValues:
     expected = expected_names(message)
     names = [name.rpartition("}")[2] for name in expected]
     if is_about_missing_child(message):
-        return "xsd-missing-element", _in_both("expected", names)
+        return "xsd-missing-element", _in_both(words, "expected", names)
     namespace = element.tag.rpartition("}")[0][1:]
-    if namespace != FA3_NAMESPACE and not any(name.startswith(f"{{{namespace}}}") for name in expected):
-        return "xsd-foreign-namespace", {"namespace": quoted(namespace), "expected": FA3_NAMESPACE}
+    if namespace != words.namespace and not any(name.startswith(f"{{{namespace}}}") for name in expected):
+        return "xsd-foreign-namespace", {"namespace": quoted(namespace), "expected": words.namespace}
     before = element.getprevious()
     if before is not None and before.tag == element.tag:
         english = "There are more of them in a row than allowed."
@@ -222,7 +225,7 @@ def _about_content(message: str, element: etree._Element) -> _RuleAndValues:
         english = "Nothing more is expected at this point: it is surplus or misplaced."
         polish = "W tym miejscu nie oczekuje się już niczego: element jest zbędny albo źle umieszczony."
     else:
-        listed = _in_both("expected", names)
+        listed = _in_both(words, "expected", names)
         english = f"Expected here: {listed['english_expected']}. Either that is missing, or the order is wrong, or there is no such element."
         polish = f"Oczekiwano: {listed['polish_expected']}. Albo tego brakuje, albo kolejność jest błędna, albo takiego elementu nie ma."
     return "xsd-unexpected-element", {"english_hint": english, "polish_hint": polish}
@@ -239,10 +242,10 @@ def _pattern_in_words(pattern: str) -> tuple[str, str]:
     return f"the pattern {pattern}", f"wzorzec {pattern}"
 
 
-def _in_both(name: str, elements: list[str]) -> dict[str, object]:
+def _in_both(words: Vocabulary, name: str, elements: list[str]) -> dict[str, object]:
     return {
-        f"english_{name}": _listed([label(element, polish=False) for element in elements], " or "),
-        f"polish_{name}": _listed([label(element, polish=True) for element in elements], " lub "),
+        f"english_{name}": _listed([words.label(element, polish=False) for element in elements], " or "),
+        f"polish_{name}": _listed([words.label(element, polish=True) for element in elements], " lub "),
     }
 
 

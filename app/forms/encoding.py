@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from app.domain.findings import Finding
-from app.forms.fa3.rules import finding, quoted
+from app.forms.rules import finding, quoted
 
 _BOM = b"\xef\xbb\xbf"
 _WIDE_STARTS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff", b"<\x00", b"\x00<", b"\x00\x00\x00<")
@@ -47,7 +47,7 @@ class BytesSeen:
     parsable: bytes | None
 
 
-def look_at_bytes(document: bytes) -> BytesSeen:
+def check_bytes(document: bytes) -> BytesSeen:
     """Return the findings on encoding, prolog, DTD, processing instructions and forbidden characters.
 
     `parsable` is UTF-8 without BOM. It is None for an empty document, for UTF-16 or UTF-32 and for any DTD: entities

@@ -143,9 +143,9 @@ _ALL = (
     Rule(
         "form-header-mismatch",
         _ERROR,
-        "The header does not announce FA(3) 1-0E",
-        "{element} says {value}, but an FA(3) invoice must say {expected}.",
-        "{element} podaje {value}, a w fakturze FA(3) musi być {expected}.",
+        "The header does not announce the form of the namespace",
+        "{element} says {value}, but an {form} invoice must say {expected}.",
+        "{element} podaje {value}, a w fakturze {form} musi być {expected}.",
         f"{_CHECKS}; {_XSD}, TNaglowek",
     ),
     Rule(

@@ -5,7 +5,7 @@ import re
 from lxml import etree
 
 from app.domain.findings import Finding
-from app.forms.fa3.rules import finding
+from app.forms.rules import finding
 
 _TAGS_DIFFER = re.compile(r"tag mismatch: (\S{1,60}) line (\d+) and (\S{1,60})")
 _ENTITY = re.compile(r"Entity '([^']{1,60})' not defined")

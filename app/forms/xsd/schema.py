@@ -1,29 +1,27 @@
-"""Compiles the official XSD files, from memory only."""
+"""Compiles the official XSD files of a form, from memory only."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from lxml import etree
 
-from app.forms.fa3.xsd.schema_order import usual_values_first
-
-FA3_NAMESPACE = "http://crd.gov.pl/wzor/2025/06/25/13775/"
+from app.forms.xsd.schema_order import usual_values_first
 
 _XSD_SCHEMA = "{http://www.w3.org/2001/XMLSchema}schema"
 
 
 class UnusableSchemaError(ValueError):
-    """The given files do not make a complete schema of FA(3)."""
+    """The given files do not make a complete schema of the form."""
 
 
-def compile_schema(files: Mapping[str, bytes], *, as_published: bool = False) -> etree.XMLSchema:
-    """Return the schema of FA(3), made of `files` (content by file name) and of nothing else.
+def compile_schema(files: Mapping[str, bytes], namespace: str, *, as_published: bool = False) -> etree.XMLSchema:
+    """Return the schema of a namespace, made of `files` (content by file name) and of nothing else.
 
-    Usual values stand first in the long lists, which changes no verdict and saves time; not with `as_published`.
+    Long lists are reordered, usual values first, which changes no verdict and saves time; not with `as_published`.
 
-    An import or include is looked up by the last part of its address, whether that is a URL or a path; one that is
-    not among the files raises UnusableSchemaError: neither the network nor the disk is asked. The same error tells that
-    no file, or more than one, describes the FA(3) namespace. The result may be used by one thread at a time.
+    An import or include is resolved by the last part of its address, whether that is a URL or a path. Raises UnusableSchemaError when
+    it is not among the files, since neither the network nor the disk is used, and when no file, or more than one, describes the
+    namespace. The result may be used by one thread at a time.
     """
     resolver = _Resolver(files, as_published=as_published)
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
@@ -36,12 +34,10 @@ def compile_schema(files: Mapping[str, bytes], *, as_published: bool = False) ->
             raise UnusableSchemaError(f"{name} is not well-formed XML: {error}") from error
         if not as_published:
             usual_values_first(root)
-        if root.tag == _XSD_SCHEMA and root.get("targetNamespace") == FA3_NAMESPACE:
+        if root.tag == _XSD_SCHEMA and root.get("targetNamespace") == namespace:
             roots.append(root)
     if len(roots) != 1:
-        raise UnusableSchemaError(
-            f"{len(roots)} of the schema files describe {FA3_NAMESPACE}; there must be exactly one."
-        )
+        raise UnusableSchemaError(f"{len(roots)} of the schema files describe {namespace}; there must be exactly one.")
     try:
         schema = etree.XMLSchema(roots[0])
     except (etree.XMLSchemaParseError, UnusableSchemaError) as error:
@@ -54,7 +50,7 @@ def compile_schema(files: Mapping[str, bytes], *, as_published: bool = False) ->
 
 
 class _Resolver(etree.Resolver):
-    """Answers every request for a document from memory, or refuses it."""
+    """Resolves imports and includes from memory, and refuses all others."""
 
     def __init__(self, files: Mapping[str, bytes], *, as_published: bool) -> None:
         self._files = files

@@ -1,0 +1,63 @@
+"""Plain names of the elements of FA(3) that senders ask about most."""
+
+from typing import Final
+
+from app.forms.fa3.schema import FA3_NAMESPACE
+from app.forms.xsd.vocabulary import Vocabulary
+
+_LABELS: Final[dict[str, tuple[str, str]]] = {
+    "P_1": ("issue date", "data wystawienia"),
+    "P_1M": ("place of issue", "miejsce wystawienia"),
+    "P_2": ("invoice number", "numer faktury"),
+    "P_6": ("date of delivery or service", "data dostawy lub wykonania usługi"),
+    "P_6A": ("date of delivery or service of the line", "data dostawy lub wykonania usługi w wierszu"),
+    "P_6_Od": ("start of the invoiced period", "początek okresu faktury"),
+    "P_6_Do": ("end of the invoiced period", "koniec okresu faktury"),
+    "P_7": ("name of the goods or service", "nazwa towaru lub usługi"),
+    "P_8A": ("unit of measure", "jednostka miary"),
+    "P_8B": ("quantity", "ilość"),
+    "P_9A": ("net unit price", "cena jednostkowa netto"),
+    "P_9B": ("gross unit price", "cena jednostkowa brutto"),
+    "P_10": ("discount", "opust lub obniżka ceny"),
+    "P_11": ("net value of the line", "wartość netto wiersza"),
+    "P_11A": ("gross value of the line", "wartość brutto wiersza"),
+    "P_11Vat": ("tax on the line", "kwota podatku w wierszu"),
+    "P_12": ("tax rate", "stawka podatku"),
+    "P_13_1": ("net value at the standard rate", "wartość netto, stawka podstawowa"),
+    "P_14_1": ("tax at the standard rate", "podatek, stawka podstawowa"),
+    "P_13_2": ("net value at the first reduced rate", "wartość netto, stawka obniżona pierwsza"),
+    "P_14_2": ("tax at the first reduced rate", "podatek, stawka obniżona pierwsza"),
+    "P_13_3": ("net value at the second reduced rate", "wartość netto, stawka obniżona druga"),
+    "P_14_3": ("tax at the second reduced rate", "podatek, stawka obniżona druga"),
+    "P_13_7": ("exempt sales", "sprzedaż zwolniona"),
+    "P_13_10": ("reverse charge sales", "sprzedaż z odwrotnym obciążeniem"),
+    "P_15": ("total due", "kwota należności ogółem"),
+    "P_16": ("cash accounting mark", "znacznik metody kasowej"),
+    "P_17": ("self-billing mark", "znacznik samofakturowania"),
+    "P_18": ("reverse charge mark", "znacznik odwrotnego obciążenia"),
+    "P_18A": ("split payment mark", "znacznik mechanizmu podzielonej płatności"),
+    "P_19": ("tax exemption mark", "znacznik zwolnienia od podatku"),
+    "P_19N": ("no tax exemption mark", "znacznik braku zwolnienia"),
+    "P_22": ("new means of transport mark", "znacznik nowych środków transportu"),
+    "P_22N": ("no new means of transport mark", "znacznik braku nowych środków transportu"),
+    "P_23": ("simplified triangulation mark", "znacznik procedury uproszczonej"),
+    "P_PMarzyN": ("no margin scheme mark", "znacznik braku procedury marży"),
+    "Podmiot1": ("seller", "sprzedawca"),
+    "Podmiot2": ("buyer", "nabywca"),
+    "Podmiot3": ("third party", "podmiot trzeci"),
+    "PodmiotUpowazniony": ("authorised entity", "podmiot upoważniony"),
+    "RodzajFaktury": ("kind of invoice", "rodzaj faktury"),
+    "KodWaluty": ("currency", "waluta"),
+    "Adnotacje": ("annotations", "adnotacje"),
+    "FaWiersz": ("invoice line", "wiersz faktury"),
+    "NrWierszaFa": ("line number", "numer wiersza"),
+    "JST": ("local government unit mark", "znacznik jednostki samorządu terytorialnego"),
+    "GV": ("VAT group member mark", "znacznik członka grupy VAT"),
+    "DataWytworzeniaFa": ("creation time", "data i czas wytworzenia"),
+    "KodKraju": ("country code", "kod kraju"),
+    "AdresL1": ("first line of the address", "pierwszy wiersz adresu"),
+    "IDWew": ("internal identifier", "identyfikator wewnętrzny"),
+    "Zalacznik": ("attachment", "załącznik"),
+}
+
+FA3_VOCABULARY: Final = Vocabulary(FA3_NAMESPACE, _LABELS)
