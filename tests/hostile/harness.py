@@ -232,7 +232,8 @@ def _check(chunk: tuple[RawEntry, ...]) -> Iterator[tuple[str, list[str]]]:
         context=context,
         now=datetime(2026, 11, 22, tzinfo=UTC),
     )
-    for row in check_chunk(task).forms[0].rows.decode().splitlines():
+    rows = b"".join(form.rows for form in check_chunk(task).forms)
+    for row in rows.decode().splitlines():
         columns = row.split("\t")
         text = _ESCAPED.sub(lambda match: _UNESCAPED.get(match[1], match[1]), columns[_FINDINGS])
         findings = [] if columns[_FINDINGS] == "\\N" else json.loads(text)

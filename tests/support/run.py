@@ -22,6 +22,7 @@ RUN_FOLDER_VARIABLE: Final = "KSEF_TESTS_RUN"
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _SPREAD: Final = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 _RECORDED: Final = "tests/contract/test_recorded_traffic.py"
+_INTERRUPTED: Final = 2
 _NOTHING_COLLECTED: Final = 5
 CALLS: Final[dict[str, Sequence[Sequence[str]]]] = {
     "all": (
@@ -58,6 +59,8 @@ def run_calls(calls: Sequence[Sequence[str]], *, folder: Path) -> int:
         code = subprocess.run(command, cwd=_ROOT, env=environment, check=False).returncode
         worst = max(worst, 0 if code == _NOTHING_COLLECTED else code)
         total.update(counts(report))
+        if code == _INTERRUPTED:
+            break
     print(summary(total))
     return worst or int(total["failed"] > 0)
 
