@@ -1,4 +1,4 @@
-"""What every stage is given: the store, the pool, KSeF by tenant, the settings and the clock."""
+"""Context of the stages: the store, the pool, KSeF by tenant, the settings and the clock."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -35,12 +35,12 @@ from workers.ksef.quota_gate import Quota
 from workers.sessions.processing_times import ProcessingTimeEstimator
 
 _RENEWAL_PATIENCE_SECONDS: Final = 150.0
-"""Longer than a login may take, the checking of a qualified certificate included."""
-_RENEWAL_LOOK_SECONDS: Final = 0.2
+"""Longer than a login may take, including the check of a qualified certificate."""
+_RENEWAL_RETRY_SECONDS: Final = 0.2
 
 
 class RetryLater(DispatchError):
-    """The job is to be run again after a pause; nothing is lost by it."""
+    """The job must be run again after a pause; its work so far is kept."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class RetryLater(DispatchError):
         exact: bool = False,
         priority: int | None = None,
     ) -> None:
-        """`seconds` is the pause, or with `growing` the first of pauses that double up to five minutes.
+        """Take the pause in `seconds`, or with `growing` the first of pauses that double up to five minutes.
 
-        `exact`: the moment was told by somebody who keeps a place then; next to nothing is added. `priority` (of
-        `app.store.jobs`) replaces the one that the job has.
+        `exact`: the quota has reserved a slot at that time, so add almost no jitter. `priority` (of `app.store.jobs`) replaces the
+        priority of the job.
         """
         super().__init__(detail)
         self.seconds = seconds
@@ -64,7 +64,7 @@ class RetryLater(DispatchError):
 
 
 class TenantTokens:
-    """Tokens of one tenant in the database, encrypted, shared by all workers."""
+    """Encrypted tokens of one tenant in the database, shared by all workers."""
 
     def __init__(self, database: Database, tenants: TenantStore, tenant_id: int, clock: Clock) -> None:
         self._database = database
@@ -73,18 +73,18 @@ class TenantTokens:
         self._clock = clock
 
     async def load(self) -> StoredTokens | None:
-        """Give the tokens that any worker saved last."""
+        """Return the tokens that any worker saved last."""
         raw = await self._tenants.load_tokens(self._tenant_id)
         return _read_tokens(json.loads(raw)) if raw else None
 
     async def save(self, tokens: StoredTokens) -> None:
-        """Keep tokens for all workers."""
+        """Save tokens for all workers."""
         raw = json.dumps(asdict(tokens), default=_plain).encode()
         await self._tenants.save_tokens(self._tenant_id, raw, now=self._clock())
 
     @asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
-        """Keep the tenant's renewals apart, across all workers. Waiting holds no connection of the pool."""
+        """Run one renewal of the tenant's tokens at a time, across all workers. Waiting holds no connection of the pool."""
         deadline = anyio.current_time() + _RENEWAL_PATIENCE_SECONDS
         while True:
             async with self._database.exclusively(f"login:{self._tenant_id}") as mine:
@@ -93,11 +93,11 @@ class TenantTokens:
                     return
             if anyio.current_time() >= deadline:
                 raise AuthFailed("another worker's login takes too long", outcome=Outcome.TRY_AGAIN)
-            await anyio.sleep(_RENEWAL_LOOK_SECONDS)
+            await anyio.sleep(_RENEWAL_RETRY_SECONDS)
 
 
 class KsefClients:
-    """KSeF as each tenant sees it; connections and public keys are shared, requests are counted for each alone."""
+    """Clients of KSeF, one for each tenant. They share connections and public keys; requests are counted by tenant."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class KsefClients:
         self._lock = anyio.Lock()
 
     async def of(self, tenant_id: int) -> KsefClient:
-        """Give a tenant's client, once its limits are known as well as they can be.
+        """Return a tenant's client, after asking KSeF for the tenant's limits if ours are old.
 
         Raises ConfigurationError when its credential cannot be used.
         """
@@ -130,8 +130,8 @@ class KsefClients:
         await self._quota.refresh_limits(tenant_id, client)
         return client
 
-    async def knock(self) -> None:
-        """Make the cheapest call there is, to hear whether KSeF answers. Raises a KsefError."""
+    async def probe(self) -> None:
+        """Make the cheapest call of the API to find out whether KSeF answers. Raises a KsefError."""
         await self._keys.refresh()
 
     async def _make(self, tenant_id: int) -> KsefClient:
@@ -154,7 +154,7 @@ class KsefClients:
 
 
 def read_credential(kind: str, credential: dict[str, str]) -> XadesCredentials | TokenCredentials:
-    """Turn a stored credential into what a login needs."""
+    """Turn a stored credential into the one of a login."""
     if kind == "ksef_token":
         return TokenCredentials(credential["token"])
     return XadesCredentials(load_certificate(credential["certificate"].encode(), credential["key"].encode()))
@@ -162,24 +162,24 @@ def read_credential(kind: str, credential: dict[str, str]) -> XadesCredentials |
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The world as a stage sees it."""
+    """Store, clients, settings and clock of one worker, for its stages."""
 
     settings: Settings
     store: Store
     pool: CheckPool
     ksef: KsefClients
     quota: Quota
-    watch: KsefHealthMonitor
+    ksef_health: KsefHealthMonitor
     latarnia: Latarnia | None
-    """None: this environment has no status service worth asking."""
+    """None: this environment has no status service."""
     clock: Clock
     part_uploads: anyio.CapacityLimiter
-    """Parts on their way to KSeF at the same time, of all sessions of this worker."""
+    """Limits the parts that are sent to KSeF at the same time, for all sessions of this worker."""
     room: FairSemaphore
-    """Chunks in the memory of this process, by tenant: from before one is read until it is stored."""
+    """Memory slots for chunks, by tenant: one is held from before its chunk is read until the chunk is stored."""
     check_nip_checksums: bool
     receipts: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
-    """Receipts that are read at the same time: each is large for a moment."""
+    """Limits the receipts that are parsed at the same time, since each one takes much memory."""
     processing_times: ProcessingTimeEstimator = field(default_factory=ProcessingTimeEstimator)
 
     async def record_step(
@@ -195,9 +195,9 @@ class WorkerContext:
 
     @asynccontextmanager
     async def exclusively(self, session_id: UUID) -> AsyncIterator[bool]:
-        """Hold a session alone, across all workers; gives False when another one holds it.
+        """Lock a session across all workers; yields False when another worker has the lock.
 
-        The lock belongs to a connection: it ends with the process that held it, however that ended.
+        The lock belongs to a connection and ends with it, so a process that is killed leaves no lock behind.
         """
         async with self.store.database.exclusively(f"session:{session_id}") as held:
             yield held

@@ -1,7 +1,7 @@
-"""Maintenance: what was left lying is taken up again, what is no longer needed goes.
+"""Maintenance: enqueues missing jobs and jobs of dead workers, and deletes expired data.
 
-A safety net under the jobs: each row that waits for a stage has a job, and if a crash fell between a commit and the job that
-was to follow it, the sweep notices that nobody is coming and sends somebody.
+Each row that waits for a stage has a job. If a process died between a commit and the job that was to follow it, the sweep finds the row
+without a job and enqueues one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 HEARTBEAT_SECONDS: Final = 2.0
 STALLED_AFTER_SECONDS: Final = 8.0
-"""A worker that was silent for so long is taken for dead: four heartbeats."""
+"""A worker without heartbeats for this long counts as dead: four heartbeats."""
 
 _ORPHAN_AGE: Final = timedelta(days=1)
 _ORPHANS_AT_ONCE: Final = 1_000
@@ -41,7 +41,7 @@ _STAGE_OF: Final[Mapping[SessionState, Task]] = {
 
 
 async def retry_stalled(app: App) -> int:
-    """Run again the jobs whose worker stopped sending heartbeats; returns how many."""
+    """Run again the jobs whose worker stopped sending heartbeats; return their number."""
     stalled = list(await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS))
     for job in stalled:
         log.warning("stalled_job_requeued", task=job.task_name, job=job.id)
@@ -50,7 +50,7 @@ async def retry_stalled(app: App) -> int:
 
 
 async def sweep(context: WorkerContext) -> None:
-    """Send a job to everything that waits and has none. Safe to run at any time, by any number of workers."""
+    """Enqueue the missing job of each row that waits for a stage. Safe to run at any time, by any number of workers."""
     now = context.clock()
     if expired := await context.store.resumable.expire_for_job(now=now):
         log.info("unfinished_uploads_expired", uploads=expired)
@@ -85,9 +85,9 @@ async def sweep(context: WorkerContext) -> None:
 
 
 async def remove_orphans(context: WorkerContext) -> int:
-    """Remove blobs that no row speaks of: what a killed process wrote and never committed. Returns how many.
+    """Remove blobs that no row refers to, which a killed process wrote and never committed; return their number.
 
-    Only old ones: a young blob may belong to a transaction that is about to commit.
+    Only blobs of more than a day are removed: a younger one may belong to a transaction that is about to commit.
     """
     before, removed = context.clock() - _ORPHAN_AGE, 0
     for prefix in _BLOB_PREFIXES:
@@ -110,12 +110,12 @@ async def _remove_unknown(context: WorkerContext, keys: list[str]) -> int:
 
 
 async def drop_blobs(context: WorkerContext, keys: Sequence[str]) -> None:
-    """Remove blobs that no row needs any more."""
+    """Remove blobs that no row refers to any more."""
     await context.store.blobs.delete(list(keys))
 
 
 async def expire(context: WorkerContext) -> None:
-    """Let go of what is older than the retention: bytes of finished uploads, events and deliveries; rows and receipts stay."""
+    """Delete data older than the retention: bytes of finished uploads, events and deliveries. Rows and receipts stay."""
     now = context.clock()
     await context.store.uploads.forget_idempotency_keys_for_job(before=now - REPEAT_WINDOW)
     await context.store.singles.forget_single_keys_for_job(before=now - REPEAT_WINDOW)

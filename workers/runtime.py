@@ -1,4 +1,4 @@
-"""One worker process: the store, the pool and KSeF opened once, the stages bound to their queues, a clean end."""
+"""Start and end of one worker process: it opens the store, the pool and KSeF once and binds the stages to their queues."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from app.ksef.transport import KsefTransport, RequestRecord, make_http_client
 from app.observability import metrics
 from app.observability.logs import configure_logging, get_logger
 from app.process.fair_slots import FairSemaphore
-from app.process.heartbeat import beat, end_with_supervisor
+from app.process.heartbeat import end_with_supervisor, send_heartbeats
 from app.process.memory import settle
 from app.schema_files import load_schema_files
 from app.settings import Settings
@@ -36,8 +36,8 @@ from workers.tasks import register
 
 log = get_logger(__name__)
 
-# Queues that share a number of concurrent jobs. Long uploads mostly wait for their tenant's turn at the pool, so that many may
-# be read at a time; what is done in moments waits for none of them. Sessions are many and mostly wait for KSeF.
+# Groups of queues, each with its number of concurrent jobs. Long uploads mostly wait for a slot of the pool, so many may be read at a
+# time; short jobs have a group of their own and never wait behind them. Sessions are many and mostly wait for KSeF.
 _WORKER_POOLS: Final = (
     (("intake",), 16),
     ((INTAKE_SHORT,), 8),
@@ -48,7 +48,7 @@ _WORKER_POOLS: Final = (
     (("maintenance",), 2),
 )
 _CONNECTIONS: Final = 24
-# Being read, or checked and stored: up to four megabytes each.
+# Chunks that are being read, or checked and stored: up to four megabytes each.
 _CHUNKS_BESIDE_THE_POOL: Final = 4
 _CHUNKS_FOR_NEWCOMERS: Final = 2
 _GRACE_SECONDS: Final = 3.0
@@ -59,16 +59,16 @@ _NICENESS: Final = 5
 async def worker_context(
     settings: Settings, store: Store, pool: CheckPool, clock: Clock = utc_now
 ) -> AsyncIterator[WorkerContext]:
-    """Open what the stages need besides the store and the pool."""
+    """Open the clients of KSeF and its storage, and give the stages their context."""
     async with (
         make_http_client() as calls,
         make_http_client() as storage_links,
         make_http_client(max_connections=1) as status_calls,
     ):
         quota = Quota(store.quota, store.limits, clock)
-        watch = KsefHealthMonitor(store.outages, settings.ksef_base_url, clock)
+        health_monitor = KsefHealthMonitor(store.outages, settings.ksef_base_url, clock)
         transport = KsefTransport(
-            settings.ksef_base_url, calls, gate=quota.gate(), watch=watch, on_request=_count_request
+            settings.ksef_base_url, calls, gate=quota.gate(), watch=health_monitor, on_request=_count_request
         )
         status_url = settings.latarnia_base_url
         yield WorkerContext(
@@ -84,7 +84,7 @@ async def worker_context(
                 clock,
             ),
             quota=quota,
-            watch=watch,
+            ksef_health=health_monitor,
             latarnia=Latarnia(status_url, status_calls) if status_url is not None else None,
             clock=clock,
             part_uploads=anyio.CapacityLimiter(settings.upload_concurrency),
@@ -100,16 +100,16 @@ def chunk_room(pool_workers: int) -> FairSemaphore:
 
 
 def run_worker(settings: Settings) -> int:
-    """Run a worker until SIGTERM or SIGINT; returns the exit code. Whatever it leaves undone, the next one does."""
+    """Run a worker until SIGTERM or SIGINT; return the exit code. Unfinished jobs are run again by another worker."""
     end_with_supervisor()
     configure_logging(settings)
     stop_sniffio_searches()
-    # Whoever waits for an answer of the API on this machine comes before whoever waits for a verdict.
+    # Lower the CPU priority of this process, so that API requests on this machine stay fast.
     os.nice(_NICENESS)
-    # Once here as well, so that files that are missing stop the start with one line.
+    # Loaded here too, so that missing files stop the start with one line.
     load_schema_files(settings.schema_dir)
     with CheckPool(settings.pool_workers, partial(load_schema_files, settings.schema_dir)) as pool:
-        # A worker makes very many small calls to the database; this loop makes them at half the cost.
+        # A worker makes very many small calls to the database, which cost half as much in this event loop.
         return uvloop.run(_run(settings, pool))
 
 
@@ -127,7 +127,7 @@ async def _run(settings: Settings, pool: CheckPool) -> int:
 
 
 async def _work(store: Store, dispatcher: Dispatcher) -> int:
-    crews: list[asyncio.Future[Any]] = [
+    worker_pools: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(
             store.jobs.app.run_worker_async(
                 queues=list(queues),
@@ -135,7 +135,7 @@ async def _work(store: Store, dispatcher: Dispatcher) -> int:
                 name=f"{'-'.join(queues)}@{os.getpid()}",
                 install_signal_handlers=False,
                 delete_jobs="successful",
-                # A job is announced, but an announcement that comes while the worker looks is missed.
+                # A new job is announced, but the worker misses announcements that come while it fetches jobs.
                 fetch_job_polling_interval=0.5 if INTAKE_SHORT in queues else 2.0,
                 update_heartbeat_interval=HEARTBEAT_SECONDS,
                 stalled_worker_timeout=STALLED_AFTER_SECONDS,
@@ -144,21 +144,21 @@ async def _work(store: Store, dispatcher: Dispatcher) -> int:
         )
         for queues, concurrency in _WORKER_POOLS
     ]
-    # Deliveries are too many for a job each.
-    crews.append(asyncio.ensure_future(dispatcher.run()))
+    # Deliveries are too many to have a job each.
+    worker_pools.append(asyncio.ensure_future(dispatcher.run()))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watcher = asyncio.ensure_future(stop.wait())
-    beating = asyncio.ensure_future(beat(stop))
+    stopped = asyncio.ensure_future(stop.wait())
+    heartbeats = asyncio.ensure_future(send_heartbeats(stop))
     try:
-        # A crew that ends by itself has lost the database: the process ends and is started again.
-        await asyncio.wait([*crews, watcher], return_when=asyncio.FIRST_COMPLETED)
+        # A pool of jobs that ends by itself has lost the database: the process ends and is started again.
+        await asyncio.wait([*worker_pools, stopped], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (*crews, watcher, beating):
+        for task in (*worker_pools, stopped, heartbeats):
             task.cancel()
-        results = await asyncio.gather(*crews, return_exceptions=True)
+        results = await asyncio.gather(*worker_pools, return_exceptions=True)
     broken = [result for result in results if isinstance(result, Exception)]
     for error in broken:
         log.error("worker_pool_failed", error=repr(error))

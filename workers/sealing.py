@@ -1,5 +1,6 @@
-"""Sealing: a lane's oldest invoices become a session, once they are many, large or old enough, before midnight in Warsaw, or when a
-flush was asked for.
+"""Sealing: makes a session of a lane's oldest invoices.
+
+A lane is due when its invoices are many, large or old enough, before midnight in Warsaw, or when a flush was requested.
 """
 
 import secrets
@@ -24,7 +25,7 @@ _SESSIONS_OF_A_JOB: Final = 5
 
 
 async def seal_lane(context: WorkerContext, lane_id: int) -> None:
-    """Seal as many sessions as are due, and come back when the rest has waited long enough or midnight is near."""
+    """Seal the sessions that are due, and defer the job until the rest has waited long enough or midnight is near."""
     held = await context.store.late_invoices.await_decision_for_job(lane_id, day=day_of_opening(context.clock()))
     if held:
         log.warning("late_invoices_held", lane=lane_id, invoices=held)
@@ -35,12 +36,12 @@ async def seal_lane(context: WorkerContext, lane_id: int) -> None:
         if due > context.clock():
             await context.seal_soon(lane_id, at=due)
             return
-    # A long backlog comes again, behind the lanes that wait meanwhile.
+    # The rest of a long backlog gets another job, behind those of other lanes.
     await context.seal_soon(lane_id)
 
 
 async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
-    """Seal one session if one is due. Gives when to look again (a past moment: at once), or None when nothing waits."""
+    """Seal one session if one is due. Returns when the lane is due next (a past time: at once), or None without queued invoices."""
     settings, now = context.settings, context.clock()
     async with context.store.database.transaction() as connection:
         lane = await context.store.sealing.lock_lane(connection, lane_id)

@@ -1,4 +1,4 @@
-"""Which job runs which stage, in which queue, and when it is tried again."""
+"""Bindings of tasks to their stages and queues, and the times of their retries."""
 
 import asyncio
 import random
@@ -36,18 +36,18 @@ _EVERY_NIGHT: Final = "17 2 * * *"
 
 
 class StageRetryStrategy(BaseRetryStrategy):
-    """Nothing is given up here: a job is tried again until its stage says that it is done.
+    """Retries a job until its stage returns without an error; no job is given up.
 
-    The pause is the one that the stage asked for, or doubles with jitter: up to five minutes, or up to twenty seconds when the
-    trouble is our own database, disk or pool, which nobody is spared by waiting. A job that waits for quota comes back at the
-    moment that it was told, when a place is kept for it.
+    The pause is the one that the stage asked for, or doubles with jitter: up to five minutes, or up to twenty seconds after an error
+    of our own database, disk or pool, where a longer pause helps no other system. A job that waits for quota comes back at the time
+    for which the quota has reserved a slot.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         """Decide when to run the job again."""
         pause = _pause(exception, job.attempts)
         if not isinstance(exception, RetryLater | QuotaExhausted | asyncio.CancelledError):
-            # Whatever is tried for ever must be seen: a full disk, a database that is away, a fault of ours.
+            # Endless retries need a log line: their cause may be a full disk, a lost database or a defect of ours.
             log.warning(
                 "job_retried",
                 task=job.task_name,
@@ -64,22 +64,22 @@ class StageRetryStrategy(BaseRetryStrategy):
 
 
 def _cause(exception: BaseException) -> BaseException:
-    """Give what a task group wrapped up, if it is one thing."""
+    """Return the only exception in a group, or the exception itself."""
     while isinstance(exception, BaseExceptionGroup) and len(exception.exceptions) == 1:
         exception = exception.exceptions[0]
     return exception
 
 
-def _is_our_trouble(exception: BaseException) -> bool:
-    """Say whether a part of ours is away, which hits all alike and ends at once."""
+def _is_our_outage(exception: BaseException) -> bool:
+    """Return whether our own database, disk or pool is unavailable: that affects all jobs, and ends for all at once."""
     cause = _cause(exception)
     return isinstance(cause, TryLater) and cause.status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def _lock_of_its_own(exception: BaseException, job: Job) -> str | None:
-    """Take an upload that cannot be read out of the row of its tenant's: those behind it are not to wait for ever."""
+    """Give an upload that cannot be read a lock of its own, so that the tenant's next uploads do not wait behind it for ever."""
     upload = job.task_kwargs.get("upload_id") if job.task_name == Task.READ_UPLOAD else None
-    if upload is None or isinstance(exception, asyncio.CancelledError) or _is_our_trouble(exception):
+    if upload is None or isinstance(exception, asyncio.CancelledError) or _is_our_outage(exception):
         return None
     return f"upload:{upload}"
 
@@ -87,7 +87,7 @@ def _lock_of_its_own(exception: BaseException, job: Job) -> str | None:
 def _pause(exception: BaseException, attempts: int) -> float:
     jitter = random.random()  # noqa: S311 - jitter, not a secret
     if isinstance(exception, asyncio.CancelledError):
-        # The worker is being stopped: whoever starts next goes on at once.
+        # The worker is being stopped: the next worker runs the job at once.
         return 0.0
     quota = exception if isinstance(exception, QuotaExhausted) else exception.__cause__
     if isinstance(quota, QuotaExhausted):
@@ -99,7 +99,7 @@ def _pause(exception: BaseException, attempts: int) -> float:
             doubling(exception.seconds, attempts, jitter) if exception.growing else exception.seconds * (1 + jitter / 5)
         )
     pause = doubling(_FIRST_PAUSE_SECONDS, attempts, jitter)
-    return min(pause, _LONGEST_OWN_SECONDS * (0.75 + jitter / 2)) if _is_our_trouble(exception) else pause
+    return min(pause, _LONGEST_OWN_SECONDS * (0.75 + jitter / 2)) if _is_our_outage(exception) else pause
 
 
 def register(app: App, context: WorkerContext) -> None:

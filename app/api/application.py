@@ -28,7 +28,7 @@ from app.api.state import ApiState
 from app.clock import Clock, utc_now
 from app.errors import DispatchError
 from app.observability import metrics
-from app.process.heartbeat import beat
+from app.process.heartbeat import send_heartbeats
 from app.process.memory import settle
 from app.settings import Settings
 from app.store.store import open_store
@@ -53,7 +53,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         checking = CheckingProcess(settings)
         async with open_store(settings, max_connections=16) as store, anyio.create_task_group() as tasks:
             ended = asyncio.Event()
-            tasks.start_soon(beat, ended, name="heartbeat")
+            tasks.start_soon(send_heartbeats, ended, name="heartbeat")
             admission = Admission(store, settings, tasks)
             watcher = EventWatcher(store.feed)
             tasks.start_soon(watcher.run)

@@ -1,1 +1,1 @@
-"""Metrics (`metrics`, `metrics_folder` for several processes) and structured logs (`logs`, with the event names in `log_events`)."""
+"""Metrics (`metrics`, `metrics_folder` for several processes) and logs (`logs`, event names in `log_events`)."""

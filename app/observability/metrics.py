@@ -1,13 +1,13 @@
-"""Every metric of the service: names, help, labels, and how the processes of one machine show theirs together.
+"""All metrics of the service (names, help, labels) and their exposition for all processes of one machine.
 
 Counters and histograms are written by the process that does the work and read through the API process. For that,
 prometheus_client keeps the values of each process in files of one folder. It decides so when it is imported, by the
-environment variable PROMETHEUS_MULTIPROC_DIR; so whoever starts API and worker processes sets it for them:
+environment variable PROMETHEUS_MULTIPROC_DIR, so the starter of API and worker processes sets it for them:
 
-    environment = os.environ | process_environment(settings)    # from app.metrics_folder, which imports no client
+    environment = os.environ | process_environment(settings)    # from app.observability.metrics_folder, which imports no client
 
-A process started without it counts in its own memory, and only its own `/metrics` shows that. What can be known from the
-database (invoices and sessions by state, queues) is asked there when somebody scrapes, see `app.api.database_gauges`.
+A process started without it counts in its own memory, and only its own `/metrics` shows that. Gauges that the database can
+answer (invoices and sessions by state, queues) are read there at each scrape, see `app.api.database_gauges`.
 """
 
 import os
@@ -30,7 +30,7 @@ from app import __version__
 from app.forms.rules import RULES
 from app.observability.metrics_folder import FOLDER_VARIABLE
 
-# A second series for every counter, with the time of its first use, is of no use to us.
+# No use is made of the second series that every counter would get, with the time of its first use.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves this function untyped
 
 REGISTRY: Final = CollectorRegistry(auto_describe=True)
@@ -42,16 +42,16 @@ STAGES: Final = (
     "receive", "single", "read", "check", "commit", "seal", "pack", "open", "put_part", "close", "track", "upo",
     "verdicts", "deliver",
 )  # fmt: skip
-"""Values of `stage`: what an invoice passes through, in this order."""
+"""Values of `stage`, in the order in which an invoice passes them."""
 
 LIMIT_GROUPS: Final = ("batchSession", "batchSessionClose", "sessionMisc", "sessionInvoiceList")
-"""Groups of KSeF's limits that start at zero; others appear when a request of theirs is made."""
+"""Groups of KSeF's limits that are shown from zero; any other group appears with its first request."""
 
 REFUSALS: Final = (
     "tenant-concurrent-uploads", "tenant-unread-uploads", "tenant-spooled-bytes", "tenant-waiting-invoices", "tenant-busy",
     "busy", "spool", "queue", "disk",
 )  # fmt: skip
-"""Values of `reason`: first a tenant's own limits (429), then those of the process and the installation (503)."""
+"""Values of `reason`: first a tenant's own limits (429), then limits of the process and the installation (503)."""
 
 DELIVERY_OUTCOMES: Final = ("succeeded", "retried", "failed", "gone")
 DISABLED_REASONS: Final = ("failing", "gone")
@@ -120,7 +120,7 @@ METRICS: Final[tuple[MetricWrapperBase, ...]] = (
 
 
 def start_at_zero() -> None:
-    """Show every series that can be named beforehand, so that a rate over its first event is right. Safe to repeat."""
+    """Create every series whose labels are known beforehand, so that a rate over its first event is right. Safe to repeat."""
     for stage in STAGES:
         STAGE_SECONDS.labels(stage=stage)
     for rule in RULES:
@@ -138,7 +138,7 @@ def start_at_zero() -> None:
 
 
 def exposition(*more: Collector) -> bytes:
-    """Write the metrics of all processes of this machine, and what other collectors add, in Prometheus's text format."""
+    """Return the metrics of all processes of this machine and of `more` collectors in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     if os.environ.get(FOLDER_VARIABLE):
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library leaves this constructor untyped

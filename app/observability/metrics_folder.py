@@ -1,4 +1,4 @@
-"""Where the processes of one machine keep their counters, to be set before prometheus_client is imported.
+"""Folder with the counters of all processes of one machine, set before prometheus_client is imported.
 
 Call `process_environment` once in the process that starts the others, after `sweep_dead_processes`.
 """
@@ -19,31 +19,31 @@ _VALUES_FILE: Final = re.compile(r"^[a-z_]+_(\d+)\.db$")
 
 
 def metrics_folder(settings: Settings) -> Path:
-    """Give the folder of this machine: process numbers mean nothing on another one that shares the data folder."""
+    """Return the folder of this machine. Another machine may share the data folder, and its process numbers are not ours."""
     return settings.data_dir.expanduser().resolve() / "metrics" / socket.gethostname()
 
 
 def process_environment(settings: Settings) -> dict[str, str]:
-    """Make the folder and give the variables with which API and worker processes are to be started."""
+    """Make the folder and return the environment variables for API and worker processes."""
     folder = metrics_folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     return {FOLDER_VARIABLE: str(folder)}
 
 
 def use_metrics_folder(settings: Settings) -> None:
-    """Set the variables for this process and its children; they win over none, and lose to what is set already.
+    """Set the variables for this process and its children, unless they are set already.
 
-    Must run before `app.observability.metrics` is imported; `ksefd api` and `ksefd worker` do it first thing.
+    Must run before `app.observability.metrics` is imported; `ksefd api` and `ksefd worker` call it before anything else.
     """
     for name, value in process_environment(settings).items():
         os.environ.setdefault(name, value)
 
 
 def sweep_dead_processes(settings: Settings) -> int:
-    """Remove the values of processes that are gone, and return how many files those were.
+    """Remove the files of processes that have ended, and return their number.
 
-    Meant for the start: the counters of the dead fall out of the sums, which Prometheus reads as the restart that it is.
-    Values of a number that lives again stay; its process goes on counting from them.
+    Call it at the start: the sums fall by the counters of ended processes, which Prometheus reads as the restart that it is.
+    The file of a process number that is in use again stays; its process goes on counting from it.
     """
     removed = 0
     folder = metrics_folder(settings)

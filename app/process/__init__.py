@@ -1,5 +1,5 @@
 """Processes of the service on one machine.
 
 `supervisor` starts and restarts the API, the worker and PostgreSQL; `heartbeat` reports to it; `memory` sets up garbage collection
-and gives memory back; `fair_slots` shares a process's slots among tenants.
+and returns freed memory; `fair_slots` shares a process's slots among tenants.
 """

@@ -1,4 +1,4 @@
-"""What ties a process to `ksefd serve`, which started it: it ends when nobody supervises it any more, and tells that it lives."""
+"""Connection of a process with its supervisor, `ksefd serve`: it ends with the supervisor and sends it heartbeats."""
 
 import asyncio
 import contextlib
@@ -11,44 +11,44 @@ import time
 from typing import Final
 
 HEARTBEAT_VARIABLE: Final = "KSEFD_HEARTBEAT_FD"
-"""Names the file descriptor of a pipe; whoever started the process reads its other end."""
+"""Environment variable with the file descriptor of a pipe, whose other end the supervisor reads."""
 
 BEAT_SECONDS: Final = 1.0
 _GRACE_SECONDS: Final = 5.0
 
 
 def end_with_supervisor() -> None:
-    """From now on, end within seconds of the supervisor's end, however it ended. Does nothing without a supervisor.
+    """End this process within seconds after its supervisor ends, also when the supervisor is killed. Does nothing without one.
 
-    Call it first thing: a process that hangs while it starts, waiting for a database that died as well, must not be found
-    by the next start. It is asked to stop as by anybody else, and after five seconds it is gone in any case.
+    Call it before anything else: a process that hangs in its start, for example because the database died too, must be gone
+    before the next start. The process gets SIGTERM, and exits after five seconds in any case.
     """
     if os.environ.get("KSEFD_SUPERVISED") == "1":
         threading.Thread(target=_watch, args=(sys.stdin.fileno(),), name="supervisor-watch", daemon=True).start()
 
 
-async def beat(ended: asyncio.Event) -> None:
-    """Tell the supervisor every second that this event loop turns, until `ended`. Returns at once without a supervisor."""
-    written = os.environ.get(HEARTBEAT_VARIABLE)
-    if written is None:
+async def send_heartbeats(ended: asyncio.Event) -> None:
+    """Send the supervisor a byte every second while this event loop runs, until `ended`. Returns at once without a supervisor."""
+    number = os.environ.get(HEARTBEAT_VARIABLE)
+    if number is None:
         return
-    pipe = int(written)
+    pipe = int(number)
     os.set_blocking(pipe, False)
     os.set_inheritable(pipe, False)
     while not ended.is_set():
         try:
-            # A full pipe is no trouble: the supervisor has enough to read.
+            # A full pipe needs no other byte: the supervisor has unread ones.
             with contextlib.suppress(BlockingIOError):
                 os.write(pipe, b".")
         except OSError:
-            # It is gone; the watch on standard input sees to the end.
+            # The supervisor is gone; the thread that watches standard input ends this process.
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), timeout=BEAT_SECONDS)
 
 
 def _watch(stdin: int) -> None:
-    # The supervisor holds the other end and never writes, so whatever there is to read is the end.
+    # The supervisor has the other end and never writes, so the pipe becomes readable only when it is closed.
     poller = select.poll()
     poller.register(stdin, select.POLLIN)
     poller.poll()

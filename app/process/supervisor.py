@@ -1,7 +1,7 @@
-"""A whole service on one machine: the embedded database, the API and a worker, each a process, kept alive and ended together.
+"""Supervisor of a service on one machine: starts, restarts and ends the embedded database, the API and a worker together.
 
-Children hold the other end of a pipe from here: when this process is killed, they see its end and stop by themselves. Through
-another one they tell every second that they live: one that has been silent for long hangs, and is killed and started again.
+Each child has one end of two pipes. When this process is killed, the first pipe is closed and the child stops by itself. Through the
+second one the child sends a heartbeat every second; a child without heartbeats hangs, and is killed and started again.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ log = get_logger(__name__)
 _STOP_SECONDS: Final = 15.0
 _DATABASE_CHECK_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 60.0
-"""A child that was not heard for so long hangs. Its own calls have shorter deadlines, and nothing keeps a loop so long."""
+"""A child without heartbeats for this long hangs: its own calls have shorter deadlines, and no computation blocks its loop as long."""
 _STARTING_SECONDS: Final = 180.0
-"""Before a child is heard for the first time it may wait for a database that starts on a slow disk."""
+"""Time to a child's first heartbeat; the child may wait for a database that starts on a slow disk."""
 _CHECKS: Final = 12
-"""Looks in that time. Silence is counted in looks, so that this process's own pause is not taken for its children's."""
+"""Checks in SILENT_SECONDS. Silence is counted in checks, so that a pause of this process is not mistaken for one of its children."""
 _STEADY_SECONDS: Final = 30.0
-"""A child that lived so long counts as healthy again."""
+"""A child that ran this long counts as healthy again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +88,19 @@ async def _supervise(children: Sequence[_Child], environment: dict[str, str], se
     return 0
 
 
-async def _listen(child: _Child, process: asyncio.subprocess.Process, heard: int, silent_seconds: float) -> None:
-    """Kill the child when it has been silent for too long; whoever waits for its end starts it again."""
+async def _watch(child: _Child, process: asyncio.subprocess.Process, read_fd: int, silent_seconds: float) -> None:
+    """Kill a child that sends no heartbeats; `_keep_alive` starts it again."""
     loop = asyncio.get_running_loop()
     silent, allowed = 0, _CHECKS * _STARTING_SECONDS / SILENT_SECONDS
 
-    def hear() -> None:
+    def read_heartbeats() -> None:
         nonlocal silent, allowed
-        if not os.read(heard, 4096):
-            loop.remove_reader(heard)
+        if not os.read(read_fd, 4096):
+            loop.remove_reader(read_fd)
             return
         silent, allowed = 0, float(_CHECKS)
 
-    loop.add_reader(heard, hear)
+    loop.add_reader(read_fd, read_heartbeats)
     try:
         while silent < allowed:
             await asyncio.sleep(silent_seconds / _CHECKS)
@@ -108,8 +108,8 @@ async def _listen(child: _Child, process: asyncio.subprocess.Process, heard: int
         log.error("process_hung", process=child.name, pid=process.pid, silent_seconds=silent_seconds)
         process.kill()
     finally:
-        loop.remove_reader(heard)
-        os.close(heard)
+        loop.remove_reader(read_fd)
+        os.close(read_fd)
 
 
 async def _keep_alive(
@@ -118,24 +118,24 @@ async def _keep_alive(
     failures = 0
     while not stop.is_set():
         started = asyncio.get_running_loop().time()
-        # A session of its own, so that Ctrl-C reaches only this process, which then asks the others to stop.
-        heard, mouth = os.pipe()
+        # The child gets a session of its own, so that Ctrl-C reaches only this process, which then asks its children to stop.
+        read_fd, write_fd = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *child.command,
-                env=environment | {HEARTBEAT_VARIABLE: str(mouth)},
+                env=environment | {HEARTBEAT_VARIABLE: str(write_fd)},
                 stdin=asyncio.subprocess.PIPE,
                 start_new_session=True,
-                pass_fds=(mouth,),
+                pass_fds=(write_fd,),
             )
         finally:
-            os.close(mouth)
+            os.close(write_fd)
         ended = asyncio.ensure_future(process.wait())
         asked = asyncio.ensure_future(stop.wait())
-        listening = asyncio.ensure_future(_listen(child, process, heard, silent_seconds))
+        watching = asyncio.ensure_future(_watch(child, process, read_fd, silent_seconds))
         await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
-        listening.cancel()
+        watching.cancel()
         if stop.is_set():
             await _end(child, process)
             return

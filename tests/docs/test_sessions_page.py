@@ -14,7 +14,7 @@ from tools.docs_sessions import ACTION_WORDS, ANSWERS, EVENT_WORDS, PAUSE_WORDS,
 from workers.sessions import advance as session
 from workers.sessions import dispatch
 from workers.sessions.result import result_of_error
-from workers.sessions.tracking import _STRIKES
+from workers.sessions.tracking import _NOT_FOUND_POLLS
 
 
 def _error(row: AnswerRow) -> KsefError:
@@ -64,7 +64,7 @@ def test_the_pauses_are_those_that_are_kept() -> None:
         f"what the last such sessions took, else {first:g} s ({of_a_full_one:g} s for 10,000 invoices), "
         f"growing to {longest / 60:g} min"
     )
-    assert _STRIKES == 8, "the page says eight looks in a row"
+    assert _NOT_FOUND_POLLS == 8, "the page says eight looks in a row"
 
 
 def test_the_page_has_a_row_for_every_move() -> None:

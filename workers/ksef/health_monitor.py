@@ -1,4 +1,4 @@
-"""What every request tells of KSeF: whether it is there. Seen in each process, counted in the row that all share."""
+"""Detects outages from the result of every KSeF request; all processes share the failure count in the database."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,23 +16,23 @@ from app.store.ksef.outages import KsefRecord, OutageStore
 
 log = get_logger(__name__)
 
-_LOOK_EVERY: Final = timedelta(seconds=5)
-"""How often a process with nothing but answers looks whether others met silence."""
+_READ_EVERY: Final = timedelta(seconds=5)
+"""How often a process whose requests are all answered reads whether requests of other processes failed."""
 
 
 class KsefHealthMonitor:
-    """Judges each request of this process. Passing it costs nothing but, now and then, one read of a row."""
+    """Classifies the result of each request of this process. At most every five seconds that costs a read of one row."""
 
     def __init__(self, outages: OutageStore, ksef_url: str, clock: Clock) -> None:
         self.ksef_url = ksef_url
         self._outages = outages
         self._clock = clock
-        self._looked_at: datetime | None = None
-        """When the row last said that all is well; None after a failure here."""
+        self._read_at: datetime | None = None
+        """Time at which the row last said that KSeF is available; None after a failure in this process."""
 
     @asynccontextmanager
     async def passing(self, group: LimitGroup) -> AsyncIterator[None]:
-        """See one request of the API through, and what it ends with."""
+        """Count the result of one request of the API."""
         try:
             yield
         except KsefError as error:
@@ -43,19 +43,19 @@ class KsefHealthMonitor:
             raise
         await self._answered()
 
-    async def standing(self) -> tuple[KsefRecord, Availability]:
-        """Give what is known and what counts now, and tell of an order that has run out."""
+    async def availability(self) -> tuple[KsefRecord, Availability]:
+        """Return the stored record and the availability by it, after ending an operator's order that has expired."""
         now = self._clock()
         known = await self._outages.settle(self.ksef_url, now=now)
         return known, known.standing(now)
 
     async def _failed(self, error: KsefError) -> None:
-        self._looked_at = None
+        self._read_at = None
         now = self._clock()
         try:
             known = await self._outages.failed(self.ksef_url, error.detail, now=now)
         except TryLater as trouble:
-            # The caller must hear of KSeF's silence, not of the database's.
+            # The caller gets the error of KSeF, not the one of the database.
             log.warning("ksef_failure_not_recorded", reason=trouble.detail)
             return
         if known.health.state is KsefState.AWAY:
@@ -63,19 +63,19 @@ class KsefHealthMonitor:
 
     async def _answered(self) -> None:
         now = self._clock()
-        if self._looked_at is not None and timedelta(0) <= now - self._looked_at < _LOOK_EVERY:
+        if self._read_at is not None and timedelta(0) <= now - self._read_at < _READ_EVERY:
             return
         try:
             await self._outages.answered(self.ksef_url, now=now)
         except TryLater as trouble:
             log.warning("ksef_answer_not_recorded", reason=trouble.detail)
             return
-        self._looked_at = now
+        self._read_at = now
 
 
 def is_silence(error: KsefError) -> bool:
-    """Tell whether a call had no answer of KSeF's own: none at all, a 5xx, or something that is not KSeF's.
+    """Return whether a call had no answer of KSeF: none at all, a 5xx, or one that another system wrote.
 
-    A refusal, a 401 and a 429 are answers. A firewall that turns us away (403) says nothing of what is behind it.
+    A refusal, a 401 and a 429 are answers. A firewall that blocks us (403) does not show the state of KSeF behind it.
     """
     return error.outcome is Outcome.UNKNOWN or isinstance(error, TransportFailed)

@@ -1,7 +1,7 @@
-"""Outages: while KSeF is away, sending pauses and one call at a time tries whether it is back.
+"""Outages: while KSeF is unavailable, sending pauses and one probe at a time finds out whether it answers again.
 
-`watch` tells what each request says of it. `before_action` holds a session's action back; `check_ksef_health`, run every minute, tries
-and asks Latarnia also when no session has anything to do.
+`health_monitor` counts the result of each request. `before_action` postpones a session's action; `check_ksef_health`, run every
+minute, probes KSeF and reads Latarnia also when no session has an action to perform.
 """
 
 from datetime import datetime
@@ -21,10 +21,10 @@ from workers.context import RetryLater, WorkerContext
 
 log = get_logger(__name__)
 
-# An operator's order holds back what begins or ends something at KSeF; results are fetched all the same.
-# Not a renewal of the key: it was counted already, and follows an answer within the second.
+# Actions that an operator's order postpones: they begin or end something at KSeF. Results are fetched all the same. A renewal of the
+# key is not among them: it was counted already, and follows an answer within the second.
 _SENDING: Final = frozenset({Action.OPEN, Action.STORE_PARTS, Action.CLOSE})
-# A silence holds back every call to the API. Parts go to the storage, which is another service, and their links run out.
+# Actions that an outage postpones: every call of the API. Parts go to the storage, which is another service, and their links expire.
 _CALLING: Final = (_SENDING - {Action.STORE_PARTS}) | {Action.LOOK, Action.READ_RESULTS, Action.LIST_INVOICES}
 
 _LEAST_PAUSE: Final = 2.0
@@ -32,58 +32,58 @@ _LONGEST_PAUSE: Final = 60.0
 
 
 async def before_action(context: WorkerContext, session: Session, action: Action) -> None:
-    """Let an action pass unless KSeF is away. Raises RetryLater; the session's job is woken when KSeF is back."""
+    """Return at once while KSeF is available, or raise RetryLater; the session's job is woken when KSeF answers again."""
     if action not in _SENDING | _CALLING:
         return
-    known, counts = await context.watch.standing()
-    if not _holds_back(counts, action):
+    record, availability = await context.ksef_health.availability()
+    if not _postpones(availability, action):
         return
-    if not counts.ordered and await try_again(context):
+    if not availability.ordered and await probe(context):
         return
     await context.store.outages.wait(session.id)
-    raise RetryLater(f"KSeF is away: {counts.reason}", seconds=_pause(known, counts, context.clock()))
+    raise RetryLater(f"KSeF is away: {availability.reason}", seconds=_pause(record, availability, context.clock()))
 
 
 async def check_ksef_health(context: WorkerContext) -> None:
-    """Keep the state true when no session asks: orders run out, an outage ends, Latarnia announces something."""
-    _, counts = await context.watch.standing()
-    if counts.state is KsefState.AWAY and not counts.ordered:
-        await try_again(context)
+    """Update the availability when no session calls KSeF: orders expire, an outage ends, Latarnia has an announcement."""
+    _, availability = await context.ksef_health.availability()
+    if availability.state is KsefState.AWAY and not availability.ordered:
+        await probe(context)
     if context.latarnia is not None:
-        await _ask_latarnia(context, context.latarnia)
+        await _read_latarnia(context, context.latarnia)
 
 
-async def try_again(context: WorkerContext) -> bool:
-    """Make one cheap call, if it is time and nobody else does; returns whether KSeF counts as available after it."""
-    ksef_url, outages = context.watch.ksef_url, context.store.outages
+async def probe(context: WorkerContext) -> bool:
+    """Make one cheap call, if one is due and no other worker makes it; return whether KSeF is available after it."""
+    ksef_url, outages = context.ksef_health.ksef_url, context.store.outages
     if not await outages.claim_probe(ksef_url, now=context.clock()):
         return (await outages.read(ksef_url)).standing(context.clock()).state is KsefState.AVAILABLE
     outcome = "no answer in time"
     with anyio.move_on_after(PROBE_SECONDS):
         try:
-            await context.ksef.knock()
+            await context.ksef.probe()
             outcome = "answered"
         except KsefError as error:
             outcome = error.detail
-    counts = (await outages.read(ksef_url)).standing(context.clock())
-    log.info("ksef_probed", state=counts.state.value, outcome=outcome)
-    return counts.state is KsefState.AVAILABLE
+    availability = (await outages.read(ksef_url)).standing(context.clock())
+    log.info("ksef_probed", state=availability.state.value, outcome=outcome)
+    return availability.state is KsefState.AVAILABLE
 
 
-def _holds_back(counts: Availability, action: Action) -> bool:
-    return counts.state is KsefState.AWAY and action in (_SENDING if counts.ordered else _CALLING)
+def _postpones(availability: Availability, action: Action) -> bool:
+    return availability.state is KsefState.AWAY and action in (_SENDING if availability.ordered else _CALLING)
 
 
-def _pause(known: KsefRecord, counts: Availability, now: datetime) -> float:
-    """Until the next try, or the end of the order; never long, since somebody may end it at any moment."""
-    order = known.override
-    until = (order.until if order else None) if counts.ordered else known.health.next_probe_at
+def _pause(record: KsefRecord, availability: Availability, now: datetime) -> float:
+    """Return the seconds to the next probe, or to the end of the order; at most a minute, since an operator may end it at any time."""
+    order = record.override
+    until = (order.until if order else None) if availability.ordered else record.health.next_probe_at
     seconds = (until - now).total_seconds() if until is not None else _LONGEST_PAUSE
     return min(_LONGEST_PAUSE, max(_LEAST_PAUSE, seconds))
 
 
-async def _ask_latarnia(context: WorkerContext, latarnia: Latarnia) -> None:
-    ksef_url, outages = context.watch.ksef_url, context.store.outages
+async def _read_latarnia(context: WorkerContext, latarnia: Latarnia) -> None:
+    ksef_url, outages = context.ksef_health.ksef_url, context.store.outages
     if not await outages.claim_latarnia(ksef_url, now=context.clock()):
         return
     try:

@@ -1,7 +1,7 @@
-"""Permissions: what KSeF lets each tenant send is asked now and then, so that intake need not ask.
+"""Permissions: asks KSeF regularly whether each tenant may send attachments, and stores the answer for intake.
 
-Daily, soon after a tenant is added or its credential replaced, and within the hour of an attachment that was refused. Nothing
-waits for the answer: as long as it is not known, attachments are let through and KSeF decides.
+KSeF is asked daily, soon after a tenant is added or its credential replaced, and within an hour after a refused attachment. Intake
+does not wait for the answer: without one, attachments pass the check and KSeF decides.
 """
 
 from typing import Final
@@ -18,13 +18,13 @@ log = get_logger(__name__)
 
 _TENANTS_AT_ONCE: Final = 20
 _PATIENCE_SECONDS: Final = 45.0
-"""Less than the minute after which the next run looks; whoever is left over is due again in an hour, or was not claimed."""
+"""Less than the minute until the next run. A tenant that was not asked in time is due in the next run, or an hour after its lease."""
 
 
 async def ask_permissions(context: WorkerContext) -> None:
-    """Ask KSeF for the tenants that are due, one after the other. Safe to run at any time, by any number of workers."""
+    """Ask KSeF for the permissions of the tenants that are due, one after the other. Safe to run at any time, by any worker."""
     due = await context.store.permissions.due_for_job(now=context.clock(), limit=_TENANTS_AT_ONCE)
-    if not due or (await context.watch.standing())[1].state is KsefState.AWAY:
+    if not due or (await context.ksef_health.availability())[1].state is KsefState.AWAY:
         return
     with anyio.move_on_after(_PATIENCE_SECONDS):
         for tenant_id in due:
@@ -32,9 +32,9 @@ async def ask_permissions(context: WorkerContext) -> None:
 
 
 async def ask_permissions_of(context: WorkerContext, tenant_id: int) -> None:
-    """Ask for one tenant, unless somebody has within the hour. What goes wrong leaves what is known as it is.
+    """Ask for one tenant, unless another worker did within the hour. After an error the stored answer stays.
 
-    Except a login that may not ask: that is remembered, and nothing else is known any more.
+    One error replaces it: the tenant's login may not ask for permissions. Then the stored answer is that none is known.
     """
     permissions = context.store.permissions
     if not await permissions.claim(tenant_id, now=context.clock()):
@@ -47,7 +47,7 @@ async def ask_permissions_of(context: WorkerContext, tenant_id: int) -> None:
     except KsefError as error:
         log.warning("permissions_not_read", tenant=tenant_id, **error.as_dict())
     except DispatchError as error:
-        # A credential that cannot be used: its owner hears of it where it is needed.
+        # A credential that cannot be used; sessions of the tenant report it.
         log.warning("permissions_not_read", tenant=tenant_id, error=error.detail)
     else:
         await permissions.save(tenant_id, consent, now=context.clock())

@@ -1,7 +1,7 @@
-"""Quota: what each tenant's requests pass before they leave, and the limits that KSeF states for it, kept up to date.
+"""Quota: counts each tenant's requests before they leave, and keeps the limits that KSeF reports for the tenant up to date.
 
-Every wait of more than a moment gives the worker's slot back: the request is not sent, QuotaExhausted says when to come
-again, and the job returns then. So a tenant that has used up its hour holds up nobody else.
+A wait of more than three seconds releases the worker's slot: the request is not sent, QuotaExhausted has the seconds to wait, and the
+job is run again then. So a tenant that has used up its hour does not delay other tenants.
 """
 
 import random
@@ -27,12 +27,12 @@ from app.store.tenants.limits import KnownLimits, LimitsStore
 log = get_logger(__name__)
 
 PATIENCE_SECONDS: Final = 3.0
-"""A wait that ends within this time (the window of a second does) is waited for on the spot."""
+"""The longest wait inside a job; the window of a second ends within it."""
 BLOCKED_PAUSE: Final = timedelta(minutes=30)
-"""After the front layer has blocked us; trying on prolongs it (ksef-api, issues 247, 617, 761)."""
+"""Pause after the front layer has blocked us; further requests prolong the block (ksef-api, issues 247, 617, 761)."""
 _KEPT_SECONDS: Final = 30.0
-"""How long a process goes by the limits that it read from the database last."""
-_TELL_SECONDS: Final = 5.0
+"""How long a process uses the limits that it read from the database last."""
+_RECORD_SECONDS: Final = 5.0
 _DEFAULTS: Final = RateLimits({})
 
 
@@ -43,7 +43,7 @@ class _Kept:
 
 
 class Quota:
-    """The quota of all tenants, as one worker process sees it. The counts themselves are in the database."""
+    """Quota of all tenants in one worker process. The counts are in the database."""
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class Quota:
         self._kept: dict[int, _Kept] = {}
 
     def gate(self, tenant_id: int = ADDRESS) -> "TenantGate":
-        """Give what the requests of a tenant pass, or without one those that need no login."""
+        """Return the gate for the requests of a tenant, or without a tenant for requests that need no login."""
         return TenantGate(self, self._counts, tenant_id, sleep=self._sleep, monotonic=self._monotonic)
 
     def counting_time(self) -> datetime | None:
-        """Give the moment to count at; see `app.store.ksef.quota.counting_time`."""
+        """Return the time to count requests at; see `app.store.ksef.quota.counting_time`."""
         return counting_time(self._clock)
 
     async def limits_of(self, tenant_id: int) -> KnownLimits:
-        """Give a tenant's limits as KSeF said them last; the documented ones before it was asked."""
+        """Return the limits of a tenant that KSeF reported last; the documented ones before the first report."""
         kept = self._kept.get(tenant_id)
         if kept is None or kept.until <= self._monotonic():
             kept = _Kept(await self._limits.of(tenant_id), self._monotonic() + _KEPT_SECONDS)
@@ -78,22 +78,22 @@ class Quota:
         return kept.limits
 
     async def session_max_invoices(self, tenant_id: int) -> int | None:
-        """Say how many invoices KSeF takes in a session of this tenant; None when it never said."""
+        """Return the most invoices that KSeF accepts in a session of this tenant; None before KSeF reported it."""
         return (await self._limits.of(tenant_id)).session_max_invoices
 
     async def lower_session_limit(self, tenant_id: int, to: int) -> None:
-        """Seal at most `to` invoices into a session of this tenant from now on, until KSeF itself says more (status 420)."""
+        """Limit a session of this tenant to `to` invoices after KSeF refused a larger one (status 420), until KSeF reports more."""
         await self._limits.lower_session_limit(tenant_id, to)
         self._kept.pop(tenant_id, None)
         log.warning("session_limit_lowered", tenant=tenant_id, invoices=to)
 
     async def distrust_limits(self, tenant_id: int) -> None:
-        """Have the limits read again at the next occasion: KSeF acts by others than it told us."""
+        """Have the limits read again before the next request: KSeF enforces limits other than those it reported."""
         await self._limits.distrust(tenant_id)
         self._kept.pop(tenant_id, None)
 
     async def refresh_limits(self, tenant_id: int, client: KsefClient) -> None:
-        """Ask KSeF for the tenant's limits if ours are old and nobody has asked lately. Old ones serve when it does not answer."""
+        """Ask KSeF for the tenant's limits if ours are old and no other worker asks. Without an answer the old ones stay."""
         if not (await self.limits_of(tenant_id)).is_old(self._clock()):
             return
         if not await self._limits.claim_refresh(tenant_id, now=self._clock()):
@@ -108,7 +108,7 @@ class Quota:
 
 
 class TenantGate:
-    """Counts one tenant's requests and remembers what KSeF says of them."""
+    """Gate for the requests of one tenant: counts them, and records when KSeF refuses some for their number."""
 
     def __init__(
         self,
@@ -148,9 +148,9 @@ class TenantGate:
             raise
         finally:
             took = self._monotonic() - started
-            # What became of the request counts more than our count of it: nothing here may hide its answer.
-            with anyio.CancelScope(shield=True), anyio.move_on_after(_TELL_SECONDS):
-                await self._learn(owner, counter, booked_at, took, failure, reserves=reserves)
+            # An error of the count must not hide the answer to the request.
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_RECORD_SECONDS):
+                await self._record_result(owner, counter, booked_at, took, failure, reserves=reserves)
 
     async def _book(self, owner: int, counter: str, rates: RateLimits, *, reserves: bool, closes: bool) -> datetime:
         waited = 0.0
@@ -173,7 +173,7 @@ class TenantGate:
             await self._sleep(wait)
             waited += wait
 
-    async def _learn(
+    async def _record_result(
         self,
         owner: int,
         counter: str,
@@ -188,7 +188,7 @@ class TenantGate:
             if took > PAD_SECONDS / 2:
                 await self._counts.made_later(owner, counter, booked_at, now=now)
             if reserves and failure is not None:
-                # No session of ours came of it, so there is nothing to close.
+                # No session was opened, so none will be closed.
                 await self._counts.release(owner, counter)
             if isinstance(failure, RateLimited):
                 asked_for = float(failure.retry_after_seconds or 1)

@@ -1,7 +1,7 @@
-"""A session's shell: perform an action, write down what came of it, look into the table for the next one.
+"""Progress of a session: performs an action, records its result, and takes the next action from the table.
 
-All decisions stand in `app.domain.session_machine`; the actions are in `dispatch` (towards KSeF), `tracking` (back from it)
-and `verdicts` (the end). Any number of jobs may call for the same session: one of them holds it, the others come back.
+All decisions are in `app.domain.session_machine`; the actions are in `dispatch` (towards KSeF), `tracking` (back from it) and
+`failures` (nothing was accepted). Any number of jobs may run for the same session: one has its lock, the others are run again later.
 """
 
 import random
@@ -31,9 +31,9 @@ _GROWING_SECONDS: Final = 2.0
 _WATCH_SECONDS: Final = 300.0
 _PEOPLE_SECONDS: Final = 900.0
 _BLOCKED_SECONDS: Final = 1800.0
-_TOLD_SECONDS: Final = 30.0
-"""When an answer says to wait and not how long."""
-_HELD_SECONDS: Final = 5.0
+_DEFAULT_WAIT_SECONDS: Final = 30.0
+"""Pause after an answer that asks to wait without a time."""
+_LOCKED_SECONDS: Final = 5.0
 
 
 Perform = Callable[[WorkerContext, Session, Result], Awaitable[Result | None]]
@@ -45,7 +45,7 @@ ACTIONS: Final[Mapping[Action, Perform]] = {
     Action.CHECK_OPENED: lambda context, session, _: dispatch.check_opened(context, session),
     Action.STORE_PARTS: lambda context, session, _: dispatch.store_parts(context, session),
     Action.CLOSE: lambda context, session, _: dispatch.close_session(context, session),
-    Action.LOOK: lambda context, session, _: tracking.look(context, session),
+    Action.LOOK: lambda context, session, _: tracking.poll_status(context, session),
     Action.READ_RESULTS: lambda context, session, before: tracking.read_results(
         context, session, before.status, list_all=False
     ),
@@ -60,16 +60,16 @@ ACTIONS: Final[Mapping[Action, Perform]] = {
 
 
 async def advance_session(context: WorkerContext, session_id: UUID) -> None:
-    """Bring a session as far as it gets now, from wherever an earlier run left it. Safe to run again at any time."""
+    """Perform the next actions of a session until it has to wait or has ended. Safe to run again at any time, by any worker."""
     async with context.exclusively(session_id) as mine:
         if not mine:
-            raise RetryLater("another worker holds the session", seconds=_HELD_SECONDS)
+            raise RetryLater("another worker holds the session", seconds=_LOCKED_SECONDS)
         session = await context.store.sessions.get_for_job(session_id)
         if session.state is SessionState.SEALED:
             return
         if session.state in _BEFORE_OPENING and not await may_open(context, session):
             return
-        # The state in which the action began: opening, for one, writes the new state together with what it brought.
+        # The state before the action: opening, for example, writes the new state itself, together with the reference number.
         state: SessionState = session.state
         result = Result(Event.RESUMED)
         while not session.state.is_final:
@@ -83,7 +83,7 @@ async def advance_session(context: WorkerContext, session_id: UUID) -> None:
                 )
             session = await _enter(context, session, move, result)
             if move.pause is not Pause.NONE:
-                await _rest(context, session, move, result)
+                await _pause(context, session, move, result)
                 return
             if move.action is Action.REST:
                 return
@@ -98,7 +98,7 @@ async def _enter(context: WorkerContext, session: Session, move: Move, result: R
     sessions, now = context.store.sessions, context.clock()
     if move.action is Action.RENEW_KEY:
         await context.store.dispatch.renew_key(session.id)
-    # An end is written by its action, in one transaction with the verdicts.
+    # A final state is written by its action, in one transaction with the verdicts.
     if move.state is not session.state and not move.state.is_final:
         async with context.store.database.transaction() as connection:
             moved = await sessions.move(
@@ -111,13 +111,13 @@ async def _enter(context: WorkerContext, session: Session, move: Move, result: R
                 connection=connection,
             )
             if not moved:
-                raise RetryLater("the session was moved by another worker", seconds=_HELD_SECONDS)
+                raise RetryLater("the session was moved by another worker", seconds=_LOCKED_SECONDS)
             if move.state is SessionState.PROCESSING:
                 await context.store.dispatch.mark_sent(connection, session.id)
     return await sessions.get_for_job(session.id)
 
 
-async def _rest(context: WorkerContext, session: Session, move: Move, result: Result) -> None:
+async def _pause(context: WorkerContext, session: Session, move: Move, result: Result) -> None:
     if move.pause is Pause.POLL:
         pause = next_look(
             session.polls,
@@ -141,12 +141,12 @@ async def _rest(context: WorkerContext, session: Session, move: Move, result: Re
     raise RetryLater(
         why,
         seconds={
-            Pause.TOLD: result.wait_seconds or _TOLD_SECONDS,
+            Pause.TOLD: result.wait_seconds or _DEFAULT_WAIT_SECONDS,
             Pause.WATCH: _WATCH_SECONDS,
             Pause.PEOPLE: _PEOPLE_SECONDS,
             Pause.BLOCKED: _BLOCKED_SECONDS,
         }[move.pause],
-        # Whoever waits for quota has a place from that moment on.
+        # The quota reserved a slot for this job from that time.
         exact=move.pause is Pause.TOLD,
         priority=priority,
     )

@@ -1,7 +1,7 @@
-"""Dispatch: open a session, store its parts, close it. Each call is written down before and after.
+"""Dispatch: opens a session, stores its parts and closes it. Each call is recorded before and after.
 
-What no answer means: after `open` at worst an empty session is left behind that nobody can fill or close; a part is sent
-again; after `close` the status is asked for. What follows from each is decided in `app.domain.session_machine`.
+A call may get no answer. After `open` KSeF has at worst an empty session that can be neither filled nor closed; a part is sent again;
+after `close` the status is polled. `app.domain.session_machine` decides the next action.
 """
 
 import time
@@ -49,7 +49,7 @@ _OUR_FAULTS: Final = frozenset({21157, 21161, 21405, 21001})
 
 
 async def open_session(context: WorkerContext, session: Session, *, renew_key: bool) -> Result:
-    """Open a session for the package and keep its reference number and links before anything is sent."""
+    """Open a session for the package, and store its reference number and links before the first part is sent."""
     client = await context.ksef.of(session.tenant_id)
     started = time.perf_counter()
     parts = await context.store.packages.parts(session.id)
@@ -103,7 +103,7 @@ def _classify_open_error(error: KsefError) -> Result:
 
 
 async def check_opened(context: WorkerContext, session: Session) -> Result:
-    """Look once before uploading: a key that KSeF cannot read is told of at once. No answer does not matter."""
+    """Poll the status once before sending parts, since KSeF reports an unreadable key at once. The session goes on without an answer."""
     client = await context.ksef.of(session.tenant_id)
     try:
         status = await client.session_status(session.opened_reference_number)
@@ -118,7 +118,7 @@ async def check_opened(context: WorkerContext, session: Session) -> Result:
 
 
 async def store_parts(context: WorkerContext, session: Session) -> Result:
-    """Send the parts that are not known to be stored, several at a time; each is retried by itself."""
+    """Send the parts that are not known to be stored, several at a time; each has its own retries."""
     client = await context.ksef.of(session.tenant_id)
     parts = await context.store.packages.parts(session.id)
     targets = await context.store.dispatch.upload_targets(session.id)
@@ -130,7 +130,7 @@ async def store_parts(context: WorkerContext, session: Session) -> Result:
                 upload = PartUpload(part.ordinal_number, target["method"], SecretStr(target["url"]), target["headers"])
                 deadline = upload.expires_at or _links_end(session, len(parts))
                 tasks.start_soon(_store_part, context, session, client, part, upload, deadline, results)
-    # The gravest first: one dead link decides, whatever became of the others.
+    # Return the most severe result: one expired link fails the session.
     for event in (Event.PART_DAMAGED, Event.LINKS_EXPIRED, Event.BLOCKED):
         for result in results:
             if result.event is event:
@@ -184,7 +184,7 @@ async def _bytes_of(context: WorkerContext, part: Part) -> AsyncIterator[bytes]:
 
 
 async def close_session(context: WorkerContext, session: Session) -> Result:
-    """Close the session; only 204 says that it is done."""
+    """Close the session. Only status 204 means that it is closed."""
     client = await context.ksef.of(session.tenant_id)
     started = time.perf_counter()
     await context.record_step(session, HistoryAction.CLOSE, HistoryOutcome.ASKING, {})
@@ -216,7 +216,7 @@ def _classify_close_error(error: KsefError) -> Result:
 
 
 async def _resend_parts(context: WorkerContext, session: Session, named: tuple[int, ...]) -> None:
-    """Send the named parts again; when the answer names none that we have, all of them."""
+    """Mark the named parts as not stored, so that they are sent again; all parts if the answer names none of ours."""
     known = [part.ordinal_number for part in await context.store.packages.parts(session.id)]
     for ordinal_number in [number for number in named if number in known] or known:
         await context.store.dispatch.part_missing(session.id, ordinal_number, now=context.clock())

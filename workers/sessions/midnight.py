@@ -15,7 +15,7 @@ from workers.sessions.ending import finish_session
 
 log = get_logger(__name__)
 
-_SECOND_SECONDS: Final = 15.0
+_AFTER_URGENT_SECONDS: Final = 15.0
 
 
 async def may_open(context: WorkerContext, session: Session) -> bool:
@@ -34,7 +34,7 @@ async def may_open(context: WorkerContext, session: Session) -> bool:
         and not urgent
         and await context.store.late_invoices.urgent_sessions_wait(session.tenant_id, today=warsaw_day(now))
     ):
-        raise RetryLater("sessions with invoices of the day go first", seconds=_SECOND_SECONDS)
+        raise RetryLater("sessions with invoices of the day go first", seconds=_AFTER_URGENT_SECONDS)
     day = day_of_opening(now)
     if not session.offline_mode and await context.store.late_invoices.has_late_for_job(session.id, day=day):
         await _unseal(context, session)

@@ -1,7 +1,7 @@
-"""Packing: a session's ready entries are spliced into a package, cut into parts, encrypted and hashed, in one pass.
+"""Packing: joins a session's ready entries to a package, cuts it into parts, encrypts and hashes them, in one pass.
 
-The bytes of a package follow from its invoices alone. Key and IV are made anew by each run and only those of the run that
-commits are kept, so a run that was killed leaves blobs that nobody can read; they are removed with the session.
+The bytes of a package follow from its invoices alone. Each run makes a new key and IV, and only those of the run that commits are
+stored. So a run that was killed leaves blobs without a key; maintenance removes them.
 """
 
 import secrets
@@ -36,7 +36,7 @@ _SPAN_BYTES: Final = 4_000_000
 
 
 async def pack_session(context: WorkerContext, session_id: UUID) -> None:
-    """Make the parts of a sealed session. Safe to run again at any time."""
+    """Make and store the parts of a sealed session. Safe to run again at any time."""
     session = await context.store.sessions.get_for_job(session_id)
     if session.state is not SessionState.SEALED:
         return
@@ -47,7 +47,7 @@ async def pack_session(context: WorkerContext, session_id: UUID) -> None:
     if invoices != session.invoices:
         raise RuntimeError(f"{session.public_id} was sealed with {session.invoices} invoices, its rows give {invoices}")
     key, iv = secrets.token_bytes(32), secrets.token_bytes(16)
-    # A folder of its own for every run: the parts that are committed can never be overwritten.
+    # Every run has a folder of its own, so that it cannot overwrite committed parts.
     folder = f"sessions/{session_id.hex}/{secrets.token_hex(4)}"
     package = await anyio.to_thread.run_sync(
         _build,
@@ -139,7 +139,7 @@ def _entries(blobs: BlobStore, chunks: Sequence[ChunkEntries]) -> Iterator[Packa
 
 
 def _spans(chunk: ChunkEntries) -> Iterator[tuple[int, list[tuple[int, int, int, int, int]]]]:
-    """Group entries that lie one behind the other, each group with its offset, so that each is one read."""
+    """Group entries that follow each other in the blob, each group with its offset, so that each group is one read."""
     span: list[tuple[int, int, int, int, int]] = []
     start = end = 0
     for entry in chunk:

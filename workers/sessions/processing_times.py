@@ -1,6 +1,6 @@
-"""How long KSeF takes on a session, as it was a moment ago: so that the first look at the next one comes neither early nor late.
+"""Estimates KSeF's processing time from recent sessions, to schedule the first status poll of the next one.
 
-Kept by each worker for itself and forgotten with it; a first look that comes at a wrong moment costs a few seconds or one request.
+Each worker has its own estimates in memory. A first poll at a wrong time costs a few seconds or one request.
 """
 
 from collections import deque
@@ -13,19 +13,19 @@ from app.store.sessions.session import Session
 
 _REMEMBERED: Final = 9
 _ALIKE: Final = 3
-"""Sessions are alike when one has at most so many times the invoices of the other."""
+"""Two sessions are similar when one has at most this many times the invoices of the other."""
 
 
 class ProcessingTimeEstimator:
-    """What the last sessions took, newest last."""
+    """Processing times of the last sessions of this worker, newest last."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[int, float]] = deque(maxlen=_REMEMBERED)
 
     def note(self, session: Session, status: SessionStatus, *, now: datetime) -> None:
-        """Learn from a session that KSeF has processed, if its answer and our row say enough.
+        """Add the time of a processed session, if KSeF's answer and our row have all four times.
 
-        KSeF's own clock says how long it was from opening to end, ours from opening to close, so that they need not agree.
+        The time from opening to end is measured by KSeF's clock and the time from opening to close by ours, so the clocks may differ.
         """
         opened, closed, created, updated = (
             session.opened_at,
@@ -39,6 +39,6 @@ class ProcessingTimeEstimator:
         self._seen.append((session.invoices, max(0.0, min(seconds, (now - closed).total_seconds()))))
 
     def expected(self, invoices: int) -> float | None:
-        """Give the seconds that a session of so many invoices will take, or None when none like it was seen."""
+        """Return the seconds that a session of this size is expected to take, or None without a similar session."""
         alike = [seconds for seen, seconds in self._seen if seen <= _ALIKE * invoices and invoices <= _ALIKE * seen]
         return median(alike) if alike else None

@@ -1,4 +1,4 @@
-"""Receipts (UPO): fetched by the free link, checked, kept unchanged, and read into numbers by hash."""
+"""Receipts (UPO): fetches their pages by the free link, checks and stores them unchanged, and reads the KSeF numbers by hash."""
 
 import hashlib
 import time
@@ -27,12 +27,12 @@ from workers.context import WorkerContext
 log = get_logger(__name__)
 
 _ELSEWHERE: Final = 1_000
-"""Pages of another session's receipt, kept for invoices that were found accepted there, are numbered above this."""
+"""Page numbers of another session's receipt start above this; its pages are stored for invoices that were accepted there."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpoPage:
-    """A receipt whose bytes are stored. `receipts` are those that concern the session."""
+    """A page of a receipt whose bytes are stored. `receipts` are the documents that concern the session."""
 
     page: int
     upo_reference_number: str
@@ -43,7 +43,7 @@ class UpoPage:
     receipts: Receipts
 
     def only(self, invoice_hashes: Iterable[bytes]) -> Self:
-        """Give the same page with the receipts of these invoices only."""
+        """Return the same page with the receipts of these invoices only."""
         return replace(self, receipts=self.receipts.only(invoice_hashes))
 
 
@@ -56,10 +56,10 @@ async def fetch_page(
     *,
     of: tuple[UUID, str] | None = None,
 ) -> UpoPage:
-    """Store one page unchanged, then read it. The free link first, the counted call when the link fails.
+    """Fetch one page, read it and store it unchanged. The free link is used first, the counted call when the link fails.
 
-    `of` names an earlier session of ours (id and reference number) whose receipt it is. Raises Unreadable when it is no
-    receipt of that session: KSeF is asked again later, and nothing is concluded from it.
+    `of` names an earlier session of ours (id and reference number) whose receipt it is. Raises Unreadable for a receipt of another
+    session: KSeF is asked again later, and no invoice gets a verdict from it.
     """
     started = time.perf_counter()
     reference = of[1] if of is not None else session.opened_reference_number
@@ -79,7 +79,7 @@ async def fetch_page(
         data = b"".join(pieces)
         receipts, state = await anyio.to_thread.run_sync(_read, data, reference, limiter=context.receipts)
     if state is not SignatureState.VALID or not downloaded.hash_verified:
-        # Told, never refused: without its receipt an accepted invoice would look lost.
+        # Log and continue: without its receipt an accepted invoice would seem lost.
         detail = {"signature": state.value, "hash_verified": downloaded.hash_verified}
         log.warning("receipt_not_verified", session=session.public_id, **detail)
         await context.record_step(session, HistoryAction.UPO, HistoryOutcome.DOUBTFUL, detail)
@@ -123,5 +123,5 @@ def _check_session(found: str, wanted: str) -> None:
 def _check_numbers(ksef_numbers: Iterable[str]) -> None:
     for ksef_number in ksef_numbers:
         if not is_valid_ksef_number(ksef_number):
-            # Ours to notice, not to refuse: the ministry's number is the number.
+            # Log and continue: rejecting the receipt would make accepted invoices seem lost.
             log.warning("ksef_number_invalid", ksef_number=ksef_number)

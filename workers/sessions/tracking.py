@@ -1,7 +1,7 @@
-"""Tracking: a look at the session's status, and when KSeF is done, receipts first, refusals second.
+"""Tracking: polls a session's status and, when KSeF has processed it, reads the receipts first and the refusals second.
 
-The receipts (UPO) name every accepted invoice by hash and cost nothing; the list of refused ones is asked for only when there
-are some. The list of all invoices is a last resort: after an unknown error, or for an invoice that is in neither.
+The receipts (UPO) name every accepted invoice by hash and count against no limit. The list of refused invoices is requested only when
+there are some; the list of all invoices only after an unknown error, or for an invoice that is in neither.
 """
 
 import time
@@ -30,26 +30,26 @@ log = get_logger(__name__)
 _PROCESSED: Final = 200
 _ACCEPTED: Final = 200
 _DUPLICATE: Final = 440
-# Invoice statuses that say nothing of the document: KSeF cancelled it for reasons of its own (ksef-docs, sesje).
-_PASSING: Final = frozenset({405, 500, 550})
+# Invoice statuses that do not concern the document: KSeF cancelled it for reasons of its own (ksef-docs, sesje).
+_CANCELLED_BY_KSEF: Final = frozenset({405, 500, 550})
 
-_STRIKES: Final = 8
-"""Looks in a row that find no such session before we believe it; with growing pauses that is some ten minutes."""
-_INCOMPLETE_LOOKS: Final = 4
-"""Looks at a processed session whose receipts and refusals do not name all invoices, before each is looked for."""
+_NOT_FOUND_POLLS: Final = 8
+"""Polls in a row that find no such session before it counts as gone; with growing pauses that is some ten minutes."""
+_INCOMPLETE_POLLS: Final = 4
+"""Polls of a processed session whose receipts and refusals do not name all invoices, before the list of all invoices is read."""
 
 
-async def look(context: WorkerContext, session: Session) -> Result:
-    """Ask once how far the session is. Reading changes nothing, so only the answer is written down."""
+async def poll_status(context: WorkerContext, session: Session) -> Result:
+    """Ask KSeF once for the session's status. The call changes nothing there, so only its answer is recorded."""
     client = await context.ksef.of(session.tenant_id)
     started = time.perf_counter()
     try:
         status = await client.session_status(session.opened_reference_number)
     except SessionNotFound as error:
-        strikes = await context.store.verdicts.count_not_found(session.id)
-        event = Event.SESSION_GONE if strikes >= _STRIKES else Event.SESSION_UNKNOWN
+        not_found = await context.store.verdicts.count_not_found(session.id)
+        event = Event.SESSION_GONE if not_found >= _NOT_FOUND_POLLS else Event.SESSION_UNKNOWN
         await context.record_step(
-            session, HistoryAction.STATUS, HistoryOutcome(event), error.as_dict() | {"in_a_row": strikes}
+            session, HistoryAction.STATUS, HistoryOutcome(event), error.as_dict() | {"in_a_row": not_found}
         )
         return Result(event, error.as_dict())
     except KsefError as error:
@@ -72,7 +72,8 @@ async def read_results(
 ) -> Result:
     """Give every invoice of a processed session its verdict, and end the session.
 
-    `seen` is the status that a look has just brought. `list_all`: ask for every invoice, since KSeF ended with an unknown error and may have accepted some.
+    `seen` is the status that a poll has just read. `list_all`: read the list of all invoices, since KSeF ended the session with an
+    unknown error and may have accepted some.
     """
     try:
         return await _read_results(context, session, seen, list_all=list_all)
@@ -86,30 +87,30 @@ async def _read_results(
     context: WorkerContext, session: Session, seen: SessionStatus | None, *, list_all: bool
 ) -> Result:
     client = await context.ksef.of(session.tenant_id)
-    # Links in a status are good for a while only, so only the one that was seen a moment ago will do.
+    # Links in a status expire, so only the status of the last poll can be used.
     status = seen or await client.session_status(session.opened_reference_number)
     verdicts = Verdicts()
     for number, offered in enumerate(status.upo_pages, start=1):
         verdicts.pages.append(await fetch_page(context, client, session, number, offered))
     unnamed = await context.store.verdicts.unaccounted(session.id, besides=[page.receipts for page in verdicts.pages])
-    sorter = _ResultMatcher(verdicts, {bytes(row["sha256"]): row["id"] for row in unnamed})
-    if sorter.waiting and not list_all:
+    matcher = _ResultMatcher(verdicts, {bytes(row["sha256"]): row["id"] for row in unnamed})
+    if matcher.waiting and not list_all:
         async for invoice in client.failed_invoices(session.opened_reference_number):
-            sorter.put(invoice)
-    looked_for = session.incomplete_polls >= _INCOMPLETE_LOOKS
-    if sorter.waiting and (list_all or looked_for):
+            matcher.put(invoice)
+    overdue = session.incomplete_polls >= _INCOMPLETE_POLLS
+    if matcher.waiting and (list_all or overdue):
         async for invoice in client.session_invoices(session.opened_reference_number):
-            sorter.put(invoice)
-            if not sorter.waiting:
+            matcher.put(invoice)
+            if not matcher.waiting:
                 break
     if list_all:
-        verdicts.dead += [(key, "ksef-status-500") for key in sorter.waiting.values()]
-    elif sorter.waiting:
-        # KSeF says that it is done, yet names these nowhere: its lists lag behind. Nobody is left without a verdict.
-        looks = await context.store.verdicts.count_incomplete(session.id)
-        log.warning("verdicts_missing", session=session.public_id, count=len(sorter.waiting), looks=looks)
+        verdicts.dead += [(key, "ksef-status-500") for key in matcher.waiting.values()]
+    elif matcher.waiting:
+        # The session is processed and KSeF's lists do not name these invoices yet: poll again, until each has a verdict.
+        polls = await context.store.verdicts.count_incomplete(session.id)
+        log.warning("verdicts_missing", session=session.public_id, count=len(matcher.waiting), polls=polls)
         await context.record_step(
-            session, HistoryAction.RESULTS, HistoryOutcome.RESULTS_INCOMPLETE, {"missing": len(sorter.waiting)}
+            session, HistoryAction.RESULTS, HistoryOutcome.RESULTS_INCOMPLETE, {"missing": len(matcher.waiting)}
         )
         return Result(Event.RESULTS_INCOMPLETE)
     await prove_duplicates(context, client, session, verdicts)
@@ -118,7 +119,7 @@ async def _read_results(
 
 
 class _ResultMatcher:
-    """Puts listed invoices where they belong, joined by hash, or by the entry name, which is our id."""
+    """Matches listed invoices with ours, by hash or by the entry name, which contains our id, and sorts them by verdict."""
 
     def __init__(self, verdicts: Verdicts, rows: dict[bytes, UUID]) -> None:
         self.waiting = dict(rows)
@@ -127,7 +128,7 @@ class _ResultMatcher:
         self._hashes = {key: digest for digest, key in rows.items()}
 
     def put(self, invoice: SessionInvoice) -> None:
-        """Give one invoice its verdict, unless it has one or is none of ours."""
+        """Add the verdict of a listed invoice, unless it has one already or is not of this session."""
         digest = invoice.invoice_hash if invoice.invoice_hash in self._rows else None
         if digest is None and invoice.invoice_file_name:
             named = invoice_of_entry(invoice.invoice_file_name)
@@ -136,7 +137,7 @@ class _ResultMatcher:
             return
         code = invoice.status.code
         if code == _ACCEPTED and not invoice.ksef_number:
-            # Accepted, but its number is not listed yet: it stays without a verdict until the next look.
+            # Accepted, but its number is not listed yet: it stays without a verdict until the next poll.
             return
         key = self.waiting.pop(digest)
         if code == _ACCEPTED and invoice.ksef_number:
@@ -148,7 +149,7 @@ class _ResultMatcher:
                     invoice.invoicing_mode,
                 )
             )
-        elif code in _PASSING or code < _ACCEPTED:
+        elif code in _CANCELLED_BY_KSEF or code < _ACCEPTED:
             self._verdicts.dead.append((key, f"{code} {invoice.status.description}"))
         elif code == _DUPLICATE:
             self._verdicts.doubts.append(SuspectedDuplicate(key, digest, invoice))
@@ -157,10 +158,10 @@ class _ResultMatcher:
 
 
 async def prove_duplicates(context: WorkerContext, client: KsefClient, session: Session, verdicts: Verdicts) -> None:
-    """Tell duplicates of our own earlier sending, which are successes found late, from real ones.
+    """Decide for each suspected duplicate whether KSeF accepted it from an earlier session of ours, or it is a real duplicate.
 
-    The session that the answer names can be wrong and the original's hash is never given, so the proof is looked for in
-    the sessions that our own journal says carried the invoice before: the same hash there means that it was accepted.
+    The session that the answer names can be wrong and the original's hash is never given. So the hash is searched in the results of
+    the sessions in which our own rows sent the invoice before: the same hash there means that it was accepted.
     """
     wanted = {doubt.sha256: doubt for doubt in verdicts.doubts}
     if wanted:
@@ -168,7 +169,7 @@ async def prove_duplicates(context: WorkerContext, client: KsefClient, session: 
         for earlier_id, reference in await context.store.verdicts.earlier(session.id, keys):
             if not wanted:
                 break
-            await _look_in(context, client, session, earlier_id, reference, wanted, verdicts)
+            await _search_earlier_session(context, client, session, earlier_id, reference, wanted, verdicts)
     verdicts.rejected += [
         Refusal(doubt.invoice_id, _duplicate(doubt.listed).as_dict(), doubt.listed.reference_number)
         for doubt in wanted.values()
@@ -176,7 +177,7 @@ async def prove_duplicates(context: WorkerContext, client: KsefClient, session: 
     verdicts.doubts.clear()
 
 
-async def _look_in(
+async def _search_earlier_session(
     context: WorkerContext,
     client: KsefClient,
     session: Session,

@@ -1,4 +1,4 @@
-"""The supervisor's ear: a child that dies or hangs is started again, one that is heard is left alone."""
+"""Supervision of children: a child that dies or hangs is started again, one that sends heartbeats runs on."""
 
 import asyncio
 import os
@@ -10,13 +10,13 @@ from typing import cast
 import psutil
 import pytest
 
-from app.process.supervisor import _Child, _keep_alive, _listen
+from app.process.supervisor import _Child, _keep_alive, _watch
 
 _HEARD = """
 import asyncio, os, pathlib, sys
-from app.process.heartbeat import beat
+from app.process.heartbeat import send_heartbeats
 pathlib.Path(sys.argv[1]).open("a").write(f"{os.getpid()}\\n")
-asyncio.run(beat(asyncio.Event()))
+asyncio.run(send_heartbeats(asyncio.Event()))
 """
 
 
@@ -43,20 +43,20 @@ class _Process:
         self.killed.set()
 
 
-async def test_a_child_that_beats_is_left_alone_and_one_that_stops_beating_is_killed() -> None:
-    heard, mouth = os.pipe()
+async def test_a_child_with_heartbeats_runs_on_and_one_whose_heartbeats_stop_is_killed() -> None:
+    read_fd, write_fd = os.pipe()
     process = _Process()
     child = _Child("worker", ())
-    listening = asyncio.create_task(_listen(child, cast("asyncio.subprocess.Process", process), heard, 0.24))
+    watching = asyncio.create_task(_watch(child, cast("asyncio.subprocess.Process", process), read_fd, 0.24))
     # Twenty times the silence that is borne. Both sides share a loop, so that a slow machine slows them alike.
     for _ in range(240):
-        os.write(mouth, b".")
+        os.write(write_fd, b".")
         await asyncio.sleep(0.02)
         assert not process.killed.is_set()
     async with asyncio.timeout(60):
         await process.killed.wait()
-        await listening
-    os.close(mouth)
+        await watching
+    os.close(write_fd)
 
 
 @pytest.mark.parametrize("harm", [signal.SIGSTOP, signal.SIGKILL])
@@ -73,7 +73,7 @@ async def test_a_child_that_hangs_or_dies_is_started_again(tmp_path: Path, harm:
     assert not psutil.pid_exists(second)
 
 
-async def test_a_child_that_is_never_heard_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+async def test_a_child_that_never_sends_a_heartbeat_is_killed(tmp_path: Path) -> None:
     starts, stop = tmp_path / "starts", asyncio.Event()
     script = (
         "import os, pathlib, sys, time\npathlib.Path(sys.argv[1]).open('a').write(f'{os.getpid()}\\n')\ntime.sleep(600)"

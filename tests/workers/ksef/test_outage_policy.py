@@ -111,7 +111,7 @@ async def _fall_silent(context: WorkerContext, session: Session, hands: Hands) -
 
 
 async def _state(context: WorkerContext) -> KsefState:
-    return (await context.watch.standing())[1].state
+    return (await context.ksef_health.availability())[1].state
 
 
 async def test_sending_pauses_intake_goes_on_and_all_resumes_by_itself(
@@ -173,7 +173,7 @@ async def test_a_session_that_finds_ksef_back_goes_on_at_once_and_wakes_the_othe
 async def test_an_order_to_pause_holds_back_sending_and_nothing_else(road: WorkerContext) -> None:
     session = await _packed(road)
     order = Override(KsefState.AWAY, road.clock(), road.clock() + timedelta(hours=1), "maintenance")
-    await road.store.outages.order(road.watch.ksef_url, order, now=road.clock())
+    await road.store.outages.order(road.ksef_health.ksef_url, order, now=road.clock())
     async with _requests(road) as seen:
         await _try(road, session)
         assert seen == []
@@ -182,14 +182,14 @@ async def test_an_order_to_pause_holds_back_sending_and_nothing_else(road: Worke
             await outage.before_action(road, session, action)
     for action in (Action.LOOK, Action.READ_RESULTS, Action.LIST_INVOICES, Action.RENEW_KEY, Action.END_DEAD):
         await outage.before_action(road, session, action)
-    await road.store.outages.order(road.watch.ksef_url, None, now=road.clock())
+    await road.store.outages.order(road.ksef_health.ksef_url, None, now=road.clock())
     await carry_one(road, session.id)
 
 
 async def test_an_order_to_send_goes_before_a_silence(dark: WorkerContext, hands: Hands) -> None:
     session = await _packed(dark)
     await _fall_silent(dark, session, hands)
-    await dark.store.outages.order(dark.watch.ksef_url, Override(KsefState.AVAILABLE, hands.now), now=hands.now)
+    await dark.store.outages.order(dark.ksef_health.ksef_url, Override(KsefState.AVAILABLE, hands.now), now=hands.now)
     async with _requests(dark) as seen:
         await _try(dark, session)
         assert seen
@@ -206,8 +206,8 @@ async def test_a_silence_holds_back_calls_to_the_api_but_not_parts_whose_links_r
     await outage.before_action(dark, session, Action.STORE_PARTS)
 
 
-async def _watched(watch: KsefHealthMonitor, error: Exception | None) -> None:
-    async with watch.passing(LimitGroup.SESSION_MISC):
+async def _watched(ksef_health: KsefHealthMonitor, error: Exception | None) -> None:
+    async with ksef_health.passing(LimitGroup.SESSION_MISC):
         if error is not None:
             raise error
 
@@ -236,10 +236,10 @@ NEITHER = [_judged(403, b"<html>", "text/html"), ValueError("ours")]
 @pytest.mark.parametrize("error", SILENT, ids=repr)
 async def test_what_is_no_answer_of_ksef_counts(store: Store, hands: Hands, error: KsefError) -> None:
     assert is_silence(error)
-    watch = KsefHealthMonitor(store.outages, URL, hands)
+    ksef_health = KsefHealthMonitor(store.outages, URL, hands)
     for _ in range(5):
         with pytest.raises(type(error)):
-            await _watched(watch, error)
+            await _watched(ksef_health, error)
         hands.pass_(60)
     assert (await store.outages.read(URL)).health.state is KsefState.AWAY
 
@@ -293,11 +293,11 @@ async def test_latarnia_never_goes_before_ksefs_own_answers(
 
     await _fall_silent(dark, await _packed(dark), hands)
     await outage.check_ksef_health(_with_latarnia(dark, all_is_well))
-    known, counts = await dark.watch.standing()
+    known, counts = await dark.ksef_health.availability()
     assert (counts.state, known.document(hands.now)["latarnia"]["status"]) == (KsefState.AWAY, "AVAILABLE")
 
     await outage.check_ksef_health(_with_latarnia(road, all_is_lost))
-    known, counts = await road.watch.standing()
+    known, counts = await road.ksef_health.availability()
     assert (counts.state, known.document(road.clock())["latarnia"]["status"]) == (KsefState.AVAILABLE, "TOTAL_FAILURE")
 
 
@@ -321,7 +321,7 @@ async def test_a_latarnia_that_is_down_or_hangs_changes_nothing_and_is_left_alon
     hands.pass_(1)
     await outage.check_ksef_health(_with_latarnia(dark, hangs))
     assert asked == ["down", "hangs"]
-    assert (await dark.store.outages.read(dark.watch.ksef_url)).document(hands.now) == {
+    assert (await dark.store.outages.read(dark.ksef_health.ksef_url)).document(hands.now) == {
         "state": "available",
         "since": None,
         "reason": None,

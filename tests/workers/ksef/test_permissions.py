@@ -99,7 +99,7 @@ async def test_a_ksef_that_does_not_answer_leaves_it_unknown(context: WorkerCont
 async def test_nothing_is_asked_while_ksef_is_away(context: WorkerContext) -> None:
     tenant = await add_tenant(context.store)
     order = Override(KsefState.AWAY, context.clock(), context.clock() + timedelta(hours=1), "maintenance")
-    await context.store.outages.order(context.watch.ksef_url, order, now=context.clock())
+    await context.store.outages.order(context.ksef_health.ksef_url, order, now=context.clock())
     await ask_permissions(context)
     assert await context.store.permissions.due_for_job(now=context.clock(), limit=10) == [tenant.id]
 
