@@ -3,7 +3,9 @@
 `app.api.http.problems` is the one place that turns these into RFC 9457 documents.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+_CAUSE_CHARACTERS: Final = 500
 
 
 class DispatchError(Exception):
@@ -31,6 +33,21 @@ def _rebuild(
     DispatchError.__init__(error, detail, errors=errors)
     error.__dict__.update(state)
     return error
+
+
+def cause_fields(error: BaseException) -> dict[str, str]:
+    """Return the fields of a log line that name the cause of an error: its type, its SQLSTATE and its text.
+
+    Of a PostgreSQL error the text is the primary message only: the detail and the context can quote an invoice's values.
+    """
+    cause = error.__cause__
+    if cause is None:
+        return {}
+    sqlstate = getattr(cause, "sqlstate", None)
+    if sqlstate is None:
+        return {"cause": type(cause).__name__, "cause_text": str(cause)[:_CAUSE_CHARACTERS]}
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None) or ""
+    return {"cause": type(cause).__name__, "sqlstate": sqlstate, "cause_text": primary[:_CAUSE_CHARACTERS]}
 
 
 class ConfigurationError(DispatchError):

@@ -10,9 +10,10 @@ from procrastinate import App, BaseRetryStrategy, RetryDecision
 from procrastinate.jobs import Job
 
 from app.domain.backoff import doubling
-from app.errors import TryLater
+from app.errors import TryLater, cause_fields
 from app.ksef.errors import QuotaExhausted
 from app.observability.logs import get_logger
+from app.store.database_errors import TransactionConflict
 from app.store.jobs import QUEUES, Task
 from workers import maintenance, sealing
 from workers.context import RetryLater, WorkerContext
@@ -28,6 +29,7 @@ log = get_logger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_OWN_SECONDS: Final = 20.0
+_CONFLICT_SECONDS: Final = 0.5
 
 # Five fields are minutes and up; a sixth, at the end, is seconds.
 _EVERY_FEW_SECONDS: Final = "* * * * * */4"
@@ -45,7 +47,7 @@ class StageRetryStrategy(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         """Decide when to run the job again."""
-        pause = _pause(exception, job.attempts)
+        pause, cause = _pause(exception, job.attempts), _cause(exception)
         if not isinstance(exception, RetryLater | QuotaExhausted | asyncio.CancelledError):
             # Endless retries need a log line: their cause may be a full disk, a lost database or a defect of ours.
             log.warning(
@@ -55,7 +57,8 @@ class StageRetryStrategy(BaseRetryStrategy):
                 attempt=job.attempts + 1,
                 pause=round(pause, 1),
                 error=repr(exception),
-                exc_info=None if isinstance(_cause(exception), TryLater) else exception,
+                **cause_fields(cause),
+                exc_info=None if isinstance(cause, TryLater) else exception,
             )
         priority = exception.priority if isinstance(exception, RetryLater) else None
         return RetryDecision(
@@ -98,6 +101,9 @@ def _pause(exception: BaseException, attempts: int) -> float:
         return (
             doubling(exception.seconds, attempts, jitter) if exception.growing else exception.seconds * (1 + jitter / 5)
         )
+    if isinstance(_cause(exception), TransactionConflict):
+        # The other transaction goes on meanwhile; the jitter keeps both from meeting again.
+        return _CONFLICT_SECONDS * (0.1 + jitter)
     pause = doubling(_FIRST_PAUSE_SECONDS, attempts, jitter)
     return min(pause, _LONGEST_OWN_SECONDS * (0.75 + jitter / 2)) if _is_our_outage(exception) else pause
 

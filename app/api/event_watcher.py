@@ -13,8 +13,9 @@ from typing import Final
 import anyio
 
 from app.api.http.errors import Busy
+from app.errors import cause_fields
 from app.observability.logs import get_logger
-from app.store.database import DatabaseUnavailable
+from app.store.database_errors import DatabaseError
 from app.store.events.feed import EventCursor, EventFeed
 
 POLL_SECONDS: Final = 0.5
@@ -131,8 +132,8 @@ class EventWatcher:
         try:
             with anyio.fail_after(_QUERY_SECONDS):
                 newest = await self._feed.newest(tenants)
-        except (DatabaseUnavailable, TimeoutError) as error:
-            log.warning("events_not_watched", waiting=self.waiting, cause=repr(error))
+        except (DatabaseError, TimeoutError) as error:
+            log.warning("events_not_watched", waiting=self.waiting, error=repr(error), **cause_fields(error))
             return False
         except Exception:
             # Without this the task would end, and waiting requests would not be woken any more.

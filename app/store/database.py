@@ -15,18 +15,11 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from app.errors import TryLater
+from app.store.database_errors import translated
 
 Connection = AsyncConnection[DictRow]
 
 _NAME: Final = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
-
-
-class DatabaseUnavailable(TryLater):
-    """The database does not answer; nothing was changed, the same call may succeed later."""
-
-    code = "database-unavailable"
-    title = "Database unavailable"
 
 
 @cache
@@ -80,7 +73,7 @@ class Database:
             await self._pool.open(wait=True, timeout=15)
         except PoolTimeout as error:
             await self._pool.close()
-            raise DatabaseUnavailable("the database does not answer") from error
+            raise translated(error) from error
 
     async def close(self) -> None:
         """Give all connections back. Safe to call twice."""
@@ -93,7 +86,7 @@ class Database:
             async with self._pool.connection() as connection:
                 yield connection
         except (PoolTimeout, psycopg.OperationalError) as error:
-            raise DatabaseUnavailable("the database does not answer") from error
+            raise translated(error) from error
 
     @asynccontextmanager
     async def own_connection(self) -> AsyncIterator[Connection]:
@@ -103,7 +96,7 @@ class Database:
             async with await connecting as connection:
                 yield connection
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailable("the database does not answer") from error
+            raise translated(error) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

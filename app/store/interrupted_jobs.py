@@ -2,12 +2,21 @@
 
 import psycopg
 
+from app.store.database_errors import translated
+
 
 def requeue_interrupted_jobs(database_url: str) -> int:
     """Let every job that counts as running start again and return how many; call it before the first worker starts.
 
-    Of jobs with the same name only one may wait. It does the work of all of them, so the others are deleted.
+    Of jobs with the same name only one may wait. It does the work of all of them, so the others are deleted. Raises DatabaseError.
     """
+    try:
+        return _requeue(database_url)
+    except psycopg.OperationalError as error:
+        raise translated(error) from error
+
+
+def _requeue(database_url: str) -> int:
     with psycopg.connect(database_url, autocommit=True) as connection, connection.transaction():
         connection.execute(
             "DELETE FROM procrastinate_jobs AS job USING procrastinate_jobs AS twin "

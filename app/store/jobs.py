@@ -3,13 +3,15 @@
 A job that must follow a change is deferred on the connection of that change, so that both are committed or neither is.
 """
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.jobs import Job, Status
@@ -17,6 +19,7 @@ from procrastinate.manager import JobManager
 
 from app.observability.logs import get_logger
 from app.store.database import Connection
+from app.store.database_errors import translated
 
 log = get_logger(__name__)
 
@@ -97,6 +100,17 @@ class DedupingJobManager(JobManager):
             await self.finish_job_by_id_async(job_id, Status.FAILED, delete_job=True)
 
 
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Turn PostgreSQL's errors, which Procrastinate wraps, into those of `database_errors`."""
+    try:
+        yield
+    except ConnectorException as error:
+        if isinstance(error.__cause__, psycopg.OperationalError):
+            raise translated(error.__cause__) from error.__cause__
+        raise
+
+
 class JobQueue:
     """Defers jobs by name; knows nothing of what they do."""
 
@@ -135,14 +149,13 @@ class JobQueue:
             connection=connection,
         )
         if once is None:
-            await deferrer.defer_async(**arguments)
+            with _translated_errors():
+                await deferrer.defer_async(**arguments)
             return
-        try:
-            # A savepoint: the refusal must not spoil a transaction around it.
+        # The refusal of a name that is taken rolls back to this savepoint and leaves the caller's transaction usable.
+        with contextlib.suppress(AlreadyEnqueued), _translated_errors():
             async with connection.transaction():
                 await deferrer.defer_async(**arguments)
-        except AlreadyEnqueued:
-            return
 
     async def seal_soon(self, connection: Connection, lane_id: int, *, at: datetime | None = None) -> None:
         """Defer the job that seals a lane, for now or a later time. Call it after the commit of the queued invoices."""

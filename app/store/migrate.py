@@ -7,11 +7,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from app.store.database import DatabaseUnavailable
+from app.store.database_errors import translated
 
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 # Any number that no other program on the database uses: one migration at a time.
@@ -21,12 +21,21 @@ _LOCK: Final = 7_316_442_001
 def migrate(database_url: str) -> str:
     """Upgrade the schema to the newest revision and return its name. A second call changes nothing.
 
-    Raises DatabaseUnavailable when the server does not take the connection.
+    Raises DatabaseError: DatabaseUnavailable when the server does not take the connection, LockTimeout when a running
+    transaction keeps a table locked for longer than a migration waits.
     """
+    try:
+        return _upgrade(database_url)
+    except OperationalError as error:
+        cause = error.orig if isinstance(error.orig, Exception) else error
+        raise translated(cause) from cause
+
+
+def _upgrade(database_url: str) -> str:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     engine = create_engine(_sqlalchemy_url(database_url), poolclass=NullPool)
-    with _connect(engine) as connection:
+    with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
         connection.commit()
         try:
@@ -46,13 +55,6 @@ def newest_revision() -> str:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     return ScriptDirectory.from_config(config).get_current_head() or ""
-
-
-def _connect(engine: Engine) -> Connection:
-    try:
-        return engine.connect()
-    except OperationalError as error:
-        raise DatabaseUnavailable("the database does not answer") from error
 
 
 def _sqlalchemy_url(database_url: str) -> str:

@@ -31,7 +31,7 @@ from app.domain.ids import public_id
 from app.observability.logs import get_logger
 from app.observability.metrics import WEBHOOK_DELIVERIES, WEBHOOK_LAG_SECONDS, WEBHOOKS_DISABLED
 from app.settings import Settings
-from app.store.database import DatabaseUnavailable
+from app.store.database_errors import DatabaseError
 from app.store.events.delivery_queue import AttemptResult, Body, Claim, EndpointLeases, Target
 from app.store.store import Store
 from app.webhooks.addresses import AddressRules
@@ -130,7 +130,7 @@ class Dispatcher:
         self._told = True
 
     async def run(self) -> None:
-        """Deliver for ever. Raises DatabaseUnavailable when the database is lost, and with it what is held."""
+        """Deliver for ever. Raises DatabaseError when the database is lost, and with it what is held."""
         async with self._at_work() as (holdings, tasks):
             tasks.start_soon(self._listen)
             while True:
@@ -374,7 +374,7 @@ class Dispatcher:
         while True:
             try:
                 return await self._store.settle(settled, given_up_before=now - DISABLE_AFTER, now=now)
-            except DatabaseUnavailable:
+            except DatabaseError:
                 # The answers are known to nobody else. If the database stays away, the loop that looks for work ends us.
                 log.warning("attempts_not_recorded", attempts=len(settled))
                 await anyio.sleep(_PATIENCE_SECONDS)

@@ -20,10 +20,18 @@ from starlette.requests import Request
 
 from app import errors
 from app.api.http import errors as api_errors
-from app.errors import DispatchError, NotFound, RequestError, TryLater
+from app.errors import DispatchError, NotFound, RequestError, TryLater, cause_fields
 from app.observability.logs import get_logger
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
-from app.store.database import DatabaseUnavailable
+from app.store.database_errors import (
+    DatabaseDiskFull,
+    DatabaseError,
+    DatabaseUnavailable,
+    LockTimeout,
+    StatementCancelled,
+    TooManyConnections,
+    TransactionConflict,
+)
 from app.store.disk import DiskLow
 from app.store.events.replays import ReplayConflict, UnknownEvent
 from app.store.sessions.upo_links import LinkInvalid
@@ -33,6 +41,16 @@ from app.webhooks.addresses import InvalidWebhookUrl
 from app.webhooks.headers import InvalidWebhookHeaders
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+DATABASE_PROBLEMS: Final[tuple[type[DatabaseError], ...]] = (
+    DatabaseUnavailable,
+    TransactionConflict,
+    LockTimeout,
+    StatementCancelled,
+    DatabaseDiskFull,
+    TooManyConnections,
+    DatabaseError,
+)
 
 PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     errors.RequestError,
@@ -75,7 +93,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     api_errors.QueueFull,
     DiskLow,
     api_errors.NotReady,
-    DatabaseUnavailable,
+    *DATABASE_PROBLEMS,
     BlobStoreUnavailable,
     BlobMissing,
     errors.DispatchError,
@@ -103,10 +121,10 @@ class Problem(BaseModel):
 def declare(*kinds: type[DispatchError]) -> dict[int | str, dict[str, Any]]:
     """Describe for OpenAPI the problems that an endpoint can answer with.
 
-    `DatabaseUnavailable` and internal errors are added, since they are possible everywhere.
+    Problems of the database and internal errors are added, since they are possible everywhere.
     """
     by_status: dict[int | str, list[type[DispatchError]]] = {}
-    every: tuple[type[DispatchError], ...] = (*kinds, DatabaseUnavailable, errors.DispatchError)
+    every: tuple[type[DispatchError], ...] = (*kinds, *DATABASE_PROBLEMS, errors.DispatchError)
     for kind in every:
         if kind not in by_status.setdefault(kind.status, []):
             by_status[kind.status].append(kind)
@@ -137,7 +155,7 @@ def answer_error(request: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, TryLater) and error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         headers["Retry-After"] = str(error.retry_after_seconds)
-        log.warning("request_put_off", code=error.code, detail=detail, cause=repr(error.__cause__))
+        log.warning("request_put_off", code=error.code, detail=detail, **cause_fields(error))
     if isinstance(error, api_errors.UnsupportedContentCoding):
         headers["Accept-Encoding"] = error.accepted
     if error.status == HTTPStatus.UNAUTHORIZED:

@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from app.api.http.errors import Busy, QueueFull, SpoolFull, TenantLimitReached
-from app.errors import DispatchError, TryLater
+from app.errors import DispatchError, TryLater, cause_fields
 from app.observability.logs import get_logger
 from app.observability.metrics import REFUSED_REQUESTS
 from app.process.fair_slots import FairSemaphore
@@ -270,7 +270,7 @@ class Admission:
             await self._count()
         except Exception as error:
             # The next request tries again; when the count is too old, it fails where somebody hears of it.
-            log.warning("waiting_not_counted", error=repr(error))
+            log.warning("waiting_not_counted", error=repr(error), **cause_fields(error))
 
     async def _count(self) -> None:
         async with self._counting:

@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 from app.api.http.errors import Busy, TenantLimitReached
 from app.clock import Clock
 from app.domain.ids import chunk_id, invoice_id, time_ordered_id
-from app.errors import DispatchError, IdempotencyKeyReused, TryLater
+from app.errors import DispatchError, IdempotencyKeyReused, TryLater, cause_fields
 from app.forms.registry import form_of_document
 from app.observability.logs import get_logger
 from app.observability.metrics import REFUSED_REQUESTS
@@ -167,7 +167,9 @@ class SinglesGrouping:
                     group.chunk, group.left_out = await self._commit(group)
         except (DispatchError, TimeoutError) as error:
             group.error = error
-            log.warning("singles_not_committed", tenant=group.lane.tenant.public_id, error=repr(error))
+            log.warning(
+                "singles_not_committed", tenant=group.lane.tenant.public_id, error=repr(error), **cause_fields(error)
+            )
         except Exception as error:
             # Without this, one unforeseen fault of the store would end the task group, and the whole API with it.
             group.error = error

@@ -22,7 +22,7 @@ from app.api.state import ApiState
 from app.domain.ids import parse_public_id, public_id
 from app.domain.timestamps import iso_utc
 from app.errors import DispatchError, Forbidden, NotFound, Unauthorized
-from app.store.database import DatabaseUnavailable
+from app.store.database_errors import DatabaseError
 from app.store.events.feed import BEGINNING, EventCursor, FeedPage
 from app.store.events.outbox import EventType
 from app.store.tenants.tenants import Tenant
@@ -206,7 +206,7 @@ async def _stream(
             except (Unauthorized, Forbidden):
                 # The client gets the reason when it connects again with this key.
                 return
-            except DatabaseUnavailable:
+            except DatabaseError:
                 # Without the database neither events nor keys can be read. The client keeps its connection until the database answers.
                 await state.watcher.pause(RECHECK_SECONDS)
                 page, is_due = FeedPage((), True, after), True

@@ -10,7 +10,8 @@ import pytest
 
 from app.api.event_watcher import EventWatcher
 from app.api.http.errors import Busy
-from app.store.database import Database, DatabaseUnavailable
+from app.store.database import Database
+from app.store.database_errors import DatabaseUnavailable
 from app.store.events.feed import BEGINNING, EventCursor, EventFeed
 
 LONG = 60.0

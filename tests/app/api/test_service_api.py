@@ -120,7 +120,7 @@ async def test_an_unforeseen_error_tells_nothing_and_is_logged(
 async def test_an_absent_database_is_a_503_with_retry_after(
     alpha: Caller, store: Store, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.store.database import DatabaseUnavailable
+    from app.store.database_errors import DatabaseUnavailable
 
     async def away(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable("the database does not answer")

@@ -8,7 +8,7 @@ import pytest
 from app.cli.exit_codes import DENIED, UNEXPECTED, UNREACHABLE, USAGE, UsageProblem, exit_code_of
 from app.errors import ConfigurationError, Conflict, DispatchError, NotFound, TryLater
 from app.ksef.errors import CertificateUnusable, ServerFailed
-from app.store.database import DatabaseUnavailable
+from app.store.database_errors import DatabaseUnavailable
 from tests.app.cli.conftest import Ksefd
 
 COMMANDS = [

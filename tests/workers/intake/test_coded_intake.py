@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.states import InvoiceState, UploadState
 from app.reading.kinds import BodyKind
-from app.store.database import DatabaseUnavailable
+from app.store.database_errors import DatabaseUnavailable
 from app.store.uploads.uploads import NewUpload, UploadStore
 from tests.support.road import add_tenant, add_upload, invoices, read
 from workers.context import WorkerContext

@@ -21,7 +21,7 @@ from app.forms.registry import SchemaFiles
 from app.reading.entry import Encoding, RawEntry
 from app.reading.kinds import BodyKind
 from app.schema_files import load_schema_files
-from app.store.database import DatabaseUnavailable
+from app.store.database_errors import DatabaseUnavailable
 from app.store.uploads.invoices import InvoiceFilter
 from invoicegen.invoices import GeneratedInvoice
 from tests.support.road import NIP, add_tenant, add_upload, invoices, read, zip_of

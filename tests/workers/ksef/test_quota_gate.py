@@ -209,7 +209,7 @@ async def test_an_answer_survives_a_database_that_is_away(
     tenant = await _tenant(store)
 
     async def away(*_: object, **__: object) -> None:
-        from app.store.database import DatabaseUnavailable
+        from app.store.database_errors import DatabaseUnavailable
 
         raise DatabaseUnavailable("gone")
 

@@ -260,7 +260,7 @@ async def test_posts_between_two_counts_are_counted_by_the_process_that_took_the
 async def test_a_count_that_fails_puts_off_and_the_next_one_goes_on(
     alpha: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.store.database import DatabaseUnavailable
+    from app.store.database_errors import DatabaseUnavailable
     from app.store.uploads.admission import AdmissionStore
 
     async def fail(_: AdmissionStore) -> None:

@@ -78,7 +78,7 @@ async def test_one_tenants_slow_uploads_leave_room_for_others(
 async def test_results_that_cannot_be_begun_are_a_problem_and_those_that_break_off_are_not_whole(
     alpha: Caller, store: Store, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.store.database import DatabaseUnavailable
+    from app.store.database_errors import DatabaseUnavailable
     from app.store.uploads.invoices import InvoiceStore
 
     filled = await fill(store, alpha.tenant, clock(), count=1_500)
