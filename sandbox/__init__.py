@@ -1,21 +1,21 @@
-"""A strict KSeF stand-in in one process: develop, demonstrate and test against it instead of the ministry.
+"""A strict simulator of KSeF in one process, for development, demonstrations and tests.
 
-It reads a request the way KSeF is documented to read it and refuses everything else. It shares no checking code with the product, so
-that two independent implementations judge each invoice.
+It accepts only requests that conform to KSeF's documentation. It shares no checking code with the product, so that two independent
+implementations check each invoice.
 
-    main, options   the command, and what can be set
+    main, options   the command and its options
     app             the table of endpoints and the ASGI application
-    guard           what happens before any endpoint: token, limits, permission; `errors` are the refusals
+    guard           checks before every endpoint: token, limits, permissions; `errors` are the rejections
     auth/           signed login documents, access and refresh tokens, KSeF certificates
     endpoints/      login, sessions, storage, results, receipts, certificates, tokens, test data
-    processing/     a closed session on its way to its verdicts
-    pool/           the long work of it, in other processes
-    state/          everything that it remembers, and the file that keeps it
+    processing/     processing of closed sessions and online invoices
+    pool/           its CPU work, in other processes
+    state/          the state in memory, and the file that stores it
     control/        `/_sandbox/`: the accepted invoices, faults on demand, the clock
-    answers/        every answer as a model, checked before it leaves
+    answers/        models of all answers, checked before an answer is sent
     recorder        `--record`: requests and answers without their secrets
 
-`service` holds the running parts together; `clock`, `ids`, `keys` and `presigned_links` serve all of them.
+`service` contains the running parts; all rooms use `clock`, `ids`, `keys` and `presigned_links`.
 
-Not promised: anything about the timing of the real system, and rules that KSeF does not publish.
+The sandbox does not imitate the timing of the real system, nor rules that KSeF does not publish.
 """

@@ -1,4 +1,4 @@
-"""`python -m sandbox`: start the stand-in from the command line."""
+"""`python -m sandbox`: start the sandbox from the command line."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The ASGI application: every endpoint behind its gate, storage and control beside it, faults in front of all."""
+"""The ASGI application: guarded endpoints, storage and control API, with the fault middleware around them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from sandbox.clock import MovableClock
 from sandbox.control import endpoints as control
-from sandbox.control import forced_outcomes as planned
+from sandbox.control import forced_outcomes
 from sandbox.control.fault_middleware import FaultMiddleware
 from sandbox.control.input import EXCEPTION_HANDLERS
 from sandbox.endpoints import (
@@ -50,13 +50,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *testdata.ENDPOINTS,
     *testdata_limits.ENDPOINTS,
 )
-"""In the order in which they are tried: literal paths before those with parameters."""
-CONTROL_ROUTES: tuple[Route, ...] = (*control.ROUTES, *planned.ROUTES)
+"""The endpoints in the order of matching: literal paths before paths with parameters."""
+CONTROL_ROUTES: tuple[Route, ...] = (*control.ROUTES, *forced_outcomes.ROUTES)
 _STORAGE = "/storage/01/{reference}"
 
 
 def create_app(options: SandboxOptions, clock: MovableClock | None = None) -> Starlette:
-    """The application; its `state.sandbox` is the running sandbox."""
+    """Create the application; its `state.sandbox` is the running sandbox."""
     sandbox = Sandbox(options, clock)
 
     @asynccontextmanager
@@ -91,5 +91,5 @@ def create_app(options: SandboxOptions, clock: MovableClock | None = None) -> St
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:
-    """Unknown paths and methods: 404 with an empty body."""
+    """Answer unknown paths and methods with 404 and an empty body."""
     return Response(status_code=404)

@@ -1,7 +1,7 @@
-"""The sandbox's time: the machine's until a test moves it, stops it, or lets it run at another pace.
+"""The sandbox's clock: it shows the machine's time until a test moves it, stops it, or changes its rate.
 
-Everything that has to do with time asks here - tokens, links, limits, retention, the processing of a session - so
-that one call to the control API moves all of it at once.
+Tokens, links, limits, retention and the processing of sessions all use this clock, so that one call to the control API moves
+the time of all of them.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ WARSAW = ZoneInfo("Europe/Warsaw")
 
 
 class Clock(Protocol):
-    """Whatever knows the time."""
+    """Source of the current time."""
 
     def now(self) -> datetime:
-        """The present moment, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ClockSetting:
-    """How sandbox time follows from machine time: it showed `shown` when the machine showed `machine`.
+    """Relation of sandbox time to machine time: the sandbox showed `shown` when the machine showed `machine`.
 
-    From there on it runs `rate` times as fast; a rate of 0 is a clock that stands still.
+    From then on the sandbox's clock runs `rate` times as fast; with a rate of 0 it is stopped.
     """
 
     machine: datetime
@@ -34,12 +34,12 @@ class ClockSetting:
     rate: float
 
     def at(self, machine: datetime) -> datetime:
-        """The sandbox's time when the machine shows `machine`."""
+        """Return the sandbox's time when the machine shows `machine`."""
         return self.shown + (machine - self.machine) * self.rate
 
 
 class MovableClock:
-    """The sandbox's clock. It can be moved both ways, stopped, and run faster; sleepers notice at once."""
+    """The sandbox's clock. It can be moved both ways, stopped, and sped up; sleeping tasks react at once."""
 
     def __init__(self) -> None:
         self._setting = _plain()
@@ -47,54 +47,54 @@ class MovableClock:
 
     @property
     def setting(self) -> ClockSetting:
-        """How it is set now; with `restore` it survives a restart."""
+        """The current setting; `restore` applies it after a restart."""
         return self._setting
 
     @property
     def rate(self) -> float:
-        """How many of its seconds pass in one of the machine's."""
+        """Seconds of this clock in one second of the machine."""
         return self._setting.rate
 
     @property
     def offset(self) -> timedelta:
-        """How far ahead of the machine's clock it is."""
+        """The difference to the machine's clock; positive if this clock is ahead."""
         machine = datetime.now(UTC)
         return self._setting.at(machine) - machine
 
     def now(self) -> datetime:
-        """The present moment, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         return self._setting.at(datetime.now(UTC))
 
     def advance(self, by: timedelta) -> None:
-        """Move the time; a negative step goes back."""
+        """Move the time; a negative step moves it back."""
         self.show(self.now() + by)
 
     def show(self, moment: datetime) -> None:
-        """Show this moment now, and go on from there at the same pace."""
+        """Set the time, and continue at the same rate."""
         self._change(ClockSetting(datetime.now(UTC), moment.astimezone(UTC), self._setting.rate))
 
     def run(self, rate: float) -> None:
-        """Go on from now at another pace; 0 stops the time."""
+        """Continue from now at another rate; 0 stops the time."""
         self._change(ClockSetting(machine := datetime.now(UTC), self._setting.at(machine), rate))
 
     def restore(self, setting: ClockSetting) -> None:
-        """Go on as a clock that was set like this would have."""
+        """Apply an earlier setting, as if the clock had run since then."""
         self._change(setting)
 
     def reset(self) -> None:
-        """Show the machine's time again."""
+        """Return to the machine's time and rate."""
         self._change(_plain())
 
     async def sleep(self, seconds: float) -> None:
-        """Return when so many of the sandbox's own seconds have passed, by themselves or by a jump."""
+        """Wait until this many seconds of the sandbox have passed, by running or by a jump."""
         await self.sleep_until(self.now() + timedelta(seconds=seconds))
 
     async def sleep_until(self, moment: datetime) -> None:
-        """Return when it shows `moment` or later."""
+        """Wait until the clock shows `moment` or later."""
         await self.wait(moment, lambda: False)
 
     async def wait(self, until: datetime | None, done: Callable[[], bool]) -> None:
-        """Return when it shows `until` (None: never), or when `done`, which is asked again after every `wake`."""
+        """Wait until the clock shows `until` (None: never) or until `done`, which is called again after every `wake`."""
         while not done():
             left = (until - self.now()).total_seconds() if until is not None else None
             if left is not None and left <= 0:
@@ -110,7 +110,7 @@ class MovableClock:
                 self._sleepers.discard(woken)
 
     def wake(self) -> None:
-        """Let everyone who waits look again at what they wait for."""
+        """Let all waiting tasks check their conditions again."""
         for sleeper in self._sleepers:
             sleeper.set()
 
@@ -125,15 +125,15 @@ def _plain() -> ClockSetting:
 
 
 def warsaw_day(moment: datetime) -> date:
-    """The calendar day in Poland, which is what an invoice date is compared with."""
+    """Return the calendar day in Poland, with which invoice dates are compared."""
     return moment.astimezone(WARSAW).date()
 
 
 def stamp(moment: datetime) -> str:
-    """A time as KSeF writes it: UTC with an offset and seven fractional digits."""
+    """Format a time as KSeF does: UTC with an offset and seven fractional digits."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}0+00:00"
 
 
 def polish_stamp(moment: datetime) -> str:
-    """A time as a UPO writes it: milliseconds and the Polish offset."""
+    """Format a time as in a UPO: milliseconds and the Polish offset."""
     return moment.astimezone(WARSAW).isoformat(timespec="milliseconds")

@@ -1,7 +1,7 @@
-"""Refusals and the two shapes in which KSeF words them.
+"""Rejections of requests, and the two formats of their answers.
 
-400 and 429 come in the old shape unless the request carries `X-Error-Format: problem-details`; 401, 403
-and 410 are always problem documents. Source: KSeF API 2.9, ExceptionResponse and the ...ProblemDetails schemas.
+400 and 429 have the older format unless the request has `X-Error-Format: problem-details`; 401, 403 and 410 are always
+problem details. Source: KSeF API 2.9, ExceptionResponse and the ...ProblemDetails schemas.
 """
 
 import secrets
@@ -66,22 +66,22 @@ DESCRIPTIONS: dict[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ApiError:
-    """One fault of a request: a KSeF code and the sentences that explain it."""
+    """One fault of a request: a KSeF code and its details."""
 
     code: int
     details: tuple[str, ...] = ()
 
     @property
     def description(self) -> str:
-        """The fixed wording of the code."""
+        """The fixed text of the code."""
         return DESCRIPTIONS[self.code]
 
 
-class Refusal(Exception):
-    """The request gets an error answer."""
+class Rejection(Exception):
+    """Base of the errors that become an error answer."""
 
 
-class BadRequest(Refusal):
+class BadRequest(Rejection):
     """400 with one or more coded faults."""
 
     def __init__(self, *errors: ApiError) -> None:
@@ -89,12 +89,12 @@ class BadRequest(Refusal):
         super().__init__(", ".join(str(error.code) for error in errors))
 
 
-class Unauthorized(Refusal):
-    """401: no token, or one that cannot be trusted."""
+class Unauthorized(Rejection):
+    """401: the token is missing or not valid."""
 
 
-class Forbidden(Refusal):
-    """403 with a reason code; `security` holds what the contract names for that reason."""
+class Forbidden(Rejection):
+    """403 with a reason code; `security` has the members that the contract names for that reason."""
 
     def __init__(self, reason: str, detail: str, security: dict[str, Any] | None = None) -> None:
         self.reason = reason
@@ -103,11 +103,11 @@ class Forbidden(Refusal):
         super().__init__(reason)
 
 
-class Gone(Refusal):
-    """410: the operation is too old to be asked about."""
+class Gone(Rejection):
+    """410: the operation's status is no longer kept."""
 
 
-class TooManyRequests(Refusal):
+class TooManyRequests(Rejection):
     """429 with the seconds to wait."""
 
     def __init__(self, limit: int, window: str, retry_after: int) -> None:
@@ -116,7 +116,7 @@ class TooManyRequests(Refusal):
         super().__init__(self.detail)
 
 
-class Unprocessable(Refusal):
+class Unprocessable(Rejection):
     """A bare HTTP status without a body: 404, 411, 413, 415."""
 
     def __init__(self, status: int) -> None:
@@ -125,54 +125,54 @@ class Unprocessable(Refusal):
 
 
 def bad(code: int, *details: str) -> BadRequest:
-    """400 with a single fault."""
+    """Create a 400 with a single fault."""
     return BadRequest(ApiError(code, details))
 
 
-def refusal_response(refusal: Refusal, request: Request, now: datetime) -> Response:
-    """The answer to a refused request, in the shape that the request asked for."""
+def rejection_response(rejection: Rejection, request: Request, now: datetime) -> Response:
+    """Build the answer to a rejected request, in the format that the request asks for."""
     wants_problem = request.headers.get("x-error-format", "").strip().lower() == "problem-details"
     trace = secrets.token_hex(16)
     base = {"instance": request.url.path, "timestamp": stamp(now), "traceId": trace}
     response: Response
-    match refusal:
+    match rejection:
         case BadRequest() if wants_problem:
-            response = _problem(400, "Bad Request", "Żądanie jest nieprawidłowe.", base, _errors(refusal))
+            response = _problem(400, "Bad Request", "Żądanie jest nieprawidłowe.", base, _errors(rejection))
         case BadRequest():
-            response = JSONResponse(_exception_body(refusal, now, trace), status_code=400)
+            response = JSONResponse(_exception_body(rejection, now, trace), status_code=400)
         case Unauthorized():
-            response = _problem(401, "Unauthorized", str(refusal) or "Wymagane jest uwierzytelnienie.", base)
+            response = _problem(401, "Unauthorized", str(rejection) or "Wymagane jest uwierzytelnienie.", base)
         case Forbidden():
-            extra: dict[str, Any] = {"reasonCode": refusal.reason}
-            if refusal.security is not None:
-                extra["security"] = refusal.security
-            response = _problem(403, "Forbidden", refusal.detail, base, extra)
+            extra: dict[str, Any] = {"reasonCode": rejection.reason}
+            if rejection.security is not None:
+                extra["security"] = rejection.security
+            response = _problem(403, "Forbidden", rejection.detail, base, extra)
         case Gone():
-            response = _problem(410, "Gone", str(refusal), base)
+            response = _problem(410, "Gone", str(rejection), base)
         case TooManyRequests() if wants_problem:
-            response = _problem(429, "Too Many Requests", refusal.detail, base)
+            response = _problem(429, "Too Many Requests", rejection.detail, base)
         case TooManyRequests():
-            status = {"code": 429, "description": "Too Many Requests", "details": [refusal.detail]}
+            status = {"code": 429, "description": "Too Many Requests", "details": [rejection.detail]}
             response = JSONResponse({"status": status}, status_code=429)
         case Unprocessable():
-            response = Response(status_code=refusal.status)
+            response = Response(status_code=rejection.status)
         case _:
-            raise refusal
-    if isinstance(refusal, TooManyRequests):
-        response.headers["Retry-After"] = str(refusal.retry_after)
+            raise rejection
+    if isinstance(rejection, TooManyRequests):
+        response.headers["Retry-After"] = str(rejection.retry_after)
     return response
 
 
-def _errors(refusal: BadRequest) -> dict[str, Any]:
+def _errors(rejection: BadRequest) -> dict[str, Any]:
     return {
         "errors": [
             {"code": error.code, "description": error.description, "details": list(error.details)}
-            for error in refusal.errors
+            for error in rejection.errors
         ]
     }
 
 
-def _exception_body(refusal: BadRequest, now: datetime, trace: str) -> dict[str, Any]:
+def _exception_body(rejection: BadRequest, now: datetime, trace: str) -> dict[str, Any]:
     return {
         "exception": {
             "exceptionDetailList": [
@@ -181,12 +181,12 @@ def _exception_body(refusal: BadRequest, now: datetime, trace: str) -> dict[str,
                     "exceptionDescription": error.description,
                     "details": list(error.details),
                 }
-                for error in refusal.errors
+                for error in rejection.errors
             ],
             "serviceCode": f"00-{trace}-{secrets.token_hex(8)}-00",
             "serviceCtx": "srvSANDBOX",
             "serviceName": "Undefined",
-            # KSeF writes this one time without an offset.
+            # KSeF writes this time without an offset, unlike all others.
             "timestamp": stamp(now).removesuffix("+00:00"),
         }
     }

@@ -1,4 +1,4 @@
-"""What every request passes before its endpoint: token, address, limits, permissions; and how a refusal looks."""
+"""Checks of every request before its endpoint: token, address, limits, permissions; and the readers of bodies."""
 
 import asyncio
 import re
@@ -12,18 +12,18 @@ from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandbox.answers.table import answer_of, leaving
+from sandbox.answers.table import checked_answer, expected_answer
 from sandbox.auth.jwt import InvalidToken, decode_token
 from sandbox.auth.login_document import address_is_allowed
 from sandbox.errors import (
     ApiError,
     BadRequest,
     Forbidden,
-    Refusal,
+    Rejection,
     Unauthorized,
     Unprocessable,
     bad,
-    refusal_response,
+    rejection_response,
 )
 from sandbox.ids import REFERENCE
 from sandbox.service import Sandbox
@@ -31,7 +31,7 @@ from sandbox.state.records.logins import AuthOperation
 
 _MAX_BODY = 1_000_000
 _LARGE = 200_000
-"""Bodies above it are parsed in a thread, so that other requests get their turns."""
+"""The size above which a body is parsed in a thread, so that other requests are not delayed."""
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _ECHOED_WARNING = "x-test-system-warning"
 
@@ -40,7 +40,7 @@ TokenKind = Literal["ContextToken", "AuthenticationToken", "RefreshToken"]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: the login behind the token, and what the token allows (which may be more than is granted now)."""
+    """The caller: the login of the token, and the token's permissions (which may exceed those granted now)."""
 
     login: AuthOperation
     permissions: frozenset[str]
@@ -48,13 +48,13 @@ class Principal:
 
     @property
     def rate_key(self) -> str:
-        """The context, as limits count it."""
+        """The context as the key of the limits."""
         return f"{self.login.context.type}:{self.login.context.value}"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that was let in."""
+    """A request that passed the guard."""
 
     sandbox: Sandbox
     request: Request
@@ -63,17 +63,17 @@ class Call:
 
     @property
     def principal(self) -> Principal:
-        """Who calls, on endpoints that demand a token."""
+        """The caller, on endpoints that require a token."""
         if self.caller is None:
             raise Unauthorized
         return self.caller
 
     def path(self, name: str) -> str:
-        """A path parameter."""
+        """Return a path parameter."""
         return str(self.request.path_params[name])
 
     def reference(self, name: str) -> str:
-        """A reference number in the path; raises BadRequest 21405 when it has not its form."""
+        """Return a reference number in the path; raises BadRequest 21405 for another form."""
         reference = self.path(name)
         if REFERENCE.fullmatch(reference) is None:
             raise bad(21405, f"Numer referencyjny '{reference}' ma nieprawidłowy format.")
@@ -85,21 +85,21 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One operation of the contract: where, for whom, counted in which group."""
+    """One operation of the contract: its path, handler, limit group, tokens and permissions."""
 
     method: str
     path: str
     handler: Handler
     group: str
     tokens: tuple[TokenKind, ...] = ("ContextToken",)
-    """Kinds of token that are good here; empty for anonymous operations."""
+    """Accepted kinds of token; empty for anonymous operations."""
     any_of: frozenset[str] = frozenset()
-    """Permissions, any of which suffices; empty when none is needed."""
+    """Permissions of which one is enough; empty when none is needed."""
 
 
 def guarded(endpoint: Endpoint, sandbox: Sandbox) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint behind its gate; what leaves it is held against the contract first."""
-    described = answer_of(endpoint.method, endpoint.path, sandbox.options.api)
+    """Wrap an endpoint with the checks before it and the check of its answer against the contract."""
+    expected = expected_answer(endpoint.method, endpoint.path, sandbox.options.api)
 
     async def handle(request: Request) -> Response:
         address = request.client.host if request.client else "0.0.0.0"  # noqa: S104 - not bound, only written
@@ -109,9 +109,9 @@ def guarded(endpoint: Endpoint, sandbox: Sandbox) -> Callable[[Request], Awaitab
             sandbox.limiter.book(context, address, endpoint.group, sandbox.clock.now())
             _check_permissions(endpoint, caller)
             _check_content_type(request)
-            response = leaving(await endpoint.handler(Call(sandbox, request, caller, address)), described)
-        except Refusal as refusal:
-            response = refusal_response(refusal, request, sandbox.clock.now())
+            response = checked_answer(await endpoint.handler(Call(sandbox, request, caller, address)), expected)
+        except Rejection as rejection:
+            response = rejection_response(rejection, request, sandbox.clock.now())
         warning = request.headers.get(_ECHOED_WARNING)
         if warning:
             response.headers["X-System-Warning"] = warning
@@ -157,14 +157,14 @@ def _check_permissions(endpoint: Endpoint, caller: Principal | None) -> None:
 
 
 def _check_content_type(request: Request) -> None:
-    """A form content type on a call without a body is 415 (ksef-api, issue 137)."""
+    """Reject a form content type on a call without a body with 415 (ksef-api, issue 137)."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media in {"application/x-www-form-urlencoded", "multipart/form-data"}:
         raise Unprocessable(415)
 
 
 class Body(BaseModel):
-    """A JSON body. Members have the contract's names; unknown ones are refused, so that none is sent in vain."""
+    """Base of JSON bodies. Members have the contract's names; unknown members are rejected, so that they are noticed."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", strict=True, validate_by_alias=True, validate_by_name=False
@@ -172,7 +172,7 @@ class Body(BaseModel):
 
 
 def _moment(value: object) -> datetime:
-    """A date-time as RFC 3339 and the contract have it: a string with an offset; in UTC."""
+    """Parse a date-time of RFC 3339 and the contract, a string with an offset; return UTC."""
     if not isinstance(value, str) or _DATE_TIME.fullmatch(value) is None:
         raise ValueError("a date and time with an offset, as in RFC 3339")
     try:
@@ -187,14 +187,14 @@ _B = TypeVar("_B", bound=Body)
 
 
 async def read_body(request: Request, media_type: str, limit: int = _MAX_BODY) -> bytes:
-    """The body, of the only media type that the operation takes and at most `limit` bytes."""
+    """Read a body of the operation's media type with at most `limit` bytes."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != media_type:
         raise Unprocessable(415)
     return await read_raw(request, limit)
 
 
 async def read_raw(request: Request, limit: int) -> bytes:
-    """The body, at most `limit` bytes, whatever it is."""
+    """Read a body of any media type with at most `limit` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -204,7 +204,7 @@ async def read_raw(request: Request, limit: int) -> bytes:
 
 
 async def read_json(request: Request, model: type[_B], limit: int = _MAX_BODY) -> _B:
-    """The body as a model: 21001 when it is not JSON, 21405 with one detail a fault when it breaks the contract."""
+    """Read the body as a model; raises 21001 when it is not JSON, 21405 with a detail for each breach of the contract."""
     body = await read_body(request, "application/json", limit)
     try:
         if len(body) > _LARGE:
@@ -218,7 +218,7 @@ async def read_json(request: Request, model: type[_B], limit: int = _MAX_BODY) -
 
 
 async def read_optional_json(request: Request, model: type[_B]) -> _B:
-    """The body as a model; a request without a body and without a content type says nothing, which is allowed."""
+    """Read an optional body as a model; without a body and a content type, return the model's defaults."""
     if "content-type" not in request.headers and not await read_raw(request, 0):
         return model.model_validate({})
     return await read_json(request, model)

@@ -23,18 +23,18 @@ _NIP_WEIGHTS = (6, 5, 7, 2, 3, 4, 5, 6, 7)
 
 
 def new_reference(kind: str, day: date) -> str:
-    """A fresh reference number of a two-letter kind."""
+    """Create a reference number of a two-letter kind."""
     digits = secrets.token_hex(11).upper()
     return f"{day:%Y%m%d}-{kind}-{digits[:10]}-{digits[10:20]}-{digits[20:]}"
 
 
 def new_ksef_number(nip: str, day: date) -> str:
-    """A fresh KSeF number for a seller, with a right checksum."""
+    """Create a KSeF number for a seller, with a right checksum."""
     return make_ksef_number(nip, day, secrets.token_bytes(6))
 
 
 def nip_checksum_is_right(nip: str) -> bool:
-    """Whether the tenth digit is the weighted sum of the first nine modulo 11 (ten is never valid)."""
+    """Return whether the tenth digit is the weighted sum of the first nine modulo 11 (ten is never valid)."""
     if NIP.fullmatch(nip) is None:
         return False
     total = sum(weight * int(digit) for weight, digit in zip(_NIP_WEIGHTS, nip, strict=False))

@@ -1,8 +1,8 @@
 """The sandbox's own keys: public keys for encryption, the seal of its receipts, secrets for tokens and links.
 
-The public keys can be changed in the three ways that KSeF knows (ksef-docs, klucze publiczne; KSeF API 2.9,
-GET /security/public-key-certificates): another certificate for the same key, a second key beside the first until the
-first is withdrawn, and an emergency, in which the first is gone at once.
+The public keys can be changed in KSeF's three ways (ksef-docs, klucze publiczne; KSeF API 2.9, GET
+/security/public-key-certificates): another certificate for the same key, a second key in addition to the first until the first
+is withdrawn, and an emergency, in which the first is withdrawn at once.
 """
 
 import base64
@@ -27,7 +27,7 @@ Rotation: TypeAlias = Literal["recertified", "planned", "withdraw", "emergency"]
 
 @dataclass(frozen=True)
 class PublishedKey:
-    """A key pair whose certificate is published; `usage` is the contract's name for what it is for."""
+    """A key pair whose certificate is published; `usage` is the contract's name of its use."""
 
     usage: str
     private_key: rsa.RSAPrivateKey
@@ -35,17 +35,17 @@ class PublishedKey:
 
     @property
     def certificate_der(self) -> bytes:
-        """The certificate as published."""
+        """The certificate in DER, as it is published."""
         return self.certificate.public_bytes(serialization.Encoding.DER)
 
     @cached_property
     def certificate_pem(self) -> bytes:
-        """The certificate as text."""
+        """The certificate in PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @cached_property
     def private_key_pem(self) -> bytes:
-        """The private key, unprotected: the sandbox has nothing to hide."""
+        """The private key in PEM, not encrypted: the sandbox has no real secrets."""
         return self.private_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -64,7 +64,7 @@ class PublishedKey:
         return _digest(self.certificate_der)
 
     def decrypt(self, ciphertext: bytes) -> bytes:
-        """RSA-OAEP with SHA-256 for both the hash and MGF1. Raises ValueError for anything else."""
+        """Decrypt RSA-OAEP with SHA-256 for both the hash and MGF1. Raises ValueError for other data."""
         return self.private_key.decrypt(ciphertext, _OAEP)
 
 
@@ -74,7 +74,7 @@ SavedKey: TypeAlias = tuple[str, bytes, bytes]
 
 @dataclass(slots=True)
 class SandboxKeys:
-    """Everything secret that a sandbox holds. Keys of each usage stand in the order in which they were published."""
+    """All keys and secrets of a sandbox. The keys of each usage are in the order of their publication."""
 
     token_keys: list[PublishedKey]
     symmetric_keys: list[PublishedKey]
@@ -87,21 +87,21 @@ class SandboxKeys:
 
     @property
     def published(self) -> list[PublishedKey]:
-        """Every key that is listed."""
+        """Return all listed keys."""
         return self.token_keys + self.symmetric_keys
 
     @property
     def token_encryption(self) -> PublishedKey:
-        """What is used for a token when a request names no key."""
+        """The key for a token when a request names none."""
         return self.token_keys[-1]
 
     @property
     def symmetric_encryption(self) -> PublishedKey:
-        """What is used for a session's key when a request names none: always the latest (ksef-api, issue 802)."""
+        """The key for a session's key when a request names none: always the latest (ksef-api, issue 802)."""
         return self.symmetric_keys[-1]
 
     def find(self, usage: Usage, public_key_id: str | None) -> PublishedKey | None:
-        """The listed key of that id, without an id the latest; None for an unknown or withdrawn one."""
+        """Return the listed key of that id, without an id the latest; None for an unknown or withdrawn one."""
         keys = self._of(usage)
         if public_key_id is None:
             return keys[-1]
@@ -123,7 +123,7 @@ class SandboxKeys:
                 keys[:] = [_published(usage, now, age=timedelta(0))]
 
     def saved(self) -> tuple[list[SavedKey], bytes, bytes]:
-        """All of it as plain values; `restored_keys` takes them."""
+        """Return all keys and secrets as plain values for `restored_keys`."""
         if self._saved is None:
             keys = [(key.usage, key.private_key_pem, key.certificate_der) for key in self._all()]
             self._saved = keys, self.token_secret, self.link_secret
@@ -137,7 +137,7 @@ class SandboxKeys:
 
 
 def make_keys(now: datetime) -> SandboxKeys:
-    """Fresh keys; the certificates are self-signed and valid from a day before `now`."""
+    """Create new keys; the certificates are self-signed and valid from a day before `now`."""
     return SandboxKeys(
         token_keys=[_published("KsefTokenEncryption", now)],
         symmetric_keys=[_published("SymmetricKeyEncryption", now)],
@@ -149,7 +149,7 @@ def make_keys(now: datetime) -> SandboxKeys:
 
 
 def restored_keys(saved: tuple[list[SavedKey], bytes, bytes]) -> SandboxKeys:
-    """Keys that `SandboxKeys.saved` has given away."""
+    """Rebuild the keys from the values of `SandboxKeys.saved`."""
     keys = [_restored(*item) for item in saved[0]]
     return SandboxKeys(
         token_keys=[key for key in keys if key.usage == "KsefTokenEncryption"],

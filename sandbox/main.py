@@ -1,4 +1,4 @@
-"""Starting the sandbox: as a function for the product's command line, and as `python -m sandbox`."""
+"""Start of the sandbox: a function for the product's command line, and `python -m sandbox`."""
 
 import argparse
 import logging
@@ -17,11 +17,11 @@ from sandbox.state.file import UnusableState
 _KEEP_ALIVE_SECONDS = 65
 _DEFAULTS = SandboxOptions()
 RECORD_VARIABLE = "KSEF_SANDBOX_RECORD"
-"""Stands in for `--record` where the sandbox is started by something that has no such option."""
+"""Environment variable in place of `--record`, for programs that start the sandbox without this option."""
 
 
 def run_sandbox(options: SandboxOptions) -> None:
-    """Serve until the process is told to stop (SIGINT or SIGTERM); an unusable state file ends it at once."""
+    """Serve until SIGINT or SIGTERM; with an unusable state file the process ends at once."""
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     try:
         app: ASGIApp = create_app(options)
@@ -36,7 +36,7 @@ def run_sandbox(options: SandboxOptions) -> None:
         port=options.port,
         log_level=options.log_level,
         access_log=False,
-        date_header=False,  # the sandbox writes its own, by its own clock
+        date_header=False,  # the sandbox writes the header itself, with the time of its own clock
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=2,
     )
@@ -48,8 +48,8 @@ def run(host: str = _DEFAULTS.host, port: int = _DEFAULTS.port) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m sandbox`: options as flags."""
-    parser = argparse.ArgumentParser(prog="sandbox", description="A strict KSeF stand-in.")
+    """Run `python -m sandbox` with its options as flags."""
+    parser = argparse.ArgumentParser(prog="sandbox", description="A strict simulator of KSeF.")
     parser.add_argument("--host", default=_DEFAULTS.host)
     parser.add_argument("--port", type=int, default=_DEFAULTS.port)
     parser.add_argument("--limits", choices=list(LimitProfile), type=LimitProfile, default=_DEFAULTS.limits)

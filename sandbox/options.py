@@ -1,4 +1,4 @@
-"""What can be set when the sandbox starts."""
+"""Options of the sandbox, set at its start."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class LimitProfile(StrEnum):
-    """Which request limits are enforced. Test and production have been equal since API 2.5."""
+    """The enforced request limits. Those of test and production have been equal since API 2.5."""
 
     OFF = "off"
     TEST = "test"
@@ -14,14 +14,14 @@ class LimitProfile(StrEnum):
 
 
 class ApiVersion(StrEnum):
-    """Which version of the contract is spoken; they differ in limit groups and in what the limits list."""
+    """The version of the contract. The versions differ in limit groups and in the lists of limits."""
 
     V2_7 = "2.7"
     V2_9 = "2.9"
 
 
 class Validation(StrEnum):
-    """How deep a document is checked: `off` leaves out the XSD only, every other rule stays."""
+    """The checks of an invoice: `off` skips only the XSD, all other rules apply."""
 
     FULL = "full"
     OFF = "off"
@@ -29,26 +29,26 @@ class Validation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """All settings. Durations are seconds, sizes are bytes."""
+    """All options. Durations are seconds, sizes are bytes."""
 
     host: str = "127.0.0.1"
     port: int = 8099
     limits: LimitProfile = LimitProfile.OFF
     api: ApiVersion = ApiVersion.V2_9
     state: Path | None = None
-    """File that keeps everything across restarts, a folder `<file>.files` beside it; None for memory only."""
+    """File that keeps the state across restarts, with a folder `<file>.files`; None for memory only."""
     validation: Validation = Validation.FULL
     pool_processes: int = 1
     enforce_identifiers: bool = False
-    """Check NIP checksums on every session, as production does; otherwise only with X-KSeF-Feature."""
+    """Whether NIP checksums are checked in every session, as in production; otherwise only with X-KSeF-Feature."""
     access_token_seconds: int = 900
     auth_delay_seconds: float = 0.0
     """How long a login stays at 100."""
     processing_delay_seconds: float = 0.0
-    """How long a closed session stays at 150 before the work on it starts, in the sandbox's own time."""
+    """How long a closed session stays at 150 before its processing starts, in the sandbox's time."""
     storage_delay_seconds: float = 0.0
-    """How long an accepted invoice cannot be read back yet, in the sandbox's own time."""
+    """How long after its acceptance an invoice cannot be downloaded yet, in the sandbox's time."""
     max_invoices: int = 10_000
     record: str = ""
-    """File for every request and answer, or a folder in which each process makes a file of its own; empty for none."""
+    """File for all requests and answers, or a folder in which each process creates its own file; empty for none."""
     log_level: str = "warning"

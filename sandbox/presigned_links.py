@@ -1,4 +1,4 @@
-"""Pre-signed links, in the style of Azure's: who holds one may use it, byte for byte as given, until it expires."""
+"""Pre-signed links in Azure's style: a link is valid without a token, unchanged byte for byte, until it expires."""
 
 import base64
 import hashlib
@@ -15,12 +15,12 @@ Permission = Literal["r", "w"]
 
 
 def sign_link(path: str, permission: Permission, now: datetime, expires: datetime, secret: bytes) -> str:
-    """The path with its query string. The base64 signature is percent-encoded, so re-encoding would break it."""
+    """Return the path with its signed query string. Its Base64 is percent-encoded, so re-encoding would break it."""
     return f"{path}?{_query(path, permission, now - _BACKDATED, expires, secret)}"
 
 
 def link_fault(path: str, raw_query: str, permission: Permission, now: datetime, secret: bytes) -> str | None:
-    """What is wrong with a link that was used, None when it is good."""
+    """Return the fault of a used link, or None."""
     fields = dict(item.partition("=")[::2] for item in raw_query.split("&"))
     try:
         start = _time(fields["st"])

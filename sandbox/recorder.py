@@ -1,9 +1,8 @@
-"""`--record FILE`: every request and every answer, one JSON document a line, so that both can be judged afterwards.
+"""`--record FILE`: writes every request with its answer as a line of JSON, for a later check against the contract.
 
-Secrets are masked before anything is written: each letter and digit of a token, an encrypted key, a signature or a
-link's signature becomes an `x`, so that length and alphabet stay and the masked value still has the form that the
-contract demands. Of XML only login requests are kept, without the value of their signature; invoices, parts and
-receipts are represented by their size.
+Secrets are masked before the line is written: each letter and digit of a token, an encrypted key, a signature or a link's
+signature becomes an `x`, so that the masked value still has the length and form that the contract demands. Of XML only login
+requests are kept, without the value of their signature; of invoices, parts and receipts only the size is.
 """
 
 import json
@@ -17,9 +16,9 @@ from typing import Any, TextIO
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FAULT_KEY = "sandbox.fault"
-"""Set in the scope of a request that a fault rule touched: its answer is not what KSeF would say."""
+"""Key in the scope of a request that a fault rule changed: its answer is not one of KSeF's."""
 MAX_BODY = 4_000_000
-"""Of longer bodies only the size is kept."""
+"""The longest body that is recorded; of longer ones only the size is."""
 _SECRET_MEMBERS = frozenset({"token", "encryptedToken", "encryptedSymmetricKey", "encryptedInvoiceContent"})
 _LINK_MEMBERS = frozenset({"url", "downloadUrl", "upoDownloadUrl"})
 _HEADERS = frozenset(
@@ -36,16 +35,16 @@ _LOGIN_PATH = "/v2/auth/xades-signature"
 
 
 def record_path(wanted: str) -> Path:
-    """The file to write: the one that is named, or a new one in a folder that is named, one for each process."""
+    """Return the file to write: the named one, or a new one for this process in the named folder."""
     path = Path(wanted)
     return path / f"sandbox-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}.ndjson" if path.is_dir() else path
 
 
 class Recorder:
-    """ASGI application around the sandbox's. Requests to `/_sandbox/` are no part of KSeF and are not recorded.
+    """ASGI middleware that records requests. Requests to `/_sandbox/` are not part of KSeF's API and are not recorded.
 
-    Lines are made and written by one thread in the order in which requests ended, each at once, so that a killed
-    sandbox leaves at most one line incomplete.
+    One thread writes the lines in the order in which requests ended, each at once, so that a killed sandbox leaves at most
+    one incomplete line.
     """
 
     def __init__(self, app: ASGIApp, path: Path) -> None:
@@ -54,7 +53,7 @@ class Recorder:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="recorder")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and remember it."""
+        """Handle a request and record it."""
         if scope["type"] == "lifespan":
             try:
                 await self._app(scope, receive, send)
@@ -65,18 +64,18 @@ class Recorder:
         if scope["type"] != "http" or scope["path"].startswith("/_sandbox/"):
             await self._app(scope, receive, send)
             return
-        heard = _Exchange(receive, send, keep=not scope["path"].startswith("/storage/"))
+        exchange = _Exchange(receive, send, keep=not scope["path"].startswith("/storage/"))
         try:
-            await self._app(scope, heard.receive, heard.send)
+            await self._app(scope, exchange.receive, exchange.send)
         finally:
-            self._writer.submit(self._write, dict(scope), heard)
+            self._writer.submit(self._write, dict(scope), exchange)
 
-    def _write(self, scope: Scope, heard: "_Exchange") -> None:
-        self._file.write(json.dumps(line_of(scope, heard), ensure_ascii=False) + "\n")
+    def _write(self, scope: Scope, exchange: "_Exchange") -> None:
+        self._file.write(json.dumps(line_of(scope, exchange), ensure_ascii=False) + "\n")
 
 
 class _Exchange:
-    """One request with its answer, as they pass. Bodies beyond the limit, and those of storage, are counted only."""
+    """One request and its answer while they pass. Bodies above the limit and those of storage are only counted."""
 
     def __init__(self, receive: Receive, send: Send, *, keep: bool) -> None:
         self._receive = receive
@@ -91,17 +90,17 @@ class _Exchange:
 
     @property
     def transport(self) -> Any:
-        """The connection, which a fault rule may want to cut."""
+        """The connection, which a fault rule may cut."""
         return getattr(getattr(self._receive, "__self__", None), "transport", None)
 
     async def receive(self) -> Message:
-        """What the client sends."""
+        """Receive a message of the client and record it."""
         message = await self._receive()
         self.sent_size += self._count(self.sent, message)
         return message
 
     async def send(self, message: Message) -> None:
-        """What the sandbox answers."""
+        """Send a message of the sandbox and record it."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.answer_headers = list(message.get("headers", ()))
@@ -116,10 +115,10 @@ class _Exchange:
         return len(body)
 
 
-def line_of(scope: Scope, heard: _Exchange) -> dict[str, Any]:
-    """What is written of one request; `status` is null when the connection was cut before an answer."""
+def line_of(scope: Scope, exchange: _Exchange) -> dict[str, Any]:
+    """Build the record of one request; `status` is null when the connection was cut before an answer."""
     headers = _headers(scope["headers"])
-    answer_headers = _headers(heard.answer_headers)
+    answer_headers = _headers(exchange.answer_headers)
     query = scope["query_string"].decode("latin-1")
     return {
         "at": datetime.now(UTC).isoformat(),
@@ -127,13 +126,13 @@ def line_of(scope: Scope, heard: _Exchange) -> dict[str, Any]:
         "path": scope["path"],
         "query": _SIGNATURE_IN_LINK.sub("x", f"?{query}")[1:],
         "headers": headers,
-        "size": heard.sent_size,
-        "body": _body(headers, heard.sent, scope["path"]),
+        "size": exchange.sent_size,
+        "body": _body(headers, exchange.sent, scope["path"]),
         "fault": bool(scope.get(FAULT_KEY)),
-        "status": heard.status,
+        "status": exchange.status,
         "answer_headers": answer_headers,
-        "answer_size": heard.answer_size,
-        "answer": _body(answer_headers, heard.answer, ""),
+        "answer_size": exchange.answer_size,
+        "answer": _body(answer_headers, exchange.answer, ""),
     }
 
 
@@ -148,7 +147,7 @@ def _headers(raw: Any) -> dict[str, str]:
 
 
 def _body(headers: dict[str, str], body: bytearray, path: str) -> Any:
-    """The document that a body is, null when it is none, is not kept, or is too long."""
+    """Return a body as JSON or text; null when it is empty, not recorded or too long."""
     if not body or len(body) > MAX_BODY:
         return None
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -163,7 +162,7 @@ def _body(headers: dict[str, str], body: bytearray, path: str) -> Any:
 
 
 def masked(value: Any) -> Any:
-    """A JSON value without its secrets."""
+    """Return a JSON value with its secrets masked."""
     if isinstance(value, list):
         return [masked(item) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The running sandbox: options, clock, keys, memory, limits, faults and the pool, held together."""
+"""The running sandbox: its options, clock, keys, state, limits, faults and pool."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ class Sandbox:
         self.limiter = make_limiter(options.api, enforced=options.limits is not LimitProfile.OFF)
         self.faults = FaultBook()
         self.deciding = asyncio.Lock()
-        """Held while the verdicts of one package are decided, so that a restart decides every package alike."""
+        """Lock around the verdicts of one package, so that a restart decides every package in the same way."""
         self._file = StateFile(options.state) if options.state is not None else None
         restored = self._restore(self._file) if self._file is not None else False
         if not restored:
@@ -49,11 +49,11 @@ class Sandbox:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Let the pool compile the schema while nobody waits for it."""
+        """Let the pool compile the schema before the first request needs it."""
         self._pool.submit(warm_up, self.options.validation is Validation.FULL)
 
     async def stop(self) -> None:
-        """Stop all work. Without a state file everything is deleted, with one it can go on later."""
+        """Stop all work. Without a state file all data are deleted, with one a restart continues the work."""
         await self._cancel_tasks()
         self._pool.shutdown(wait=True, cancel_futures=True)
         if self._file is None:
@@ -62,7 +62,7 @@ class Sandbox:
             self._file.close()
 
     async def reset(self) -> None:
-        """Forget everything except the keys, so that clients need not fetch them again."""
+        """Delete the state except the keys, so that clients need not fetch the keys again."""
         await self._cancel_tasks()
         self.state = SandboxState()
         self.limiter.clear()
@@ -73,12 +73,12 @@ class Sandbox:
         await asyncio.to_thread(_delete_files, self.folder)
 
     async def save(self) -> None:
-        """Make durable what this request, or this task, has changed; without a state file nothing happens."""
+        """Save the changes of this request or task in the state file, if there is one."""
         if self._file is not None:
             await self._file.save(self.state, current_notes(), self._others(), self.limiter.bookings)
 
     async def in_pool(self, work: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Run long work in the pool. A pool that broke is replaced, and the caller sees BrokenProcessPool."""
+        """Run CPU work in the pool. A broken pool is replaced, and the caller gets BrokenProcessPool."""
         pool = self._pool
         try:
             return await asyncio.wrap_future(pool.submit(work, *args, **kwargs))
@@ -88,7 +88,7 @@ class Sandbox:
             raise
 
     def in_background(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Run something that outlives its request; it must deal with its own failures. What it changed is saved."""
+        """Run work that outlives its request and save its changes; the work must handle its own failures."""
         task = asyncio.get_running_loop().create_task(self._and_save(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -98,7 +98,7 @@ class Sandbox:
         await self.save()
 
     def new_file(self, stem: str) -> Path:
-        """A path in the sandbox's folder that was not used before."""
+        """Return an unused path in the sandbox's folder."""
         return self.folder / f"{stem}-{secrets.token_hex(4)}"
 
     async def _cancel_tasks(self) -> None:
@@ -107,7 +107,7 @@ class Sandbox:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _others(self) -> dict[str, Any]:
-        """What is kept besides the state."""
+        """Return the values that the state file keeps besides the state."""
         limiter = self.limiter
         return {
             "keys": self.keys.saved(),
@@ -118,7 +118,7 @@ class Sandbox:
         }
 
     def _restore(self, file: StateFile) -> bool:
-        """Go on where the file ends; False if it is new. Raises UnusableState."""
+        """Load the state from the file; False if the file is new. Raises UnusableState."""
         self.limiter.remember = True
         found = file.read(("keys", "clock", "faults", "overrides", "blocks"))
         if found is None:
@@ -133,7 +133,7 @@ class Sandbox:
         return True
 
     def _make_pool(self) -> ProcessPoolExecutor:
-        # Spawned, not forked: the server has threads, and a fork of those may hang.
+        # Processes are spawned, because the server has threads, and a forked process with threads may hang.
         return ProcessPoolExecutor(self.options.pool_processes, mp_context=get_context("spawn"), initializer=enter_pool)
 
 

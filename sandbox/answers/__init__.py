@@ -1,5 +1,5 @@
-"""The answers of every operation as models: what leaves the sandbox is held against them first.
+"""Models of every operation's answer. Each answer is checked against its model before it is sent.
 
-Members, forms and bounds as in KSeF API 2.9; a member too many is as wrong as one too few. The models are also what
-the sandbox's own OpenAPI document says (`sandbox.endpoints.openapi`).
+Members, forms and bounds are those of KSeF API 2.9; an additional member is a fault like a missing one. The sandbox's own
+OpenAPI description (`sandbox.endpoints.openapi`) is generated from the same models.
 """

@@ -10,7 +10,7 @@ Serial = Annotated[str, Field(pattern="^[0-9A-F]{16}$")]
 
 
 class Remaining(Answer):
-    """What is left of a limit."""
+    """The limit of a kind of object, and the number that remains."""
 
     remaining: int
     limit: int
@@ -25,7 +25,7 @@ class CertificateLimits(Answer):
 
 
 class EnrollmentData(Answer):
-    """GET /certificates/enrollments/data: the subject that a request must carry, word by word."""
+    """GET /certificates/enrollments/data: the exact subject that a request must have."""
 
     common_name: str
     country_name: str
@@ -71,7 +71,7 @@ class RetrievedCertificates(Answer):
 
 
 class CertificateOwner(Answer):
-    """Whose a certificate is."""
+    """The owner of a certificate."""
 
     type: Literal["Nip", "Pesel", "Fingerprint"]
     value: Annotated[str, Field(min_length=10, max_length=64)]

@@ -17,14 +17,14 @@ class TokenMade(Answer):
 
 
 class TokenAuthor(Answer):
-    """Who made a token."""
+    """The subject that created a token."""
 
     type: Literal["Nip", "Pesel", "Fingerprint"]
     value: str
 
 
 class TokenContext(Answer):
-    """Where a token is good."""
+    """The context in which a token is valid."""
 
     type: Literal["Nip", "InternalId", "NipVatUe", "PeppolId"]
     value: str

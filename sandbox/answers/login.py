@@ -17,7 +17,7 @@ class Challenge(Answer):
 
 
 class Token(Answer):
-    """A token and until when it is good."""
+    """A token and the end of its validity."""
 
     token: str
     valid_until: AwareDatetime
@@ -31,7 +31,7 @@ class LoginStarted(Answer):
 
 
 class MethodInfo(Answer):
-    """How somebody logged in."""
+    """The method of a login."""
 
     category: Literal["XadesSignature", "NationalNode", "Token", "Other"]
     code: str

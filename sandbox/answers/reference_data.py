@@ -19,7 +19,7 @@ class PublicKey(Answer):
 
 
 class SessionLimits(Answer):
-    """What one kind of session may hold."""
+    """Limits of the content of one kind of session."""
 
     max_invoice_size_in_mb: Annotated[Count, Field(alias="maxInvoiceSizeInMB")]
     max_invoice_with_attachment_size_in_mb: Annotated[Count, Field(alias="maxInvoiceWithAttachmentSizeInMB")]
@@ -27,7 +27,7 @@ class SessionLimits(Answer):
 
 
 class CollectiveIdentifierLimits(Answer):
-    """How many invoices one collective identifier may join."""
+    """The most invoices in one collective identifier."""
 
     max_invoices: Annotated[int, Field(ge=2)]
 
@@ -46,13 +46,13 @@ class ContextLimits(ContextLimits27):
 
 
 class EnrollmentLimits(Answer):
-    """How many certificates may be asked for."""
+    """The most certificate requests."""
 
     max_enrollments: int = 0
 
 
 class CertificateCount(Answer):
-    """How many certificates may be valid."""
+    """The most valid certificates."""
 
     max_certificates: int = 0
 
@@ -65,7 +65,7 @@ class SubjectLimits(Answer):
 
 
 class Rates(Answer):
-    """The limits of one group; -1 is none."""
+    """The limits of one group; -1 is no limit."""
 
     per_second: int
     per_minute: int

@@ -8,7 +8,7 @@ from sandbox.answers.shapes import Answer, Count, KsefNumber, Reference, Sha256,
 
 
 class PartUpload(Answer):
-    """Where one part goes."""
+    """The link for the upload of one part."""
 
     ordinal_number: Annotated[int, Field(ge=1)]
     method: str
@@ -84,7 +84,7 @@ class Sessions(Answer):
 
 
 class InvoiceStatus(Status):
-    """A verdict; a duplicate names its original in the extensions."""
+    """The verdict on an invoice; the extensions of a duplicate name its original."""
 
     extensions: dict[str, str | None] | None = None
 

@@ -1,4 +1,4 @@
-"""What the answers are made of: the forms of single members, and the models that several operations share."""
+"""Types of single members of the answers, and the models that several operations share."""
 
 import base64
 import binascii
@@ -41,13 +41,13 @@ KsefNumber = Annotated[
 
 
 class Answer(BaseModel):
-    """A JSON answer; members have the contract's names."""
+    """Base of JSON answers; their members have the contract's names."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", validate_by_alias=True, validate_by_name=False)
 
 
 class Status(Answer):
-    """A code with its sentence."""
+    """A status code with its description."""
 
     code: int
     description: Annotated[str, Field(min_length=1)]

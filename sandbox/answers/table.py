@@ -1,4 +1,4 @@
-"""Which operation answers what, and the check of every answer before it leaves."""
+"""Table of each operation's answer, and the check of every answer before it is sent."""
 
 import logging
 import re
@@ -73,8 +73,8 @@ ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
     ("POST", "/certificates/query"): (200, Certificates),
     ("POST", "/certificates/{}/revoke"): (204, None),
 }
-"""Operation, its path's parameters made anonymous -> status of success and shape of the body. `/testdata/` answers
-200 without a body."""
+"""Operation, with `{}` for each parameter of its path -> status of success and form of the body. Operations of
+`/testdata/` answer 200 without a body."""
 _OLDER: dict[tuple[str, str], Any] = {
     ("GET", "/limits/context"): ContextLimits27,
     ("GET", "/rate-limits"): RateLimits27,
@@ -82,8 +82,8 @@ _OLDER: dict[tuple[str, str], Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """What an operation answers when it succeeds."""
+class ExpectedAnswer:
+    """An operation's answer in the case of success."""
 
     status: int
     shape: Any
@@ -91,37 +91,37 @@ class Described:
     adapter: TypeAdapter[Any] | None
 
 
-def answer_of(method: str, path: str, api: ApiVersion) -> Described:
-    """What an operation answers. Raises LookupError for an operation without a row."""
+def expected_answer(method: str, path: str, api: ApiVersion) -> ExpectedAnswer:
+    """Return an operation's answer. Raises LookupError for an operation without a row."""
     key = method, re.sub(r"\{[^}]*\}", "{}", path)
     if path.startswith("/testdata/"):
-        return Described(200, None, None)
+        return ExpectedAnswer(200, None, None)
     status, shape = ANSWERS[key]
     shape = _OLDER.get(key, shape) if api is ApiVersion.V2_7 else shape
-    return Described(status, shape, None if shape in {None, "xml"} else TypeAdapter(shape))
+    return ExpectedAnswer(status, shape, None if shape in {None, "xml"} else TypeAdapter(shape))
 
 
-def leaving(response: Response, described: Described) -> Response:
-    """The answer itself, or 500 where it breaks the contract: then the sandbox is wrong, and nobody shall build on it."""
+def checked_answer(response: Response, expected: ExpectedAnswer) -> Response:
+    """Return the answer unchanged, or a 500 if it breaks the contract, so that no client relies on a wrong answer."""
     if response.status_code >= 400:
         return response
-    fault = _fault(response, described)
+    fault = _fault(response, expected)
     if fault is None:
         return response
     logger.error("an answer of the sandbox breaks the contract: %s", fault)
     return JSONResponse({"sandboxFault": fault}, status_code=500)
 
 
-def _fault(response: Response, described: Described) -> str | None:
-    if response.status_code != described.status:
-        return f"status {response.status_code} instead of {described.status}"
-    if described.shape == "xml":
+def _fault(response: Response, expected: ExpectedAnswer) -> str | None:
+    if response.status_code != expected.status:
+        return f"status {response.status_code} instead of {expected.status}"
+    if expected.shape == "xml":
         return None if response.media_type == "application/xml" else f"media type {response.media_type}"
-    if described.adapter is None:
-        return "a body where none belongs" if response.body else None
+    if expected.adapter is None:
+        return "a body where none is allowed" if response.body else None
     try:
-        described.adapter.validate_json(bytes(response.body))
+        expected.adapter.validate_json(bytes(response.body))
     except ValidationError as error:
-        # The faulty value may be a secret: only its place is told.
+        # The message has only the place of the faulty value, because the value may be a secret.
         return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['type']}" for item in error.errors())
     return None

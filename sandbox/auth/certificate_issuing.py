@@ -1,7 +1,7 @@
-"""What stands in a certificate request, and the certificate that is made of it.
+"""Reader of certificate requests, and issuer of the certificates.
 
 Source: ksef-docs, certyfikaty-KSeF.md: RSA of 2048 bits or P-256, signed with SHA-1, -256, -384 or -512; the subject
-exactly as GET /certificates/enrollments/data told it.
+exactly as in GET /certificates/enrollments/data.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _DIGESTS = ("sha1", "sha256", "sha384", "sha512")
 
 @dataclass(frozen=True, slots=True)
 class CertificateRequest:
-    """A PKCS#10 request that may be granted."""
+    """A valid PKCS#10 request."""
 
     subject: x509.Name
     public_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -43,7 +43,7 @@ class CertificateRequest:
 
 
 def subject_names(name: x509.Name) -> dict[str, str]:
-    """A subject by the contract's member names; an attribute that comes more than once is joined by spaces."""
+    """Return a subject's attributes by the contract's member names; repeated ones are joined by spaces."""
     found: dict[str, str] = {}
     for attribute in name:
         member = _MEMBERS.get(attribute.oid)
@@ -56,8 +56,11 @@ def subject_names(name: x509.Name) -> dict[str, str]:
 
 
 def enrollment_names(certificate: x509.Certificate, owner: Identifier) -> dict[str, str]:
-    """What a request of this certificate's owner must contain. Identifiers come in their normal form: TINPL-, PNOPL-
-    or VATPL- and the number, whatever the certificate wrote before it (ksef-api, issue 187)."""
+    """Return the subject that a request of this certificate's owner must have.
+
+    Identifiers have their normal form TINPL-, PNOPL- or VATPL- and the number, also if the certificate has another prefix
+    (ksef-api, issue 187).
+    """
     names = subject_names(certificate.subject)
     if "organizationIdentifier" in names and owner.type == "Nip":
         names["organizationIdentifier"] = f"VATPL-{owner.value}"
@@ -67,7 +70,7 @@ def enrollment_names(certificate: x509.Certificate, owner: Identifier) -> dict[s
 
 
 def read_request(der: bytes, names: dict[str, str]) -> CertificateRequest:
-    """The request in these bytes; raises BadRequest 25004, 25010, 25011 or 25003."""
+    """Read and check the request; raises BadRequest 25004, 25010, 25011 or 25003."""
     try:
         request = x509.load_der_x509_csr(der)
         key = request.public_key()
@@ -100,7 +103,7 @@ def _is_signed(request: x509.CertificateSigningRequest) -> bool:
 
 
 def new_serial_number() -> str:
-    """Sixteen hex digits; the highest bit is clear, so that the number has eight bytes in a certificate, too."""
+    """Return 16 random hex digits. The highest bit is clear, so that a certificate encodes the number in eight bytes."""
     return f"{secrets.randbits(62) | 1 << 62:016X}"
 
 
@@ -113,8 +116,11 @@ def issue(
     valid_from: datetime,
     valid_to: datetime,
 ) -> bytes:
-    """The certificate, DER. Authentication may sign, Offline may only commit to content: each is refused for the
-    other's work by whoever looks at the key usage."""
+    """Issue the certificate, in DER.
+
+    The key usage of Authentication is digital signature, that of Offline content commitment only, so a verifier of the key
+    usage refuses each one in the place of the other.
+    """
     offline = kind == "Offline"
     usage = x509.KeyUsage(
         digital_signature=not offline,

@@ -1,6 +1,6 @@
-"""Access, refresh and authentication tokens: JWT with HS256, made and read here only.
+"""Access, refresh and authentication tokens: JWT with HS256, written and read only by this module.
 
-Clients must treat them as opaque; the claims have KSeF's names so that a look at one is familiar.
+Clients must treat them as opaque; the claims have KSeF's names, so that a decoded token resembles KSeF's.
 """
 
 import base64
@@ -14,7 +14,7 @@ _HEADER = {"alg": "HS256", "typ": "JWT"}
 
 
 class InvalidToken(Exception):
-    """The token is not one of ours, was changed, or has expired."""
+    """The token was not issued here, was changed, or has expired."""
 
 
 def encode_token(claims: dict[str, Any], secret: bytes) -> str:
@@ -24,7 +24,7 @@ def encode_token(claims: dict[str, Any], secret: bytes) -> str:
 
 
 def decode_token(token: str, secret: bytes, now: float) -> dict[str, Any]:
-    """The claims of a token that is genuine and not expired; raises InvalidToken otherwise."""
+    """Return the claims of a genuine token that has not expired; raises InvalidToken otherwise."""
     signed, _, signature = token.rpartition(".")
     try:
         given = _decode(signature)

@@ -1,4 +1,4 @@
-"""Reading an AuthTokenRequest and the subject of a certificate.
+"""Reader of an AuthTokenRequest and of a certificate's subject.
 
 The order and the patterns are those of the published schemas `schemat_auth_v2-0.xsd` and `schemat_auth_v2-1.xsd`
 (ksef-docs, auth/schemy), written out by hand. Certificates: ksef-docs, auth/podpis-xades.md.
@@ -34,7 +34,7 @@ _PNOPL = re.compile(r"(?:PNOPL|PESEL).*?([0-9]{11})")
 
 @dataclass(frozen=True, slots=True)
 class AuthTokenRequest:
-    """A login request that has the form of its schema."""
+    """A login request that conforms to its schema."""
 
     challenge: str
     context: Identifier
@@ -43,7 +43,7 @@ class AuthTokenRequest:
 
 
 def read_auth_request(root: etree._Element) -> AuthTokenRequest:
-    """The request in a verified document; raises BadRequest 21401 where the schema would object."""
+    """Read the request from a verified XML; raises BadRequest 21401 for a breach of the schema."""
     name = etree.QName(root)
     if name.localname != "AuthTokenRequest" or name.namespace not in NAMESPACES:
         raise _schema(f"Nieoczekiwany element główny {name.text}.")
@@ -63,7 +63,7 @@ def read_auth_request(root: etree._Element) -> AuthTokenRequest:
 
 
 def certificate_subject(certificate: x509.Certificate) -> tuple[Identifier, str]:
-    """Whose certificate it is, and the method's name; raises BadRequest 21115 when its subject does not tell.
+    """Return a certificate's owner and the login method; raises BadRequest 21115 for a subject without an owner.
 
     A seal names an organisation by `organizationIdentifier` VATPL-...; a personal one a person by `serialNumber`
     TINPL-... or PNOPL-..., and has a given name and a surname.
@@ -94,17 +94,17 @@ def certificate_subject(certificate: x509.Certificate) -> tuple[Identifier, str]
 
 
 def is_seal(certificate: x509.Certificate) -> bool:
-    """Whether the certificate's subject is a Polish organisation, by its VATPL identifier."""
+    """Return whether the certificate's subject is a Polish organisation, by its VATPL identifier."""
     return _VATPL.fullmatch(_attribute(certificate.subject, _ORGANIZATION_IDENTIFIER)) is not None
 
 
 def certificate_fingerprint(certificate: x509.Certificate) -> Identifier:
-    """The certificate itself as a subject."""
+    """Return the certificate's fingerprint as the identifier of a subject."""
     return Identifier("Fingerprint", certificate.fingerprint(hashes.SHA256()).hex().upper())
 
 
 def address_is_allowed(address: str, allowed: tuple[str, ...]) -> bool:
-    """Whether an address is covered by a policy of addresses, ranges (a-b) and masks; an empty one allows all."""
+    """Return whether a policy of addresses, ranges (a-b) and masks covers an address; an empty policy allows all."""
     if not allowed:
         return True
     try:
@@ -122,7 +122,7 @@ def address_is_allowed(address: str, allowed: tuple[str, ...]) -> bool:
 
 
 def check_address(kind: str, text: str) -> None:
-    """Raise ValueError unless the text is an address, a range or a mask, as `kind` says."""
+    """Raise ValueError unless the text is an address, a range or a mask, according to `kind`."""
     if kind == "Ip4Range":
         first, hyphen, last = text.partition("-")
         if not hyphen:
@@ -145,7 +145,7 @@ def _context(element: etree._Element, namespace: str | None) -> Identifier:
     kind = _local(children[0], namespace)
     if kind not in CONTEXT_PATTERNS:
         raise _schema(f"Nieznany identyfikator kontekstu {kind}.")
-    # Restrictions of xsd:string: white space around the value is part of it.
+    # The types are restrictions of xsd:string, so white space around a value is part of the value.
     value = children[0].text or ""
     if CONTEXT_PATTERNS[kind].fullmatch(value) is None:
         raise _schema(f"Element {kind} ma nieprawidłowy format.")
@@ -174,7 +174,7 @@ def _policy(element: etree._Element, namespace: str | None) -> tuple[str, ...]:
 
 
 def _elements(parent: etree._Element) -> list[etree._Element]:
-    """Child elements; text between them is against the schema, comments are not."""
+    """Return child elements. Text between them is a breach of the schema; comments are allowed."""
     children = [child for child in parent if isinstance(child.tag, str)]
     if (parent.text or "").strip() or any((child.tail or "").strip() for child in parent):
         raise _schema(f"Element {etree.QName(parent).localname} zawiera tekst.")

@@ -1,8 +1,8 @@
 """Verification of a signed AuthTokenRequest: XML signature, XAdES properties, signing certificate.
 
-Written on lxml and cryptography alone, apart from the library that the product signs with. Accepted are enveloped
-and enveloping signatures with one of the listed algorithms; everything else is refused with the code that KSeF
-gives: 9101 document, 9102 no signature, 9103 too many, 9105 the signature itself.
+It uses only lxml and cryptography, not the library that the product signs with. Enveloped and enveloping signatures with one
+of the listed algorithms are accepted; all other ones are rejected with KSeF's code: 9101 document, 9102 no signature,
+9103 too many signatures, 9105 the signature itself.
 Source: ksef-docs, auth/podpis-xades.md (July 2026) and uwierzytelnianie.md.
 """
 
@@ -36,7 +36,7 @@ _MAX_CLOCK_SKEW = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """What a good signature covers, and whose it is."""
+    """The content of a verified signature, and its certificate."""
 
     document: etree._Element
     """The AuthTokenRequest without its signature."""
@@ -46,7 +46,7 @@ class SignedRequest:
 
 
 def verify_signed_request(body: bytes, now: datetime) -> SignedRequest:
-    """The verified document of a signed login request; raises BadRequest with KSeF's code otherwise."""
+    """Verify a signed login request and return its content; raises BadRequest with KSeF's code."""
     root = _parse(body)
     signature = _only_signature(root)
     certificate = _certificate(signature)
@@ -68,7 +68,7 @@ def _parse(body: bytes) -> etree._Element:
         root = etree.fromstring(body, parser)
     except etree.XMLSyntaxError as error:
         raise bad(21001, str(error.msg)) from error
-    docinfo: Any = root.getroottree().docinfo  # the stubs know only a part of it
+    docinfo: Any = root.getroottree().docinfo  # lxml's stubs lack a part of it
     if docinfo.doctype:
         raise bad(9101, "Deklaracja DOCTYPE jest niedozwolona.")
     return root
@@ -119,7 +119,7 @@ def _signed_properties(signature: etree._Element) -> etree._Element:
 
 
 def _check_references(root: etree._Element, signature: etree._Element, properties: etree._Element) -> etree._Element:
-    """Check every digest; the document that is covered comes back, without its signature."""
+    """Check every digest and return the document that the signature covers, without the signature."""
     covered: etree._Element | None = None
     properties_covered = False
     for reference in signature.findall("ds:SignedInfo/ds:Reference", _NS):
@@ -170,7 +170,7 @@ def _check_digest(
     signature: etree._Element,
     uri: str,
 ) -> etree._Element:
-    """Compare one digest; what it was computed over comes back."""
+    """Check one digest and return the element that it covers."""
     data, subject = referenced(reference, target, root, signature)
     algorithm = _one(reference, "ds:DigestMethod").get("Algorithm", "")
     if digest_of(data, algorithm) != base64_content(_one(reference, "ds:DigestValue")):
@@ -179,7 +179,7 @@ def _check_digest(
 
 
 def _check_properties(properties: etree._Element, certificate: x509.Certificate, now: datetime) -> None:
-    """The profile that KSeF insists on: time of signing and the signing certificate's digest."""
+    """Check the properties that KSeF requires: the signing time and the signing certificate's digest."""
     signed = _one(properties, "xades:SignedSignatureProperties")
     moment = _one(signed, "xades:SigningTime").text or ""
     try:

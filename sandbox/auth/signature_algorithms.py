@@ -1,7 +1,7 @@
-"""The algorithms of a signed login: digests, canonicalisations, signature methods.
+"""Algorithms of a signed login: digests, canonicalisations, signature methods.
 
-Source: ksef-docs, auth/podpis-xades.md. SHA-1 stands in its lists too, but production refuses it
-(ksef-client-csharp, issue 215), and so does the sandbox.
+Source: ksef-docs, auth/podpis-xades.md. Its lists also contain SHA-1, but production refuses it (ksef-client-csharp,
+issue 215), and so does the sandbox.
 """
 
 import base64
@@ -30,7 +30,7 @@ _DIGESTS: dict[str, hashes.HashAlgorithm] = {
     f"{_MORE_2007}sha3-512": hashes.SHA3_512(),
 }
 INCLUSIVE = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
-"""What applies to a reference that names no canonicalisation (XML Signature 1.1, section 4.4.3.2)."""
+"""The canonicalisation of a reference that names none (XML Signature 1.1, section 4.4.3.2)."""
 _CANONICAL: dict[str, tuple[bool, bool]] = {
     INCLUSIVE: (False, False),
     f"{INCLUSIVE}#WithComments": (False, True),
@@ -64,12 +64,12 @@ _ECDSA: dict[str, hashes.HashAlgorithm] = {
 
 
 def signature_fault(detail: str) -> BadRequest:
-    """9105: there is something wrong with the signature."""
+    """Create the error 9105 for a fault of the signature."""
     return bad(9105, detail)
 
 
 def one_child(element: etree._Element, path: str, namespaces: dict[str, str]) -> etree._Element:
-    """The only element at a path; anything else is a fault."""
+    """Return the only element at a path; no element or several are a fault."""
     found = element.findall(path, namespaces)
     if len(found) != 1:
         raise signature_fault(f"Oczekiwano dokładnie jednego elementu {path}, znaleziono: {len(found)}.")
@@ -77,7 +77,7 @@ def one_child(element: etree._Element, path: str, namespaces: dict[str, str]) ->
 
 
 def base64_content(element: etree._Element) -> bytes:
-    """The bytes that an element holds in Base64, as text and nothing else."""
+    """Decode the Base64 text of an element that has only text."""
     fault = signature_fault(f"Element {etree.QName(element).localname} nie jest w Base64.")
     if len(element):
         raise fault
@@ -88,7 +88,7 @@ def base64_content(element: etree._Element) -> bytes:
 
 
 def digest_of(data: bytes, algorithm: str) -> bytes:
-    """The digest by an algorithm's address."""
+    """Compute the digest with the algorithm of a URI."""
     if algorithm not in _DIGESTS:
         raise signature_fault(f"Algorytm skrótu {algorithm} nie jest obsługiwany.")
     digest = hashes.Hash(_DIGESTS[algorithm])
@@ -97,12 +97,12 @@ def digest_of(data: bytes, algorithm: str) -> bytes:
 
 
 def is_canonicalisation(algorithm: str) -> bool:
-    """Whether an algorithm is one of the three canonicalisations, with or without comments."""
+    """Return whether an algorithm is one of the three canonicalisations, with or without comments."""
     return algorithm in _CANONICAL
 
 
 def canonical(element: etree._Element, method: etree._Element) -> bytes:
-    """An element in the canonical form that `method` (a Transform or a CanonicalizationMethod) asks for."""
+    """Return an element in the canonical form that `method` (a Transform or a CanonicalizationMethod) names."""
     algorithm = method.get("Algorithm", "")
     if algorithm not in _CANONICAL:
         raise signature_fault(f"Kanonikalizacja {algorithm} nie jest obsługiwana.")
@@ -122,7 +122,7 @@ def canonical(element: etree._Element, method: etree._Element) -> bytes:
 
 
 def verify_value(data: bytes, value: bytes, method: str, certificate: x509.Certificate) -> None:
-    """Raise unless `value` is the certificate's key's signature of the data by this method."""
+    """Raise an error unless `value` is a signature of the data by this method with the certificate's key."""
     key = certificate.public_key()
     try:
         if isinstance(key, rsa.RSAPublicKey) and (method in _RSA or method in _PSS):

@@ -1,7 +1,7 @@
-"""What a reference of a signature is computed over: the transforms, one after the other.
+"""Transforms of a signature's reference, applied one after the other to get the bytes to digest.
 
-Allowed are those of ksef-docs, auth/podpis-xades.md. XPath and filter2 could select anything; here they may say only
-what such signatures use them for, that the signature itself is left out, so that no part of a document escapes it.
+The transforms of ksef-docs, auth/podpis-xades.md are allowed. XPath and filter2 can select any part of an XML; here they may
+only leave out the signature itself, which is their use in such signatures, so that every other part is signed.
 """
 
 import copy
@@ -29,7 +29,7 @@ _MAX_EXPRESSION = 200
 def referenced(
     reference: etree._Element, target: etree._Element, root: etree._Element, signature: etree._Element
 ) -> tuple[bytes, etree._Element]:
-    """The bytes to digest for a reference to `target`, and the element that they represent."""
+    """Return the bytes to digest for a reference to `target`, and the element that they represent."""
     subject = target
     decoded: bytes | None = None
     method = etree.Element("method", Algorithm=INCLUSIVE)
@@ -58,7 +58,7 @@ def referenced(
 def _check_expression(
     algorithm: str, transform: etree._Element, root: etree._Element, signature: etree._Element
 ) -> None:
-    """Raise unless what the transform's expression leaves out is the signature and nothing else."""
+    """Raise an error unless the transform's expression leaves out exactly the signature."""
     if algorithm == _ENVELOPED:
         return
     namespace = DS if algorithm == _XPATH else _FILTER2
@@ -91,14 +91,14 @@ def _parsed(content: bytes) -> etree._Element:
         root = etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
         raise bad(9101, "Zakodowana treść nie jest dokumentem XML.") from error
-    docinfo: Any = root.getroottree().docinfo  # the stubs know only a part of it
+    docinfo: Any = root.getroottree().docinfo  # lxml's stubs lack a part of it
     if docinfo.doctype:
         raise bad(9101, "Deklaracja DOCTYPE jest niedozwolona.")
     return root
 
 
 def without_signature(root: etree._Element) -> etree._Element:
-    """A copy of the document without its signature; the text behind the signature stays."""
+    """Copy the document without its signature; text after the signature is kept."""
     plain = copy.deepcopy(root)
     signature = plain.find(f"{{{DS}}}Signature")
     if signature is None:

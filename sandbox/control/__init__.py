@@ -1,5 +1,5 @@
-"""`/_sandbox/`: what a test or a demo may see and do that a taxpayer may not.
+"""The control API `/_sandbox/`, with which a test or a demo reads and changes the sandbox.
 
-`endpoints` and `trouble` are the calls, `input` reads their bodies; `fault_middleware` breaks requests on demand and `forced_outcomes`
-decides how logins and certificate requests end.
+`endpoints` and `trouble` have its operations, `input` reads their bodies; `fault_middleware` makes requests fail on demand and
+`forced_outcomes` sets the results of logins and certificate requests.
 """

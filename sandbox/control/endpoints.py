@@ -1,4 +1,4 @@
-"""`/_sandbox/`: what a test or a demo may see and do that a taxpayer may not."""
+"""Operations of `/_sandbox/`: health, the ledger of accepted invoices, reset, tokens and permissions."""
 
 import json
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ class _AttachmentInput(ControlInput):
 
 class _GrantInput(ControlInput):
     nip: Nip
-    """The context in which the permissions are good."""
+    """The context in which the permissions are valid."""
     subject_type: Literal["Nip", "Pesel", "Fingerprint"]
     subject: str
     permissions: set[str]
@@ -47,12 +47,12 @@ class _AuthorizationInput(ControlInput):
 
 
 async def health(request: Request) -> Response:
-    """GET health: the sandbox answers."""
+    """GET health: answer that the sandbox runs."""
     return JSONResponse({"status": "ok", "time": stamp(sandbox_of(request).clock.now())})
 
 
 async def ledger(request: Request) -> Response:
-    """GET ledger: what was accepted, how often, and what was asked; `?full=1` streams every accepted invoice."""
+    """GET ledger: counts of accepted invoices, repetitions and requests; `?full=1` streams every accepted invoice."""
     sandbox = sandbox_of(request)
     state = sandbox.state
     if request.query_params.get("full") == "1":
@@ -75,7 +75,7 @@ async def ledger(request: Request) -> Response:
                     "closed_at": stamp(session.closed) if session.closed else None,
                     "updated_at": stamp(session.updated),
                 }
-                for session in state.sessions.look()
+                for session in state.sessions.peek()
             ],
             "requests": {
                 group: {str(status): count for status, count in sorted(counts.items())}
@@ -105,13 +105,13 @@ async def _accepted(items: list[tuple[str, Accepted]]) -> AsyncIterator[str]:
 
 
 async def reset(request: Request) -> Response:
-    """POST reset: forget everything but the keys."""
+    """POST reset: delete all state except the keys."""
     await sandbox_of(request).reset()
     return Response(status_code=204)
 
 
 async def tokens(request: Request) -> Response:
-    """POST tokens: an active KSeF token for a NIP, as if its owner had made one."""
+    """POST tokens: create an active KSeF token of a NIP's owner."""
     wanted = await read_input(request, _TokenInput)
     owner = Identifier("Nip", wanted.nip)
     token = make_token(
@@ -126,7 +126,7 @@ async def tokens(request: Request) -> Response:
 
 
 async def attachments(request: Request) -> Response:
-    """POST attachments: give or take the consent to invoices with attachments."""
+    """POST attachments: give or revoke the consent to invoices with attachments."""
     wanted = await read_input(request, _AttachmentInput)
     allowed = sandbox_of(request).state.attachments
     (allowed.add if wanted.allowed else allowed.discard)(wanted.nip)
@@ -134,7 +134,7 @@ async def attachments(request: Request) -> Response:
 
 
 async def grants(request: Request) -> Response:
-    """POST grants: what a subject may do in a context that is not its own."""
+    """POST grants: set a subject's permissions in a context that is not its own."""
     wanted = await read_input(request, _GrantInput)
     subject = Identifier(wanted.subject_type, wanted.subject)
     sandbox_of(request).state.grants[subject, Identifier("Nip", wanted.nip)] = frozenset(wanted.permissions)
@@ -142,7 +142,7 @@ async def grants(request: Request) -> Response:
 
 
 async def authorizations(request: Request) -> Response:
-    """POST authorizations: who may issue invoices in a seller's name."""
+    """POST authorizations: allow a NIP to issue invoices in a seller's name."""
     wanted = await read_input(request, _AuthorizationInput)
     sandbox_of(request).state.authorizations.add((wanted.seller_nip, wanted.nip, wanted.kind))
     return Response(status_code=204)

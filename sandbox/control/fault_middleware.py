@@ -1,4 +1,4 @@
-"""The outermost layer: counts what is answered, makes durable what it says, and breaks what a rule says should break."""
+"""Outermost ASGI middleware: counts answers, saves the state before each answer, and applies fault rules."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.endpoints.storage import storage_refusal
-from sandbox.errors import TooManyRequests, bad, refusal_response
+from sandbox.errors import TooManyRequests, bad, rejection_response
 from sandbox.guard import Endpoint
 from sandbox.recorder import FAULT_KEY
 from sandbox.service import Sandbox
@@ -31,7 +31,7 @@ _WAF_PAGE = (
 
 
 class FaultMiddleware:
-    """ASGI middleware. The control API is never counted and never faulty."""
+    """ASGI middleware for faults. Requests to the control API are not counted and get no faults."""
 
     def __init__(self, app: ASGIApp, sandbox: Sandbox, prefix: str, endpoints: Iterable[Endpoint]) -> None:
         self._app = app
@@ -40,7 +40,7 @@ class FaultMiddleware:
         self._groups = [(item.method, re.compile(_PARAMETER.sub("[^/]+", item.path)), item.group) for item in endpoints]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or not."""
+        """Handle the request, or apply a fault rule to it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -51,7 +51,7 @@ class FaultMiddleware:
                 try:
                     await self._serve(scope, receive, send)
                 except ClientDisconnect:
-                    # Gone before its request was whole: nobody waits for an answer, and there is none to count as ours.
+                    # The client disconnected before the end of its request, so no answer of ours is counted.
                     self._sandbox.state.count_request(self._group(scope["method"], self._path(scope)), CUT)
 
     def _path(self, scope: Scope) -> str:
@@ -69,24 +69,24 @@ class FaultMiddleware:
         scope[FAULT_KEY] = True
         if rule.delay:
             await asyncio.sleep(rule.delay)
-        instead = self._instead(rule, scope)
+        instead = self._replacement(rule, scope)
         if rule.cut == "before":
             await self._cut(receive, group)
         elif instead is not None:
             await instead(scope, receive, counted)
         elif rule.cut == "after":
-            await self._app(scope, receive, _swallow)
+            await self._app(scope, receive, _discard)
             await self._cut(receive, group)
         elif rule.answer_status is not None:
-            await self._app(scope, receive, _swallow)
+            await self._app(scope, receive, _discard)
             await _answer(rule, rule.answer_status)(scope, receive, counted)
         elif rule.cut == "within" or rule.spoil is not None:
             await self._spoil(rule, scope, receive, counted)
         else:
             await self._app(scope, receive, counted)
 
-    def _instead(self, rule: FaultRule, scope: Scope) -> Response | None:
-        """The answer of a rule that does not let the request through, if it is one."""
+    def _replacement(self, rule: FaultRule, scope: Scope) -> Response | None:
+        """Return the answer of a rule that stops the request; None for other rules."""
         request, now = Request(scope), self._sandbox.clock.now()
         address = request.client.host if request.client else ""
         match rule.page:
@@ -95,15 +95,15 @@ class FaultMiddleware:
             case "blocked":
                 return _blocked(address)
             case "too-many-requests":
-                return refusal_response(TooManyRequests(0, "minutę", rule.retry_after), request, now)
+                return rejection_response(TooManyRequests(0, "minutę", rule.retry_after), request, now)
             case "expired-link":
                 return storage_refusal(403, "AuthenticationFailed", "Signature not valid in the specified time frame.")
         if rule.error is not None:
-            return refusal_response(bad(rule.error, *rule.details), request, now)
+            return rejection_response(bad(rule.error, *rule.details), request, now)
         return _answer(rule, rule.status) if rule.status is not None else None
 
     async def _spoil(self, rule: FaultRule, scope: Scope, receive: Receive, send: Send) -> None:
-        """Do the work, then send the answer in a way that hurts."""
+        """Process the request, then damage its answer as the rule demands."""
         start: Message = {}
         body = bytearray()
 
@@ -123,7 +123,7 @@ class FaultMiddleware:
         await send(start)
         if rule.cut == "within":
             await send({"type": "http.response.body", "body": half, "more_body": True})
-            # What was written so far leaves the machine before the connection goes.
+            # The pause lets the bytes written so far be sent before the connection is cut.
             await asyncio.sleep(0.05)
             _abort(receive)
             return
@@ -154,7 +154,7 @@ class FaultMiddleware:
         return counted
 
     def _saving(self, send: Send) -> Send:
-        """Everything that an answer implies is durable before its first byte leaves."""
+        """Wrap `send` so that the state is saved before the first byte of an answer is sent."""
 
         async def saved(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -166,14 +166,14 @@ class FaultMiddleware:
         return saved
 
     async def _cut(self, receive: Receive, group: str) -> None:
-        """Drop the TCP connection without a byte of answer."""
+        """Close the TCP connection without an answer."""
         self._sandbox.state.count_request(group, CUT)
         await self._sandbox.save()
         _abort(receive)
 
 
 def _abort(receive: Receive) -> None:
-    """Only the server's own cycle can reach the connection."""
+    """Close the connection through the server's request cycle, which is the only access to it."""
     cycle: Any = getattr(receive, "__self__", None)
     transport = getattr(cycle, "transport", None)
     if transport is None:
@@ -181,8 +181,8 @@ def _abort(receive: Receive) -> None:
     transport.abort()
 
 
-async def _swallow(_message: Message) -> None:
-    """Take an answer that nobody shall see."""
+async def _discard(_message: Message) -> None:
+    """Discard a message of an answer that must not be sent."""
 
 
 def _answer(rule: FaultRule, status: int) -> Response:
@@ -191,7 +191,7 @@ def _answer(rule: FaultRule, status: int) -> Response:
 
 
 def _blocked(address: str) -> Response:
-    """What the firewall says to an address that it does not like; it has no reason code (ksef-api, issue 617)."""
+    """Build the firewall's answer to a blocked address, which has no reason code (ksef-api, issue 617)."""
     body = {
         "title": "Request blocked",
         "status": 403,

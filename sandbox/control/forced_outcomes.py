@@ -1,6 +1,6 @@
-"""`/_sandbox/outcomes`: how the next logins or certificate requests shall end, whatever they prove.
+"""`/_sandbox/outcomes`: sets the results of the next logins or certificate requests.
 
-For outcomes that KSeF brings about by itself, and that no request can: 500 and 550, a chain that cannot be verified.
+It serves for results that no request can cause: 500, 550 and a certificate chain that cannot be verified.
 """
 
 from typing import Literal
@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from sandbox.service import Sandbox
 from sandbox.state.records.common import Status
-from sandbox.state.records.testdata import PlannedOutcome
+from sandbox.state.records.testdata import ForcedOutcome
 
 _TEXTS = {
     "login": {
@@ -39,12 +39,12 @@ class _Outcome(BaseModel):
     operation: Literal["login", "enrollment"]
     status: int
     details: list[str] = Field(default_factory=list)
-    """As KSeF words them; of a 550 its usual sentence when none is given."""
+    """In KSeF's words; a 550 without details gets its usual sentence."""
     times: int = Field(1, ge=1)
 
 
-async def plan(request: Request) -> Response:
-    """POST outcomes: the next `times` operations of the kind end with this status."""
+async def force_outcomes(request: Request) -> Response:
+    """POST outcomes: let the next `times` operations of the kind end with this status."""
     sandbox: Sandbox = request.app.state.sandbox
     try:
         wanted = _Outcome.model_validate_json(await request.body())
@@ -56,9 +56,9 @@ async def plan(request: Request) -> Response:
         known = sorted(_TEXTS[wanted.operation])
         return JSONResponse({"errors": [{"loc": ["status"], "msg": f"one of {known}"}]}, status_code=422)
     details = tuple(wanted.details) or ((_CANCELLED,) if wanted.status == 550 else ())
-    outcome = PlannedOutcome(wanted.operation, Status(wanted.status, text, details), wanted.times)
-    sandbox.state.planned.append(outcome)
+    outcome = ForcedOutcome(wanted.operation, Status(wanted.status, text, details), wanted.times)
+    sandbox.state.forced_outcomes.append(outcome)
     return Response(status_code=204)
 
 
-ROUTES = [Route("/_sandbox/outcomes", plan, methods=["POST"])]
+ROUTES = [Route("/_sandbox/outcomes", force_outcomes, methods=["POST"])]

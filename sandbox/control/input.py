@@ -1,4 +1,4 @@
-"""What the endpoints of the control API share: reading a request, and the answer to one that cannot be read."""
+"""Reader of the control API's requests, and the answer to an unreadable one."""
 
 import json
 from typing import Annotated, TypeVar
@@ -15,13 +15,13 @@ _B = TypeVar("_B")
 
 
 class ControlInput(BaseModel):
-    """A body of the control API; unknown members are refused, so that a typing error is no silent wish."""
+    """Base of the control API's bodies. Unknown members are rejected, so that a typing error is noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Unusable(Exception):
-    """The control request gets this answer instead."""
+    """A control request is unreadable; carries the answer to send."""
 
     def __init__(self, response: Response) -> None:
         self.response = response
@@ -29,13 +29,13 @@ class Unusable(Exception):
 
 
 def sandbox_of(request: Request) -> Sandbox:
-    """The running sandbox."""
+    """Return the running sandbox."""
     sandbox: Sandbox = request.app.state.sandbox
     return sandbox
 
 
 async def read_input(request: Request, model: type[_B] | TypeAdapter[_B]) -> _B:
-    """The body as a model; raises Unusable (422, one item a fault) for anything else."""
+    """Read the body as a model; raises Unusable (422, one item for each fault)."""
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     try:
         return adapter.validate_json(await request.body())
@@ -45,7 +45,7 @@ async def read_input(request: Request, model: type[_B] | TypeAdapter[_B]) -> _B:
 
 
 async def unusable(_request: Request, error: Exception) -> Response:
-    """The answer to a control request that cannot be read."""
+    """Return the answer to an unreadable control request."""
     if not isinstance(error, Unusable):
         raise error
     return error.response

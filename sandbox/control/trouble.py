@@ -1,4 +1,4 @@
-"""`/_sandbox/` when things shall go wrong or time shall pass: faults, the script of a session, keys, the clock."""
+"""Operations of `/_sandbox/` for faults, session scripts, keys and the clock."""
 
 import asyncio
 import math
@@ -23,17 +23,17 @@ _YEARS_SECONDS = 10 * 366 * 86_400
 
 
 class _ClockInput(ControlInput):
-    """What to do with the clock; several wishes are done in this order."""
+    """Changes of the clock; several are carried out in the order of the members."""
 
     reset: bool = False
-    """Show the machine's time again, at its pace."""
+    """Whether to return to the machine's time and rate."""
     freeze: bool | None = None
-    """Stop, or go on at the machine's pace."""
+    """Whether to stop the clock (true) or run it at the machine's rate (false)."""
     rate: Annotated[float, Field(ge=0, le=100_000)] | None = None
-    """Seconds of the sandbox in one of the machine's."""
+    """Seconds of the sandbox in one second of the machine."""
     set: AwareDatetime | None = None
     offset_seconds: Annotated[float, Field(ge=-_YEARS_SECONDS, le=_YEARS_SECONDS)] | None = None
-    """Be so far ahead of the machine's clock (behind, if negative)."""
+    """The difference to the machine's clock (positive: ahead)."""
     advance_seconds: Annotated[float, Field(ge=-_YEARS_SECONDS, le=_YEARS_SECONDS)] | None = None
 
     @model_validator(mode="after")
@@ -48,12 +48,12 @@ class _ClockInput(ControlInput):
 
 
 async def show_clock(request: Request) -> Response:
-    """GET clock: the time, how far it is ahead of the machine's, and its pace."""
+    """GET clock: return the time, its difference to the machine's time, and its rate."""
     return _clock_answer(sandbox_of(request).clock)
 
 
 async def move_clock(request: Request) -> Response:
-    """POST clock: move, stop or hasten the time, so that tests need not wait for anything."""
+    """POST clock: move, stop or speed up the time, so that tests need not wait."""
     wanted = await read_input(request, _ClockInput)
     clock = sandbox_of(request).clock
     if wanted.reset:
@@ -80,24 +80,24 @@ def _clock_answer(clock: MovableClock) -> Response:
 
 
 async def list_faults(request: Request) -> Response:
-    """GET faults: the rules and how often each has been applied."""
+    """GET faults: list the rules and how often each has been applied."""
     return JSONResponse({"items": sandbox_of(request).faults.listed()})
 
 
 async def add_fault(request: Request) -> Response:
-    """POST faults: one more rule, about requests, sessions or invoices."""
+    """POST faults: add a rule about requests, sessions or invoices."""
     number = sandbox_of(request).faults.add(await read_input(request, RULE))
     return JSONResponse({"id": number}, status_code=201)
 
 
 async def remove_fault(request: Request) -> Response:
-    """DELETE faults/{id}: one rule less."""
+    """DELETE faults/{id}: remove one rule."""
     found = sandbox_of(request).faults.remove(int(request.path_params["id"]))
     return Response(status_code=204 if found else 404)
 
 
 async def clear_faults(request: Request) -> Response:
-    """DELETE faults: no rules. Sessions keep the scripts that they have."""
+    """DELETE faults: remove all rules. Sessions keep their scripts."""
     sandbox_of(request).faults.clear()
     return Response(status_code=204)
 
@@ -106,7 +106,7 @@ async def clear_faults(request: Request) -> Response:
 
 
 async def show_session(request: Request) -> Response:
-    """GET sessions/{reference}: where a session really is, whatever its sender is shown, and its script."""
+    """GET sessions/{reference}: return a session's real status, which may differ from the one shown, and its script."""
     session = _session(request)
     body: dict[str, Any] = {
         "reference_number": session.reference_number,
@@ -120,7 +120,7 @@ async def show_session(request: Request) -> Response:
 
 
 async def write_script(request: Request) -> Response:
-    """POST sessions/{reference}/script: what shall go wrong with a session that is open already."""
+    """POST sessions/{reference}/script: set the script of faults of an open session."""
     wanted = await read_input(request, SessionScript)
     session = _session(request)
     if session.closed is not None or session.is_final:
@@ -130,7 +130,7 @@ async def write_script(request: Request) -> Response:
 
 
 async def release_session(request: Request) -> Response:
-    """POST sessions/{reference}/release: let a session that its script holds go on. A second call changes nothing."""
+    """POST sessions/{reference}/release: let a session continue that its script holds. A second call changes nothing."""
     _session(request).released = True
     sandbox_of(request).clock.wake()
     return Response(status_code=204)
@@ -149,12 +149,12 @@ def _session(request: Request) -> Session:
 class _KeysInput(ControlInput):
     usage: Usage
     rotation: Rotation
-    """`recertified`: a new certificate for the same key. `planned`: a new key beside the old one, until `withdraw`.
-    `emergency`: a new key, and the old one is gone."""
+    """`recertified`: a new certificate for the same key. `planned`: a new key in addition to the old one, until `withdraw`.
+    `emergency`: a new key in place of the old one."""
 
 
 async def rotate_keys(request: Request) -> Response:
-    """POST keys: change the public keys; the ids that are listed afterwards come back, the latest last."""
+    """POST keys: change the public keys and return the ids listed afterwards, the latest last."""
     wanted = await read_input(request, _KeysInput)
     sandbox = sandbox_of(request)
     await asyncio.to_thread(sandbox.keys.rotate, wanted.usage, wanted.rotation, sandbox.clock.now())

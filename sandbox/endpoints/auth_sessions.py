@@ -1,4 +1,4 @@
-"""From a started login to its end: status, access and refresh tokens, listing and revoking."""
+"""Endpoints of a started login: status, access and refresh tokens, lists and revocation."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -44,7 +44,7 @@ def start_login(
     permissions: frozenset[str],
     allowed_ips: tuple[str, ...],
 ) -> AuthOperation:
-    """Note a login whose outcome is known but told only after the configured delay."""
+    """Record a login. Its outcome is already known, but shown only after the configured delay."""
     now = sandbox.clock.now()
     login = AuthOperation(
         reference_number=new_reference("AU", now.date()),
@@ -62,7 +62,7 @@ def start_login(
 
 
 def login_accepted(sandbox: Sandbox, login: AuthOperation) -> Response:
-    """202: where to ask for the outcome, and the token to ask with."""
+    """Build the 202 with the reference number to poll and the token for it."""
     token = _token(sandbox, login, "AuthenticationToken", login.started + AUTHENTICATION_TOKEN_LIFE)
     body = {"referenceNumber": login.reference_number, "authenticationToken": token}
     return JSONResponse(body, status_code=202)
@@ -111,10 +111,10 @@ def _login_body(sandbox: Sandbox, login: AuthOperation) -> dict[str, Any]:
 
 
 async def login_status(call: Call) -> Response:
-    """GET /auth/{referenceNumber}: for seven days.
+    """GET /auth/{referenceNumber}: return the login's status, for seven days.
 
-    A token for one login does not see another one; but of an old login of the same subject in the same context it
-    learns that it is gone, since its own token died long before.
+    A token for one login gets no status of another login; but for an old login of the same subject in the same context the
+    answer is 410, since the token of that login ended long before.
     """
     mine, reference = call.principal.login, call.path("reference")
     login = call.sandbox.state.logins.get(reference)
@@ -132,7 +132,7 @@ def _no_such_login(reference: str) -> BadRequest:
 
 
 async def redeem(call: Call) -> Response:
-    """POST /auth/token/redeem: once."""
+    """POST /auth/token/redeem: return the tokens of a login, once."""
     sandbox, login = call.sandbox, call.principal.login
     _check_still_good(sandbox, login)
     status = _status(sandbox, login)
@@ -152,7 +152,7 @@ async def redeem(call: Call) -> Response:
 
 
 async def refresh(call: Call) -> Response:
-    """POST /auth/token/refresh: as often as wanted, with the permissions of now."""
+    """POST /auth/token/refresh: return a new access token with the current permissions; repeatable."""
     sandbox, login = call.sandbox, call.principal.login
     _check_still_good(sandbox, login)
     status = _status(sandbox, login)
@@ -181,7 +181,7 @@ def _check_still_good(sandbox: Sandbox, login: AuthOperation) -> None:
 
 
 async def list_logins(call: Call) -> Response:
-    """GET /auth/sessions: those whose refresh token still works, newest first."""
+    """GET /auth/sessions: list the logins with a valid refresh token, newest first."""
     sandbox, mine = call.sandbox, call.principal.login
     now = sandbox.clock.now()
     active = [
@@ -207,7 +207,7 @@ async def list_logins(call: Call) -> Response:
 
 
 async def revoke_current(call: Call) -> Response:
-    """DELETE /auth/sessions/current: the refresh token dies, access tokens live on."""
+    """DELETE /auth/sessions/current: revoke the refresh token; access tokens stay valid."""
     call.principal.login.revoked = True
     return Response(status_code=204)
 

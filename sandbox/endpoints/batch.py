@@ -1,4 +1,4 @@
-"""Batch sessions: open one, close it. Source: KSeF API 2.9, /sessions/batch; ksef-docs, sesja-wsadowa.md."""
+"""Endpoints that open and close batch sessions. Source: KSeF API 2.9, /sessions/batch; ksef-docs, sesja-wsadowa.md."""
 
 import asyncio
 import base64
@@ -22,8 +22,8 @@ from sandbox.state.records.sessions import Part, Session
 
 MAX_PARTS = 50
 MAX_PART_BYTES = 100_000_000
-"""Of an encrypted part. Whether KSeF measures before or after encryption is not documented; a sender who keeps to
-the stricter reading is safe with either."""
+"""The largest encrypted part. The documents do not define whether KSeF measures before or after encryption; a sender that
+respects the stricter limit is safe in both cases."""
 UPLOAD_TIME_PER_PART = timedelta(minutes=20)
 SESSION_LIFE = timedelta(hours=12)
 
@@ -35,11 +35,11 @@ SENDERS = frozenset({"InvoiceWrite", "EnforcementOperations"})
 
 Hash = Annotated[str, Field(min_length=44, max_length=44)]
 Process = Callable[[Sandbox, Session], Coroutine[None, None, None]]
-"""What is done with a closed package; it must deal with its own failures."""
+"""Function that processes a closed package; it must handle its own failures."""
 
 
 class FormCode(Body):
-    """The schema of a session's invoices."""
+    """The form of a session's invoices."""
 
     system_code: str
     schema_version: str
@@ -60,7 +60,7 @@ class _BatchFile(Body):
 
 
 class EncryptionInfo(Body):
-    """The session's key, encrypted, and its vector."""
+    """The session's encrypted key and its initialization vector."""
 
     encrypted_symmetric_key: str
     initialization_vector: str
@@ -100,7 +100,7 @@ async def open_session(call: Call) -> Response:
         created=now,
         updated=now,
         valid_until=now + SESSION_LIFE,
-        # A key that cannot be read is known at once, but told by the status, not by the answer.
+        # An unreadable key is known at once, but KSeF reports it in the session's status, not in this answer.
         status=OPENED if key is not None else BAD_KEY,
         script=sandbox.faults.script_for(call.principal.login.context.nip),
     )
@@ -118,7 +118,7 @@ async def open_session(call: Call) -> Response:
 
 
 async def unwrap_key(sandbox: Sandbox, encryption: EncryptionInfo, encrypted_key: bytes) -> bytes | None:
-    """The session's AES key, None when it cannot be read; raises BadRequest 21470 for an unknown key pair."""
+    """Decrypt the session's AES key; None when it is unreadable. Raises BadRequest 21470 for an unknown key pair."""
     key_pair = sandbox.keys.find("SymmetricKeyEncryption", encryption.public_key_id)
     if key_pair is None:
         raise bad(21470, f"Klucz o identyfikatorze {encryption.public_key_id} nie jest wspierany.")
@@ -130,13 +130,13 @@ async def unwrap_key(sandbox: Sandbox, encryption: EncryptionInfo, encrypted_key
 
 
 def checks_identifiers(call: Call) -> bool:
-    """Whether the session that this call opens checks NIP checksums: as production does, or on request."""
+    """Return whether the new session checks NIP checksums: always as in production, or on request."""
     feature = call.request.headers.get("x-ksef-feature", "").strip()
     return call.sandbox.options.enforce_identifiers or feature == "subject-identifier-validation"
 
 
 def _upload(call: Call, session: Session, part: Part) -> dict[str, object]:
-    """Where a part goes. The list comes in reverse order, so that nobody relies on its order."""
+    """Build the upload link of a part. The list is in reverse order, so that no client relies on its order."""
     path = f"/storage/01/{session.reference_number.lower()}/batch-parts/{part.ordinal_number}"
     now = session.created
     expires = now + UPLOAD_TIME_PER_PART * len(session.parts)
@@ -150,7 +150,7 @@ def _upload(call: Call, session: Session, part: Part) -> dict[str, object]:
 
 
 def _check(wanted: _OpenRequest) -> tuple[bytes, bytes]:
-    """The encrypted key and the vector; every fault of the request is told at once."""
+    """Return the encrypted key and the vector; raises an error with all faults of the request."""
     faults: list[str] = []
     errors: list[ApiError] = []
     encrypted_key, iv = read_encryption(wanted.form_code, wanted.encryption, faults)
@@ -181,7 +181,7 @@ def _check(wanted: _OpenRequest) -> tuple[bytes, bytes]:
 
 
 def read_encryption(form: FormCode, encryption: EncryptionInfo, faults: list[str]) -> tuple[bytes, bytes]:
-    """The encrypted key and the vector that open a session; what is wrong with them or the form joins `faults`."""
+    """Return the encrypted key and the vector of a new session; adds faults of them or of the form to `faults`."""
     if (form.system_code, form.schema_version, form.value) not in FORMS:
         faults.append("Wskazany kod formularza nie jest wspierany.")
     encrypted_key = decode_base64(encryption.encrypted_symmetric_key)
@@ -194,7 +194,7 @@ def read_encryption(form: FormCode, encryption: EncryptionInfo, faults: list[str
 
 
 def decode_base64(text: str) -> bytes | None:
-    """The bytes, None when the text is not Base64."""
+    """Decode Base64; None when the text is not Base64."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -202,13 +202,13 @@ def decode_base64(text: str) -> bytes | None:
 
 
 async def close_session(call: Call, process: Process = process_session) -> Response:
-    """POST /sessions/batch/{referenceNumber}/close: 204 starts the processing, once."""
+    """POST /sessions/batch/{referenceNumber}/close: start the processing, once, and answer 204."""
     sandbox = call.sandbox
     session = find_session(call, call.reference("reference"), kind="Batch")
     if session.closed is None and session.status.code == 440:
         raise bad(21208, "Sesja anulowana, przekroczony czas wysyłki.")
     if session.closed is not None and session.status.code == 100:
-        # Held at 100 by a script: it was closed before, and is not processed twice.
+        # A script holds the session at 100: it was closed before, and must not be processed twice.
         session.released = session.released or session.script.release_on_close
         sandbox.clock.wake()
         return Response(status_code=204)
@@ -230,11 +230,11 @@ async def close_session(call: Call, process: Process = process_session) -> Respo
 def find_session(
     call: Call, reference: str, *, to_read: bool = False, kind: Literal["Batch", "Online"] | None = None
 ) -> Session:
-    """A session that the caller may touch.
+    """Return a session that the caller may use.
 
-    Introspection sees every session of the context, others those of the same subject only. Raises BadRequest
-    21173 when there is none (of that kind), Forbidden when it belongs to somebody else. A session that was never
-    closed dies when looked at after its time.
+    With Introspection these are all sessions of the context, otherwise only those of the same subject. Raises BadRequest
+    21173 when there is none (of that kind), Forbidden when it belongs to another subject. An expired session that was not
+    closed is cancelled by this call.
     """
     session = call.sandbox.state.sessions.get(reference)
     if session is None or (kind is not None and session.kind != kind):
@@ -248,7 +248,7 @@ def find_session(
 
 
 def expire_session(call: Call, session: Session) -> None:
-    """Cancel a batch session that is open for longer than sessions live; close an online one."""
+    """Cancel an open batch session after its end of validity; close an online one."""
     if session.status.code != 100 or call.sandbox.clock.now() <= session.valid_until:
         return
     if session.kind == "Online":

@@ -1,6 +1,6 @@
-"""KSeF certificates that were issued: retrieval, search, revocation; and who may log in with one.
+"""Endpoints for issued KSeF certificates: retrieval, search, revocation; and their check at a login.
 
-A certificate belongs to the subject that logged in, in whatever context. Source: KSeF API 2.9, /certificates/*;
+A certificate belongs to the subject of the login, in all contexts. Source: KSeF API 2.9, /certificates/*;
 ksef-docs, certyfikaty-KSeF.md.
 """
 
@@ -47,18 +47,18 @@ class _Revoke(Body):
 
 
 def _visible(call: Call) -> list[KsefCertificate]:
-    """The caller's own, newest request first."""
+    """Return the caller's own certificates, newest request first."""
     subject, now = call.principal.login.subject, call.sandbox.clock.now()
     own = [
         item
-        for item in call.sandbox.state.certificates.look()
+        for item in call.sandbox.state.certificates.peek()
         if item.owner == subject and item.der and item.available <= now
     ]
     return sorted(own, key=lambda item: item.requested, reverse=True)
 
 
 async def retrieve(call: Call) -> Response:
-    """POST /certificates/retrieve. What is unknown or somebody else's is left out: no code is documented for it."""
+    """POST /certificates/retrieve. Unknown and other subjects' certificates are left out: no code is documented for them."""
     wanted = await read_json(call.request, _Retrieve)
     own = {item.serial_number: item for item in _visible(call)}
     found = [own[number] for number in dict.fromkeys(wanted.certificate_serial_numbers) if number in own]
@@ -78,7 +78,7 @@ async def retrieve(call: Call) -> Response:
 
 
 async def query(call: Call) -> Response:
-    """POST /certificates/query: a page of the caller's certificates."""
+    """POST /certificates/query: return a page of the caller's certificates."""
     wanted = await read_optional_json(call.request, _Query)
     size, number = page_size(call, maximum=50), page_number(call)
     now = call.sandbox.clock.now()
@@ -117,7 +117,7 @@ def _listed(item: KsefCertificate, now: datetime) -> dict[str, Any]:
 
 
 async def revoke(call: Call) -> Response:
-    """POST /certificates/{certificateSerialNumber}/revoke: not after a login with a token."""
+    """POST /certificates/{certificateSerialNumber}/revoke: revoke; not allowed after a login with a token."""
     sandbox, login = call.sandbox, call.principal.login
     number = serial_number(call, "serial")
     await read_optional_json(call.request, _Revoke)
@@ -135,7 +135,7 @@ async def revoke(call: Call) -> Response:
 
 
 def serial_number(call: Call, name: str) -> str:
-    """A certificate's number in the path; raises BadRequest 21405 when it has not its form."""
+    """Return the certificate number in the path; raises BadRequest 21405 for another form."""
     number = call.path(name)
     if _SERIAL.fullmatch(number) is None:
         raise bad(21405, f"Numer seryjny '{number}' ma nieprawidłowy format.")
@@ -143,7 +143,7 @@ def serial_number(call: Call, name: str) -> str:
 
 
 def find_own(call: Call, number: str) -> KsefCertificate:
-    """A certificate of the caller, or of the same person under its other identifier; else BadRequest 25008."""
+    """Return a certificate of the caller, or of the same person's other identifier; raises BadRequest 25008."""
     certificate = call.sandbox.state.certificates.get(number)
     subject = call.principal.login.subject
     if (
@@ -155,11 +155,11 @@ def find_own(call: Call, number: str) -> KsefCertificate:
     return certificate
 
 
-# Logging in with one
+# Check at a login
 
 
 def issued_here(sandbox: Sandbox, certificate: x509.Certificate) -> KsefCertificate | None:
-    """The sandbox's record of a certificate that it issued; None for everybody else's, however it may be named."""
+    """Return the record of a certificate that the sandbox issued; None for other issuers, even with the same name."""
     number = f"{certificate.serial_number:016X}"
     known = sandbox.state.certificates.get(number)
     if known is None or known.der != certificate.public_bytes(serialization.Encoding.DER):
@@ -168,7 +168,7 @@ def issued_here(sandbox: Sandbox, certificate: x509.Certificate) -> KsefCertific
 
 
 def login_fault(certificate: KsefCertificate, now: datetime) -> str:
-    """Why this certificate cannot log in now, "" when it can. What KSeF says of an Offline one is not documented."""
+    """Return the reason why a login with this certificate fails, or "". KSeF's text for an Offline one is undocumented."""
     if certificate.type != "Authentication":
         return "Niepoprawny certyfikat"
     if certificate.revoked:

@@ -1,4 +1,4 @@
-"""Asking for a KSeF certificate: limits, what a request must contain, the request, its outcome.
+"""Endpoints for requests of KSeF certificates: limits, data for a request, the request, its outcome.
 
 Source: KSeF API 2.9, /certificates/limits and /certificates/enrollments; ksef-docs, certyfikaty-KSeF.md, limity.md.
 """
@@ -22,7 +22,7 @@ from sandbox.state.records.certificates import Enrollment, KsefCertificate
 from sandbox.state.records.common import Identifier, Status
 
 LIFE = timedelta(days=730)
-"""As observed; the documents do not say."""
+"""An observed value, which is not documented."""
 _RETENTION = timedelta(days=30)
 _LATEST_START = datetime(2200, 1, 1, tzinfo=UTC)
 _DEFAULT_LIMITS = {"Nip": (300, 100), "Pesel": (12, 6), "Fingerprint": (12, 6)}
@@ -43,7 +43,7 @@ class _Enroll(Body):
 
 
 def subject_limits(sandbox: Sandbox, subject: Identifier) -> tuple[int, int]:
-    """How many requests and how many active certificates a subject may have."""
+    """Return the most requests and the most active certificates of a subject."""
     own = sandbox.state.subject_limits.get(subject, (None, None))
     default = _DEFAULT_LIMITS[subject.type]
     return (default[0] if own[0] is None else own[0], default[1] if own[1] is None else own[1])
@@ -52,8 +52,8 @@ def subject_limits(sandbox: Sandbox, subject: Identifier) -> tuple[int, int]:
 def _remaining(sandbox: Sandbox, subject: Identifier) -> tuple[int, int]:
     requests, certificates = subject_limits(sandbox, subject)
     now = sandbox.clock.now()
-    made = sum(item.owner == subject for item in sandbox.state.enrollments.look())
-    active = sum(item.owner == subject and item.status(now) == "Active" for item in sandbox.state.certificates.look())
+    made = sum(item.owner == subject for item in sandbox.state.enrollments.peek())
+    active = sum(item.owner == subject and item.status(now) == "Active" for item in sandbox.state.certificates.peek())
     return max(0, requests - made), max(0, certificates - active)
 
 
@@ -75,7 +75,7 @@ async def limits(call: Call) -> Response:
 
 
 async def enrollment_data(call: Call) -> Response:
-    """GET /certificates/enrollments/data: only after a login with a signature."""
+    """GET /certificates/enrollments/data: return the subject for a request; only after a login with a signature."""
     login = call.principal.login
     if not login.names:
         raise bad(25001)
@@ -83,7 +83,7 @@ async def enrollment_data(call: Call) -> Response:
 
 
 async def enroll(call: Call) -> Response:
-    """POST /certificates/enrollments. Refused at once: the request itself and full limits; the rest by status."""
+    """POST /certificates/enrollments. An invalid request and a full limit are errors; other faults are in the status."""
     sandbox, login = call.sandbox, call.principal.login
     wanted = await read_json(call.request, _Enroll)
     if not login.names:
@@ -108,10 +108,10 @@ async def enroll(call: Call) -> Response:
         outcome=_ISSUED,
     )
     sandbox.state.enrollments[enrollment.reference_number] = enrollment
-    planned = sandbox.state.take_planned("enrollment")
-    if planned is not None:
-        enrollment.outcome = planned
-    elif _is_somebody_elses(sandbox, request, login.subject):
+    forced = sandbox.state.take_forced_outcome("enrollment")
+    if forced is not None:
+        enrollment.outcome = forced
+    elif _is_certified_for_another(sandbox, request, login.subject):
         enrollment.outcome = _FOREIGN_KEY
     else:
         certificate = await _certify(sandbox, enrollment, wanted, request)
@@ -120,17 +120,17 @@ async def enroll(call: Call) -> Response:
     return JSONResponse(body, status_code=202)
 
 
-def _is_somebody_elses(sandbox: Sandbox, request: CertificateRequest, subject: Identifier) -> bool:
+def _is_certified_for_another(sandbox: Sandbox, request: CertificateRequest, subject: Identifier) -> bool:
     return any(
         item.public_key_hash == request.public_key_hash and item.owner != subject
-        for item in sandbox.state.certificates.look()
+        for item in sandbox.state.certificates.peek()
     )
 
 
 async def _certify(
     sandbox: Sandbox, enrollment: Enrollment, wanted: _Enroll, request: CertificateRequest
 ) -> KsefCertificate:
-    # A moment ago is now: what is sent as "from now on" has always become the past on its way.
+    # A start in the near past counts as now, because "from now on" is in the past when the request arrives.
     start = enrollment.ready.replace(microsecond=0)
     if wanted.valid_from is not None:
         start = max(start, wanted.valid_from.replace(microsecond=0))
@@ -147,7 +147,7 @@ async def _certify(
         valid_from=start,
         valid_to=start + LIFE,
     )
-    # In the table before anything waits, so that two requests at once cannot pass the same limit.
+    # The certificate is stored before the next await, so that two concurrent requests cannot both pass the limit.
     sandbox.state.certificates[certificate.serial_number] = certificate
     certificate.der = await asyncio.to_thread(
         issue,
@@ -162,7 +162,7 @@ async def _certify(
 
 
 async def enrollment_status(call: Call) -> Response:
-    """GET /certificates/enrollments/{referenceNumber}: for thirty days."""
+    """GET /certificates/enrollments/{referenceNumber}: return the request's status, for 30 days."""
     enrollment = call.sandbox.state.enrollments.get(call.reference("reference"))
     if enrollment is None:
         raise bad(25005)

@@ -1,4 +1,4 @@
-"""KSeF tokens: make, list, look at, revoke."""
+"""Endpoints for KSeF tokens: create, list, show, revoke."""
 
 import secrets
 from datetime import timedelta
@@ -17,7 +17,7 @@ from sandbox.state.records.common import Identifier
 from sandbox.state.records.logins import KsefToken
 
 ACTIVATION = timedelta(milliseconds=500)
-"""How long a new token stays Pending; a client must ask before it uses one."""
+"""How long a new token stays Pending; a client must poll its status before it uses the token."""
 _STATUSES = frozenset({"Pending", "Active", "Revoking", "Revoked", "Failed"})
 
 _AUTHOR_TYPES = frozenset({"Nip", "Pesel", "Fingerprint"})
@@ -48,7 +48,7 @@ def make_token(
     description: str,
     activation: timedelta = ACTIVATION,
 ) -> KsefToken:
-    """A new token. Its text contains bars on purpose, as real ones do: a client must not split at the first."""
+    """Create a token. Its text contains `|` like KSeF's tokens, so that a client must not split it at the first one."""
     now = sandbox.clock.now()
     reference = new_reference("EC", now.date())
     token = KsefToken(
@@ -66,7 +66,7 @@ def make_token(
 
 
 async def create(call: Call) -> Response:
-    """POST /tokens: only after a login with a signature, only permissions that the caller has."""
+    """POST /tokens: create a token; only after a login with a signature, only with permissions of the caller."""
     wanted = await read_json(call.request, _NewToken)
     login = call.principal.login
     if login.method == "Token":
@@ -92,7 +92,7 @@ async def create(call: Call) -> Response:
 
 
 async def list_tokens(call: Call) -> Response:
-    """GET /tokens: the context's, newest first."""
+    """GET /tokens: list the context's tokens, newest first."""
     statuses = set(call.request.query_params.getlist("status"))
     if not statuses <= _STATUSES:
         raise bad(21405, "'status' ma niedozwoloną wartość.")
@@ -142,7 +142,11 @@ def _find(call: Call) -> KsefToken:
 
 
 def _may_see(call: Call, token: KsefToken) -> bool:
-    """With rights over credentials all of the context's; a token itself only; everybody else their own."""
+    """Return whether the caller may see a token.
+
+    With a permission on credentials these are all tokens of the context, after a login with a token only that token, in
+    other cases only the caller's own tokens.
+    """
     caller = call.principal
     if token.context != caller.login.context:
         return False

@@ -1,4 +1,4 @@
-"""Logging in: the challenge, and the two ways to answer it, a signed document or a KSeF token."""
+"""Endpoints of a login: the challenge, and its two answers, a signed request or a KSeF token."""
 
 import asyncio
 import base64
@@ -122,7 +122,7 @@ def _verify(body: bytes, now: datetime) -> tuple[SignedRequest, AuthTokenRequest
 def _subject(
     certificate: x509.Certificate, subject_type: str, issued: KsefCertificate | None
 ) -> tuple[Identifier, str]:
-    """Who logs in, and how. A KSeF certificate stands for whoever it was issued to, by whatever identifier."""
+    """Return the login's subject and method. A KSeF certificate's subject is its owner, for each type of identifier."""
     if issued is not None:
         return issued.owner, "InternalCertificate"
     if subject_type == "certificateFingerprint":
@@ -133,8 +133,11 @@ def _subject(
 
 
 def _check_context(sandbox: Sandbox, context: Identifier, certificate: x509.Certificate) -> None:
-    """A context that cannot be of its type is 21117. Which rules KSeF has here is not documented beyond the schema's
-    patterns; these are the checksum (where the sandbox enforces it) and the name of a Peppol provider."""
+    """Raise 21117 for a context that is not valid for its type.
+
+    KSeF's rules beyond the schema's patterns are not documented. The sandbox checks the NIP's checksum (if enforced) and the
+    name of a Peppol provider.
+    """
     nip = context.nip
     if nip is not None and sandbox.options.enforce_identifiers and not nip_checksum_is_right(nip):
         raise bad(21117, f"Nieprawidłowa suma kontrolna NIP {nip}.")
@@ -144,10 +147,10 @@ def _check_context(sandbox: Sandbox, context: Identifier, certificate: x509.Cert
 
 
 def _barred(sandbox: Sandbox, subject: Identifier, context: Identifier) -> Status | None:
-    """A login that fails whatever it proves: ordered by the control API, blocked context, deceased person."""
-    planned = sandbox.state.take_planned("login")
-    if planned is not None:
-        return planned
+    """Return the status of a login that must fail: forced by the control API, blocked context, deceased person."""
+    forced = sandbox.state.take_forced_outcome("login")
+    if forced is not None:
+        return forced
     if context in sandbox.state.blocked_contexts:
         return _BLOCKED
     return _DECEASED if subject in sandbox.state.deceased else None
@@ -156,7 +159,7 @@ def _barred(sandbox: Sandbox, subject: Identifier, context: Identifier) -> Statu
 def _certificate_fault(
     sandbox: Sandbox, certificate: x509.Certificate, issued: KsefCertificate | None, verify_chain: bool
 ) -> Status | None:
-    """Found while a login is processed, hence a status and not a refusal."""
+    """Return the status of a login with a faulty certificate; KSeF finds it during processing, so it is not an error."""
     now = sandbox.clock.now()
     detail = ""
     if issued is not None:
@@ -166,7 +169,7 @@ def _certificate_fault(
     elif certificate.issuer == sandbox.keys.authority.certificate.subject:
         detail = "Błąd weryfikacji łańcucha certyfikatów"
     elif verify_chain:
-        # The sandbox trusts no authority but its own, so every other chain that must be verified fails.
+        # The sandbox trusts only its own authority, so the verification of every other chain fails.
         detail = "Niezaufany łańcuch certyfikatów"
     if not detail:
         return None
@@ -211,7 +214,7 @@ async def ksef_token(call: Call) -> Response:
     item = _use_challenge(sandbox, wanted.challenge)
     secret, detail = await asyncio.to_thread(_open_envelope, key, wanted.encrypted_token, item)
     now = sandbox.clock.now()
-    token = next((known for known in sandbox.state.tokens.look() if known.secret == secret), None)
+    token = next((known for known in sandbox.state.tokens.peek() if known.secret == secret), None)
     if not detail:
         detail = _token_fault(token, context, now) if token else "Nieprawidłowy token"
     barred = _barred(sandbox, token.author if token else context, context)
@@ -270,7 +273,7 @@ def _addresses(policy: _Policy | None) -> tuple[str, ...]:
 
 
 def _open_envelope(key: PublishedKey, encrypted: str, item: Challenge) -> tuple[str, str]:
-    """The token's text, and what is wrong with the envelope ("" for nothing)."""
+    """Decrypt a token and return its text and the fault of the envelope, "" without one."""
     try:
         ciphertext = base64.b64decode(encrypted, validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""Online sessions: open one, send invoices one by one, correct refused ones technically, close it.
+"""Endpoints of online sessions: open, send single invoices and technical corrections, close.
 
 Source: KSeF API 2.9, /sessions/online; ksef-docs, sesja-interaktywna.md and korekta-techniczna.md.
 """
@@ -36,7 +36,7 @@ SESSION_LIFE = timedelta(hours=12)
 _SENDERS = frozenset({"InvoiceWrite", "PefInvoiceWrite", "EnforcementOperations"})
 _OPENED = Status(100, "Sesja interaktywna otwarta")
 _MAX_BODY = 15_000_000
-"""Room for the largest invoice that a context can be allowed, 10 MB, encrypted and in Base64."""
+"""The largest body: the largest invoice that a context can be allowed, 10 MB, encrypted and in Base64."""
 
 
 class _OpenRequest(Body):
@@ -90,7 +90,7 @@ async def open_session(call: Call) -> Response:
 
 
 async def send_invoice(call: Call) -> Response:
-    """POST /sessions/online/{referenceNumber}/invoices: 202 says that it came whole, not that it is good."""
+    """POST /sessions/online/{referenceNumber}/invoices: a 202 confirms the receipt of the bytes, not a valid invoice."""
     sandbox = call.sandbox
     wanted = await read_json(call.request, _SendRequest, _MAX_BODY)
     content = await asyncio.to_thread(_content, wanted)
@@ -102,7 +102,7 @@ async def send_invoice(call: Call) -> Response:
     document = sandbox.new_file(session.reference_number)
     await asyncio.to_thread(document.write_bytes, content)
     try:
-        # Once more: the session may have been closed or filled meanwhile. From here on nothing waits.
+        # Check again, because the session may have been closed or filled during the await. No await follows.
         _check_session(call, session)
     except BadRequest:
         await asyncio.to_thread(document.unlink)
@@ -126,7 +126,7 @@ async def send_invoice(call: Call) -> Response:
 
 
 def _content(wanted: _SendRequest) -> bytes:
-    """The encrypted invoice; raises BadRequest where it is not what the request says of it."""
+    """Return the encrypted invoice; raises BadRequest if it does not fit the request's size or hash."""
     faults = [
         f"'{name}' nie jest skrótem SHA-256 w Base64."
         for name, value in (
@@ -162,17 +162,17 @@ def _check_session(call: Call, session: Session) -> None:
 
 
 def _check_correction(call: Call, session: Session, corrected: str) -> None:
-    """Only an invoice that this context sent and KSeF refused can be corrected, and only once.
+    """Check that a technical correction is of a rejected invoice of this context, and the first accepted one of it.
 
-    Not for want of permission (status 410): ksef-docs exclude that, and the sandbox answers 21167. What KSeF says to
-    a hash that it never saw is not documented; here that is 21167, too.
+    An invoice rejected for a missing permission (status 410) cannot be corrected: ksef-docs exclude it, and the sandbox
+    answers 21167. KSeF's answer to an unknown hash is not documented; the sandbox answers 21167 too.
     """
     state = call.sandbox.state
     if (session.context, corrected) in state.corrected:
         raise bad(21166, "Faktura posiada już przetworzoną prawidłowo korektę techniczną.")
     codes = {
         invoice.status.code
-        for other in list(state.sessions.look())
+        for other in list(state.sessions.peek())
         if other.context == session.context
         for invoice in list(other.invoices)
         if invoice.verdict.sha256 == corrected
@@ -184,7 +184,7 @@ def _check_correction(call: Call, session: Session, corrected: str) -> None:
 
 
 async def close_session(call: Call) -> Response:
-    """POST /sessions/online/{referenceNumber}/close: 204 starts the making of the receipt, once."""
+    """POST /sessions/online/{referenceNumber}/close: start the receipt, once, and answer 204."""
     session = find_session(call, call.reference("reference"), kind="Online")
     if session.status.code != 100:
         raise bad(21180, f"Status sesji {session.status.code} uniemożliwia jej zamknięcie.")

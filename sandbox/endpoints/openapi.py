@@ -1,7 +1,7 @@
-"""`/_sandbox/openapi.json`: what this sandbox serves, made from its own tables and models.
+"""`/_sandbox/openapi.json`: the OpenAPI description of the sandbox, generated from its tables and models.
 
-Bodies of requests are the models that the handlers read, answers those that `sandbox.answers` holds them against; the
-parameters stand here. The official document of KSeF is not used: a test compares the two where that is at hand.
+The bodies of requests are the handlers' models, the answers are the models of `sandbox.answers`, and the parameters are in
+this module. KSeF's official OpenAPI file is not used: a test compares both if the file is present.
 """
 
 import re
@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.answers.shapes import Answer, Status
-from sandbox.answers.table import answer_of
+from sandbox.answers.table import expected_answer
 from sandbox.guard import Endpoint
 from sandbox.ids import KSEF_NUMBER, REFERENCE
 from sandbox.options import ApiVersion
@@ -25,11 +25,11 @@ _JSON = "application/json"
 _PROBLEM = "application/problem+json"
 _PARAMETER = re.compile(r"\{(\w+)(:int)?\}")
 _READERS = {"read_json": True, "read_optional_json": False, "read_input": True}
-"""How a handler reads its body -> whether there must be one."""
+"""Function that reads a body -> whether the body is required."""
 
 
 class Fault(Answer):
-    """One coded fault of a request, in the older shape."""
+    """One coded fault of a request, in the older format."""
 
     exception_code: int
     exception_description: str | None = None
@@ -37,7 +37,7 @@ class Fault(Answer):
 
 
 class ExceptionInfo(Answer):
-    """All faults of a request, with where and when."""
+    """All faults of a request, with service and time."""
 
     exception_detail_list: list[Fault]
     reference_number: str | None = None
@@ -48,7 +48,7 @@ class ExceptionInfo(Answer):
 
 
 class ExceptionBody(Answer):
-    """400 unless problem details were asked for."""
+    """Body of a 400, unless the request asks for problem details."""
 
     exception: ExceptionInfo
 
@@ -62,7 +62,7 @@ class ProblemFault(Answer):
 
 
 class Problem(Answer):
-    """401, 403 and 410 always; 400 and 429 with `X-Error-Format: problem-details`."""
+    """Body of 401, 403 and 410; of 400 and 429 with `X-Error-Format: problem-details`."""
 
     title: str
     status: int
@@ -76,18 +76,18 @@ class Problem(Answer):
 
 
 class TooMany(Answer):
-    """429 unless problem details were asked for."""
+    """Body of a 429, unless the request asks for problem details."""
 
     status: Status
 
 
 _ERRORS: dict[int, tuple[str, dict[str, type[Answer]]]] = {
     400: ("The request is refused, with codes", {_JSON: ExceptionBody, _PROBLEM: Problem}),
-    401: ("No token, or not a good one", {_PROBLEM: Problem}),
+    401: ("The token is missing or not valid", {_PROBLEM: Problem}),
     403: ("Not allowed", {_PROBLEM: Problem}),
-    410: ("Too old to be told", {_PROBLEM: Problem}),
+    410: ("The operation is too old", {_PROBLEM: Problem}),
     413: ("The body is too large", {}),
-    415: ("The media type is not the one that is taken", {}),
+    415: ("The media type is not supported", {}),
     429: ("Too many requests", {_JSON: TooMany, _PROBLEM: Problem}),
 }
 _GONE = frozenset({"/auth/{}", "/certificates/enrollments/{}"})
@@ -101,7 +101,7 @@ _PATH: dict[str, dict[str, Any]] = {
 """Parameters of paths by name; all others are reference numbers."""
 
 Parameter = tuple[str, str, bool, dict[str, Any]]
-"""Place, name, whether it must be given, schema."""
+"""Place, name, whether it is required, schema."""
 
 
 def _size(maximum: int) -> Parameter:
@@ -151,17 +151,17 @@ PARAMETERS: dict[tuple[str, str], tuple[Parameter, ...]] = {
         ("query", "pageOffset", False, {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0}),
     ),
 }
-"""Operation, its path's parameters made anonymous -> what else may be asked."""
+"""Operation, with `{}` for each parameter of its path -> its other parameters."""
 
 
 Body = type[BaseModel] | TypeAdapter[Any]
 
 
 def body_of(handler: Any) -> tuple[Body, bool] | None:
-    """The model that a handler reads its body with, and whether there must be a body; None when it reads none.
+    """Return the model of a handler's body and whether the body is required; None for a handler without a body.
 
-    It is looked up in the handler's own code, or that of the function of its module which reads for it, so what is
-    described is what is read.
+    The model is found in the code of the handler, or of the function of its module that reads the body, so the description
+    always fits the handler.
     """
     names = {name: handler.__globals__.get(name) for name in handler.__code__.co_names}
     readers = _READERS.keys() & names.keys()
@@ -178,7 +178,7 @@ def body_of(handler: Any) -> tuple[Body, bool] | None:
 def openapi_document(
     endpoints: Iterable[Endpoint], prefix: str, api: ApiVersion, control: Iterable[Route] = ()
 ) -> dict[str, Any]:
-    """The document, OpenAPI 3.1: every operation below `prefix`, and the control API."""
+    """Build the OpenAPI 3.1 description of every operation below `prefix` and of the control API."""
     endpoints = list(endpoints)
     routes = [route for route in control if route.methods]
     named, definitions = _schemas(endpoints, routes, api)
@@ -194,7 +194,7 @@ def openapi_document(
         "info": {
             "title": "KSeF sandbox",
             "version": str(api),
-            "description": "A stand-in for KSeF 2.0 in tests. It is not the ministry's and issues nothing.",
+            "description": "A simulator of KSeF 2.0 for tests. It does not belong to the ministry, and its invoices are not issued.",
         },
         "paths": paths,
         "components": {
@@ -205,21 +205,21 @@ def openapi_document(
 
 
 def serving(document: dict[str, Any]) -> Route:
-    """The route under which the document is found."""
+    """Build the route of the OpenAPI description."""
 
     async def openapi(_request: Request) -> Response:
-        """GET openapi.json: this document."""
+        """GET openapi.json: return this description."""
         return JSONResponse(document)
 
     return Route("/_sandbox/openapi.json", openapi, methods=["GET"])
 
 
 def _schemas(endpoints: list[Endpoint], routes: list[Route], api: ApiVersion) -> tuple[dict[int, Any], dict[str, Any]]:
-    """The schema of everything that is read or answered, by the identity of its model; and what these refer to."""
+    """Return the schemas of all bodies and answers, by the identity of their model, and the schemas they refer to."""
     handlers = [*(item.handler for item in endpoints), *(route.endpoint for route in routes)]
     bodies = [body[0] for handler in handlers if (body := body_of(handler))]
     wanted: list[Any] = [ExceptionBody, Problem, TooMany, *bodies]
-    shapes = [answer_of(endpoint.method, endpoint.path, api).shape for endpoint in endpoints]
+    shapes = [expected_answer(endpoint.method, endpoint.path, api).shape for endpoint in endpoints]
     wanted += [shape for shape in shapes if shape is not None and shape != "xml"]
     adapters = {id(item): item if isinstance(item, TypeAdapter) else TypeAdapter(item) for item in wanted}
     schemas, shared = TypeAdapter.json_schemas(
@@ -255,8 +255,8 @@ def _operation(endpoint: Endpoint, api: ApiVersion, named: dict[int, Any]) -> di
     if "requestBody" in operation:
         statuses += [413]
     statuses += [415]
-    described = answer_of(endpoint.method, endpoint.path, api)
-    answers: dict[str, Any] = {str(described.status): _success(described.shape, named)}
+    expected = expected_answer(endpoint.method, endpoint.path, api)
+    answers: dict[str, Any] = {str(expected.status): _success(expected.shape, named)}
     for status in sorted(statuses):
         sentence, shapes = _ERRORS[status]
         answers[str(status)] = {"description": sentence}

@@ -1,4 +1,4 @@
-"""Page sizes and continuation tokens."""
+"""Reader of page sizes and continuation tokens."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ _SIGNATURE_BYTES = 12
 
 
 def page_size(call: Call, maximum: int) -> int:
-    """The query's `pageSize`: 10 unless said, at least 10, at most `maximum`; 21405 otherwise."""
+    """Return the query's `pageSize`: by default 10, at least 10, at most `maximum`; raises 21405 otherwise."""
     text = call.request.query_params.get("pageSize", "10")
     if not text.isascii() or not text.isdigit() or not 10 <= int(text) <= maximum:
         raise bad(21405, f"'pageSize' musi być liczbą od 10 do {maximum}.")
@@ -22,7 +22,7 @@ def page_size(call: Call, maximum: int) -> int:
 
 
 def page_number(call: Call) -> int:
-    """The query's `pageOffset`, which counts pages: 0 unless said; 21405 when it is no such number."""
+    """Return the query's `pageOffset`, which counts pages: by default 0; raises 21405 for an invalid number."""
     text = call.request.query_params.get("pageOffset", "0")
     if not text.isascii() or not text.isdigit() or int(text) > 2**31 - 1:
         raise bad(21405, "'pageOffset' musi być liczbą nieujemną.")
@@ -30,9 +30,9 @@ def page_number(call: Call) -> int:
 
 
 def page_of(call: Call, items: Sequence[_T], size: int, scope: str) -> tuple[Sequence[_T], str | None]:
-    """The page that the request's continuation token asks for, and the token of the next page if there is one.
+    """Return the page of the request's continuation token, and the token of the next page, or None.
 
-    A token is good for its own list only; a foreign or damaged one is 21418.
+    A token is valid only for its own list; another list's token or a damaged one raises 21418.
     """
     secret = call.sandbox.keys.link_secret
     start = 0

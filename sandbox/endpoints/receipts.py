@@ -1,4 +1,4 @@
-"""What KSeF hands out of accepted invoices: receipts by every path, and the documents themselves."""
+"""Endpoints for accepted invoices: their receipts, by all paths, and the invoices themselves."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from sandbox.state.records.sessions import Accepted, Invoice, Session, UpoPage
 
 
 async def invoice_upo(sandbox: Sandbox, session: Session, invoice: Invoice) -> UpoPage:
-    """One invoice's receipt, made when first asked for and kept."""
+    """Return one invoice's receipt; it is made at the first request and stored."""
     receipts = sandbox.state.receipts
     if invoice.reference_number not in receipts:
         receipts[invoice.reference_number] = await make_receipt(sandbox, session, [invoice], None)
@@ -66,7 +66,7 @@ def _xml(page: UpoPage) -> Response:
 
 
 async def read_invoice(call: Call) -> Response:
-    """GET /invoices/ksef/{ksefNumber}: the document as it was sent, to its seller's context."""
+    """GET /invoices/ksef/{ksefNumber}: return the XML as it was sent, to its seller's context."""
     number = _ksef_number(call)
     place = call.sandbox.state.by_ksef_number.get(number)
     if place is None:

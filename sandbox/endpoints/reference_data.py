@@ -1,4 +1,4 @@
-"""What a sender asks before it sends: public keys, limits, attachments."""
+"""Endpoints that a client calls before it sends invoices: public keys, limits, attachments."""
 
 import base64
 from datetime import datetime
@@ -57,7 +57,7 @@ async def certificate_limits(call: Call) -> Response:
 
 
 async def rate_limits(call: Call) -> Response:
-    """GET /rate-limits: what is enforced in this context now, -1 for no limit."""
+    """GET /rate-limits: return the limits enforced in this context now, -1 for no limit."""
     limits = call.sandbox.limiter.limits_of(call.principal.rate_key)
     return JSONResponse({group: dict(zip(_WINDOW_NAMES, values, strict=True)) for group, values in limits.items()})
 

@@ -1,4 +1,4 @@
-"""What became of a session: status, lists of sessions and of invoices."""
+"""Endpoints for a session's results: status, lists of sessions and of invoices."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,12 +33,12 @@ _STATUSES = frozenset({"InProgress", "Succeeded", "Failed", "Cancelled"})
 
 
 def session_of(call: Call) -> Session:
-    """The session in the path, which the caller may see."""
+    """Return the session in the path if the caller may see it."""
     return find_session(call, call.reference("reference"), to_read=True)
 
 
 async def session_status(call: Call) -> Response:
-    """GET /sessions/{referenceNumber}. Receipt links are new on every call."""
+    """GET /sessions/{referenceNumber}. Each call creates new receipt links."""
     session = session_of(call)
     body: dict[str, Any] = {
         "status": session.status.body(),
@@ -57,7 +57,7 @@ async def session_status(call: Call) -> Response:
 
 
 def _counts(session: Session) -> tuple[int, int, int] | None:
-    """All, accepted, rejected: of a package when it is done, online from the first invoice on."""
+    """Return the counts of all, accepted and rejected invoices: of a package at its end, online from the first invoice."""
     if session.kind == "Online":
         accepted = sum(invoice.ksef_number is not None for invoice in session.invoices)
         return len(session.invoices), accepted, sum(invoice.is_rejected for invoice in session.invoices)
@@ -74,7 +74,7 @@ def _page(call: Call, session: Session, page: UpoPage) -> dict[str, str]:
 
 
 def _link(call: Call, session: Session, folder: str, name: str) -> tuple[str, str]:
-    """A download link and when it ends."""
+    """Return a download link and the end of its validity."""
     now = call.sandbox.clock.now()
     expires = (now + UPO_LINK_LIFE).replace(microsecond=0)
     path = f"/storage/01/{session.reference_number.lower()}/{folder}/{name.lower()}.xml"
@@ -83,7 +83,7 @@ def _link(call: Call, session: Session, folder: str, name: str) -> tuple[str, st
 
 
 async def list_sessions(call: Call) -> Response:
-    """GET /sessions: newest first, filtered."""
+    """GET /sessions: list sessions by the filters, newest first."""
     query = call.request.query_params
     kind = query.get("sessionType")
     if kind not in {"Online", "Batch"}:
@@ -158,7 +158,7 @@ def _session_item(session: Session) -> dict[str, Any]:
 
 
 async def list_invoices(call: Call) -> Response:
-    """GET /sessions/{referenceNumber}/invoices: of a package, empty until the session is final."""
+    """GET /sessions/{referenceNumber}/invoices: list invoices; a package's list is empty until the final status."""
     session = session_of(call)
     return _invoices(call, session, session.invoices, "all")
 
@@ -205,7 +205,7 @@ def _invoice_body(call: Call, session: Session, invoice: Invoice) -> dict[str, A
     }
     if document.name:
         body["invoiceFileName"] = document.name
-    # A document that broke a rule of form has no number in KSeF's answers, even where a reader could find one.
+    # An invoice with a fault of its form has no number in KSeF's answers, even if its XML has one.
     if document.number is not None and document.code not in {430, 450}:
         body["invoiceNumber"] = document.number
     if invoice.ksef_number is not None and invoice.acquired is not None:
@@ -223,8 +223,10 @@ def _invoice_body(call: Call, session: Session, invoice: Invoice) -> dict[str, A
 
 
 def is_stored(sandbox: Sandbox, session: Session, invoice: Invoice) -> bool:
-    """Whether an accepted invoice can be read back: some time after it got its number, and never from a package
-    that is still being processed."""
+    """Return whether an accepted invoice can be downloaded.
+
+    This is some time after it got its KSeF number, and after the end of its package's processing.
+    """
     if invoice.acquired is None or (session.kind == "Batch" and not session.is_final):
         return False
     return _stored_at(sandbox, invoice.acquired) <= sandbox.clock.now()

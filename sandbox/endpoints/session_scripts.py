@@ -1,4 +1,4 @@
-"""How a session looks to its sender when a test has written its script. Source of the oddities: issues in ksef-api."""
+"""Changes of a session's status answer by the script of a test. Source of the oddities: issues in ksef-api."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ _ONLY_WHEN_DONE = ("upo", "invoiceCount", "successfulInvoiceCount", "failedInvoi
 
 
 def as_scripted(session: Session, body: dict[str, Any]) -> dict[str, Any]:
-    """The answer to GET /sessions/{referenceNumber}, changed as the script says; counts as a look at the session."""
+    """Change the answer to GET /sessions/{referenceNumber} by the session's script, and count the request."""
     if session.closed is None:
         return body
     script = session.script
     session.looks += 1
     session.looks_when_done += session.is_final
     if session.looks <= len(script.shown):
-        return _pretended(session, body, script.shown[session.looks - 1])
+        return _with_status(session, body, script.shown[session.looks - 1])
     changed = dict(body)
     if session.looks_when_done <= script.looks_without_upo:
         changed.pop("upo", None)
@@ -28,7 +28,7 @@ def as_scripted(session: Session, body: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _pretended(session: Session, body: dict[str, Any], code: int) -> dict[str, Any]:
+def _with_status(session: Session, body: dict[str, Any], code: int) -> dict[str, Any]:
     changed = {name: value for name, value in body.items() if name not in _ONLY_WHEN_DONE}
     changed["status"] = (_OPENED if code == _OPENED.code else PROCESSING).body()
     if code == _OPENED.code:

@@ -1,6 +1,6 @@
-"""The blob store behind pre-signed links: parts come in, receipts go out. No token belongs here.
+"""Blob store behind pre-signed links: receives parts and serves receipts, without a token.
 
-Answers imitate Azure's: 201 for a stored part, XML bodies for refusals.
+Answers imitate Azure's: 201 for a stored part, XML bodies for errors.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ _WRITE_BUFFER = 4 << 20
 
 
 def storage_refusal(status: int, code: str, message: str) -> Response:
-    """A refusal in the words of the store: XML, and the code in a header."""
+    """Build an error answer in the store's format: XML, and the code in a header."""
     body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
     return Response(body, status_code=status, media_type="application/xml", headers={"x-ms-error-code": code})
 
 
 def _link_refused(request: Request, sandbox: Sandbox, permission: Permission) -> Response | None:
-    """A refusal unless the link is genuine, current, and came without a token."""
+    """Return an error answer unless the link is genuine and valid and the request has no token."""
     if "authorization" in request.headers:
         return storage_refusal(401, "InvalidAuthenticationInfo", "An Authorization header does not belong here.")
     raw_query = request.scope["query_string"].decode("latin-1")
@@ -35,7 +35,7 @@ def _link_refused(request: Request, sandbox: Sandbox, permission: Permission) ->
 
 
 def _headers_refused(request: Request) -> Response | None:
-    """Azure takes a block blob in one piece, announced as such and with its length."""
+    """Return an error answer unless the headers declare a block blob with its length, as Azure requires."""
     if request.headers.get("x-ms-blob-type") != "BlockBlob":
         return storage_refusal(400, "MissingRequiredHeader", "x-ms-blob-type must be BlockBlob.")
     if not request.headers.get("content-length", "").isdigit():
@@ -44,7 +44,7 @@ def _headers_refused(request: Request) -> Response | None:
 
 
 async def put_part(request: Request) -> Response:
-    """PUT of an encrypted part. Nothing is stored unless all of it arrived."""
+    """PUT an encrypted part. It is stored only if all its bytes arrived."""
     sandbox: Sandbox = request.app.state.sandbox
     if refusal := _link_refused(request, sandbox, "w") or _headers_refused(request):
         return refusal
@@ -58,7 +58,7 @@ async def put_part(request: Request) -> Response:
     if size != int(request.headers["content-length"]):
         fault = storage_refusal(400, "IncompleteBody", "The body ended before its declared length.")
     elif session.closed is not None or session.status.code == 440:
-        # What was sent is taken as it was when the session was closed.
+        # The package's content is fixed from the close of the session on.
         fault = storage_refusal(409, "BlobImmutableDueToPolicy", "The package has been taken for processing.")
     if fault is not None:
         await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -68,7 +68,7 @@ async def put_part(request: Request) -> Response:
 
 
 async def _receive(request: Request, path: Path) -> int:
-    """Write the body to a file in large pieces; the number of bytes, fewer than sent if the client went away."""
+    """Write the body to a file in large pieces and return the bytes written, fewer if the client disconnected."""
     size = 0
     buffer = bytearray()
     async with aiofiles.open(path, "wb") as target:
@@ -92,7 +92,7 @@ async def _replace(part: Part, path: Path, size: int) -> None:
 
 
 async def get_session_upo(request: Request) -> Response:
-    """Download of a receipt page by its link."""
+    """GET a receipt page by its link."""
     sandbox: Sandbox = request.app.state.sandbox
     if refusal := _link_refused(request, sandbox, "r"):
         return refusal
@@ -105,7 +105,7 @@ async def get_session_upo(request: Request) -> Response:
 
 
 async def get_invoice_upo(request: Request) -> Response:
-    """Download of one invoice's receipt by its link; it is made when first asked for."""
+    """GET one invoice's receipt by its link; it is made at the first request."""
     sandbox: Sandbox = request.app.state.sandbox
     if refusal := _link_refused(request, sandbox, "r"):
         return refusal
@@ -119,7 +119,7 @@ async def get_invoice_upo(request: Request) -> Response:
 
 
 def xml_file(path: Path, sha256: str) -> Response:
-    """A stored XML document with its hash."""
+    """Build the answer with a stored XML file and its hash."""
     return FileResponse(path, media_type="application/xml", headers={"x-ms-meta-hash": sha256})
 
 

@@ -1,4 +1,4 @@
-"""`/testdata/*`: subjects, persons, permissions, attachments, blocked contexts, certificates.
+"""Endpoints of `/testdata/*`: subjects, persons, permissions, attachments, blocked contexts, certificates.
 
 Source: KSeF API 2.9, /testdata/*; ksef-docs, dane-testowe-scenariusze.md.
 """
@@ -111,7 +111,7 @@ def _done() -> Response:
 
 
 async def create_subject(call: Call) -> Response:
-    """POST /testdata/subject. An enforcement authority may enforce in its own context; groups only exist."""
+    """POST /testdata/subject. An enforcement authority gets the enforcement permission in its context; groups get none."""
     wanted = await read_json(call.request, _CreateSubject)
     state, nip = call.sandbox.state, wanted.subject_nip
     created = _new(state, nip, wanted.created_date, call, exists=nip in state.subjects)
@@ -125,7 +125,7 @@ async def create_subject(call: Call) -> Response:
 
 
 async def remove_subject(call: Call) -> Response:
-    """POST /testdata/subject/remove, with its subunits."""
+    """POST /testdata/subject/remove: remove the subject and its subunits."""
     wanted = await read_json(call.request, _RemoveSubject)
     state = call.sandbox.state
     subject = state.subjects.pop(wanted.subject_nip, None)
@@ -139,7 +139,7 @@ async def remove_subject(call: Call) -> Response:
 
 
 async def create_person(call: Call) -> Response:
-    """POST /testdata/person: owner of its NIP's context by NIP and by PESEL; a bailiff may enforce there, too."""
+    """POST /testdata/person: create an owner of its NIP's context by NIP and PESEL; a bailiff may also enforce there."""
     wanted = await read_json(call.request, _CreatePerson)
     state, nip = call.sandbox.state, wanted.nip
     created = _new(state, nip, wanted.created_date, call, exists=nip in state.persons)
@@ -153,7 +153,7 @@ async def create_person(call: Call) -> Response:
 
 
 async def remove_person(call: Call) -> Response:
-    """POST /testdata/person/remove, with all its permissions."""
+    """POST /testdata/person/remove: remove the person and all its permissions."""
     wanted = await read_json(call.request, _OfNip)
     state = call.sandbox.state
     person = state.persons.pop(wanted.nip, None)
@@ -169,7 +169,7 @@ async def remove_person(call: Call) -> Response:
 
 
 def _new(state: SandboxState, nip: str, wanted: datetime | None, call: Call, *, exists: bool) -> datetime:
-    """When it counts as created; 30001 when it is there, 21405 when it would be no younger than its predecessor."""
+    """Return a new object's creation time; raises 30001 if it exists, 21405 if it is not later than its predecessor's."""
     if exists:
         raise bad(30001)
     before = state.removed.get(nip)
@@ -197,7 +197,7 @@ def _authorized(wanted: _Authorized) -> Identifier:
 
 
 async def grant(call: Call) -> Response:
-    """POST /testdata/permissions: adds to what was granted."""
+    """POST /testdata/permissions: add permissions to the granted ones."""
     wanted = await read_json(call.request, _Grant)
     permissions = frozenset(item.permission_type for item in wanted.permissions)
     subject = _authorized(wanted.authorized_identifier)
@@ -206,7 +206,7 @@ async def grant(call: Call) -> Response:
 
 
 async def revoke_grant(call: Call) -> Response:
-    """POST /testdata/permissions/revoke: all that was granted to the subject in the context."""
+    """POST /testdata/permissions/revoke: revoke all permissions granted to the subject in the context."""
     wanted = await read_json(call.request, _RevokeGrant)
     _take(call.sandbox.state, _authorized(wanted.authorized_identifier), wanted.context_identifier.value)
     return _done()
@@ -224,7 +224,7 @@ async def allow_attachments(call: Call) -> Response:
 
 
 async def refuse_attachments(call: Call) -> Response:
-    """POST /testdata/attachment/revoke: at once, or from the given Polish day on."""
+    """POST /testdata/attachment/revoke: revoke the consent at once, or from the given Polish day on."""
     wanted = await read_json(call.request, _RevokeAttachment)
     state = call.sandbox.state
     if wanted.expected_end_date is None:
@@ -248,7 +248,7 @@ async def _named_context(call: Call) -> Identifier:
 
 
 async def block(call: Call) -> Response:
-    """POST /testdata/context/block: every later login in the context ends with status 480."""
+    """POST /testdata/context/block: let every later login in the context end with status 480."""
     call.sandbox.state.blocked_contexts.add(await _named_context(call))
     return _done()
 
@@ -260,7 +260,7 @@ async def unblock(call: Call) -> Response:
 
 
 async def update_certificate(call: Call) -> Response:
-    """PUT /testdata/certificates/{serialNumber}: let one of the caller's own certificates end earlier."""
+    """PUT /testdata/certificates/{serialNumber}: shorten the validity of one of the caller's own certificates."""
     number = serial_number(call, "serial")
     wanted = await read_json(call.request, _UpdateCertificate)
     certificate = find_own(call, number)

@@ -1,4 +1,4 @@
-"""`/testdata/limits/*` and `/testdata/rate-limits`: limits of the caller's own, and the default ones again.
+"""Endpoints of `/testdata/limits/*` and `/testdata/rate-limits`: set limits of a context, or reset them to the defaults.
 
 Source: KSeF API 2.9, SetSessionLimitsRequest, SetSubjectLimitsRequest, SetRateLimitsRequest; ksef-docs, limity.md.
 """
@@ -24,7 +24,7 @@ class _Session(Body):
     max_invoices: int = Field(ge=0, le=100_000)
 
     def limits(self) -> SessionLimits:
-        """As the state keeps them."""
+        """Convert the limits to the record of the state."""
         return SessionLimits(
             self.max_invoices, self.max_invoice_size_in_mb, self.max_invoice_with_attachment_size_in_mb
         )
@@ -49,7 +49,7 @@ class _Certificates(Body):
 
 
 class _SubjectLimits(Body):
-    # May be left out, but null is not among what the contract takes.
+    # The contract allows a missing member, but not null.
     subject_identifier_type: Literal["Nip", "Pesel", "Fingerprint"] = Field(default=cast(Any, None))
     enrollment: _Enrollments | None = None
     certificate: _Certificates | None = None
@@ -86,7 +86,7 @@ def _done() -> Response:
 
 
 async def set_session_limits(call: Call) -> Response:
-    """POST /testdata/limits/context/session. Sessions that are open already follow, too."""
+    """POST /testdata/limits/context/session. The limits also apply to open sessions."""
     wanted = await read_json(call.request, _SessionLimits)
     context = call.principal.login.context
     collective = wanted.collective_identifier
@@ -107,9 +107,9 @@ async def reset_session_limits(call: Call) -> Response:
 
 
 async def set_subject_limits(call: Call) -> Response:
-    """POST /testdata/limits/subject/certificate: what is not named keeps its default.
+    """POST /testdata/limits/subject/certificate: set limits of a subject; a missing member means the default.
 
-    What KSeF does when `subjectIdentifierType` is not the caller's own type is not documented; here it is 21405.
+    KSeF's answer to a `subjectIdentifierType` other than the caller's is not documented; the sandbox answers 21405.
     """
     wanted = await read_optional_json(call.request, _SubjectLimits)
     subject = call.principal.login.subject
@@ -129,7 +129,7 @@ async def reset_subject_limits(call: Call) -> Response:
 
 
 async def set_rate_limits(call: Call) -> Response:
-    """POST /testdata/rate-limits: enforced in this context even where the sandbox enforces none otherwise."""
+    """POST /testdata/rate-limits: set limits that are enforced in this context even if the sandbox enforces no others."""
     wanted = await read_json(call.request, _RateLimits)
     groups = wanted.rate_limits.model_dump(by_alias=True)
     call.sandbox.limiter.override(
@@ -146,7 +146,7 @@ async def reset_rate_limits(call: Call) -> Response:
 
 
 async def production_rate_limits(call: Call) -> Response:
-    """POST /testdata/rate-limits/production: what production enforces, in this context."""
+    """POST /testdata/rate-limits/production: enforce production's limits in this context."""
     production = make_limiter(call.sandbox.options.api, enforced=True).limits
     call.sandbox.limiter.override(call.principal.rate_key, dict(production))
     return _done()

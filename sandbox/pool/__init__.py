@@ -1,5 +1,5 @@
-"""What runs in the pool: long work on one package, given and returned as plain values and files.
+"""Work of the pool processes: CPU work on one package or invoice, with plain values and files as input and output.
 
-Nothing here knows the web application or the sandbox's state, so that a pool process starts quickly and a
-package can be judged without either.
+It imports neither the web application nor the sandbox's state, so that a pool process starts quickly and a package can be
+checked without them.
 """

@@ -1,9 +1,8 @@
-"""Reading a package: flat, regular, unambiguous archives only.
+"""Reader of packages. It accepts only flat, regular, unambiguous archives.
 
-What KSeF documents about packages is little (ksef-docs, sesja-wsadowa.md): ZIP, or tar.gz when declared, one
-invoice a file. What is undocumented is refused here, so that a sender does not come to rely on it: folders,
-links, encryption, ZIP64 where nothing needs it, bytes before, between or after the entries, several gzip members,
-PAX and GNU headers, names that occur twice.
+KSeF documents little about packages (ksef-docs, sesja-wsadowa.md): ZIP, or tar.gz when declared, one invoice in each file.
+Undocumented features are rejected here, so that a sender does not rely on them: folders, links, encryption, unneeded ZIP64,
+bytes before, between or after the entries, several gzip members, PAX and GNU headers, names that occur twice.
 """
 
 import struct
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAX_NAME = 128
-"""Characters of an entry name, the maximum of `invoiceFileName` (KSeF API 2.9)."""
+"""The most characters of an entry name, the maximum of `invoiceFileName` (KSeF API 2.9)."""
 _READ = 1 << 20
 _BLOCK = 512
 _FOUR_GIB = 1 << 32
@@ -23,7 +22,7 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _STREAMED = 0x08
 _ENCRYPTED = 0x01
 _KNOWN_FLAGS = 0x08 | 0x06 | 0x800
-"""Streamed sizes, deflate's speed hint, UTF-8 names."""
+"""The allowed flags: streamed sizes, deflate's speed hint, UTF-8 names."""
 
 
 class BrokenArchive(Exception):
@@ -31,7 +30,7 @@ class BrokenArchive(Exception):
 
 
 class TooManyEntries(Exception):
-    """The archive has more entries than a session takes."""
+    """The archive has more entries than a session may have."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -39,10 +38,10 @@ class TooManyEntries(Exception):
 
 
 def read_entries(path: Path, compression: str, max_entries: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Name and content, in pieces, of every entry in archive order; use each content up before the next entry.
+    """Yield name and content, in pieces, of every entry in archive order; read each content before the next entry.
 
-    Raises BrokenArchive or TooManyEntries: a ZIP's layout is looked at before the first entry, a tar's on the way,
-    and contents that end early, late or with a wrong checksum while they are read.
+    Raises BrokenArchive or TooManyEntries. A ZIP's layout is checked before the first entry, a tar's during reading, and an
+    entry's length and checksum while its content is read.
     """
     if compression == "TarGz":
         return _read_tar(path, max_entries)
@@ -110,7 +109,7 @@ def _extra_ids(extra: bytes) -> set[int]:
 
 
 def _check_zip_layout(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], raw: BinaryIO, size: int) -> None:
-    """Entries lie one behind the other from the first byte on, the directory follows, and then it ends."""
+    """Check that the entries follow each other from the first byte on, and only the directory follows them."""
     expected = 0
     for entry in sorted(entries, key=lambda item: item.header_offset):
         raw.seek(entry.header_offset)
@@ -144,7 +143,7 @@ def _check_zip_layout(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], 
 
 
 def _skip_descriptor(raw: BinaryIO, offset: int, declared: tuple[int, int, int]) -> int:
-    """The end of a data descriptor, with or without its optional signature."""
+    """Return the end of a data descriptor, with or without its optional signature."""
     raw.seek(offset)
     found = raw.read(16)
     for start in (4, 0):
@@ -168,17 +167,17 @@ def _zip_chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[by
 
 
 class _Inflated:
-    """The plain bytes of one gzip member, read forward."""
+    """Forward reader of the plain bytes of one gzip member."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
         self._inflate = zlib.decompressobj(wbits=31)
         self._ready = b""
         self._at = 0
-        """How much of `_ready` has been given out; cutting it off each time would copy it for every header."""
+        """The number of bytes of `_ready` already read; removing them each time would copy the rest for every header."""
 
     def read(self, count: int) -> bytes:
-        """Exactly `count` bytes, fewer only at the end."""
+        """Read exactly `count` bytes, fewer only at the end."""
         while len(self._ready) - self._at < count and not self._inflate.eof:
             packed = self._inflate.unconsumed_tail or self._raw.read(_READ)
             if not packed:
@@ -194,7 +193,7 @@ class _Inflated:
         return taken
 
     def check_nothing_follows(self) -> None:
-        """Only zero bytes up to the end of the member, and no second member."""
+        """Check that only zero bytes follow up to the end of the member, and no second member."""
         while rest := self.read(_READ):
             if rest.strip(b"\0"):
                 raise BrokenArchive("Po końcu archiwum tar występują dane.")
@@ -220,7 +219,7 @@ def _read_tar(path: Path, max_entries: int) -> Iterator[tuple[str, Iterator[byte
             _check_name(name, seen)
             count += 1
             if count > max_entries:
-                # The rest is only counted: the refusal names the real number.
+                # The remaining entries are only counted, because the rejection names their real number.
                 _skip(stream, size)
                 continue
             yield name, _tar_chunks(stream, size)

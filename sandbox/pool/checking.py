@@ -1,7 +1,7 @@
-"""The sandbox's own opinion on one invoice document, written apart from the product's.
+"""The sandbox's own check of one invoice. It shares no code with the product's check.
 
-Codes: 430 the file, 450 its meaning, 410 who may issue it, 415 attachments (KSeF API 2.9,
-SessionInvoiceStatusResponse.status). Duplicates are judged elsewhere, against everything accepted so far.
+Codes: 430 the file, 450 its meaning, 410 the right to issue it, 415 attachments (KSeF API 2.9,
+SessionInvoiceStatusResponse.status). Duplicates are found by `processing`, among all invoices accepted so far.
 Sources: ksef-docs, faktury/weryfikacja-faktury.md; limits as in GET /limits/context.
 """
 
@@ -16,7 +16,7 @@ from sandbox.pool.outcome import DocumentRules, Verdict
 from sandbox.pool.xsd import FA3_NAMESPACE, fa3_schema
 
 MAX_KEPT = 10_000_000
-"""The largest size that a context can be allowed (POST /testdata/limits/context/session); more is never read."""
+"""The largest size that a context can be allowed (POST /testdata/limits/context/session); longer content is not read."""
 _MAX_MESSAGES = 5
 _BOM = b"\xef\xbb\xbf"
 _NS = {"fa": FA3_NAMESPACE}
@@ -24,7 +24,7 @@ _DECLARATION = re.compile(rb"<\?xml\s[^>]*?\?>")
 _ENCODING = re.compile(rb"""\sencoding\s*=\s*["']([^"']*)["']""")
 _VERSION = re.compile(rb"""\sversion\s*=\s*["']([^"']*)["']""")
 _XML_SPACE = " \t\r\n"
-"""What XML and the XSD call white space; Python's own idea of it is wider."""
+"""The white space of XML and the XSD; Python's `str.strip` removes more characters."""
 _PARTIES = ("Podmiot1", "Podmiot2", "Podmiot3", "PodmiotUpowazniony")
 _MOMENTS = tuple(
     f"{{{FA3_NAMESPACE}}}{name}" for name in ("DataWytworzeniaFa", "DataGodzRozpTransportu", "DataGodzZakTransportu")
@@ -34,8 +34,8 @@ _FORBIDDEN = re.compile(
     + "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(1, 17))
     + "]"
 )
-# In UTF-8 every discouraged character is DEL or begins with one of these bytes; Polish letters do not. Deleting all
-# others is several times faster than searching, which is then needed for few documents.
+# In UTF-8 every discouraged character is DEL or begins with one of these bytes; Polish letters do not. Deleting all other
+# bytes is several times faster than a search, which is then needed for few invoices.
 _HARMLESS_BYTES = bytes(set(range(256)) - {0x7F, 0xC2, 0xEF, 0xF0, 0xF1, 0xF2, 0xF3, 0xF4})
 _FORBIDDEN_BYTES = re.compile(
     rb"\x7f|\xc2[\x80-\x84\x86-\x9f]|\xef\xb7[\x90-\xaf]|[\xf0-\xf4][\x8f\x9f\xaf\xbf]\xbf[\xbe\xbf]"
@@ -45,7 +45,7 @@ _FORM = ("FA (3)", "1-0E", "FA", 3)
 
 
 class Objection(Exception):
-    """A reason not to accept the document: an invoice status code and sentences."""
+    """A reason to reject the invoice: an invoice status code and details."""
 
     def __init__(self, code: int, *details: str) -> None:
         self.code = code
@@ -54,7 +54,7 @@ class Objection(Exception):
 
 
 class KeyFields:
-    """What is known of a document so far; filled while it is checked, so that a refusal can quote it."""
+    """The key fields of an invoice. The check fills them, so that a rejection can quote those read so far."""
 
     __slots__ = ("issue_date", "kind", "number", "seller_nip")
 
@@ -66,7 +66,7 @@ class KeyFields:
 
 
 def verdict_on(content: bytes, rules: DocumentRules, *, name: str, sha256: str, size: int) -> Verdict:
-    """Check a document and say what came of it. `size` is that of the whole document, should `content` be only its start."""
+    """Check an invoice and return the verdict. `size` is that of the whole file, also if `content` is only its start."""
     fields = KeyFields()
     code, details = 200, tuple[str, ...]()
     try:
@@ -87,7 +87,7 @@ def verdict_on(content: bytes, rules: DocumentRules, *, name: str, sha256: str, 
 
 
 def check_document(content: bytes, rules: DocumentRules, fields: KeyFields) -> None:
-    """Raise an Objection with the first reason to refuse the document; fill `fields` on the way."""
+    """Raise an Objection with the first reason to reject the invoice; fill `fields` meanwhile."""
     if len(content) > max(rules.max_bytes, rules.max_bytes_with_attachment):
         raise Objection(430, f"Rozmiar faktury {len(content)} B przekracza {rules.max_bytes_with_attachment} B.")
     _check_bytes(content)
@@ -121,7 +121,7 @@ def _check_bytes(content: bytes) -> None:
         encoding = _ENCODING.search(declaration[0])
         if encoding is not None and encoding[1].lower() != b"utf-8":
             raise Objection(450, "Prolog XML deklaruje kodowanie inne niż UTF-8.")
-        # libxml2 reads any 1.x; KSeF's parser, of .NET by its messages, knows 1.0 only.
+        # libxml2 reads any version 1.x; KSeF's parser, that of .NET by its messages, reads only 1.0.
         version = _VERSION.search(declaration[0])
         if version is not None and version[1] != b"1.0":
             raise Objection(450, "Prolog XML deklaruje wersję inną niż 1.0.")
@@ -132,8 +132,8 @@ def _check_bytes(content: bytes) -> None:
 
 
 def _parse(content: bytes) -> etree._Element:
-    # A parser of its own for every document: a shared one keeps the names of all documents. The encoding is told, or
-    # it would be guessed, and UTF-16 without a mark be read.
+    # Every invoice gets a new parser, because a shared one keeps the names of all invoices. The encoding is given, because
+    # libxml2 would otherwise detect it, and read UTF-16 without a mark.
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -146,14 +146,14 @@ def _parse(content: bytes) -> etree._Element:
         root = etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
         raise Objection(450, f"Dokument nie jest poprawnym XML: {error.msg}") from error
-    docinfo: Any = root.getroottree().docinfo  # the stubs know only a part of it
+    docinfo: Any = root.getroottree().docinfo  # lxml's stubs lack a part of it
     if docinfo.doctype:
         raise Objection(450, "Deklaracja DOCTYPE jest niedozwolona.")
     return root
 
 
 def _check_tree(content: bytes, root: etree._Element) -> None:
-    """Instructions and discouraged characters. The tree is walked only if the bytes leave a doubt."""
+    """Check for processing instructions and discouraged characters. The tree is walked only if the bytes may have some."""
     body = content[declaration.end() :] if (declaration := _DECLARATION.match(content)) else content
     if b"<?" in body:
         for node in root.getroottree().xpath("//processing-instruction()"):  # type: ignore[union-attr]  # node set
@@ -161,7 +161,7 @@ def _check_tree(content: bytes, root: etree._Element) -> None:
     if content.translate(None, _HARMLESS_BYTES) and _FORBIDDEN_BYTES.search(content):
         _check_characters(content.decode("utf-8"))
     if b"&#" in content and any(map(_is_forbidden, _REFERENCE.findall(content))):
-        # It may stand in a comment, where it is no reference.
+        # The match may be in a comment, where it is not a reference.
         for element in root.iter():
             for text in (element.text, element.tail, *element.attrib.values()):
                 _check_characters(text or "")
@@ -191,19 +191,19 @@ def _check_schema(root: etree._Element) -> None:
     schema = fa3_schema()
     if schema.validate(root):
         return
-    # White space around a date and time is none of its value; libxml2 alone minds what stands before it.
+    # White space around a date and time is not part of its value, but libxml2 rejects it before the value.
     for moment in root.iter(*_MOMENTS):
         if all(isinstance(child, etree._Comment) for child in moment):
             text = _text_of(moment).strip(_XML_SPACE)
             del moment[:]
             moment.text = text
     if not schema.validate(root):
-        log: Any = schema.error_log  # iterable, which the stubs do not say
+        log: Any = schema.error_log  # iterable, which the stubs lack
         raise Objection(450, *(f"{item.line}: {item.message}" for item in list(log)[:_MAX_MESSAGES]))
 
 
 def _read_fields(root: etree._Element, fields: KeyFields) -> None:
-    """With the schema switched off these four must still be there, or nothing could be judged."""
+    """Read the four key fields. They are required even without the schema, because the checks need them."""
     seller = _text(root, "fa:Podmiot1/fa:DaneIdentyfikacyjne/fa:NIP")
     kind = _text(root, "fa:Fa/fa:RodzajFaktury")
     number = _text(root, "fa:Fa/fa:P_2")
@@ -214,12 +214,12 @@ def _read_fields(root: etree._Element, fields: KeyFields) -> None:
         fields.issue_date = date.fromisoformat(issued)
     except ValueError as error:
         raise Objection(450, f"P_1 nie jest datą: {issued}.") from error
-    # Whether numbers that differ in white space are one number is not documented; XSD token rules say they are.
+    # KSeF does not document whether numbers that differ in white space are equal; by the XSD's token rules they are.
     fields.seller_nip, fields.kind, fields.number = seller, kind, " ".join(re.split(f"[{_XML_SPACE}]+", number))
 
 
 def _check_identifiers(root: etree._Element) -> None:
-    """Those of the parties. A correction may quote the wrong NIP that a party had before (Podmiot1K, Podmiot2K)."""
+    """Check the parties' identifiers, except in Podmiot1K and Podmiot2K, where a correction may quote a wrong earlier NIP."""
     for party in _PARTIES:
         for known in root.iterfind(f"fa:{party}/fa:DaneIdentyfikacyjne", _NS):
             nip, internal = _text(known, "fa:NIP"), _text(known, "fa:IDWew")
@@ -230,7 +230,7 @@ def _check_identifiers(root: etree._Element) -> None:
 
 
 def _check_seller(root: etree._Element, rules: DocumentRules, seller: str) -> None:
-    """The context is the seller, or may issue for the seller in the way that the document states."""
+    """Check that the context is the seller, or may issue for the seller in the way that the invoice states."""
     context = rules.context_nip
     if context == seller:
         return
@@ -249,7 +249,7 @@ def _check_seller(root: etree._Element, rules: DocumentRules, seller: str) -> No
 
 
 def _number(text: str | None) -> int | None:
-    """The value of an XSD integer, which may be written as 1, 01 or +1."""
+    """Parse an XSD integer, which may be written as 1, 01 or +1."""
     return int(text) if text is not None and re.fullmatch(r"[+-]?[0-9]{1,9}", text) else None
 
 
@@ -259,5 +259,5 @@ def _text(element: etree._Element, path: str) -> str | None:
 
 
 def _text_of(element: etree._Element) -> str:
-    """All of an element's text: comments inside it are no part of its value and do not end it."""
+    """Return all text of an element, without the comments inside it."""
     return (element.text or "") + "".join(child.tail or "" for child in element)

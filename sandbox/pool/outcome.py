@@ -1,4 +1,4 @@
-"""What goes into the pool and what comes out."""
+"""Input and output types of the pool's work."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -7,12 +7,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class PackageJob:
-    """All that is needed to judge one closed package. Sizes are bytes, hashes are Base64 SHA-256."""
+    """Input for the check of one closed package. Sizes are bytes, hashes are Base64 SHA-256."""
 
     parts: tuple[tuple[Path, int, str], ...]
     """Path, declared size and declared hash of each encrypted part, in order."""
     package: Path
-    """Where the decrypted package is to be written."""
+    """The path for the decrypted package."""
     key: bytes
     iv: bytes
     file_size: int
@@ -24,18 +24,18 @@ class PackageJob:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRules:
-    """What one document is judged by."""
+    """Rules for the check of one invoice."""
 
     today: date
-    """The Polish day on which the package is processed; no invoice may be dated later."""
+    """The Polish day of the processing; no invoice may have a later date."""
     context_nip: str | None
     self_invoiced_sellers: frozenset[str]
     represented_sellers: frozenset[str]
     enforcement: bool
-    """Whether the sender holds EnforcementOperations."""
+    """Whether the sender has the permission EnforcementOperations."""
     attachment_sellers: frozenset[str]
     may_have_attachment: bool
-    """Online only technical corrections may."""
+    """Online, only technical corrections may have one."""
     max_bytes: int
     max_bytes_with_attachment: int
     check_identifiers: bool
@@ -44,7 +44,7 @@ class DocumentRules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the checks say about one document; code 200 means no objection so far."""
+    """Result of the checks of one invoice; code 200 means no objection so far."""
 
     name: str
     sha256: str
@@ -58,7 +58,7 @@ class Verdict:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What makes an invoice unique; to be asked for only where nothing stood against the document."""
+        """Return the key that makes an invoice unique; only for invoices without an objection."""
         if not (self.seller_nip and self.kind and self.number):
             raise ValueError("a document without its key fields cannot have passed")
         return self.seller_nip, self.kind, self.number
@@ -66,7 +66,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class PackageVerdict:
-    """What became of the package: a session status of 200 (unpacked) or above, and one verdict a document."""
+    """Result of a package: a session status of 200 (unpacked) or above, and a verdict on each invoice."""
 
     code: int
     details: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class PackageVerdict:
 
 @dataclass(frozen=True, slots=True)
 class UpoDocument:
-    """One accepted invoice on a receipt; times are already written the Polish way."""
+    """One accepted invoice on a receipt; its times are already formatted for a UPO."""
 
     seller_nip: str
     ksef_number: str
@@ -89,7 +89,7 @@ class UpoDocument:
 
 @dataclass(frozen=True, slots=True)
 class UpoJob:
-    """One receipt to make and to sign."""
+    """Input for one receipt to make and sign."""
 
     target: Path
     session_reference_number: str

@@ -1,6 +1,6 @@
-"""From encrypted parts to verdicts: what happens to a package after its session was closed.
+"""Check of a closed session's package: from encrypted parts to verdicts.
 
-The order is KSeF's, as far as its status codes tell: part hashes (405), decryption (435), the whole package's size
+The order is KSeF's, as far as its status codes show: part hashes (405), decryption (435), the whole package's size
 and hash (430), unpacking (430), number of invoices (420), each document (ksef-docs, sesja-wsadowa.md).
 """
 
@@ -33,7 +33,7 @@ class _Refused(Exception):
 
 
 def enter_pool() -> None:
-    """Prepare a pool process: it leaves Ctrl-C to its parent and does not outlive it, even a killed one."""
+    """Prepare a pool process: it ignores Ctrl-C, which its parent handles, and ends with its parent, even a killed one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
@@ -51,19 +51,19 @@ def warm_up(check_schema: bool) -> None:
         fa3_schema()
 
 
-def judge_package(job: PackageJob) -> PackageVerdict:
-    """Judge one package. Its parts stay; the decrypted package stays only if it could be unpacked."""
-    verdict = _judge(job)
+def check_package(job: PackageJob) -> PackageVerdict:
+    """Check one package. Its parts are kept; the decrypted package is kept only if it could be unpacked."""
+    verdict = _verdict(job)
     if verdict.code != 200:
         job.package.unlink(missing_ok=True)
     return verdict
 
 
-def _judge(job: PackageJob) -> PackageVerdict:
+def _verdict(job: PackageJob) -> PackageVerdict:
     try:
         _check_parts(job)
         _decrypt(job)
-        documents = _judge_documents(job)
+        documents = _check_invoices(job)
     except _Refused as refused:
         return refused.verdict
     except BrokenArchive as broken:
@@ -87,7 +87,7 @@ def _check_parts(job: PackageJob) -> None:
 
 
 def _decrypt(job: PackageJob) -> None:
-    """Each part on its own from the session's key and vector, joined in order into one file."""
+    """Decrypt each part with the session's key and vector, and join them in order into one file."""
     digest = hashlib.sha256()
     total = 0
     with job.package.open("wb") as target:
@@ -117,7 +117,7 @@ def _decrypt(job: PackageJob) -> None:
         raise _Refused(430, "Skrót paczki różni się od zadeklarowanego.")
 
 
-def _judge_documents(job: PackageJob) -> list[Verdict]:
+def _check_invoices(job: PackageJob) -> list[Verdict]:
     verdicts = []
     for name, chunks in read_entries(job.package, job.compression, job.max_invoices):
         content, digest, size = _read(chunks)
@@ -126,7 +126,7 @@ def _judge_documents(job: PackageJob) -> list[Verdict]:
 
 
 def _read(chunks: Iterator[bytes]) -> tuple[bytes, str, int]:
-    """The content (of an entry above every limit only its beginning), hash and size of the whole entry."""
+    """Read an entry: return its content (only the beginning if above every limit), hash and whole size."""
     digest = hashlib.sha256()
     kept: list[bytes] = []
     size = 0
@@ -139,7 +139,7 @@ def _read(chunks: Iterator[bytes]) -> tuple[bytes, str, int]:
 
 
 def read_document(package: Path, compression: str, name: str) -> bytes | None:
-    """The content of one entry of a decrypted package, None when there is no such entry."""
+    """Read one entry of a decrypted package; None when there is no such entry."""
     for found, chunks in read_entries(package, compression, 1 << 31):
         if found == name:
             return b"".join(chunks)

@@ -1,7 +1,7 @@
-"""The enveloped XAdES signature of a receipt, made by hand.
+"""Signer of receipts: builds the enveloped XAdES signature without a general XML signer.
 
-A general signer canonicalises the whole document several times. A receipt of 10,000 documents is written in canonical form
-in the first place, so its digest is the SHA-256 of its bytes, and only the few lines of the signature go through C14N.
+A general signer canonicalises the whole receipt several times. A receipt of 10,000 invoices is already written in canonical
+form, so its digest is the SHA-256 of its bytes, and only the few lines of the signature are canonicalised.
 """
 
 import base64
@@ -24,8 +24,8 @@ _C14N: Final = "http://www.w3.org/2001/10/xml-exc-c14n#"
 _SHA256: Final = "http://www.w3.org/2001/04/xmlenc#sha256"
 _TRANSFORM: Final = f'<ds:Transform Algorithm="{_C14N}"/>'
 _METHOD: Final = f'<ds:DigestMethod Algorithm="{_SHA256}"/>'
-# Every reference names how it was canonicalised: without a Transforms element the standard prescribes inclusive
-# C14N 1.0, which is not what is digested here, and a verifier that goes by the standard would refuse the signature.
+# Every reference names its canonicalisation: without a Transforms element the standard prescribes inclusive C14N 1.0, which is
+# not the form digested here, so a verifier that follows the standard would reject the signature.
 _SIGNATURE: Final = f"""\
 <ds:Signature xmlns:ds="{_DS}" xmlns:xades="{_XADES}" Id="Signature-{{id}}"><ds:SignedInfo>\
 <ds:CanonicalizationMethod Algorithm="{_C14N}"/>\
@@ -49,10 +49,10 @@ _SIGNATURE: Final = f"""\
 
 
 def sealed(document: bytes, key_pem: bytes, certificate_pem: bytes) -> bytes:
-    """Return the document with its signature as the root's last child, behind an XML declaration.
+    """Return the receipt with an XML declaration, and its signature as the root's last child.
 
-    `document` must be in exclusive canonical form already, without a declaration and with no `ds:Signature`: that is not
-    checked, and a verifier refuses what was signed otherwise.
+    `document` must be in exclusive canonical form, without a declaration and without a `ds:Signature`. This is not checked,
+    but a verifier rejects the signature of another form.
     """
     end = document.rindex(b"</")
     certificate = _certificate(certificate_pem)
@@ -78,7 +78,7 @@ def _canonical(element: etree._Element) -> bytes:
 
 @cache
 def _key(pem: bytes) -> rsa.RSAPrivateKey:
-    # The sandbox's own key, made by itself: proving its numbers again takes longer than a hundred signatures.
+    # The sandbox made this key itself; validating it again takes longer than a hundred signatures.
     key = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise TypeError("receipts are sealed with an RSA key")

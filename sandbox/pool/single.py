@@ -1,4 +1,4 @@
-"""One online invoice: decrypt it, compare it with what was declared, judge it."""
+"""Check of one online invoice: decrypts it, compares it with the declared size and hash, and checks it."""
 
 import base64
 import hashlib
@@ -14,11 +14,11 @@ from sandbox.pool.outcome import DocumentRules, Verdict
 
 @dataclass(frozen=True, slots=True)
 class InvoiceJob:
-    """All that is needed to judge one online invoice. Sizes are bytes, hashes are Base64 SHA-256."""
+    """Input for the check of one online invoice. Sizes are bytes, hashes are Base64 SHA-256."""
 
     encrypted: Path
     plain: Path
-    """Where the decrypted document is to be written."""
+    """The path for the decrypted invoice."""
     key: bytes
     iv: bytes
     declared_size: int
@@ -26,11 +26,11 @@ class InvoiceJob:
     rules: DocumentRules
 
 
-def judge_invoice(job: InvoiceJob) -> Verdict:
-    """The verdict on one document, which stays at `job.plain` if it could be decrypted.
+def check_invoice(job: InvoiceJob) -> Verdict:
+    """Check one invoice and return the verdict. The decrypted invoice is kept at `job.plain`.
 
-    435 when it cannot be decrypted, 430 when size or hash are not the declared ones (ksef-docs,
-    weryfikacja-faktury.md), else what the checks say. The hash of a verdict is the declared one.
+    The code is 435 when it cannot be decrypted, 430 when size or hash differ from the declared ones (ksef-docs,
+    weryfikacja-faktury.md), otherwise that of the checks. The hash of a verdict is the declared one.
     """
     try:
         content = _decrypt(job.encrypted.read_bytes(), job.key, job.iv)

@@ -1,4 +1,4 @@
-"""Receipts (UPO v4-3): the document and the file.
+"""Writer of receipts (UPO v4-3).
 
 Source: schema upo-v4-3.xsd and the sample receipts of ksef-docs.
 """
@@ -21,14 +21,14 @@ _CONTEXT_ELEMENTS = {
 
 
 def make_upo(job: UpoJob) -> str:
-    """Write the signed receipt to `job.target`; the Base64 SHA-256 of the file comes back."""
+    """Write the signed receipt to `job.target` and return the Base64 SHA-256 of the file."""
     content = sealed(upo_document(job), job.seal_key_pem, job.seal_certificate_pem)
     job.target.write_bytes(content)
     return base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")
 
 
 def upo_document(job: UpoJob) -> bytes:
-    """The receipt before it is signed: element order as in the schema, and in canonical form, on which the signature rests."""
+    """Build the unsigned receipt: elements in the schema's order, in the canonical form that `sealed` needs."""
     context_type, context_value = job.context
     element = _CONTEXT_ELEMENTS[context_type]
     proof = (

@@ -11,12 +11,12 @@ from lxml import etree
 
 FA3_NAMESPACE = "http://crd.gov.pl/wzor/2025/06/25/13775/"
 FA3_SCHEMA_NAME = "Schemat_FA(3)_v1-0E.xsd"
-"""The name that a receipt quotes."""
+"""The schema's name on receipts."""
 _MAIN = "schemat_FA(3)_v1-0E.xsd"
 
 
 class _FromFolder(etree.Resolver):
-    """Answers every schema address from one folder, by file name, and nothing else."""
+    """Resolver that reads every schema address from one folder, by file name."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,7 +24,7 @@ class _FromFolder(etree.Resolver):
     def resolve(  # type: ignore[override]  # the stubs know neither the argument names nor the result
         self, system_url: str, public_id: str, context: object
     ) -> object:
-        """The file of that name; a name that is not there stops the compilation."""
+        """Return the file of that name; a missing file stops the compilation."""
         name = system_url.rsplit("/", 1)[-1]
         return self.resolve_filename(str(self._folder / name), context)  # type: ignore[attr-defined]
 
@@ -39,7 +39,7 @@ def fa3_schema() -> etree.XMLSchema:
 
 
 def schema_folder() -> Path:
-    """Where the installed package keeps the official files. Found without importing the package."""
+    """Return the installed package's folder of official files, without importing the package."""
     spec = find_spec("ksef_client")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("the ksef-client package, which carries the official schema files, is not installed")

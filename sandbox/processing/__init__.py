@@ -1,1 +1,1 @@
-"""Sessions on their way to their final status: `batch` and `online`, within the limits of `context_limits`."""
+"""Processing of sessions up to their final status: `batch` and `online`, within the limits of `context_limits`."""

@@ -1,8 +1,7 @@
-"""A closed session on its way to its final status.
+"""Processing of a closed batch session up to its final status.
 
-The pool judges the package and its documents; what depends on everything accepted before - duplicates, KSeF
-numbers - is decided here, on the event loop's thread, one document after the other, so that no number is given
-out twice.
+The pool checks the package and its invoices. Duplicates and KSeF numbers depend on all invoices accepted before, so they are
+decided here, on the event loop's thread, one invoice after the other, and no number is given twice.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from sandbox.clock import polish_stamp, warsaw_day
 from sandbox.ids import new_ksef_number, new_reference
 from sandbox.options import Validation
 from sandbox.pool.outcome import DocumentRules, PackageJob, PackageVerdict, UpoDocument, UpoJob, Verdict
-from sandbox.pool.package import judge_package
+from sandbox.pool.package import check_package
 from sandbox.pool.upo import make_upo
 from sandbox.processing.context_limits import limits_of
 from sandbox.service import Sandbox
@@ -29,7 +28,7 @@ logger = logging.getLogger("sandbox")
 
 UPO_PAGE_DOCUMENTS = 10_000
 _SLICE = 200
-"""Documents decided before other requests get a turn: about a millisecond of work."""
+"""Invoices decided before other requests may run: about a millisecond of work."""
 
 PROCESSED = Status(200, "Sesja wsadowa przetworzona pomyślnie")
 NOTHING_ACCEPTED = Status(445, "Błąd weryfikacji, brak poprawnych faktur")
@@ -60,13 +59,13 @@ INVOICE_TEXTS = {
 
 
 async def process_session(sandbox: Sandbox, session: Session) -> None:
-    """Bring a closed session to its final status, whatever happens.
+    """Process a closed session up to its final status, also after a failure.
 
-    After a restart it is called again for every session that was not final yet. Decisions are saved before anything
-    rests on them, and parts are deleted last, so that the second run comes to the same end as the first would have.
+    After a restart it is called again for every session without a final status. Decisions are saved before the next step uses
+    them, and parts are deleted last, so that the second run has the same result.
     """
     try:
-        await _hold(sandbox, session)
+        await _wait_before_processing(sandbox, session)
         if not session.is_final:
             await _process(sandbox, session)
     except Exception:
@@ -79,8 +78,8 @@ async def process_session(sandbox: Sandbox, session: Session) -> None:
 
 
 def resume_batch(sandbox: Sandbox) -> None:
-    """Take up again, after a restart, every closed package that is not final, in the order of closing."""
-    waiting = [item for item in sandbox.state.sessions.look() if item.kind == "Batch" and item.closed is not None]
+    """Continue, after a restart, every closed package without a final status, in the order of closing."""
+    waiting = [item for item in sandbox.state.sessions.peek() if item.kind == "Batch" and item.closed is not None]
     for session in sorted(waiting, key=lambda item: item.closed or item.created):
         if not session.is_final:
             with taking_notes():
@@ -88,8 +87,8 @@ def resume_batch(sandbox: Sandbox) -> None:
                 sandbox.in_background(partial(process_session, sandbox, found))
 
 
-async def _hold(sandbox: Sandbox, session: Session) -> None:
-    """Let the time pass that a session waits: as a test wants it, then as long as processing takes by the options."""
+async def _wait_before_processing(sandbox: Sandbox, session: Session) -> None:
+    """Wait as long as the session's script demands, then for the processing delay of the options."""
     script, closed = session.script, session.closed or sandbox.clock.now()
     held = timedelta(seconds=script.hold_seconds or 0)
     if script.hold_at is not None and not session.released:
@@ -109,7 +108,7 @@ async def _process(sandbox: Sandbox, session: Session) -> None:
         _finish(sandbox, session, Status(forced, SESSION_TEXTS[forced], session.script.details))
         return
     if not session.decided:
-        verdict = await sandbox.in_pool(judge_package, _job(sandbox, session))
+        verdict = await sandbox.in_pool(check_package, _job(sandbox, session))
         if verdict.code != 200:
             _finish(sandbox, session, Status(verdict.code, SESSION_TEXTS[verdict.code], verdict.details))
             return
@@ -153,11 +152,11 @@ def _job(sandbox: Sandbox, session: Session) -> PackageJob:
 def document_rules(
     sandbox: Sandbox, session: Session, sender: AuthOperation, *, may_have_attachment: bool = True
 ) -> DocumentRules:
-    """What a document of this session is judged by now. `sender` is the login that sent it."""
+    """Return the current rules for an invoice of this session. `sender` is the login that sent it."""
     nip = session.context.nip
     authorizations = sandbox.state.authorizations
     limits = session_limits(sandbox, session)
-    # Of a package the day on which it was handed over, so that a restart after midnight changes no verdict.
+    # A package is checked by the day of its close, so that a restart after midnight changes no verdict.
     taken = session.closed if session.kind == "Batch" else None
     today = warsaw_day(taken or sandbox.clock.now())
     return DocumentRules(
@@ -176,7 +175,7 @@ def document_rules(
 
 
 def session_limits(sandbox: Sandbox, session: Session) -> SessionLimits:
-    """What the session may hold."""
+    """Return the limits of the session's content."""
     limits = limits_of(sandbox, session.context)
     return limits.online if session.kind == "Online" else limits.batch
 
@@ -186,9 +185,9 @@ def _sellers(authorizations: set[tuple[str, str, str]], nip: str | None, kind: s
 
 
 async def _decide(sandbox: Sandbox, session: Session, verdict: PackageVerdict) -> list[Invoice]:
-    """Return numbers and find duplicates; nothing of it is told yet."""
+    """Decide duplicates and KSeF numbers; the session does not show them yet."""
     invoices: list[Invoice] = []
-    # KSeF's ordinal numbers do not follow the archive; ordering by hash makes sure that nobody relies on it.
+    # KSeF's ordinal numbers do not follow the archive. Ordering by hash prevents clients from relying on that order.
     ordered = sorted(verdict.documents, key=lambda item: item.sha256)
     for start in range(0, len(ordered), _SLICE):
         for ordinal, document in enumerate(ordered[start : start + _SLICE], start=start + 1):
@@ -199,7 +198,7 @@ async def _decide(sandbox: Sandbox, session: Session, verdict: PackageVerdict) -
 
 
 async def _publish(sandbox: Sandbox, session: Session) -> None:
-    """Make the receipt, then tell everything in one go."""
+    """Make the receipt, then publish status, verdicts and receipt together."""
     invoices = session.decided
     accepted = [invoice for invoice in invoices if invoice.ksef_number is not None]
     session.upo_pages = await make_pages(sandbox, session, accepted)
@@ -215,7 +214,7 @@ def _new_invoice(sandbox: Sandbox, ordinal: int, document: Verdict) -> Invoice:
 
 
 def decide_invoice(sandbox: Sandbox, session: Session, invoice: Invoice) -> None:
-    """Return a checked invoice its final status: refused, duplicate, or accepted with a number."""
+    """Set a checked invoice's final status: rejected, duplicate, or accepted with a KSeF number."""
     state = sandbox.state
     document = invoice.verdict
     invoice.status = _ordered_status(sandbox, session, document) or Status(
@@ -251,7 +250,7 @@ def decide_invoice(sandbox: Sandbox, session: Session, invoice: Invoice) -> None
 
 
 def _ordered_status(sandbox: Sandbox, session: Session, document: Verdict) -> Status | None:
-    """The status that a test ordered for this invoice, or for all of this session."""
+    """Return the status that a test ordered for this invoice or its whole session, or None."""
     rule = sandbox.faults.invoice_status(session.context.nip, document.number, document.sha256)
     if rule is not None:
         return Status(rule.status, INVOICE_TEXTS[rule.status], rule.details)
@@ -268,7 +267,7 @@ def _fresh_number(sandbox: Sandbox, nip: str, now: datetime) -> str:
 
 
 async def make_pages(sandbox: Sandbox, session: Session, accepted: list[Invoice]) -> list[UpoPage]:
-    """The receipt of a session, a page for every 10,000 accepted invoices."""
+    """Make the receipt of a session, a page for every 10,000 accepted invoices."""
     pages: list[UpoPage] = []
     count = -(-len(accepted) // UPO_PAGE_DOCUMENTS)
     for number in range(1, count + 1):
@@ -282,8 +281,8 @@ async def make_pages(sandbox: Sandbox, session: Session, accepted: list[Invoice]
 async def make_receipt(
     sandbox: Sandbox, session: Session, invoices: list[Invoice], position: tuple[int, int, int, int, int] | None
 ) -> UpoPage:
-    """A signed receipt for some accepted invoices of a session; `position` places a page among its siblings."""
-    # Thousands of small objects: in a thread, so that other requests get their turns.
+    """Make a signed receipt for some accepted invoices of a session; `position` is the page's place in the receipt."""
+    # The job has thousands of small objects; it is built in a thread, so that other requests are not delayed.
     target = sandbox.new_file("upo")
     job = await asyncio.to_thread(_upo_job, sandbox, session, invoices, position, target)
     digest = await sandbox.in_pool(make_upo, job)
@@ -319,7 +318,7 @@ def _upo_document(invoice: Invoice, sent: str) -> UpoDocument:
         or document.issue_date is None
         or invoice.invoicing_mode is None
     ):
-        raise RuntimeError("only accepted invoices stand on a receipt")
+        raise RuntimeError("only accepted invoices may be on a receipt")
     return UpoDocument(
         seller_nip=document.seller_nip or "",
         ksef_number=invoice.ksef_number,

@@ -1,4 +1,4 @@
-"""What a context's sessions may hold: the sandbox's defaults, or what test data set for the context."""
+"""Limits of a context's sessions: the sandbox's defaults, or those that test data set for the context."""
 
 from sandbox.service import Sandbox
 from sandbox.state.records.common import Identifier
@@ -8,6 +8,6 @@ _COLLECTIVE = 500
 
 
 def limits_of(sandbox: Sandbox, context: Identifier) -> ContextLimits:
-    """The limits that apply to a context now. Source: ksef-docs, limity.md; GET /limits/context."""
+    """Return a context's current limits. Source: ksef-docs, limity.md; GET /limits/context."""
     default = SessionLimits(sandbox.options.max_invoices)
     return sandbox.state.context_limits.get(context) or ContextLimits(default, default, _COLLECTIVE)

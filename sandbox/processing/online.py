@@ -1,6 +1,6 @@
-"""What happens to an online session behind the scenes: each invoice on its own, the receipt after closing.
+"""Processing of an online session: each invoice by itself, and the receipt after the close.
 
-100 open -> 170 closed -> 200, 440 (nothing was sent) or 445 (nothing was accepted). Source: KSeF API 2.9,
+100 open -> 170 closed -> 200, 440 (no invoice was sent) or 445 (none was accepted). Source: KSeF API 2.9,
 SessionStatusResponse.status; ksef-docs, sesja-interaktywna.md.
 """
 
@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from sandbox.pool.single import InvoiceJob, judge_invoice
+from sandbox.pool.single import InvoiceJob, check_invoice
 from sandbox.processing.batch import INVOICE_TEXTS, NOTHING_ACCEPTED, decide_invoice, document_rules, make_pages
 from sandbox.service import Sandbox
 from sandbox.state.records.common import Status
@@ -28,20 +28,20 @@ _FAILED = Status(500, "Nieznany błąd (500)")
 
 
 def start_invoice(sandbox: Sandbox, session: Session, invoice: Invoice) -> None:
-    """Judge an invoice that was just sent; its session may be closed meanwhile."""
+    """Start the check of a new invoice; its session may be closed meanwhile."""
     sandbox.in_background(partial(_process, sandbox, session, invoice))
 
 
 def close_online(sandbox: Sandbox, session: Session, moment: datetime) -> None:
-    """Close an open session as of a moment; its receipt follows when every invoice is final."""
+    """Close an open session as of a moment; its receipt is made when every invoice has its final status."""
     session.closed = session.updated = moment
     session.status = _CLOSED
-    sandbox.in_background(partial(_settle, sandbox, session))
+    sandbox.in_background(partial(_finish, sandbox, session))
 
 
 def resume_online(sandbox: Sandbox) -> None:
-    """Take up again, after a restart, what the state says is unfinished. Twice judged gives the same verdict."""
-    online = [item.reference_number for item in sandbox.state.sessions.look() if item.kind == "Online"]
+    """Continue unfinished invoices and sessions after a restart. A second check gives the same verdict."""
+    online = [item.reference_number for item in sandbox.state.sessions.peek() if item.kind == "Online"]
     for reference in online:
         with taking_notes():
             session = sandbox.state.sessions[reference]
@@ -50,7 +50,7 @@ def resume_online(sandbox: Sandbox) -> None:
                     start_invoice(sandbox, session, invoice)
             if session.status.code == _CLOSED.code:
                 session.counts = None
-                sandbox.in_background(partial(_settle, sandbox, session))
+                sandbox.in_background(partial(_finish, sandbox, session))
 
 
 async def _process(sandbox: Sandbox, session: Session, invoice: Invoice) -> None:
@@ -58,7 +58,7 @@ async def _process(sandbox: Sandbox, session: Session, invoice: Invoice) -> None
         await sandbox.clock.sleep(sandbox.options.processing_delay_seconds)
         invoice.status = _IN_PROGRESS
         job = _job(sandbox, session, invoice)
-        invoice.verdict = await sandbox.in_pool(judge_invoice, job)
+        invoice.verdict = await sandbox.in_pool(check_invoice, job)
         invoice.document = job.plain if invoice.verdict.code != 435 else None
         async with sandbox.deciding:
             decide_invoice(sandbox, session, invoice)
@@ -68,7 +68,7 @@ async def _process(sandbox: Sandbox, session: Session, invoice: Invoice) -> None
         logger.exception("processing of invoice %s failed", invoice.reference_number)
         invoice.status = _FAILED
     session.updated = sandbox.clock.now()
-    await _settle(sandbox, session)
+    await _finish(sandbox, session)
 
 
 def _job(sandbox: Sandbox, session: Session, invoice: Invoice) -> InvoiceJob:
@@ -86,8 +86,8 @@ def _job(sandbox: Sandbox, session: Session, invoice: Invoice) -> InvoiceJob:
     )
 
 
-async def _settle(sandbox: Sandbox, session: Session) -> None:
-    """Finish a closed session whose last invoice has become final. Whoever finds it so first does it."""
+async def _finish(sandbox: Sandbox, session: Session) -> None:
+    """Finish a closed session if all its invoices have their final status. Only the first call with effect does it."""
     if session.status.code != _CLOSED.code or session.counts is not None:
         return
     if not all(invoice.is_final for invoice in session.invoices):

@@ -1,14 +1,13 @@
-"""Faults on demand: rules that make chosen requests, sessions or invoices fail in chosen ways.
+"""Fault rules: they make chosen requests, sessions or invoices fail in chosen ways.
 
-A rule about requests (`on` is "request" or left out) matches by method and path. It answers without processing
-(`status`, `error`, `page`), waits (`delay`), breaks the connection (`cut`), processes and then answers something else
-(`answer_status`, which is how a close that worked comes back as 502), or spoils the real answer (`spoil`).
+A rule about requests (`on` is "request" or missing) matches by method and path. It answers without processing (`status`,
+`error`, `page`), waits (`delay`), breaks the connection (`cut`), processes the request and then sends another answer
+(`answer_status`, for example 502 after a successful close), or damages the real answer (`spoil`).
 
 A rule about sessions (`on`: "session") is tied to the batch sessions that are opened after it was posted, and a rule
-about invoices (`on`: "invoice") to those that are judged after it was posted.
+about invoices (`on`: "invoice") to those that are checked after it was posted.
 
-Delays of requests are real time, since they happen on the wire; whatever happens to a session follows the sandbox's
-own clock.
+Delays of requests are in real time, since they happen in the connection; delays of sessions follow the sandbox's clock.
 """
 
 import re
@@ -24,14 +23,14 @@ Status: TypeAlias = Annotated[int, Field(ge=200, le=599)]
 
 
 class _Rule(BaseModel):
-    """What all rules have in common: how often they apply."""
+    """Base of all rules: how often a rule applies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     times: Annotated[int, Field(ge=1)] | None = None
-    """How often it still applies; None without end."""
+    """How often it applies; None for always."""
     skip: Annotated[int, Field(ge=0)] = 0
-    """How many matches pass untouched first."""
+    """The number of first matches to which it does not apply."""
     probability: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: int = 0
 
@@ -54,17 +53,17 @@ class FaultRule(_Rule):
     status: Status | None = None
     answer_status: Status | None = None
     error: int | None = None
-    """A KSeF code (21205, 21173, ...): answered as 400 in the shape that the request asked for."""
+    """A KSeF code (21205, 21173, ...), answered as 400 in the format that the request asks for."""
     details: tuple[str, ...] = ()
     page: Literal["waf", "blocked", "too-many-requests", "expired-link"] | None = None
-    """Answers of the layers before KSeF, and of storage: the WAF's HTML page (200, or `status`), its 403 "Request
-    blocked", a 429 with `retry_after`, and 403 for a link that is not valid any more."""
+    """An answer of the layers in front of KSeF, or of storage: the WAF's HTML page (200, or `status`), its 403 "Request
+    blocked", a 429 with `retry_after`, and 403 for an expired link."""
     retry_after: Annotated[int, Field(ge=0, le=86_400)] = 1
     delay: Annotated[float, Field(ge=0, le=3600)] = 0.0
     cut: Literal["before", "after", "within"] | None = None
-    """Break the connection before the work, after it without an answer, or in the middle of the answer."""
+    """Break the connection before the processing, after it without an answer, or in the middle of the answer."""
     spoil: Literal["json", "slow"] | None = None
-    """Answer half of the real body as if it were whole, or send the real body over `slow_seconds`."""
+    """Send half of the real body as a complete one, or send the real body over `slow_seconds`."""
     slow_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     body: str = ""
     content_type: str = "application/json"
@@ -76,32 +75,32 @@ class FaultRule(_Rule):
     @classmethod
     def _is_known(cls, value: int | None) -> int | None:
         if value is not None and value not in DESCRIPTIONS:
-            raise ValueError("not an error code that the sandbox knows")
+            raise ValueError("not an error code of the sandbox")
         return value
 
 
 class SessionScript(BaseModel):
-    """What goes wrong with one batch session. Without members that are set, nothing."""
+    """Faults of one batch session. A script without members changes nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: Literal[405, 415, 420, 430, 435, 440, 445, 500] | None = None
-    """The final status, whatever the package is like; nothing of it is accepted."""
+    """The final status, independent of the package; no invoice is accepted."""
     details: tuple[str, ...] = ()
     at_open: bool = False
-    """Whether that status stands right after opening instead of after processing."""
+    """Whether the session has that status right after opening instead of after processing."""
     hold_at: Literal[100, 150] | None = None
     """The status at which the session stays after closing."""
     hold_seconds: Annotated[float, Field(ge=0)] | None = None
-    """For how long, in the sandbox's time; None until it is released."""
+    """How long it stays there, in the sandbox's time; None until it is released."""
     release_on_close: bool = False
     """Whether another close releases a session that is held at 100."""
     processing_seconds: Annotated[float, Field(ge=0)] | None = None
-    """How long the session stays at 150, in the sandbox's time, instead of what the options say."""
+    """How long the session stays at 150, in the sandbox's time, instead of the delay of the options."""
     shown: tuple[Literal[100, 150], ...] = ()
-    """What the first looks after closing show, whatever is true."""
+    """The statuses that the first status calls after closing show, independent of the real one."""
     looks_without_upo: Annotated[int, Field(ge=0)] = 0
-    """How many looks at the final session show no receipt yet."""
+    """The number of status calls of the final session that show no receipt yet."""
     null_failed_count: bool = False
     """Whether `failedInvoiceCount` stays null where it would be 0 (ksef-api, issue 193)."""
     duplicates_name_this_session: bool = False
@@ -117,27 +116,27 @@ class SessionScript(BaseModel):
 
 
 class SessionRule(_Rule, SessionScript):
-    """A rule about sessions: the script of those that it is tied to."""
+    """A rule about sessions: the script of the sessions that it applies to."""
 
     on: Literal["session"]
     nip: str | None = None
-    """Of the context; None for any."""
+    """The NIP of the context; None for any."""
 
     def script(self) -> SessionScript:
-        """What it does, without whom and how often."""
+        """Return the rule's script, without its filters and counts."""
         return SessionScript.model_validate(self.model_dump(include=set(SessionScript.model_fields)))
 
 
 class InvoiceRule(_Rule):
-    """A rule about single invoices: they get this status, whatever they are like."""
+    """A rule about single invoices: they get this status, independent of their content."""
 
     on: Literal["invoice"]
     status: Literal[405, 410, 415, 430, 435, 450, 500, 550]
     details: tuple[str, ...] = ()
     nip: str | None = None
-    """Of the context; None for any."""
+    """The NIP of the context; None for any."""
     number: str = ""
-    """Regular expression, searched in `P_2`; documents without one match only the empty expression."""
+    """Regular expression, searched in `P_2`; invoices without `P_2` match only the empty expression."""
     invoice_hash: str | None = None
 
     _number_compiles = field_validator("number")(_pattern)
@@ -159,7 +158,7 @@ RULE: TypeAdapter[FaultRule | SessionRule | InvoiceRule] = TypeAdapter(AnyRule)
 
 @dataclass(slots=True)
 class ActiveRule:
-    """A rule and how often it has been at work."""
+    """A rule and how often it has been applied."""
 
     rule: FaultRule | SessionRule | InvoiceRule
     number: int
@@ -168,7 +167,7 @@ class ActiveRule:
     drawn: int = 0
 
     def applies(self) -> bool:
-        """Whether it is at work for this match; counts it."""
+        """Count a match and return whether the rule applies to it."""
         rule = self.rule
         if rule.times is not None and self.applied >= rule.times:
             return False
@@ -181,7 +180,7 @@ class ActiveRule:
         return True
 
     def _chance(self) -> float:
-        """A number from 0 to 1 that depends on the seed and on how often it was drawn: it survives a restart."""
+        """Draw a number from 0 to 1 by the seed and the count of draws, so that a restart continues the sequence."""
         self.drawn += 1
         digest = blake2b(f"{self.rule.seed}:{self.drawn}".encode(), digest_size=7).digest()
         return int.from_bytes(digest) / 2**56
@@ -189,24 +188,24 @@ class ActiveRule:
 
 @dataclass(slots=True)
 class FaultBook:
-    """The active rules, in the order in which they were posted; the first that matches applies."""
+    """The active rules, in the order in which they were posted; the first match applies."""
 
     rules: list[ActiveRule] = field(default_factory=list)
     following: int = 1
     """The number of the next rule."""
 
     def add(self, rule: FaultRule | SessionRule | InvoiceRule) -> int:
-        """Activate a rule; its number comes back."""
+        """Activate a rule and return its number."""
         number, self.following = self.following, self.following + 1
         self.rules.append(ActiveRule(rule, number))
         return number
 
     def listed(self) -> list[dict[str, object]]:
-        """Every rule with how often it has been applied."""
+        """Return every rule and how often it has been applied."""
         return [{"id": item.number, "applied": item.applied, **item.rule.model_dump()} for item in self.rules]
 
     def remove(self, number: int) -> bool:
-        """Deactivate one rule; False if there is none of that number."""
+        """Deactivate one rule; return False for an unknown number."""
         before = len(self.rules)
         self.rules = [item for item in self.rules if item.number != number]
         return len(self.rules) < before
@@ -216,7 +215,7 @@ class FaultBook:
         self.rules.clear()
 
     def choose(self, method: str, path: str) -> FaultRule | None:
-        """The rule for this request, if any; counts as applied."""
+        """Return the rule for this request, or None; counts it as applied."""
         for item in self.rules:
             rule = item.rule
             if not isinstance(rule, FaultRule) or rule.method not in {"*", method}:
@@ -226,7 +225,7 @@ class FaultBook:
         return None
 
     def script_for(self, nip: str | None) -> SessionScript:
-        """What is to happen to a session of a context that is being opened; counts as applied."""
+        """Return the script for a new session of a context; counts its rule as applied."""
         for item in self.rules:
             rule = item.rule
             if isinstance(rule, SessionRule) and rule.nip in {None, nip} and item.applies():
@@ -234,7 +233,7 @@ class FaultBook:
         return SessionScript()
 
     def invoice_status(self, nip: str | None, number: str | None, invoice_hash: str) -> InvoiceRule | None:
-        """The rule for an invoice that is being judged, if any; counts as applied."""
+        """Return the rule for an invoice, or None; counts it as applied."""
         for item in self.rules:
             rule = item.rule
             if (

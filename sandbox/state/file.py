@@ -1,13 +1,13 @@
-"""The state in a file: an SQLite database beside a folder of parts, packages and receipts.
+"""State file: an SQLite database, and a folder of parts, packages and receipts.
 
-SQLite rather than a journal of our own: it recovers by itself from a kill in the middle of a write, changes single
-records in place, so that the file does not grow with every look at a session, and can be looked into with a common
-tool. Before an answer leaves, whatever its request may have changed is compared with what was saved last, and the
-difference written in one transaction. A killed process loses nothing that it answered; a machine that loses power may
-lose the last moments, since nothing waits for the disk.
+SQLite is used instead of a journal of our own: it recovers by itself from a kill during a write, changes single records in
+place, so that the file does not grow with every status call, and can be read with a common tool. Before an answer is sent, the
+records that its request may have changed are compared with those saved last, and the differences are written in one
+transaction. A killed process loses no change that it has answered; after a power failure the last moments may be lost, since
+no write waits for the disk.
 
-Records are pickled, with references between them and to files written as names. Reading accepts only values of
-classes that a state consists of, so a file from elsewhere can confuse the sandbox but runs nothing.
+Records are pickled; references between them and to files are written as names. Reading accepts only values of the state's
+classes, so a foreign file can confuse the sandbox but cannot run code.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from sandbox.state.tables import RecordId, Table
 
 _FORMAT = "5"
 _SLICE = 200
-"""Invoices in one row: some two milliseconds of pickling, after which other requests get a turn."""
+"""Invoices in one row: about two milliseconds of pickling, after which other requests may run."""
 _RECORDS = """CREATE TABLE IF NOT EXISTS records
 (kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (kind, key))"""
 _BOOKINGS = """CREATE TABLE IF NOT EXISTS bookings
 (context TEXT NOT NULL, address TEXT NOT NULL, grp TEXT NOT NULL, moment REAL NOT NULL)"""
 _WHOLE = "whole"
-"""Kind of the rows that hold a small field of the state, or something from outside the state, in one piece."""
+"""Kind of the rows that contain a small field of the state, or a value besides the state, as a whole."""
 _INVOICES = "invoices"
 _FROM_ELSEWHERE = {
     "builtins": {"set", "frozenset"},
@@ -54,21 +54,21 @@ _OURS = {
 }
 
 Row: TypeAlias = tuple[str, str, bytes | None]
-"""Kind, key, body; None removes."""
+"""Kind, key, body; a body of None removes the row."""
 
 
 class UnusableState(Exception):
-    """The file is not one that this version of the sandbox can go on with."""
+    """The file is not usable by this version of the sandbox."""
 
 
 class StateFile:
-    """One state on disk. `open` reads it, `save` writes what has changed, `close` before the process ends."""
+    """One state on disk. `read` loads it, `save` writes changes, and `close` must precede the end of the process."""
 
     def __init__(self, path: Path) -> None:
         self.folder = path.with_name(path.name + ".files")
         self._connection = sqlite3.connect(path, timeout=0.5, check_same_thread=False, isolation_level=None)
         try:
-            # Two sandboxes on one file would undo each other's work; a killed one leaves no lock behind.
+            # Two sandboxes on one file would overwrite each other's changes; the lock of a killed one ends with it.
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = OFF")
@@ -78,20 +78,20 @@ class StateFile:
             self._connection.close()
             raise UnusableState(str(error)) from error
         self._saving = asyncio.Lock()
-        """Held from the first comparison to the last row written: what one answer has found to be saved, another may leave on."""
-        # One thread, so that nothing waits for the disk on the event loop.
+        """Lock from the first comparison to the last written row: an answer may rely on rows that another one has compared."""
+        # One thread writes, so that the event loop does not wait for the disk.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sandbox-state")
         self._saved: dict[tuple[str, str], bytes] = {}
         self._finished: set[str] = set()
-        """Sessions whose invoices will not change any more and have been saved."""
+        """Sessions whose invoices have their final status and have been saved."""
         self.written = 0
-        """Rows written since the start."""
+        """The number of rows written since the start."""
         self.folder.mkdir(parents=True, exist_ok=True)
 
     # Reading
 
     def read(self, wholes: Iterable[str]) -> tuple[SandboxState, dict[str, Any]] | None:
-        """The state and the named other values, None when the file is new. Raises UnusableState."""
+        """Load the state and the named other values; None when the file is new. Raises UnusableState."""
         rows = {
             (kind, key): body for kind, key, body in self._connection.execute("SELECT kind, key, body FROM records")
         }
@@ -108,12 +108,12 @@ class StateFile:
             raise UnusableState(f"not a state of this sandbox: {error}") from error
         state.index()
         self._saved = {place: _digest(body) for place, body in rows.items()}
-        self._finished = {session.reference_number for session in state.sessions.look() if session.is_final}
+        self._finished = {session.reference_number for session in state.sessions.peek() if session.is_final}
         self._remove_strays(state)
         return state, others
 
     def read_bookings(self, limiter: RateLimiter, since: float) -> None:
-        """Let the limiter count the requests of earlier runs that may still matter."""
+        """Pass the requests of earlier runs that are still in a window to the limiter."""
         self._connection.execute("DELETE FROM bookings WHERE moment < ?", (since,))
         for *key, moment in self._connection.execute(
             "SELECT context, address, grp, moment FROM bookings ORDER BY moment"
@@ -121,9 +121,9 @@ class StateFile:
             limiter.recall((key[0], key[1], key[2]), moment)
 
     def _remove_strays(self, state: SandboxState) -> None:
-        """Delete files that no record names: what was under way when the process was killed."""
-        known = {page.path for page in state.receipts.look()}
-        for session in state.sessions.look():
+        """Delete files that no record names, left by work in progress when the process was killed."""
+        known = {page.path for page in state.receipts.peek()}
+        for session in state.sessions.peek():
             known.update(part.path for part in session.parts.values() if part.path is not None)
             known.update(page.path for page in session.upo_pages)
             known.update(invoice.document for invoice in session.invoices if invoice.document is not None)
@@ -131,7 +131,7 @@ class StateFile:
                 known.add(session.package)
         for path in self.folder.iterdir():
             if path not in known:
-                # A pool process of the killed sandbox may just be removing it.
+                # A pool process of the killed sandbox may remove the file at the same time.
                 path.unlink(missing_ok=True)
 
     # Writing
@@ -139,10 +139,10 @@ class StateFile:
     async def save(
         self, state: SandboxState, notes: set[RecordId], others: dict[str, Any], bookings: list[tuple[LimitKey, float]]
     ) -> None:
-        """Write what differs from the last time: the noted records, the small fields, the given other values.
+        """Write all differences to the last save: the noted records, the small fields, the given other values.
 
-        `bookings` is emptied. All that was found changed by an earlier call is written too when this returns: of two
-        requests that changed one record neither is answered before the record is safe, and its younger row comes last.
+        `bookings` is emptied. When this returns, changes found by an earlier call are written too: if two requests changed one
+        record, neither is answered before the record is saved, and its newer row is written last.
         """
         async with self._saving:
             await self._save(state, notes, others, bookings)
@@ -170,14 +170,14 @@ class StateFile:
             await self._write(lambda: self._insert(rows, booked))
 
     async def empty(self) -> None:
-        """Forget everything that was saved."""
+        """Delete all saved data."""
         async with self._saving:
             self._saved.clear()
             self._finished.clear()
             await self._write(self._delete)
 
     def close(self) -> None:
-        """Finish writing and let go of the file."""
+        """Finish writing and close the file."""
         self._writer.shutdown()
         self._connection.close()
 
@@ -210,7 +210,7 @@ class StateFile:
             rows.append((kind, key, body))
 
     async def _write(self, work: Callable[[], None]) -> None:
-        # Once handed over it is written, even if the request that asked for it goes away.
+        # The shield lets a started write finish even if its request is cancelled.
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, work))
 
     def _insert(self, rows: list[Row], booked: list[tuple[str, str, str, float]]) -> None:
@@ -232,7 +232,7 @@ class StateFile:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes a record; other records and files in it become names."""
+    """Pickler of one record; other records and files in it become names."""
 
     def __init__(self, target: io.BytesIO, root: object, folder: Path) -> None:
         super().__init__(target, protocol=5)
@@ -240,7 +240,7 @@ class _Pickler(pickle.Pickler):
         self._folder = folder
 
     def persistent_id(self, value: Any) -> Any:
-        """The name of what is not written in place, None for what is."""
+        """Return the name of a record or file that is written by name; None for values written in place."""
         if isinstance(value, Path):
             if value.parent != self._folder:
                 raise ValueError("the state names a file outside its folder")
@@ -255,7 +255,7 @@ class _Pickler(pickle.Pickler):
 
 
 class _Reader:
-    """Turns rows back into records, each once, whatever refers to it."""
+    """Reader of rows; each row becomes one record, which all references share."""
 
     def __init__(self, rows: dict[tuple[str, str], bytes], folder: Path) -> None:
         self._rows = rows
@@ -263,7 +263,7 @@ class _Reader:
         self._made: dict[tuple[str, str], Any] = {}
 
     def fill(self, state: SandboxState) -> None:
-        """Put every saved record where it was."""
+        """Put every saved record into the state."""
         known = {item.name: getattr(state, item.name) for item in fields(state) if "derived" not in item.metadata}
         for kind, key in self._rows:
             if isinstance(known.get(kind), Table):
@@ -272,7 +272,7 @@ class _Reader:
                 setattr(state, key, self.load(kind, key))
 
     def load(self, kind: str, key: str) -> Any:
-        """The value of one row."""
+        """Load the value of one row."""
         place = kind, key
         if place not in self._made:
             value = _Unpickler(self._rows[place], self._by_name).load()
@@ -287,7 +287,7 @@ class _Reader:
         while (_INVOICES, place := f"{session.reference_number}:{number}") in self._rows:
             invoices += self.load(_INVOICES, place)
             number += 1
-        # A package's verdicts are told all at once, when the session is final; an online session's one by one.
+        # A package's verdicts are published together, with the session's final status; an online session's one by one.
         if session.is_final or session.kind == "Online":
             session.invoices = invoices
             session.by_reference = {invoice.reference_number: invoice for invoice in invoices}
@@ -300,18 +300,18 @@ class _Reader:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads a record made of values of the sandbox's own classes, and of no others."""
+    """Unpickler of one record; it accepts only values of the sandbox's own classes."""
 
     def __init__(self, body: bytes, by_name: Callable[[tuple[str, str]], Any]) -> None:
         super().__init__(io.BytesIO(body))
         self._by_name = by_name
 
     def persistent_load(self, name: Any) -> Any:
-        """The record or file of that name."""
+        """Return the record or file of that name."""
         return self._by_name(name)
 
     def find_class(self, module: str, name: str) -> Any:
-        """A class that a state may contain; anything else is refused."""
+        """Return a class that a state may contain; other classes are rejected."""
         if name in _FROM_ELSEWHERE.get(module, ()):
             return super().find_class(module, name)
         if module in _OURS:

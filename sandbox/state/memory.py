@@ -1,10 +1,10 @@
-"""Everything that the sandbox remembers, in one class, so that it can be emptied or kept in one place.
+"""The sandbox's state in one class, so that it can be emptied and saved in one place.
 
-Only the event loop's thread touches it; what runs in the pool gets copies and returns results.
+Only the event loop's thread uses it; the pool's work gets copies and returns results.
 
-Every field of SandboxState is kept by `--state` (state_file) in one of three ways, and a new field needs nothing else:
-a Table record by record, as records are taken out and put in; a field with the metadata `derived` not at all, because
-`index` makes it anew from the rest; any other field, which should stay small, whole.
+`--state` (`state.file`) saves every field of SandboxState in one of three ways, and a new field needs no other code: a Table
+is saved record by record, as records are read and written; a field with the metadata `derived` is not saved, because `index`
+builds it from the rest; any other field, which should stay small, is saved as a whole.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from sandbox.state.records.common import Identifier, Status
 from sandbox.state.records.limits import ContextLimits
 from sandbox.state.records.logins import AuthOperation, Challenge, KsefToken
 from sandbox.state.records.sessions import Accepted, Invoice, InvoiceKey, Session, UpoPage
-from sandbox.state.records.testdata import MadeSubject, PlannedOutcome
+from sandbox.state.records.testdata import ForcedOutcome, MadeSubject
 from sandbox.state.tables import Table
 
 OWNER_PERMISSIONS = frozenset(
@@ -35,7 +35,7 @@ OWNER_PERMISSIONS = frozenset(
 
 @dataclass(slots=True)
 class SandboxState:
-    """The memory of one sandbox."""
+    """The state of one sandbox."""
 
     challenges: Table[str, Challenge] = field(default_factory=lambda: Table("challenges"))
     logins: Table[str, AuthOperation] = field(default_factory=lambda: Table("logins"))
@@ -49,51 +49,51 @@ class SandboxState:
     duplicate_attempts: int = 0
     requests: dict[str, Counter[int]] = field(default_factory=dict)
     grants: dict[tuple[Identifier, Identifier], frozenset[str]] = field(default_factory=dict)
-    """Permissions given by hand: (subject, context) -> permissions."""
+    """Granted permissions: (subject, context) -> permissions."""
     authorizations: set[tuple[str, str, str]] = field(default_factory=set)
     """(seller NIP, authorised NIP, kind) with kind SelfInvoicing or TaxRepresentative."""
     attachments: set[str] = field(default_factory=set)
     """NIPs that may send invoices with attachments."""
     attachment_ends: dict[str, date] = field(default_factory=dict)
-    """NIP -> the first day on which it may not any more."""
+    """NIP -> the first day without the permission to send attachments."""
     corrected: dict[tuple[Identifier, str], str] = field(default_factory=dict)
-    """(context, hash of a refused invoice) -> KSeF number of its accepted technical correction."""
+    """(context, hash of a rejected invoice) -> KSeF number of its accepted technical correction."""
     certificates: Table[str, KsefCertificate] = field(default_factory=lambda: Table("certificates"))
     enrollments: Table[str, Enrollment] = field(default_factory=lambda: Table("enrollments"))
     context_limits: dict[Identifier, ContextLimits] = field(default_factory=dict)
     subject_limits: dict[Identifier, tuple[int | None, int | None]] = field(default_factory=dict)
-    """Requests and certificates that a subject may have, None for the default."""
+    """The most requests and certificates of a subject, None for the default."""
     subjects: dict[str, MadeSubject] = field(default_factory=dict)
     persons: dict[str, MadeSubject] = field(default_factory=dict)
     removed: dict[str, datetime] = field(default_factory=dict)
-    """When what was removed had been created: made again, it must be younger."""
+    """Creation times of removed subjects and persons: a new one must have a later time."""
     deceased: set[Identifier] = field(default_factory=set)
     blocked_contexts: set[Identifier] = field(default_factory=set)
-    planned: list[PlannedOutcome] = field(default_factory=list)
+    forced_outcomes: list[ForcedOutcome] = field(default_factory=list)
 
     def may_attach(self, today: date) -> frozenset[str]:
-        """NIPs that may send invoices with attachments on a day."""
+        """Return the NIPs that may send invoices with attachments on a day."""
         ends = self.attachment_ends
         return frozenset(nip for nip in self.attachments if nip not in ends or today < ends[nip])
 
     def is_same_person(self, one: Identifier, other: Identifier) -> bool:
-        """Whether two identifiers are one subject: equal, or NIP and PESEL of one person made by test data."""
+        """Return whether two identifiers are one subject: equal, or NIP and PESEL of one person of the test data."""
         if one == other:
             return True
         pairs = {one.type: one.value, other.type: other.value}
         person = self.persons.get(pairs.get("Nip", ""))
         return person is not None and person.pesel is not None and person.pesel == pairs.get("Pesel")
 
-    def take_planned(self, operation: Literal["login", "enrollment"]) -> Status | None:
-        """The outcome ordered for the next operation of a kind, if any; used up by asking."""
-        for item in self.planned:
+    def take_forced_outcome(self, operation: Literal["login", "enrollment"]) -> Status | None:
+        """Return and use up the outcome ordered for the next operation of a kind, or None."""
+        for item in self.forced_outcomes:
             if item.operation == operation and item.times > 0:
                 item.times -= 1
                 return item.status
         return None
 
     def accept(self, key: InvoiceKey, session: Session, invoice: Invoice) -> None:
-        """Enter an invoice that has got its KSeF number."""
+        """Add an accepted invoice, which has its KSeF number, to the ledger."""
         if invoice.ksef_number is None:
             raise ValueError("an accepted invoice has a KSeF number")
         place = Accepted(session, invoice)
@@ -102,24 +102,24 @@ class SandboxState:
         self.accepted_hashes.add(invoice.verdict.sha256)
 
     def index(self) -> None:
-        """Enter every accepted invoice of the sessions, after these have been read from a file."""
-        for session in self.sessions.look():
+        """Rebuild the ledger of accepted invoices from the sessions, after they have been read from a file."""
+        for session in self.sessions.peek():
             for invoice in session.decided or session.invoices:
                 if invoice.ksef_number is not None:
                     self.accept(invoice.verdict.key, session, invoice)
 
     def count_request(self, group: str, status: int) -> None:
-        """Note one answered request."""
+        """Count one answered request."""
         self.requests.setdefault(group, Counter())[status] += 1
 
     def permissions_of(self, subject: Identifier, context: Identifier) -> frozenset[str]:
-        """What a subject may do in a context: everything in its own, elsewhere what was granted."""
+        """Return a subject's permissions in a context: all in its own, the granted ones in another."""
         granted = self.grants.get((subject, context), frozenset())
         owner = subject.type == "Nip" and context.type in {"Nip", "InternalId"} and context.nip == subject.value
         return OWNER_PERMISSIONS | granted if owner else granted
 
     def forget_session_results(self, session: Session) -> None:
-        """Take back what a session got accepted, when it fails after all: then nothing of it exists."""
+        """Remove a session's accepted invoices from the ledger, when the session fails in the end."""
         taken = [number for number, place in self.by_ksef_number.items() if place.session is session]
         for number in taken:
             document = self.by_ksef_number.pop(number).invoice.verdict

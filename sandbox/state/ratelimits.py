@@ -1,13 +1,12 @@
-"""Request limits: three sliding windows at once, counted per context, address and limit group.
+"""Request limits: three sliding windows for each context, address and limit group.
 
-Groups and numbers are the contract's, `x-rate-limits` of every operation and GET /rate-limits of KSeF API 2.9; before
-API 2.8 closing a session counted in the group of opening one. Anonymous operations are counted per address. Part
-uploads and receipt links belong to no group (ksef-docs, limity-api.md).
+Groups and numbers are the contract's: `x-rate-limits` of every operation and GET /rate-limits of KSeF API 2.9; before API 2.8
+closing a session counted in the group of opening one. Anonymous operations are counted for each address. Part uploads and
+receipt links belong to no group (ksef-docs, limity-api.md).
 
-That page also says that the time of a block grows with the number and the scale of violations, without saying how.
-Here the first violation costs what the windows say, and each further one within an hour twice as much as the last
-one would have, up to an hour. Requests in the first second of a block are taken for requests that were already on
-their way and cost nothing.
+By that page a block grows with the number and the scale of violations; the formula is not documented. Here the first
+violation costs the wait of the windows, and each further one within an hour doubles it, up to an hour. Requests in the first
+second of a block count as sent before it and cost nothing.
 """
 
 import math
@@ -57,7 +56,7 @@ _ON_THEIR_WAY_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Block:
-    """One caller's violations within the last hour, and until when nothing of the group is let in."""
+    """One caller's violations within the last hour, and the end of its block in the group."""
 
     violations: deque[float]
     since: float = 0.0
@@ -68,39 +67,39 @@ class Block:
 
 @dataclass(slots=True)
 class RateLimiter:
-    """Counts requests. A refused request is not counted, so that waiting always helps."""
+    """Counter of requests. A rejected request is not counted, so that waiting always helps."""
 
     limits: dict[str, Limits]
-    """By group."""
+    """The limits by group."""
     shared: dict[str, str] = field(default_factory=dict)
-    """Groups that are counted in another one."""
+    """Group -> the group that counts its requests."""
     unlisted: frozenset[str] = frozenset()
-    """Groups that are not told to anyone."""
+    """Groups that GET /rate-limits does not list."""
     growing: bool = False
-    """Whether the blocks of repeated offenders grow."""
+    """Whether blocks grow with repeated violations."""
     overrides: dict[str, dict[str, Limits]] = field(default_factory=dict)
     """Limits of single contexts, by `Type:value` and group."""
     bookings: list[tuple[LimitKey, float]] = field(default_factory=list)
-    """Requests let in since someone last took this list to save it; empty unless `remember`."""
+    """Admitted requests since this list was last saved; empty unless `remember`."""
     remember: bool = False
     blocks: dict[LimitKey, Block] = field(default_factory=dict)
     _seen: dict[LimitKey, deque[float]] = field(default_factory=dict)
 
     def limits_of(self, context: str) -> dict[str, Limits]:
-        """The limits of a context, as GET /rate-limits lists them."""
+        """Return the limits of a context, as GET /rate-limits lists them."""
         listed = {group: limits for group, limits in self.limits.items() if group not in self.unlisted}
         return listed | self.overrides.get(context, {})
 
     def override(self, context: str, limits: dict[str, Limits]) -> None:
-        """Return one context limits of its own; groups that are not named keep theirs."""
+        """Set limits of one context; groups that are not named keep theirs."""
         self.overrides[context] = {group: values for group, values in limits.items() if group not in self.unlisted}
 
     def restore_default(self, context: str) -> None:
-        """Return a context the default limits again."""
+        """Reset a context to the default limits."""
         self.overrides.pop(context, None)
 
     def book(self, context: str, address: str, group: str, now: datetime) -> None:
-        """Count one request, or raise TooManyRequests when any of the three windows is full or a block stands."""
+        """Count one request, or raise TooManyRequests when one of the three windows is full or a block is in force."""
         group = self.shared.get(group, group)
         limits = self.overrides.get(context, {}).get(group) or self.limits[group]
         longest = max((span for (span, _), limit in zip(_WINDOWS, limits, strict=True) if limit >= 0), default=0)
@@ -121,11 +120,11 @@ class RateLimiter:
             self.bookings.append((key, moment))
 
     def recall(self, key: LimitKey, moment: float) -> None:
-        """Count a request of an earlier run; in the order of time."""
+        """Count a request of an earlier run; calls must be in the order of time."""
         self._seen.setdefault(key, deque()).append(moment)
 
     def clear(self) -> None:
-        """Forget every request, block and override."""
+        """Delete all requests, blocks and overrides."""
         self._seen.clear()
         self.blocks.clear()
         self.overrides.clear()
@@ -144,7 +143,7 @@ class RateLimiter:
             block = self.blocks.setdefault(key, Block(deque()))
             while block.violations and block.violations[0] <= moment - _MEMORY_SECONDS:
                 block.violations.popleft()
-            # A window may ask for more than the longest block would; then the window decides.
+            # If a window's wait is longer than the longest block, the window decides.
             wait = max(wait, min(wait * 2 ** len(block.violations), _LONGEST_BLOCK_SECONDS))
             block.violations.append(moment)
             block.since, block.until, block.limit, block.window = moment, moment + wait, limit, window
@@ -152,10 +151,10 @@ class RateLimiter:
 
 
 def make_limiter(version: ApiVersion, *, enforced: bool) -> RateLimiter:
-    """The limiter of one version of the API; with nothing enforced every group is listed as unlimited.
+    """Create the limiter of one version of the API; without enforcement every group is listed as unlimited.
 
-    Before API 2.8 no anonymous group was listed, although ksef-docs already named 60 requests a second and address
-    for those operations; so they are counted in both versions.
+    Before API 2.8 no anonymous group was listed, although ksef-docs already named 60 requests a second for each address for
+    those operations; so they are counted in both versions.
     """
     old = version is ApiVersion.V2_7
     limits = dict(_LIMITS_2_7 if old else DEFAULT_LIMITS)
@@ -168,12 +167,12 @@ def make_limiter(version: ApiVersion, *, enforced: bool) -> RateLimiter:
 
 
 def _fullest(times: deque[float], limits: Limits, moment: float) -> tuple[int, str, float] | None:
-    """Limit, name and seconds to wait of the window that keeps the caller out for longest, if any is full."""
+    """Return limit, name and seconds to wait of the full window with the longest wait, or None."""
     worst: tuple[int, str, float] | None = None
     for (span, name), limit in zip(_WINDOWS, limits, strict=True):
         if limit < 0 or len(times) < limit:
             continue
-        # The request that must leave the window before another one fits; with limit 0 nothing ever fits.
+        # The time when the oldest counted request leaves the window; with limit 0 no request is ever admitted.
         leaves = times[-limit] + span if limit else moment + span
         if leaves > moment and (worst is None or leaves - moment > worst[2]):
             worst = limit, name, leaves - moment

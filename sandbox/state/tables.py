@@ -1,8 +1,8 @@
-"""Tables of the sandbox's memory that know which of their records a request has had in its hands.
+"""Tables of the sandbox's state that note the records a request may have changed.
 
-Nobody who changes a record has to say so. Whatever a request (or a task that it started) took out of a table counts
-as possibly changed, and is compared with what was saved last when the request ends. A task inherits the notes of the
-request that started it, because asyncio copies the context.
+Code that changes a record need not report it. A record that a request (or a task that it started) read from a table counts as
+possibly changed, and is compared with the one saved last at the end of the request. A task inherits the notes of the request
+that started it, because asyncio copies the context.
 """
 
 from collections.abc import ItemsView, Iterator, ValuesView
@@ -21,7 +21,7 @@ _NOTES: ContextVar[set[RecordId] | None] = ContextVar("sandbox_notes", default=N
 
 
 class Table(dict[_K, _V]):
-    """A dict that notes what is taken out of it, put into it, or removed. `look` takes a look without a note."""
+    """A dict that notes the keys that are read, written or removed. `peek` reads without a note."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Table(dict[_K, _V]):
     @overload
     def get(self, key: _K, default: _D, /) -> _V | _D: ...
     def get(self, key: _K, default: Any = None, /) -> Any:
-        """The record under a key, noted."""
+        """Return the record of a key and note the key."""
         self._note(key)
         return super().get(key, default)
 
@@ -57,27 +57,27 @@ class Table(dict[_K, _V]):
     @overload
     def pop(self, key: _K, default: _D, /) -> _V | _D: ...
     def pop(self, key: _K, *default: Any) -> Any:
-        """Take a record away, noted."""
+        """Remove a record and note its key."""
         self._note(key)
         return super().pop(key, *default)
 
     def setdefault(self, key: _K, default: _V, /) -> _V:
-        """The record under a key, put there if there is none, noted."""
+        """Return the record of a key, after adding the default if there is none, and note the key."""
         self._note(key)
         return super().setdefault(key, default)
 
     def values(self) -> ValuesView[_V]:  # type: ignore[override]  # the dict's own view, which has no public type
-        """All records; each is noted, since any may be changed."""
+        """Return all records and note all keys, since any record may be changed."""
         self._note(*self)
         return super().values()
 
     def items(self) -> ItemsView[_K, _V]:  # type: ignore[override]  # as above
-        """All keys and records; each is noted."""
+        """Return all keys and records, and note all keys."""
         self._note(*self)
         return super().items()
 
-    def look(self) -> Iterator[_V]:
-        """All records, for whoever changes none of them or takes those that it changes by key."""
+    def peek(self) -> Iterator[_V]:
+        """Return all records without a note, for callers that do not change them, or read the changed ones by key."""
         return iter(super().values())
 
     def _note(self, *keys: _K) -> None:
@@ -88,7 +88,7 @@ class Table(dict[_K, _V]):
 
 @contextmanager
 def taking_notes() -> Iterator[set[RecordId]]:
-    """Collect the records handed out inside, and in tasks started inside."""
+    """Collect the notes of the block and of tasks started in it."""
     notes: set[RecordId] = set()
     token = _NOTES.set(notes)
     try:
@@ -98,5 +98,5 @@ def taking_notes() -> Iterator[set[RecordId]]:
 
 
 def current_notes() -> set[RecordId]:
-    """The notes taken so far where this is called; empty when nobody takes any."""
+    """Return the notes of the current context so far; empty outside `taking_notes`."""
     return _NOTES.get() or set()

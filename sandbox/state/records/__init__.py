@@ -1,1 +1,1 @@
-"""The records that the sandbox remembers, by area. `sandbox.state.memory` holds them; `--state` keeps them in a file."""
+"""Records of the sandbox's state, by area. `sandbox.state.memory` contains them; `--state` saves them in a file."""

@@ -1,4 +1,4 @@
-"""Requests for certificates, and certificates."""
+"""Records of certificate requests and certificates."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from sandbox.state.records.common import Identifier, Status
 
 @dataclass(slots=True)
 class Enrollment:
-    """A request for a certificate. The outcome is known at once, but told only from `ready` on."""
+    """A request for a certificate. Its outcome is known at once, but shown only from `ready` on."""
 
     reference_number: str
     owner: Identifier
@@ -32,15 +32,15 @@ class KsefCertificate:
     public_key_hash: str
     requested: datetime
     available: datetime
-    """When the request for it is answered; nobody sees it before."""
+    """The time from which the certificate is visible, the end of its request's processing."""
     valid_from: datetime
     valid_to: datetime
-    """May be earlier than the certificate itself says: test data shorten it."""
+    """The end of validity; test data can make it earlier than in the certificate itself."""
     revoked: bool = False
     last_use: datetime | None = None
 
     def status(self, now: datetime) -> str:
-        """`Active`, `Revoked` or `Expired`; the passing `Blocked` lasts no time here."""
+        """Return `Active`, `Revoked` or `Expired`; the temporary `Blocked` does not occur here."""
         if self.revoked:
             return "Revoked"
         return "Expired" if now >= self.valid_to else "Active"

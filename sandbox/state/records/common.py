@@ -1,4 +1,4 @@
-"""What records of every kind are made of: identifiers and statuses."""
+"""Types that all records share: identifiers and statuses."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,20 @@ class Identifier:
 
     @property
     def nip(self) -> str | None:
-        """The taxpayer behind it, if the type carries one."""
+        """The taxpayer's NIP, if the type contains one."""
         return self.value[:10] if self.type in {"Nip", "InternalId", "NipVatUe"} else None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A status as the contract words it."""
+    """A status with the contract's text."""
 
     code: int
     description: str
     details: tuple[str, ...] = ()
 
     def body(self) -> dict[str, object]:
-        """The JSON form; `details` only when there are any."""
+        """Return the JSON form, without empty `details`."""
         body: dict[str, object] = {"code": self.code, "description": self.description}
         if self.details:
             body["details"] = list(self.details)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """What one session of a context may hold; megabytes are 1,000,000 bytes."""
+    """Limits of one session's content; megabytes are 1,000,000 bytes."""
 
     max_invoices: int
     max_invoice_mb: int = 1

@@ -1,4 +1,4 @@
-"""Challenges, logins and KSeF tokens."""
+"""Records of challenges, logins and KSeF tokens."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,7 +8,7 @@ from sandbox.state.records.common import Identifier, Status
 
 @dataclass(slots=True)
 class Challenge:
-    """A challenge, good for ten minutes and for one login."""
+    """A challenge, valid for ten minutes and for one login."""
 
     value: str
     made: datetime
@@ -17,7 +17,7 @@ class Challenge:
 
 @dataclass(slots=True)
 class AuthOperation:
-    """One login: from the signed document or token to the revocation of its refresh token."""
+    """One login: from the signed request or token to the revocation of its refresh token."""
 
     reference_number: str
     context: Identifier
@@ -28,7 +28,7 @@ class AuthOperation:
     outcome: Status
     permissions: frozenset[str]
     document_hash: str | None = None
-    """Base64 SHA-256 of the signed document as received; a receipt quotes it."""
+    """Base64 SHA-256 of the signed request as received; a receipt quotes it."""
     names: dict[str, str] = field(default_factory=dict)
     """Subject of the signing certificate by the contract's names (`commonName`, ...); a certificate request must
     repeat it. Empty after a login with a token."""
@@ -42,7 +42,7 @@ class AuthOperation:
 
 @dataclass(slots=True)
 class KsefToken:
-    """A KSeF token; the secret is kept because the sandbox has nothing to protect."""
+    """A KSeF token; its secret is stored, because the sandbox has no real secrets."""
 
     reference_number: str
     secret: str
@@ -56,7 +56,7 @@ class KsefToken:
     last_use: datetime | None = None
 
     def status(self, now: datetime) -> str:
-        """`Pending`, `Active` or `Revoked`."""
+        """Return `Pending`, `Active` or `Revoked`."""
         if self.revoked:
             return "Revoked"
         return "Active" if now >= self.active_from else "Pending"

@@ -1,4 +1,4 @@
-"""Sessions, their parts, invoices and receipts."""
+"""Records of sessions, their parts, invoices and receipts."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,12 +11,12 @@ from sandbox.state.records.common import Identifier, Status
 from sandbox.state.records.logins import AuthOperation
 
 InvoiceKey: TypeAlias = tuple[str, str, str]
-"""Seller NIP, `RodzajFaktury`, `P_2`: what may exist only once."""
+"""Seller NIP, `RodzajFaktury`, `P_2`: the key that only one accepted invoice may have."""
 
 
 @dataclass(slots=True)
 class Part:
-    """A declared part of a package and, once it has arrived, where it lies."""
+    """A declared part of a package and, after its upload, its file."""
 
     ordinal_number: int
     declared_size: int
@@ -27,40 +27,40 @@ class Part:
 
 @dataclass(slots=True)
 class Invoice:
-    """An invoice as KSeF lists it."""
+    """An invoice of a session."""
 
     ordinal_number: int
     reference_number: str
     verdict: Verdict
-    """What the checks said; of an online invoice that has not been checked yet only what its sender declared."""
+    """The result of the checks; before the check of an online invoice it has only the sender's declarations."""
     status: Status
     extensions: dict[str, str] = field(default_factory=dict)
     ksef_number: str | None = None
     acquired: datetime | None = None
     invoicing_mode: str | None = None
     sent: datetime | None = None
-    """When an online invoice was sent; those of a package count as sent when their session was opened."""
+    """The time at which an online invoice was sent; a package's invoices count as sent at the opening of the session."""
     offline_mode: bool = False
-    """Declared for this online invoice; a package declares it for its whole session."""
+    """The declaration for this online invoice; a package has it for its whole session."""
     document: Path | None = None
-    """An online invoice on disk: encrypted until it has been judged, plain afterwards."""
+    """The file of an online invoice: encrypted before its check, plain afterwards."""
     corrected_hash: str | None = None
-    """Of the refused invoice that this one corrects technically."""
+    """The hash of the rejected invoice that this one corrects technically."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the status will not change any more."""
+        """Whether the status is final."""
         return self.status.code >= 200
 
     @property
     def is_rejected(self) -> bool:
-        """Whether KSeF has said no."""
+        """Whether the invoice was rejected."""
         return self.status.code >= 400
 
 
 @dataclass(slots=True)
 class UpoPage:
-    """A receipt on disk: a page of a session's, or that of one invoice."""
+    """A receipt on disk: a page of a session's receipt, or the receipt of one invoice."""
 
     reference_number: str
     path: Path
@@ -89,33 +89,33 @@ class Session:
     status: Status
     closed: datetime | None = None
     package: Path | None = None
-    """The decrypted package, kept so that accepted invoices can be read back."""
+    """The decrypted package, kept for downloads of accepted invoices."""
     invoices: list[Invoice] = field(default_factory=list)
     by_reference: dict[str, Invoice] = field(default_factory=dict)
     upo_pages: list[UpoPage] = field(default_factory=list)
     counts: tuple[int, int, int] | None = None
-    """All, accepted, rejected; None until known."""
+    """Counts of all, accepted and rejected invoices; None until known."""
     kind: Literal["Batch", "Online"] = "Batch"
     decided: list[Invoice] = field(default_factory=list)
-    """Verdicts on a package that are final but not told yet, because the receipt is still being made."""
+    """Final verdicts on a package that are not published yet, because the receipt is not finished."""
     script: SessionScript = field(default_factory=SessionScript)
-    """What a test wants to go wrong."""
+    """The faults that a test has set."""
     released: bool = False
-    """Whether a session that the script holds may go on."""
+    """Whether a session that its script holds may continue."""
     looks: int = 0
-    """How often its status was asked for since it was closed."""
+    """The number of status calls since the close."""
     looks_when_done: int = 0
-    """How often its status was asked for since it has been final."""
+    """The number of status calls since the final status."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the status will not change any more."""
+        """Whether the status is final."""
         return self.status.code >= 200
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Where an accepted invoice is to be found."""
+    """Ledger entry: an accepted invoice and its session."""
 
     session: Session
     invoice: Invoice

@@ -1,4 +1,4 @@
-"""What test data and the control API have made or ordered."""
+"""Records of test data and of the control API's orders."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ class MadeSubject:
 
 
 @dataclass(slots=True)
-class PlannedOutcome:
+class ForcedOutcome:
     """An outcome that the control API ordered for the next operations of a kind."""
 
     operation: Literal["login", "enrollment"]

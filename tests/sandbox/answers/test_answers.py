@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 from starlette.responses import JSONResponse, Response
 
-from sandbox.answers.table import ANSWERS, answer_of, leaving
+from sandbox.answers.table import ANSWERS, checked_answer, expected_answer
 from sandbox.app import ENDPOINTS
 from sandbox.options import ApiVersion
 from tests.support.ksef_contract import CONTRACT, anonymous, members
@@ -54,7 +54,7 @@ def test_an_answer_is_described_with_the_status_and_the_members_of_the_contract(
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda item: f"{item.method} {item.path}")
 def test_every_endpoint_has_a_described_answer(endpoint: Any) -> None:
     for version in ApiVersion:
-        assert 200 <= answer_of(endpoint.method, endpoint.path, version).status < 300
+        assert 200 <= expected_answer(endpoint.method, endpoint.path, version).status < 300
 
 
 def challenge(**changes: object) -> dict[str, object]:
@@ -74,30 +74,30 @@ def challenge(**changes: object) -> dict[str, object]:
 def test_an_answer_that_breaks_the_contract_leaves_as_500(
     body: dict[str, object], heard: pytest.LogCaptureFixture
 ) -> None:
-    described = answer_of("POST", "/auth/challenge", ApiVersion.V2_9)
+    expected = expected_answer("POST", "/auth/challenge", ApiVersion.V2_9)
     good = JSONResponse(challenge())
-    assert leaving(good, described) is good
-    assert leaving(JSONResponse(body), described).status_code == 500
-    assert leaving(JSONResponse(challenge(), status_code=201), described).status_code == 500
+    assert checked_answer(good, expected) is good
+    assert checked_answer(JSONResponse(body), expected).status_code == 500
+    assert checked_answer(JSONResponse(challenge(), status_code=201), expected).status_code == 500
     assert "breaks the contract" in heard.text
 
 
 def test_a_body_where_none_belongs_is_noticed(heard: pytest.LogCaptureFixture) -> None:
-    described = answer_of("POST", "/sessions/batch/{reference}/close", ApiVersion.V2_9)
-    assert leaving(Response(status_code=204), described).status_code == 204
-    assert leaving(Response("x", status_code=204), described).status_code == 500
+    expected = expected_answer("POST", "/sessions/batch/{reference}/close", ApiVersion.V2_9)
+    assert checked_answer(Response(status_code=204), expected).status_code == 204
+    assert checked_answer(Response("x", status_code=204), expected).status_code == 500
     assert "breaks the contract" in heard.text
 
 
 def test_a_refusal_is_no_concern_of_the_answers() -> None:
-    described = answer_of("POST", "/auth/challenge", ApiVersion.V2_9)
+    expected = expected_answer("POST", "/auth/challenge", ApiVersion.V2_9)
     refusal = JSONResponse({"exception": {}}, status_code=400)
-    assert leaving(refusal, described) is refusal
+    assert checked_answer(refusal, expected) is refusal
 
 
 def test_the_older_contract_knows_fewer_limits() -> None:
-    older = answer_of("GET", "/limits/context", ApiVersion.V2_7)
+    older = expected_answer("GET", "/limits/context", ApiVersion.V2_7)
     limits = {"maxInvoices": 1, "maxInvoiceSizeInMB": 1, "maxInvoiceWithAttachmentSizeInMB": 3}
     body = JSONResponse({"onlineSession": limits, "batchSession": limits})
-    assert leaving(body, older).status_code == 200
-    assert leaving(body, answer_of("GET", "/limits/context", ApiVersion.V2_9)).status_code == 500
+    assert checked_answer(body, older).status_code == 200
+    assert checked_answer(body, expected_answer("GET", "/limits/context", ApiVersion.V2_9)).status_code == 500
