@@ -1,4 +1,4 @@
-"""The one place that asks the machine for the time. Everything else is given a `Clock` or a moment."""
+"""Source of the machine's time. Other modules get a `Clock` or a time as an argument."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,9 +8,9 @@ from app.domain.warsaw import WARSAW, warsaw_day
 __all__ = ["WARSAW", "Clock", "utc_now", "warsaw_day"]
 
 Clock = Callable[[], datetime]
-"""Gives the present moment, aware and in UTC."""
+"""Function that returns the current time, aware and in UTC."""
 
 
 def utc_now() -> datetime:
-    """Return the present moment."""
+    """Return the current time, aware and in UTC."""
     return datetime.now(UTC)

@@ -1,6 +1,6 @@
-"""The tree of errors. A class answers: whose fault, what may the client be told, is another try worth it.
+"""Tree of the service's errors. Each class defines the HTTP status, the code and the title that a client gets.
 
-`app.api.http.problems` is the one place that turns these into RFC 9457 documents.
+Only `app.api.http.problems` converts them to RFC 9457 problem details.
 """
 
 from typing import Any, ClassVar, Final
@@ -9,20 +9,20 @@ _CAUSE_CHARACTERS: Final = 500
 
 
 class DispatchError(Exception):
-    """Something in ksef-dispatch went wrong."""
+    """An unexpected error of ksef-dispatch."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
 
     def __init__(self, detail: str | None = None, *, errors: list[dict[str, Any]] | None = None) -> None:
-        """`detail` is shown to the client for errors below 500; `errors` lists single faults."""
+        """Create the error. `detail` is shown to the client for errors below 500; `errors` lists single faults."""
         self.detail = detail or (self.__doc__ or self.title).splitlines()[0]
         self.errors = errors
         super().__init__(self.detail)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Survive the trip back from a pool process with detail and errors intact."""
+        """Pickle the error with its detail and errors, so that a pool process can return it."""
         return (_rebuild, (type(self), self.detail, self.errors, self.__dict__))
 
 
@@ -58,7 +58,7 @@ class ConfigurationError(DispatchError):
 
 
 class RequestError(DispatchError):
-    """The request cannot be taken as it is; sending it again unchanged will not help."""
+    """The request is wrong; sending it again unchanged gives the same error."""
 
     status = 400
     code = "bad-request"
@@ -74,7 +74,7 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """The API key is valid but may not do this."""
+    """The API key is valid but lacks the permission."""
 
     status = 403
     code = "forbidden"
@@ -82,7 +82,7 @@ class Forbidden(RequestError):
 
 
 class NotFound(RequestError):
-    """There is no such thing for this tenant."""
+    """The tenant has no object with this id."""
 
     status = 404
     code = "not-found"
@@ -90,7 +90,7 @@ class NotFound(RequestError):
 
 
 class Conflict(RequestError):
-    """The request does not fit the present state."""
+    """The request does not fit the current state of the object."""
 
     status = 409
     code = "conflict"
@@ -98,7 +98,7 @@ class Conflict(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """The body is larger than this installation takes."""
+    """The body is larger than this installation allows."""
 
     status = 413
     code = "body-too-large"
@@ -106,7 +106,7 @@ class BodyTooLarge(RequestError):
 
 
 class UnsupportedContentType(RequestError):
-    """The content type is none of those that can be read."""
+    """The content type is not supported."""
 
     status = 415
     code = "unsupported-content-type"
@@ -137,9 +137,9 @@ class InvalidInvoice(RequestError):
 
 
 class UnreadableUpload(RequestError):
-    """The upload cannot be read to its end; `errors` says where it broke.
+    """The upload cannot be read to its end; `errors` has the place of the fault.
 
-    Raised while reading a stored body, after the 202: it ends up in the upload's `errors`, not in an HTTP answer.
+    It is raised while a stored body is read, after the 202, so it is stored in the upload's `errors` and is no HTTP answer.
     """
 
     status = 422
@@ -148,7 +148,7 @@ class UnreadableUpload(RequestError):
 
 
 class TryLater(DispatchError):
-    """The service is at a limit or a dependency is away; the same request may succeed later."""
+    """The service is at a limit or a dependency does not answer; the same request may succeed later."""
 
     status = 503
     code = "try-later"

@@ -1,4 +1,4 @@
-"""Every setting of the service, in one typed and frozen class. Nothing else reads the environment."""
+"""Settings of the service in one typed and frozen class. Other modules do not read `KSEFD_...` variables."""
 
 import os
 import tomllib
@@ -21,7 +21,7 @@ class KsefEnvironment(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How log lines look: `console` for people, `json` for machines, `auto` picks by whether a person watches."""
+    """Format of log lines: `console` for people, `json` for machines, `auto` chooses `console` on a terminal."""
 
     AUTO = "auto"
     CONSOLE = "console"
@@ -38,9 +38,10 @@ LATARNIA_URL: Final = "https://api-latarnia.ksef.mf.gov.pl"
 
 
 class Settings(BaseSettings):
-    """Settings come from the environment (`KSEFD_...`) or from the TOML file that `KSEFD_CONFIG` names.
+    """Settings from the environment (`KSEFD_...`) or from the TOML file that `KSEFD_CONFIG` names.
 
-    In the file a setting has its name without the prefix, in lower case: `data_dir = "/srv/ksefd"`. The environment wins.
+    In the file a setting has its name without the prefix, in lower case: `data_dir = "/srv/ksefd"`. The environment overrides
+    the file.
     """
 
     model_config = SettingsConfigDict(env_prefix="KSEFD_", frozen=True, extra="forbid")
@@ -53,18 +54,20 @@ class Settings(BaseSettings):
         None,
         description="Object store for uploads, chunks, parts and UPOs (s3://, gs://, az://, file://). Unset: the data folder.",
     )
-    ksef_env: KsefEnvironment = Field(KsefEnvironment.TEST, description="Which environment of KSeF to send to.")
+    ksef_env: KsefEnvironment = Field(
+        KsefEnvironment.TEST, description="Environment of KSeF that invoices are sent to."
+    )
     ksef_url: str | None = Field(None, description="Base address of the KSeF API; overrides the environment's own.")
     latarnia_url: str | None = Field(
         None,
         description=(
-            "Base address of the ministry's status service, a second opinion that decides nothing. Unset: production's own in "
-            "production, none elsewhere. Empty: never asked."
+            "Base address of the ministry's status service, which is shown but not used for decisions. Unset: the ministry's own "
+            "address in production, none elsewhere. Empty: not used."
         ),
     )
     master_key_file: Path | None = Field(
         None,
-        description="32 bytes (hex or base64) that encrypt secrets at rest. Unset: made in the data folder.",
+        description="File with the key that encrypts secrets at rest, 32 bytes (hex or base64). Unset: created in the data folder.",
     )
     linger_seconds: float = Field(
         300,
@@ -76,10 +79,10 @@ class Settings(BaseSettings):
         900,
         ge=60,
         le=43_200,
-        description="How long before midnight in Warsaw invoices of the day are sealed, however long their lane lingers.",
+        description="How long before midnight in Warsaw invoices of the day are sealed, even if their lane lingers longer.",
     )
     session_max_invoices: int = Field(
-        10_000, ge=1, le=10_000, description="Invoices in a session at most; KSeF's own answer may lower it."
+        10_000, ge=1, le=10_000, description="Most invoices in a session; a lower limit reported by KSeF overrides it."
     )
     part_bytes: int = Field(
         100_000_000,
@@ -98,34 +101,40 @@ class Settings(BaseSettings):
     spool_limit_bytes: int = Field(
         100_000_000_000,
         ge=1,
-        description="Bytes of uploads waiting to be read, in all; above it uploads get 503.",
+        description="Total bytes of uploads waiting to be read; above it uploads get 503.",
     )
     queue_limit_invoices: int = Field(
         5_000_000,
         ge=1,
-        description="Invoices waiting to be sent to KSeF, in all; above it uploads and single posts get 503.",
+        description="Total invoices waiting to be sent to KSeF; above it uploads and single posts get 503.",
     )
     tenant_share: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="How much of both limits one of several tenants may take; above it that tenant gets 429.",
+        description="Share of both limits that one of several tenants may use; above it that tenant gets 429.",
     )
     retention_days: int = Field(
         90,
         ge=1,
         le=36_500,
-        description="Days after which bytes of finished invoices, and events, are removed; other rows and UPOs stay.",
+        description="Days after which bytes of finished invoices, and events, are removed; other rows and UPOs are kept.",
     )
-    log_format: LogFormat = Field(LogFormat.AUTO, description="Log lines for people or for machines.")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe log line shown.")
-    schema_dir: Path | None = Field(None, description="Folder with the official XSD files, instead of the package's.")
-    webhook_allow_http: bool = Field(False, description="Let webhook addresses be plain http; for tests and demos.")
+    log_format: LogFormat = Field(
+        LogFormat.AUTO, description="Format of log lines: for people, for machines, or chosen by the terminal."
+    )
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level of log lines to write."
+    )
+    schema_dir: Path | None = Field(
+        None, description="Folder with the official XSD files, instead of those of the package."
+    )
+    webhook_allow_http: bool = Field(False, description="Allow plain http for webhook addresses; for tests and demos.")
     webhook_allow_private: bool = Field(
-        False, description="Let webhook addresses be private or loopback; for tests and demos."
+        False, description="Allow private and loopback webhook addresses; for tests and demos."
     )
-    url: str = Field("http://127.0.0.1:8080", description="Address of the service, for the commands that talk to it.")
-    api_key: str | None = Field(None, description="API key for the commands that talk to the service.", repr=False)
+    url: str = Field("http://127.0.0.1:8080", description="Address of the service, for the commands that use it.")
+    api_key: str | None = Field(None, description="API key for the commands that use the service.", repr=False)
 
     @field_validator("latarnia_url")
     @classmethod
@@ -149,7 +158,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _limits_fit_each_other(self) -> Self:
         if self.max_upload_bytes > self.spool_limit_bytes:
-            raise ValueError("max_upload_bytes is above spool_limit_bytes: such an upload could never be taken")
+            raise ValueError(
+                "max_upload_bytes is above spool_limit_bytes: the service could never accept such an upload"
+            )
         return self
 
     @classmethod
@@ -161,19 +172,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from arguments, then the environment; `load_settings` passes the file's below both."""
+        """Use arguments first, then the environment; `load_settings` passes values of the file as the weakest arguments."""
         return init_settings, env_settings
 
     @property
     def ksef_base_url(self) -> str:
-        """The KSeF API's base address, without a slash at its end."""
+        """The base address of the KSeF API, without a slash at its end."""
         return self.ksef_url or KSEF_URLS[self.ksef_env]
 
     @property
     def latarnia_base_url(self) -> str | None:
-        """The status service's base address; None when it is not asked.
+        """The base address of the status service; None when it is not used.
 
-        That of the test environment has said TOTAL_FAILURE for ever (ksef-latarnia, issue 15), and demo has none.
+        The service of the test environment always reports TOTAL_FAILURE (ksef-latarnia, issue 15), and demo has none.
         """
         if self.latarnia_url is not None:
             return self.latarnia_url or None
@@ -181,12 +192,12 @@ class Settings(BaseSettings):
 
     @property
     def checks_nip_checksums(self) -> bool:
-        """Only production refuses a NIP whose checksum is wrong (ksef-docs, srodowiska.md)."""
+        """Whether NIP checksums are checked: only production refuses a wrong one (ksef-docs, srodowiska.md)."""
         return self.ksef_env is KsefEnvironment.PRODUCTION
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings once, at the start. Raises ConfigurationError with one line that names the wrong one."""
+    """Read the settings. Raises ConfigurationError with one line that names the wrong setting."""
     values = _file_values(os.environ.get("KSEFD_CONFIG"))
     for name in Settings.model_fields:
         if f"KSEFD_{name.upper()}" in os.environ:

@@ -1,4 +1,4 @@
-"""Who buys and what is sold: pools of parties and products, made once a seed, already escaped for XML."""
+"""Pools of buyers and products, made once for each seed, already escaped for XML."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -109,7 +109,7 @@ _VARIANTS = (
 
 
 class Product(NamedTuple):
-    """One thing sold: ready XML for its static parts, prices in ten-thousandths of the currency unit."""
+    """One product: XML of its static parts, prices in ten-thousandths of the currency unit."""
 
     head: str
     """P_7 up to P_8A."""
@@ -122,21 +122,21 @@ class Product(NamedTuple):
     rate: str
     divisible: bool
     name: str
-    """Escaped, for places other than the line itself."""
+    """The name, escaped, for places other than the line itself."""
 
 
 class Buyer(NamedTuple):
-    """One customer: its Podmiot2 element, parties that come with it, and the header of its own data."""
+    """One customer: its Podmiot2 element, its other parties, and the header of its own data."""
 
     xml: str
     podmiot2k: str
-    """DaneIdentyfikacyjne and Adres, as they stand in Podmiot2K."""
+    """DaneIdentyfikacyjne and Adres, in the form of Podmiot2K."""
     country: str
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Everything that invoices of one seed draw from."""
+    """The pools that invoices of one seed draw from."""
 
     companies: tuple[Buyer, ...]
     consumers: tuple[Buyer, ...]
@@ -153,7 +153,7 @@ class Catalogue:
 
 
 def nip_from(number: int) -> str:
-    """A NIP with the right check digit and the form that the schema asks for, made from any number >= 0."""
+    """Make a NIP with the right check digit and the schema's form from any number >= 0."""
     body = 100_000_000 + number % 900_000_000
     if body // 1_000_000 % 100 == 0:
         body += 11_000_000  # the second and third digit are never both zero
@@ -162,12 +162,12 @@ def nip_from(number: int) -> str:
         check = sum(weight * int(digit) for weight, digit in zip(_NIP_WEIGHTS, digits, strict=True)) % 11
         if check < 10:
             return f"{digits}{check}"
-        # Ten is no check digit. Another last digit gives another remainder, and digits 2 and 3 stay.
+        # Ten is not a check digit. Changing the last digit changes the remainder and keeps digits 2 and 3.
         body = body // 10 * 10 + (body + 1) % 10
 
 
 def account_number(number: int) -> str:
-    """A Polish bank account (26 digits) whose check digits are right (ISO 13616, modulo 97)."""
+    """Make a Polish bank account (26 digits) with right check digits (ISO 13616, modulo 97)."""
     body = f"{10_101_000 + number % 977:08d}{number % 10**16:016d}"
     check = 98 - int(f"{body}252100") % 97
     return f"{check:02d}{body}"
@@ -184,7 +184,7 @@ def _address(rng: Random) -> str:
 
 
 def company_name(rng: Random) -> str:
-    """A company name with Polish letters and, now and then, characters that XML must escape; not escaped yet."""
+    """Draw a company name with Polish letters and, sometimes, characters that XML must escape; it is not escaped."""
     return f"{rng.choice(_TRADES)} {rng.choice(_BRANDS)} {rng.choice(_LEGAL_FORMS)}"
 
 
@@ -300,7 +300,7 @@ def _product(rng: Random, stem: tuple[str, str, int, int, str, str, str]) -> Pro
 
 @lru_cache(maxsize=4)
 def catalogue(seed: int) -> Catalogue:
-    """The pools of one seed; the same seed gives the same pools in every process."""
+    """Make the pools of one seed; the same seed gives the same pools in every process."""
     rng = Random(f"catalogue {seed}")
     goods = tuple(_product(rng, stem) for stem in _GOODS for _ in range(12))
     services = tuple(_product(rng, stem) for stem in _SERVICES for _ in range(12))

@@ -1,4 +1,4 @@
-"""One invoice from a seed and an index: which kind it is, its parts, and how its XML is written down."""
+"""Composer of one invoice from a seed and an index: chooses its kind, its parts, and the form of its XML."""
 
 import re
 from bisect import bisect
@@ -25,7 +25,7 @@ _SYSTEMS = ("ERP Żuraw 9.4", "Generator faktur", "SprzedażMax <2026>", "Bilans
 
 
 class Composer:
-    """Makes any invoice of one run by its index, without having made those before it."""
+    """Composer of any invoice of one run by its index, without making those before it."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Composer:
         self._bounds = list(accumulate(weight for weight, _ in kinds))
 
     def compose(self, index: int) -> tuple[str, str, bytes]:
-        """Number, kind (RodzajFaktury) and document of the invoice with this index."""
-        # One generator an invoice: the bytes depend on seed and index only, wherever a run starts.
+        """Return number, kind (RodzajFaktury) and XML of the invoice with this index."""
+        # Each invoice has its own generator, so its bytes depend only on seed and index, not on the start of the run.
         rng = Random((self._seed << 48) ^ index)
         draft = self._draw[bisect(self._bounds, rng.random() * self._bounds[-1], hi=len(self._draw) - 1)](rng)
         number = f"{self._stem}/{index + 1:07d}"
@@ -88,7 +88,7 @@ class Composer:
 
 
 def _written(rng: Random, body: str) -> bytes:
-    """The document as one of the programs in use might write it: all of them say the same in other bytes."""
+    """Write the XML in the style of one of several programs: the same content in other bytes."""
     style = rng.random()
     prolog = '<?xml version="1.0" encoding="UTF-8"?>'
     plain = f'<Faktura xmlns="{NAMESPACE}">{body}'
@@ -105,7 +105,7 @@ def _written(rng: Random, body: str) -> bytes:
         prefixed = _TAG.sub(r"<\1fa:", body)
         text = f'{prolog}<fa:Faktura xmlns:fa="{NAMESPACE}">{prefixed}'
     elif style < 0.96:
-        # Every character outside ASCII as a reference: the same document to a parser, other bytes to a hash.
+        # Every character outside ASCII is a reference: a parser reads the same content, but the hash differs.
         return f"{prolog}{root}{body}".encode("ascii", "xmlcharrefreplace")
     else:
         text = f"{prolog}<!-- wydruk próbny: nie -->{root}{body}"

@@ -1,4 +1,4 @@
-"""What every kind of invoice is drawn with: the draft to fill in, and the pools and habits to fill it from."""
+"""Base of all kinds of invoices: the draft to fill in, and the pools and shares to fill it from."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -9,7 +9,7 @@ from invoicegen import _fragments as parts
 from invoicegen._catalogue import Buyer, Catalogue
 from invoicegen._lines import Line, Totals, gross, lines_xml
 
-# How many lines: (share of invoices, fewest, most), per profile; small counts are likelier within a range.
+# Number of lines: (share of invoices, fewest, most), for each profile; small counts are more likely within a range.
 _LINE_RANGES: dict[str, tuple[tuple[float, int, int], ...]] = {
     "mixed": ((0.85, 1, 10), (0.975, 8, 45), (1.0, 41, 200)),
     "small": ((1.0, 1, 3),),
@@ -19,7 +19,7 @@ _LINE_RANGES: dict[str, tuple[tuple[float, int, int], ...]] = {
 
 @dataclass(slots=True)
 class Draft:
-    """What differs between kinds of invoices; `Composer` puts it between header and footer."""
+    """The parts that differ between kinds of invoices; `Composer` puts them between header and footer."""
 
     kind: str
     buyer: Buyer
@@ -41,7 +41,7 @@ class Draft:
 
 
 class Workshop:
-    """Knows the seller, the day and the pools, and keeps nothing between two drafts."""
+    """Maker of drafts for a seller and a day from the pools; it keeps no state between drafts."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Workshop:
         raise AssertionError("the last range ends at one")
 
     def _earlier(self, rng: Random, *, oldest: int = 90) -> tuple[date, str]:
-        """Day and number of an invoice issued some days before."""
+        """Draw day and number of an invoice issued some days before."""
         back = 1 + int(rng.random() * oldest)
         return self._days.day(-back), f"{self._prefix}/{self._days[-back]}/{int(rng.random() * 99_999)}"
 
@@ -81,7 +81,7 @@ class Workshop:
         return f"{rng.getrandbits(64):016x}-" if rng.random() < 0.3 else ""
 
     def _ending(self, rng: Random, amount: int, *, delivery: bool = False) -> str:
-        """Rozliczenie, Platnosc and WarunkiTransakcji, each on some invoices."""
+        """Draw Rozliczenie, Platnosc and WarunkiTransakcji, each for some invoices."""
         settled = parts.settlement(rng, amount) if rng.random() < 0.04 and amount > 0 else ""
         conditions = parts.terms(rng, self._days, delivery=delivery) if delivery or rng.random() < 0.15 else ""
         return f"{settled}{parts.payment(rng, self._days, self._accounts, amount)}{conditions}"
@@ -94,7 +94,7 @@ class Workshop:
         totals: Totals,
         annotations: str = parts.PLAIN_ANNOTATIONS,
     ) -> Draft:
-        """An ordinary invoice (VAT) over lines in zlotys."""
+        """Make an ordinary invoice (VAT) with lines in zlotys."""
         return Draft(
             "VAT",
             buyer,

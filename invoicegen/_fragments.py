@@ -29,11 +29,11 @@ _TABLE_HEAD = (
     "</TNaglowek>"
 )
 ROWS_PER_TABLE = 1000
-"""FA(3) takes at most 1,000 rows a table."""
+"""The most rows of a table in FA(3)."""
 
 
 def seller_parts(nip: str) -> tuple[str, str, str, tuple[str, ...]]:
-    """Podmiot1, the same with the EU prefix, the footer, and three bank accounts of the seller with this NIP."""
+    """Make Podmiot1, Podmiot1 with the EU prefix, the footer, and three bank accounts of the seller with this NIP."""
     rng = Random(f"seller {nip}")
     name = escape(f"{company_name(rng)} – Grupa Żółć")
     body = (
@@ -70,7 +70,7 @@ def annotations(
     margin: bool = False,
     vehicle: str = "",
 ) -> str:
-    """The Adnotacje element: one answer to each of its questions."""
+    """Build the Adnotacje element with a value for each of its members."""
     exemption = f"<P_19>1</P_19><P_19A>{EXEMPTION}</P_19A>" if exempt else "<P_19N>1</P_19N>"
     profit = "<P_PMarzy>1</P_PMarzy><P_PMarzy_3_1>1</P_PMarzy_3_1>" if margin else "<P_PMarzyN>1</P_PMarzyN>"
     return (
@@ -85,7 +85,7 @@ PLAIN_ANNOTATIONS = annotations()
 
 
 def new_vehicle(rng: Random, first_use: str) -> str:
-    """What Adnotacje says about a new car delivered to another member state, sold in line 1."""
+    """Build the part of Adnotacje for a new car delivered to another member state, sold in line 1."""
     return (
         f"<P_22>1</P_22><P_42_5>2</P_42_5><NowySrodekTransportu><P_22A>{first_use}</P_22A>"
         "<P_NrWierszaNST>1</P_NrWierszaNST><P_22BMK>Wążbud</P_22BMK><P_22BMD>Kret 2.0</P_22BMD>"
@@ -95,7 +95,7 @@ def new_vehicle(rng: Random, first_use: str) -> str:
 
 
 def notes(rng: Random, count: int) -> str:
-    """DodatkowyOpis elements about the whole invoice."""
+    """Draw DodatkowyOpis elements about the whole invoice."""
     first = int(rng.random() * len(_NOTES))
     return "".join(
         f"<DodatkowyOpis><Klucz>{escape(key)}</Klucz><Wartosc>{escape(value)}</Wartosc></DodatkowyOpis>"
@@ -104,7 +104,7 @@ def notes(rng: Random, count: int) -> str:
 
 
 def line_notes(rng: Random, lines: int, each: int) -> str:
-    """DodatkowyOpis elements about single lines, `each` for every line: how big billing documents grow."""
+    """Draw DodatkowyOpis elements about single lines, `each` for every line, as in large billing documents."""
     rand = rng.random
     return "".join(
         f"<DodatkowyOpis><NrWiersza>{number}</NrWiersza><Klucz>Punkt poboru {int(rand() * 9999):04d}</Klucz>"
@@ -116,7 +116,7 @@ def line_notes(rng: Random, lines: int, each: int) -> str:
 
 
 def payment(rng: Random, days: "Days", accounts: tuple[str, ...], amount: int) -> str:
-    """A Platnosc element for an amount in hundredths, or nothing: paid, due on a day, due in days, paid in part."""
+    """Draw a Platnosc element for an amount in hundredths, or "": paid, due on a day, due in days, paid in part."""
     kind = rng.random()
     if kind < 0.1:
         return ""
@@ -158,7 +158,7 @@ def payment(rng: Random, days: "Days", accounts: tuple[str, ...], amount: int) -
 
 
 def settlement(rng: Random, amount: int) -> str:
-    """A Rozliczenie element: a deposit added to, or an overpayment taken from, an amount in hundredths."""
+    """Draw a Rozliczenie element: a deposit added to, or an overpayment taken from, an amount in hundredths."""
     if rng.random() < 0.5 or amount <= 500:
         extra = 50 * (1 + int(rng.random() * 40))
         return (
@@ -174,7 +174,7 @@ def settlement(rng: Random, amount: int) -> str:
 
 
 def terms(rng: Random, days: "Days", *, delivery: bool) -> str:
-    """A WarunkiTransakcji element: the order or contract, and how goods travel when `delivery` is true."""
+    """Draw a WarunkiTransakcji element: the order or contract, and the transport if `delivery` is true."""
     rand = rng.random
     order = (
         f"<Zamowienia><DataZamowienia>{days[-3 - int(rand() * 30)]}</DataZamowienia>"
@@ -198,7 +198,7 @@ def terms(rng: Random, days: "Days", *, delivery: bool) -> str:
 
 
 def corrected(rng: Random, nip: str, day: date, number: str) -> str:
-    """A DaneFaKorygowanej element: an invoice known to KSeF, or (one in ten) one issued outside it."""
+    """Build a DaneFaKorygowanej element: an invoice in KSeF, or (one in ten) one issued outside it."""
     issued = day.isoformat()
     if rng.random() < 0.1:
         known = "<NrKSeFN>1</NrKSeFN>"
@@ -212,7 +212,7 @@ def corrected(rng: Random, nip: str, day: date, number: str) -> str:
 
 
 def advance(rng: Random, nip: str, day: date, number: str) -> str:
-    """A FakturaZaliczkowa element naming an earlier advance invoice."""
+    """Build a FakturaZaliczkowa element that names an earlier advance invoice."""
     if rng.random() < 0.1:
         return (
             f"<FakturaZaliczkowa><NrKSeFZN>1</NrKSeFZN><NrFaZaliczkowej>{number}</NrFaZaliczkowej></FakturaZaliczkowa>"
@@ -222,7 +222,7 @@ def advance(rng: Random, nip: str, day: date, number: str) -> str:
 
 
 def attachment(rng: Random, product: Product, days: "Days", rows: int, total: Total) -> str:
-    """A Zalacznik element: the billing record behind the invoice, in tables of at most 1,000 rows."""
+    """Build a Zalacznik element: the billing record of the invoice, in tables of at most 1,000 rows."""
     rand = rng.random
     period = [days[-1 - step] for step in range(31)]
     tables: list[str] = []
@@ -263,5 +263,5 @@ class Days:
         return text
 
     def day(self, offset: int) -> date:
-        """The day itself."""
+        """Return the date at a distance in days."""
         return self.issue_date + timedelta(days=offset)

@@ -1,4 +1,4 @@
-"""The kinds of invoices of each profile, and in which share they come."""
+"""The kinds of invoices of each profile, with their shares."""
 
 from collections.abc import Callable
 from random import Random
@@ -9,10 +9,10 @@ from invoicegen._settlements import Settlements
 
 
 class Kinds(Sales, Settlements):
-    """Draws any kind of invoice."""
+    """Maker of drafts of all kinds."""
 
     def weighted(self) -> list[tuple[float, Callable[[Random], Draft]]]:
-        """Every kind of the profile with its weight."""
+        """Return every kind of the profile with its weight."""
         if self._profile == "small":
             return [(70, self._domestic), (20, self._consumer), (5, self._exempt), (5, self._simplified)]
         if self._profile == "large":

@@ -47,32 +47,32 @@ Totals = dict[str, Total]
 
 
 def money(hundredths: int) -> str:
-    """The amount as TKwotowy writes it: a point, two decimals, no plus sign."""
+    """Format an amount as TKwotowy: a point, two decimals, no plus sign."""
     sign = "-" if hundredths < 0 else ""
     hundredths = abs(hundredths)
     return f"{sign}{hundredths // 100}.{hundredths % 100:02d}"
 
 
 def half_up(numerator: int, denominator: int) -> int:
-    """The quotient rounded to the nearest whole, halves away from zero."""
+    """Return the quotient rounded to the nearest integer, halves away from zero."""
     sign = -1 if numerator < 0 else 1
     return sign * ((2 * abs(numerator) + denominator) // (2 * denominator))
 
 
 def make_line(product: Product, quantity: int, price: int, discount: int, rate: str) -> Line:
-    """A line whose value follows from its quantity and its price less the discount per unit."""
+    """Make a line; its value is its quantity times its price less the discount per unit."""
     return Line(product, quantity, price, discount, half_up(quantity * (price - discount), 100_000), rate)
 
 
 def draw_lines(rng: Random, products: tuple[Product, ...], count: int, rate: str | None = None) -> list[Line]:
-    """`count` lines of random products; `rate` overrides the products' own."""
+    """Draw `count` lines of random products; `rate` overrides the products' own."""
     rand = rng.random
     size = len(products)
     lines = []
     for _ in range(count):
         product = products[int(rand() * size)]
         price = (product.low + int(rand() * (product.high - product.low))) // 100 * 100
-        # Few dear things, many cheap ones.
+        # Expensive products get small quantities, cheap ones large quantities.
         most = 3 if price > 500_000 else 20 if price > 50_000 else 400
         quantity = (1 + int(rand() * rand() * most)) * 1000
         if product.divisible:
@@ -107,10 +107,10 @@ def lines_xml(
     exchange: str = "",
     before: bool = False,
 ) -> list[str]:
-    """The FaWiersz elements, numbered from 1.
+    """Build the FaWiersz elements, numbered from 1.
 
-    `gross` writes prices with VAT (P_9B, P_11A). `identifier` starts the UU_ID of each line, `more` stands
-    before GTU (the mark of annex 15), `exchange` is a ready KursWaluty, `before` marks the state before a
+    `gross` writes prices with VAT (P_9B, P_11A). `identifier` starts the UU_ID of each line, `more` is the text
+    before GTU (the mark of annex 15), `exchange` is a complete KursWaluty, `before` marks the state before a
     correction.
     """
     price_tag, value_tag = ("P_9B", "P_11A") if gross else ("P_9A", "P_11")
@@ -134,7 +134,7 @@ def lines_xml(
 
 
 def order_lines_xml(lines: list[Line], *, before: bool = False) -> list[str]:
-    """The ZamowienieWiersz elements of an advance invoice, each with its net value and VAT."""
+    """Build the ZamowienieWiersz elements of an advance invoice, each with its net value and VAT."""
     end = f"{'<StanPrzedZ>1</StanPrzedZ>' if before else ''}</ZamowienieWiersz>"
     out = []
     for number, line in enumerate(lines, 1):
@@ -149,12 +149,12 @@ def order_lines_xml(lines: list[Line], *, before: bool = False) -> list[str]:
 
 
 def line_vat(line: Line) -> int:
-    """VAT of one line of net value."""
+    """Return the VAT of a line with a net value."""
     return half_up(line.value * BANDS[line.rate][1], 100)
 
 
 def order_value(lines: list[Line]) -> int:
-    """What an order is worth with VAT: the sum of its lines, each rounded as it is printed."""
+    """Return the value of an order with VAT: the sum of its lines, each rounded as printed."""
     return sum(line.value + line_vat(line) for line in lines)
 
 
@@ -166,29 +166,29 @@ def _values(lines: list[Line]) -> dict[str, int]:
 
 
 def totals_from_net(lines: list[Line]) -> Totals:
-    """Sums per rate, VAT counted once on each rate's net."""
+    """Sum net by rate, and compute VAT once from each rate's net."""
     return {rate: Total(net, half_up(net * BANDS[rate][1], 100)) for rate, net in _values(lines).items()}
 
 
 def from_gross(rate: str, amount: int) -> Total:
-    """Net and VAT inside an amount that includes VAT."""
+    """Split an amount that includes VAT into net and VAT."""
     percent = BANDS[rate][1]
     vat = half_up(amount * percent, 100 + percent)
     return Total(amount - vat, vat)
 
 
 def totals_from_gross(lines: list[Line]) -> Totals:
-    """Sums per rate of lines whose values include VAT."""
+    """Sum by rate lines whose values include VAT."""
     return {rate: from_gross(rate, amount) for rate, amount in _values(lines).items()}
 
 
 def share(totals: Totals, percent: int) -> Totals:
-    """What an advance of `percent` of each rate's gross amount contains."""
+    """Return the totals of an advance of `percent` of each rate's gross amount."""
     return {rate: from_gross(rate, half_up((t.net + t.vat) * percent, 100)) for rate, t in totals.items()}
 
 
 def difference(after: Totals, before: Totals) -> Totals:
-    """`after` less `before`, rate by rate; what a correction shows."""
+    """Subtract `before` from `after`, rate by rate, for the totals of a correction."""
     nothing = Total(0, 0)
     result = {}
     for rate in {**before, **after}:
@@ -198,12 +198,12 @@ def difference(after: Totals, before: Totals) -> Totals:
 
 
 def gross(totals: Totals) -> int:
-    """Everything together: what P_15 shows."""
+    """Return the sum of all net and VAT amounts, the value of P_15."""
     return sum(total.net + total.vat for total in totals.values())
 
 
 def totals_xml(totals: Totals, exchange: int | None = None) -> str:
-    """P_13, P_14 (and P_14W when there is an exchange rate, in ten-thousandths of a zloty), then P_15."""
+    """Build P_13, P_14 (and P_14W with an exchange rate, in ten-thousandths of a zloty) and P_15."""
     out = []
     for rate, (field, percent) in BANDS.items():
         total = totals.get(rate)

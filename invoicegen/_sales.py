@@ -18,18 +18,18 @@ from invoicegen._lines import (
 )
 
 _CURRENCIES = (("EUR", 42_617), ("USD", 36_480), ("CZK", 1_752), ("GBP", 49_233), ("SEK", 3_871))
-"""Currency and its rate in ten-thousandths of a zloty; the first are the likeliest."""
+"""Currencies with their rates in ten-thousandths of a zloty; the first are the most likely."""
 _SPLIT_PAYMENT_FROM = 1_500_000
 """Annexed goods need split payment above this gross amount, in grosze (VAT act, art. 106e, section 1, item 18a)."""
 _SIMPLIFIED_UP_TO = 45_000
 """A simplified invoice is for at most 450 zl (VAT act, art. 106e, section 5, item 3)."""
 _MOST_NOTES = 3800
-"""Notes about lines on one document: keeps it under 1,000,000 bytes in every way of writing it."""
+"""The most notes about lines in one invoice, which keep it below 1,000,000 bytes in every form of its XML."""
 _MOST_ROWS = {"mixed": 250, "large": 4400}
 
 
 class Sales(Workshop):
-    """Draws ordinary and simplified invoices."""
+    """Maker of ordinary and simplified invoices."""
 
     def _domestic(self, rng: Random) -> Draft:
         lines = draw_lines(rng, self._catalogue.taxed, self._count(rng))
@@ -71,7 +71,7 @@ class Sales(Workshop):
         self, rng: Random, buyers: tuple[Buyer, ...], products: tuple[Product, ...], rate: str | None, *,
         reverse: bool = False, delivery: bool = False, prefixed: bool = False,
     ) -> Draft:  # fmt: skip
-        """A sale in a foreign currency (now and then in zlotys)."""
+        """Make a sale in a foreign currency (sometimes in zlotys)."""
         lines = draw_lines(rng, products, self._count(rng), rate)
         totals = totals_from_net(lines)
         currency, exchange = _CURRENCIES[int(rng.random() * rng.random() * len(_CURRENCIES))]
@@ -114,7 +114,7 @@ class Sales(Workshop):
         return self._sale(rng, buyer, lines, totals_from_net(lines), annotations=parts.annotations(reverse=True))
 
     def _distance_sale(self, rng: Random) -> Draft:
-        """A sale to a consumer in Czechia under the one-stop shop, with the Czech rate of 21 %."""
+        """Make a sale to a consumer in Czechia under the one-stop shop, with the Czech rate of 21 %."""
         lines = draw_lines(rng, self._catalogue.goods, min(5, self._count(rng)), "oss")
         identity = "<DaneIdentyfikacyjne><BrakID>1</BrakID><Nazwa>Zákazník e-shopu</Nazwa></DaneIdentyfikacyjne>"
         address = "<Adres><KodKraju>CZ</KodKraju><AdresL1>Křížová 8</AdresL1><AdresL2>603 00 Brno</AdresL2></Adres>"

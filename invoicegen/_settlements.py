@@ -23,10 +23,10 @@ from invoicegen._lines import (
 
 
 class Settlements(Workshop):
-    """Draws the kinds KOR, ZAL, ROZ, KOR_ZAL and KOR_ROZ."""
+    """Maker of the kinds KOR, ZAL, ROZ, KOR_ZAL and KOR_ROZ."""
 
     def _changed(self, rng: Random, lines: list[Line]) -> list[Line]:
-        """The lines after a correction: some returned in part, some cheaper, at least one of them changed."""
+        """Change lines as a correction does: some partly returned, some cheaper, at least one of them changed."""
         after = list(lines)
         for place in {int(rng.random() * len(lines)) for _ in range(1 + len(lines) // 4)}:
             old = lines[place]
@@ -57,7 +57,7 @@ class Settlements(Workshop):
         )  # fmt: skip
 
     def _rebate(self, rng: Random) -> Draft:
-        """A discount on all sales of a period: many invoices corrected, no lines."""
+        """Make a discount on all sales of a period: it corrects many invoices and has no lines."""
         rebate = half_up(-(10_000 + int(rng.random() * 5_000_000)) * 100, 123)
         totals = {"23": Total(rebate, half_up(rebate * 23, 100))}
         period = "<OkresFaKorygowanej>ostatni kwartał</OkresFaKorygowanej>"
@@ -66,14 +66,14 @@ class Settlements(Workshop):
         return Draft("KOR", self._pick(rng, self._catalogue.companies), totals, correction=reason)
 
     def _formal_correction(self, rng: Random) -> Draft:
-        """The buyer was named wrongly: Podmiot2K has what was there before, and no amount changes."""
+        """Make a correction of the buyer's name: Podmiot2K has the earlier data, and no amount changes."""
         wrong = self._pick(rng, self._catalogue.companies)
         old = f"<Podmiot2K>{wrong.podmiot2k}</Podmiot2K>"
         reason = self._reason(rng, "błędne dane nabywcy", 3, ending=old)
         return Draft("KOR", self._pick(rng, self._catalogue.companies), {}, correction=reason)
 
     def _order(self, rng: Random) -> Draft:
-        """An advance (ZAL) of some percent of an order; one in five in euro."""
+        """Make an advance (ZAL) of some percent of an order; one in five in euro."""
         lines = draw_lines(rng, self._catalogue.taxed, self._count(rng))
         percent = 10 + 10 * int(rng.random() * 5)
         totals = share(totals_from_net(lines), percent)
@@ -118,7 +118,7 @@ class Settlements(Workshop):
         )
 
     def _remaining(self, lines: list[Line], percent: int) -> Totals:
-        """What is left to invoice after advances of `percent`; net and VAT are what the advances did not hold."""
+        """Return the totals that remain after advances of `percent`: net and VAT less those of the advances."""
         whole = totals_from_net(lines)
         return difference(whole, share(whole, percent))
 
@@ -130,7 +130,7 @@ class Settlements(Workshop):
         return "".join(out)
 
     def _final(self, rng: Random) -> Draft:
-        """The settlement (ROZ) of earlier advances: all lines, and sums of what remains."""
+        """Make the settlement (ROZ) of earlier advances: all lines, and the totals that remain."""
         lines = draw_lines(rng, self._catalogue.taxed, self._count(rng))
         totals = self._remaining(lines, 10 + 10 * int(rng.random() * 5))
         return Draft(

@@ -1,6 +1,6 @@
-"""Writing many documents into one upload without holding them: ZIP, tar.gz, NDJSON, or a folder.
+"""Writers of many invoices into a ZIP, tar.gz, NDJSON or folder, one invoice in memory at a time.
 
-Memory does not grow with the number of documents; a ZIP's directory waits in a temporary file.
+Memory does not grow with the number of invoices; a ZIP's directory is kept in a temporary file.
 """
 
 import base64
@@ -22,13 +22,13 @@ _ISAL_LEVEL = 2
 _RAW_WINDOW = -15
 _GZIP_WINDOW = 31
 _DATE_1980 = 0x0021
-"""1 January 1980 in MS-DOS form: archives of the same invoices are the same bytes."""
+"""The time of all entries, 1 January 1980 in MS-DOS form, so that archives of the same invoices have the same bytes."""
 _UTF8_NAMES = 0x0800
 _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
 
 
 class Document(Protocol):
-    """Anything with a file name and bytes."""
+    """An object with a file name and the bytes of an invoice."""
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class Document(Protocol):
 
     @property
     def xml(self) -> bytes:
-        """The document."""
+        """The bytes of the invoice."""
         ...
 
 
@@ -54,7 +54,7 @@ def _opened(target: Target) -> Iterator[BinaryIO]:
 
 
 def write_zip(target: Target, invoices: Iterable[Document]) -> int:
-    """Write a ZIP archive (deflate, ZIP64 where it needs to be) and return how many entries it has.
+    """Write a ZIP archive (deflate, ZIP64 where needed) and return the number of its entries.
 
     `target` is a path or a binary file, which need not be seekable and stays open.
     """
@@ -101,12 +101,12 @@ def write_zip(target: Target, invoices: Iterable[Document]) -> int:
 
 
 def write_targz(target: Target, invoices: Iterable[Document]) -> int:
-    """Write a tar.gz archive and return how many entries it has; `target` as for `write_zip`."""
+    """Write a tar.gz archive and return the number of its entries; `target` as for `write_zip`."""
     count = 0
     packer = isal_zlib.compressobj(_ISAL_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
     with _opened(target) as file:
         for invoice in invoices:
-            # tarfile.TarFile keeps every entry it wrote; its headers alone are all that is needed.
+            # tarfile.TarFile keeps every entry in memory, so only its headers are used.
             header = tarfile.TarInfo(invoice.name)
             header.size = len(invoice.xml)
             file.write(packer.compress(header.tobuf(tarfile.PAX_FORMAT, "utf-8")))
@@ -117,7 +117,7 @@ def write_targz(target: Target, invoices: Iterable[Document]) -> int:
 
 
 def write_ndjson(target: Target, invoices: Iterable[Document]) -> int:
-    """Write one JSON object a line (`name`, `xml_base64`) and return how many; `target` as for `write_zip`."""
+    """Write a JSON object for each line (`name`, `xml_base64`) and return their number; `target` as for `write_zip`."""
     count = 0
     with _opened(target) as file:
         for invoice in invoices:
@@ -128,7 +128,7 @@ def write_ndjson(target: Target, invoices: Iterable[Document]) -> int:
 
 
 def write_folder(folder: str | Path, invoices: Iterable[Document]) -> int:
-    """Write each document as a file of its own and return how many; the folder is made if need be."""
+    """Write each invoice as a file and return the number of files; the folder is created if it is missing."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     count = 0

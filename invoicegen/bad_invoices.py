@@ -1,4 +1,4 @@
-"""Twenty documents that a KSeF sender must refuse, each for one fault of its own."""
+"""Twenty bad invoices that a KSeF sender must refuse, each for one fault of its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _BOMB = (
 
 @dataclass(frozen=True, slots=True)
 class BadInvoice:
-    """One document: a safe file name, its bytes, the rule it breaks (an id of `app.forms.rules`), and why."""
+    """One bad invoice: a safe file name, its bytes, the rule it breaks (an id of `app.forms.rules`), and the reason."""
 
     name: str
     xml: bytes
@@ -31,7 +31,7 @@ class BadInvoice:
 
 
 class _Maker:
-    """Breaks sound invoices one by one; each starts from an invoice with a number of its own."""
+    """Maker of bad invoices: each is a valid invoice with its own number and one fault added."""
 
     def __init__(self, seller_nip: str, issue_date: date) -> None:
         sound = generate_invoices(
@@ -44,7 +44,7 @@ class _Maker:
         self.made: list[BadInvoice] = []
 
     def add(self, name: str, rule: str, why: str, breaking: Callable[[bytes], bytes]) -> None:
-        """Break the next sound invoice."""
+        """Add the fault to the next valid invoice."""
         xml = next(self._sound)
         broken = breaking(xml)
         if broken == xml:
@@ -57,7 +57,7 @@ def _replacing(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 
 
 def _with_content(tag: str, content: str) -> Callable[[bytes], bytes]:
-    """Return the first element of this name other text."""
+    """Return a function that replaces the text of the first element of this name."""
     opening, closing = f"<{tag}>".encode(), f"</{tag}>".encode()
 
     def change(xml: bytes) -> bytes:
@@ -77,7 +77,7 @@ def _without(tag: str) -> Callable[[bytes], bytes]:
 
 
 def _grown(count: int, width: int) -> Callable[[bytes], bytes]:
-    """Add so many DodatkowyOpis elements, each with `width` characters of value: valid, only large."""
+    """Return a function that adds `count` DodatkowyOpis elements with `width` characters each, all of them valid."""
     note = f"<DodatkowyOpis><Klucz>Uwaga</Klucz><Wartosc>{'x' * width}</Wartosc></DodatkowyOpis>".encode()
     return lambda xml: xml.replace(b"<FaWiersz>", note * count + b"<FaWiersz>", 1)
 
@@ -94,10 +94,10 @@ def _in_fa2(xml: bytes) -> bytes:
 
 
 def bad_invoices(seller_nip: str, issue_date: date) -> list[BadInvoice]:
-    """Twenty bad documents of the seller, for a check on the day of issue; the same arguments give the same bytes.
+    """Make twenty bad invoices of the seller, for a check on the day of issue; the same arguments give the same bytes.
 
-    A document may break further rules as a consequence (an FA(2) document fits no FA(3) schema), but taking
-    away the named fault leaves a valid invoice.
+    An invoice may break further rules as a consequence (an FA(2) invoice fits no FA(3) schema), but without the named fault it
+    is valid.
     """
     maker = _Maker(seller_nip, issue_date)
     add = maker.add
@@ -135,7 +135,7 @@ def bad_invoices(seller_nip: str, issue_date: date) -> list[BadInvoice]:
     add("over-3-mb", "too-large", "is over 3,000,000 bytes", _grown(9990, 256))
     add("invalid-utf-8", "not-utf-8", "has a letter in ISO-8859-2", _replacing(b"<P_7>", b"<P_7>\xb1"))
     add(
-        "unknown-namespace", "form-not-supported", "is in a namespace nobody knows",
+        "unknown-namespace", "form-not-supported", "has an unknown namespace",
         _replacing(NAMESPACE.encode(), b"http://faktury.example/wzor/1/"),
     )  # fmt: skip
     return maker.made

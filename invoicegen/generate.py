@@ -28,7 +28,7 @@ _STEP = 100
 
 
 class Format(StrEnum):
-    """How the invoices are put together."""
+    """The format of the output."""
 
     ZIP = "zip"
     TARGZ = "targz"
@@ -37,7 +37,7 @@ class Format(StrEnum):
 
 
 class Profile(StrEnum):
-    """Which invoices, and how large."""
+    """The kinds and sizes of the invoices."""
 
     MIXED = "mixed"
     SMALL = "small"
@@ -54,18 +54,21 @@ _WRITERS: dict[Format, Callable[[Path, Iterable[GeneratedInvoice]], int]] = {
 
 def main(
     out: Annotated[Path, typer.Option(help="File (or folder) to write.")],
-    count: Annotated[int, typer.Option(min=1, help="How many invoices.")] = 10_000,
+    count: Annotated[int, typer.Option(min=1, help="Number of invoices.")] = 10_000,
     profile: Annotated[Profile, typer.Option(help="mixed: about 4 KB; small: about 2 KB; large: up to 900 KB.")] = (
         Profile.MIXED
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other invoices with other numbers.")] = 1,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="Seed of the random choices; another seed gives other invoices with other numbers."),
+    ] = 1,
     start: Annotated[int, typer.Option(min=0, help="Index of the first invoice.")] = 0,
     nip: Annotated[str, typer.Option(help="NIP of the seller.")] = DEFAULT_NIP,
     issue_date: Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="P_1; today.")] = None,
-    archive: Annotated[Format, typer.Option("--format", help="How to put them together.")] = Format.ZIP,
+    archive: Annotated[Format, typer.Option("--format", help="Format of the output.")] = Format.ZIP,
     attachments: Annotated[bool, typer.Option(help="Let some invoices have an attachment (Zalacznik).")] = True,
 ) -> None:
-    """Write valid FA(3) invoices, all different, and say how many a second were made."""
+    """Write valid FA(3) invoices, all different, and print the rate per second."""
     day = (issue_date or datetime.now(ZoneInfo("Europe/Warsaw"))).date()
     try:
         invoices = generate_invoices(

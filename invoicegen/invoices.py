@@ -1,8 +1,8 @@
-"""Valid FA(3) invoices of realistic variety, as many as needed, for the demo, the benchmarks and the tests.
+"""Generator of valid FA(3) invoices of realistic variety, for the demo, the benchmarks and the tests.
 
-Every invoice follows from (seed, index, seller, day, profile): the same arguments give the same bytes in any
-process. They are valid against the official schema, their sums add up, their NIPs and KSeF numbers carry the
-right check digits. They are not meant to be filed with a real tax office.
+Every invoice is determined by (seed, index, seller, day, profile): the same arguments give the same bytes in any process. The
+invoices are valid against the official schema, their sums add up, and their NIPs and KSeF numbers have right check digits.
+They are not meant for a real tax office.
 """
 
 import re
@@ -27,9 +27,9 @@ __all__ = [
 
 PROFILES = ("mixed", "small", "large")
 FIRST_DAY = date(2025, 9, 1)
-"""FA(3) takes no document made earlier (DataWytworzeniaFa)."""
+"""The earliest day that FA(3) allows (DataWytworzeniaFa)."""
 LAST_DAY = date(2049, 6, 30)
-"""FA(3) ends in 2050, and terms of payment follow the day of issue."""
+"""The last day of issue: FA(3) allows dates up to 2050, and terms of payment are later than the day of issue."""
 _NIP = re.compile(r"[1-9](?:[0-9][1-9]|[1-9][0-9])[0-9]{7}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _MAX_PREFIX = 100
@@ -37,7 +37,7 @@ _MAX_PREFIX = 100
 
 @dataclass(frozen=True, slots=True)
 class GeneratedInvoice:
-    """One document: its number (P_2), a safe file name, its bytes, and its kind (RodzajFaktury)."""
+    """One invoice: its number (P_2), a safe file name, its bytes, and its kind (RodzajFaktury)."""
 
     number: str
     name: str
@@ -58,10 +58,10 @@ def generate_invoices(
 ) -> Iterator[GeneratedInvoice]:
     """Yield the invoices with indexes `start` to `start + count - 1`.
 
-    Numbers are unique per (prefix, day, seed, index), and every kind shares them. Profiles: `mixed` (all kinds,
+    Numbers are unique for each (prefix, day, seed, index), across all kinds. Profiles: `mixed` (all kinds,
     about 4 KB on average), `small` (2 to 3 KB, domestic sales only), `large` (40 to 200 lines, up to 900 KB).
-    `attachments=False` leaves out every Zalacznik, which KSeF takes only from sellers who asked for it; other
-    invoices stay the same. Raises ValueError for arguments that no valid invoice can be made from.
+    `attachments=False` leaves out every Zalacznik, which KSeF accepts only from sellers with a consent; the other invoices are
+    unchanged. Raises ValueError for arguments that allow no valid invoice.
     """
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")

@@ -1,8 +1,7 @@
-"""Reference pages made from the code: `python -m tools.docs_reference --write` makes docs/settings.md, metrics.md,
-rules.md and sessions.md.
+"""Generator of reference pages: `python -m tools.docs_reference --write` writes four pages in docs/ (`PAGES`).
 
-Rules of the check stand in one registry; findings of other places are read off the source text, where each is made by a call
-with its id and its words in both languages. A test finds a page that is out of date.
+Rules of the check are in one registry; findings of other modules are read from the source text, where each is made by a call
+with its id and its text in both languages. A test fails for a page that is out of date.
 """
 
 import ast
@@ -22,13 +21,15 @@ from app.settings import Settings
 from tools.docs_sessions import sessions_page
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-_MADE: Final = "Made from the code by `python -m tools.docs_reference --write`; a test finds it out of date.\n"
+_MADE: Final = (
+    "Generated from the code by `python -m tools.docs_reference --write`; a test fails when it is out of date.\n"
+)
 _FINDING_SOURCES: Final = ("app/api", "app/checking", "app/reading", "app/store", "workers")
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFinding:
-    """A finding as its source text makes it. `{fields}` stand for what is filled in."""
+    """A finding as its source text makes it. `{fields}` are placeholders."""
 
     rule: str
     severity: str
@@ -53,10 +54,10 @@ def settings_page() -> str:
         "# Settings\n\n"
         + _MADE
         + "\nA setting is an environment variable, or a line of the TOML file that `KSEFD_CONFIG` names. In the file it has its\n"
-        "name without the prefix, in lower case: `linger_seconds = 60`. The environment wins. A wrong value stops the start\n"
+        "name without the prefix, in lower case: `linger_seconds = 60`. The environment overrides the file. A wrong value stops the start\n"
         "with one line that names it. Every process of an installation should have the same settings.\n\n"
         + _table(("Setting", "Value", "Default", "What it does"), rows)
-        + "\nA path that is not absolute is taken from the folder in which the command runs. An object store takes its credentials\n"
+        + "\nA path that is not absolute starts at the folder in which the command runs. An object store reads its credentials\n"
         "from its usual variables, such as `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.\n"
     )
 
@@ -70,14 +71,14 @@ def metrics_page() -> str:
     return (
         "# Metrics\n\n"
         + _MADE
-        + "\n`GET /metrics` of an API process gives them in Prometheus's text format, without an API key. Those marked *database*\n"
-        "are read from the database when somebody scrapes and are the same from every API process: do not add them up over\n"
-        "machines. The others count in the processes of one machine; add those up. A histogram has the usual `_bucket`, `_sum`\n"
+        + "\n`GET /metrics` of an API process returns them in Prometheus's text format, without an API key. Those marked *database*\n"
+        "are read from the database at each scrape and are the same from every API process: do not sum them over machines.\n"
+        "The others count in the processes of one machine; sum them over machines. A histogram has the usual `_bucket`, `_sum`\n"
         "and `_count`. No label names a tenant or an invoice.\n\n"
-        + _table(("Metric", "Kind", "Labels", "What it says"), rows)
+        + _table(("Metric", "Kind", "Labels", "Meaning"), rows)
         + f"\nValues of `stage`, in the order in which an invoice meets them: {stages}.\n\n"
         f"Values of `group` are KSeF's own names of its limit groups, at first {groups}, and `storage` for parts and receipts.\n\n"
-        f"Values of `outcome`: {outcomes}. Values of `rule` stand in [rules.md](rules.md).\n"
+        f"Values of `outcome`: {outcomes}. Values of `rule` are in [rules.md](rules.md).\n"
     )
 
 
@@ -93,15 +94,15 @@ def rules_page() -> str:
     return (
         "# Rules\n\n"
         + _MADE
-        + "\nEvery verdict carries findings. A finding has a `rule` (stable: programs may depend on it), a `severity`, the same words\n"
-        "in English (`message`) and Polish (`message_pl`), and where it can be told a `line` and a `path`. An `error` keeps the\n"
-        "invoice from being sent or says why it has no KSeF number; a `warning` travels along. `{fields}` are filled in.\n\n"
-        "## Rules of the check\n\nOne pass over the document: bytes, XML, the official XSD, then what KSeF checks beyond it.\n\n"
+        + "\nEvery verdict has findings. A finding has a `rule` (stable: programs may depend on it), a `severity`, the same text in\n"
+        "English (`message`) and Polish (`message_pl`), and a `line` and a `path` if they are known. An `error` is the reason why\n"
+        "the invoice is not sent or has no KSeF number; a `warning` does not stop it. `{fields}` are placeholders.\n\n"
+        "## Rules of the check\n\nOne pass over the invoice: bytes, XML, the official XSD, then KSeF's further checks.\n\n"
         + _table(("Rule", "Severity", "English", "Polish", "Source"), checked)
-        + "\n## Other findings\n\nEntries that hold no document, duplicates, and what KSeF or the way there said.\n\n"
+        + "\n## Other findings\n\nUnreadable entries, duplicates, and errors of KSeF or of the sending.\n\n"
         + _table(("Rule", "Severity", "English", "Polish", "Made in"), other)
-        + "\n## Why the reading of an upload ends\n\nNot findings of an invoice: `reason` of an item in the upload's `errors`. What was "
-        "read before stays valid,\nunless the upload asked for all or nothing.\n\n"
+        + "\n## Why the reading of an upload ends\n\nThese are not findings of an invoice but the `reason` of an item in the upload's "
+        "`errors`. Invoices read before stay valid,\nunless the upload asked for all or nothing.\n\n"
         + _table(("Reason", "English", "Polish"), ends)
     )
 
@@ -116,7 +117,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 
 
 def metric_facts() -> list[tuple[str, str, str, str]]:
-    """Return (name as scraped, kind, labels, help) of every metric."""
+    """Return name as scraped, kind, labels and help of every metric."""
     facts = [_described(metric) for metric in metrics.METRICS]
     for _, call in _calls("GaugeMetricFamily"):
         values = _arguments(call, ("name", "documentation"))
@@ -132,7 +133,7 @@ def written_findings() -> Iterator[WrittenFinding]:
             values = _arguments(call, ("rule", "message", "message_pl")) | {"severity": "error"}
         rule = values.get("rule")
         if rule is None or rule.startswith("{"):
-            # Passes on the finding of somebody else.
+            # The call passes on a finding that another call has made.
             continue
         yield WrittenFinding(rule, values["severity"], values["message"], values["message_pl"], path)
 
@@ -180,7 +181,7 @@ def _arguments(call: ast.Call, names: Iterable[str]) -> dict[str, str]:
 
 
 def _words(node: ast.expr) -> str:
-    """Write an expression of text as its reader sees it, with the names of what is filled in."""
+    """Convert an expression of text to the text, with the names of its placeholders."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):

@@ -1,6 +1,6 @@
-"""docs/sessions.md made from the code: the table of a session's life, its diagram, and what each answer of KSeF means.
+"""Generator of docs/sessions.md: the table of a session's states, its diagram, and the meaning of each answer of KSeF.
 
-The rows of `ANSWERS` are written here; a test holds each against what the workers really make of such an answer.
+The rows of `ANSWERS` are written here; a test compares each with the workers' reaction to such an answer.
 """
 
 from collections.abc import Iterable
@@ -11,57 +11,57 @@ from app.domain.session_machine import OUTCOMES, TABLE, Action, Event, Move, Pau
 from app.domain.states import SessionState
 
 EVENT_WORDS: Final[dict[Event, str]] = {
-    Event.RESUMED: "a job begins, perhaps after a crash in the middle of anything",
-    Event.OPENED: "KSeF gave a reference number and links; both are stored",
-    Event.KEY_UNKNOWN: "KSeF does not know the public key that we wrapped the AES key with",
-    Event.OUR_FAULT: "the request itself is wrong: only a better version of us helps",
-    Event.PARTS_STORED: "every part is known to be stored",
-    Event.PARTS_UNSURE: "some part may not be stored, after three tries",
-    Event.LINKS_EXPIRED: "a link was refused after its time",
-    Event.PART_DAMAGED: "our own copy of a part is not what was declared",
+    Event.RESUMED: "a job starts, perhaps after a crash at any point",
+    Event.OPENED: "KSeF returned a reference number and links; both are stored",
+    Event.KEY_UNKNOWN: "the public key with which we wrapped the AES key is unknown to KSeF",
+    Event.OUR_FAULT: "our request is wrong: only a new version of ksef-dispatch helps",
+    Event.PARTS_STORED: "KSeF has confirmed that every part is stored",
+    Event.PARTS_UNSURE: "after three tries it is unknown whether some part is stored",
+    Event.LINKS_EXPIRED: "a link was refused after its end",
+    Event.PART_DAMAGED: "our own copy of a part has not the declared size",
     Event.CLOSED: "204",
-    Event.CLOSE_FORBIDDEN: "the session's state forbids it: closed already, or dead",
-    Event.TOO_LATE: "the time for sending is over",
-    Event.PART_MISSING: "KSeF misses a part, or finds it of another size",
+    Event.CLOSE_FORBIDDEN: "the session's state forbids it: closed already, or cancelled",
+    Event.TOO_LATE: "the time for sending has passed",
+    Event.PART_MISSING: "a part is missing at KSeF, or has another size",
     Event.SEEN_WAITING: "KSeF waits for parts or for the close",
-    Event.SEEN_WORKING: "KSeF works on it",
-    Event.SEEN_PROCESSED: "processed; 445: nothing was accepted, with a verdict for each",
+    Event.SEEN_WORKING: "KSeF processes it",
+    Event.SEEN_PROCESSED: "processed; 445: no invoice was accepted, each has a verdict",
     Event.SEEN_KEY_REFUSED: "KSeF cannot decrypt the AES key",
     Event.SEEN_BROKEN: "KSeF cannot verify, unpack or decrypt the package",
     Event.SEEN_TOO_MANY: "more invoices than the limit",
-    Event.SEEN_CANCELLED: "cancelled: not closed in time, or nothing sent",
+    Event.SEEN_CANCELLED: "cancelled: not closed in time, or no part sent",
     Event.SEEN_ERROR: "unknown error of KSeF; some may have been accepted",
     Event.SEEN_DEAD: "any other final status from 300 to 499",
-    Event.NOT_SEEN: "the look right after opening brought no answer; it was a precaution",
-    Event.SESSION_UNKNOWN: "KSeF knows no such session",
-    Event.SESSION_GONE: "the same, eight looks in a row",
+    Event.NOT_SEEN: "the status poll right after opening had no answer; the poll is only a precaution",
+    Event.SESSION_UNKNOWN: "KSeF finds no such session",
+    Event.SESSION_GONE: "the same at eight polls in a row",
     Event.RESULTS_COMPLETE: "every invoice has its verdict",
-    Event.RESULTS_INCOMPLETE: "some are neither on a receipt nor in the list of refused ones",
+    Event.RESULTS_INCOMPLETE: "some invoices are neither on a receipt nor in the list of rejected ones",
     Event.NOT_DONE: "certainly not done",
-    Event.NO_ANSWER: "no answer, or none that can be trusted: it may have been done",
-    Event.RATE_LIMITED: "429, or our own count says that there is no room",
-    Event.BLOCKED: "the front layer of KSeF blocks our address",
-    Event.REFUSED: "KSeF understood and said no",
+    Event.NO_ANSWER: "no answer, or one that proves nothing: it may have been done",
+    Event.RATE_LIMITED: "429, or our own quota is used up",
+    Event.BLOCKED: "the firewall in front of KSeF blocks our address",
+    Event.REFUSED: "KSeF rejected the request",
 }
 ACTION_WORDS: Final[dict[Action, str]] = {
     Action.OPEN: "open a session",
     Action.RENEW_KEY: "fetch KSeF's keys, wrap the same AES key again, open",
-    Action.CHECK_OPENED: "look once before anything is sent",
-    Action.STORE_PARTS: "send the parts that are not known to be stored",
+    Action.CHECK_OPENED: "poll the status once before the first part is sent",
+    Action.STORE_PARTS: "send the parts without a confirmation",
     Action.CLOSE: "close",
-    Action.LOOK: "ask for the status",
-    Action.READ_RESULTS: "fetch receipts, then the refused ones",
-    Action.LIST_INVOICES: "fetch receipts, then ask for every invoice",
-    Action.END_DEAD: "end; the invoices travel again",
-    Action.END_REBUILD: "verify our package, end; the invoices travel once more",
-    Action.END_SPLIT: "end; the invoices travel again in smaller sessions",
-    Action.REST: "nothing: it has ended",
+    Action.LOOK: "poll the status",
+    Action.READ_RESULTS: "fetch receipts, then the list of rejected invoices",
+    Action.LIST_INVOICES: "fetch receipts, then the list of all invoices",
+    Action.END_DEAD: "end; the invoices are sent again in another session",
+    Action.END_REBUILD: "verify our package, end; the invoices are sent once more",
+    Action.END_SPLIT: "end; the invoices are sent again in smaller sessions",
+    Action.REST: "none: the session has ended",
 }
 PAUSE_WORDS: Final[dict[Pause, str]] = {
     Pause.NONE: "",
     Pause.GROWING: "2 s, growing to 5 min",
-    Pause.POLL: "what the last such sessions took, else 1.5 s (4.5 s for 10,000 invoices), growing to 1 min",
-    Pause.TOLD: "as long as the answer says",
+    Pause.POLL: "the time that the last sessions of this size took, else 1.5 s (4.5 s for 10,000 invoices), growing to 1 min",
+    Pause.TOLD: "the wait that the answer names",
     Pause.WATCH: "5 min",
     Pause.PEOPLE: "15 min",
     Pause.BLOCKED: "30 min",
@@ -72,24 +72,24 @@ _FAILED: Final = SessionState.FAILED
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """One answer to one call, and the event that the workers make of it."""
+    """One answer to one call, and the event that the workers derive from it."""
 
     call: str
     """open, close, status or results."""
     answer: str
-    """As a reader knows it."""
+    """Description of the answer for readers."""
     event: Event
     http_status: int | None = None
     """None: no answer came."""
     codes: tuple[int, ...] = ()
     body: str = "problem"
-    """Of an answer: a problem document with `codes`, `html`, `empty`, or `permission` (403 with its reason)."""
+    """Body of an answer: problem details with `codes`, `html`, `empty`, or `permission` (403 with its reason)."""
     sent: bool = True
-    """Without an answer: whether the request can have arrived."""
+    """Without an answer: whether the request may have arrived."""
 
 
 def _always(call: str) -> tuple[AnswerRow, ...]:
-    """Return what any call can meet: it says nothing of the session."""
+    """Return the answers that any call may get, which prove nothing about the session."""
     return (
         AnswerRow(call, "connection refused, no name, no TLS", Event.NOT_DONE, sent=False),
         AnswerRow(call, "a timeout or a broken connection after sending", Event.NO_ANSWER),
@@ -101,9 +101,9 @@ def _always(call: str) -> tuple[AnswerRow, ...]:
         AnswerRow(call, "403 with a reason", Event.REFUSED, 403, body="permission"),
         AnswerRow(call, "403 without a reason, or “Request blocked”", Event.BLOCKED, 403, body="html"),
         AnswerRow(call, "410", Event.REFUSED, 410),
-        AnswerRow(call, "21184, not available for the moment", Event.NOT_DONE, 400, (21184,)),
+        AnswerRow(call, "21184, temporarily not available", Event.NOT_DONE, 400, (21184,)),
         AnswerRow(call, "any other refusal", Event.REFUSED, 400, (20001,)),
-        AnswerRow(call, "400 with a body that KSeF would not write", Event.NO_ANSWER, 400, body="empty"),
+        AnswerRow(call, "400 with a body in none of KSeF's formats", Event.NO_ANSWER, 400, body="empty"),
     )
 
 
@@ -124,7 +124,7 @@ ANSWERS: Final[tuple[AnswerRow, ...]] = (
     *_always("status"),
     *_always("results"),
 )
-"""What the workers make of every answer but success."""
+"""The workers' events for every answer but success."""
 
 _STATE_OF: Final = {
     "open": SessionState.OPENING,
@@ -142,8 +142,8 @@ _CALLS: Final = {
 _PARTS: Final = (
     ("201", Event.PARTS_STORED),
     ("200 or another success, a web page, 408, 409, 5xx, a refusal, no answer", Event.PARTS_UNSURE),
-    ("401, 403, 404 or 410 while the link should live", Event.PARTS_UNSURE),
-    ("the same after the link's time", Event.LINKS_EXPIRED),
+    ("401, 403, 404 or 410 before the link's end", Event.PARTS_UNSURE),
+    ("the same after the link's end", Event.LINKS_EXPIRED),
     ("403 as a web page or with an incident id", Event.BLOCKED),
     ("(before sending) our stored part is missing or of another size", Event.PART_DAMAGED),
 )
@@ -153,15 +153,16 @@ def sessions_page() -> str:
     """Return docs/sessions.md."""
     return (
         "# The life of a session\n\n"
-        "Made from the code by `python -m tools.docs_reference --write`; a test finds it out of date.\n\n"
-        "The state and every attempt are written before and after each call, with codes and KSeF's trace ids;\n"
-        "`GET /v1/sessions/{id}` shows them. A job may end at any moment: the next one reads the state and goes on by this table.\n"
-        "The code is `app/domain/session_machine.py`; why it is so stands in [decision 0012](decisions/0012-no-answer.md).\n\n"
-        "Before the table begins a session is `sealed` (its invoices are chosen) and `packed` (its parts are encrypted and stored).\n\n"
-        "## Diagram\n\nMoves from one state to another. What stays in its state is in the table only.\n\n"
+        "Generated from the code by `python -m tools.docs_reference --write`; a test fails when it is out of date.\n\n"
+        "The state and every attempt are stored before and after each call, with codes and KSeF's trace ids;\n"
+        "`GET /v1/sessions/{id}` shows them. If a job is killed, the next one reads the state and continues by this table.\n"
+        "The code is `app/domain/session_machine.py`; the reasons are in [decision 0012](decisions/0012-no-answer.md).\n\n"
+        "The states before this table are `sealed` (the session's invoices are chosen) and `packed` (its parts are encrypted and\n"
+        "stored).\n\n"
+        "## Diagram\n\nThe diagram has the moves to another state. Events that do not change the state are only in the table.\n\n"
         + _diagram()
         + "\n## State and event\n\n"
-        "*Alert*: written to the log as an error, since people should know. "
+        "*Alert*: written to the log as an error, for people. "
         f"An empty pause means at once. The table has {len(TABLE)} rows.\n\n"
         + _table(("State", "Event", "Next state", "Action", "Pause", "Alert"), _moves())
         + "\nOne exception: the AES key is wrapped again once for a package. After that "
@@ -172,13 +173,13 @@ def sessions_page() -> str:
         + _table(("Event", "Meaning"), ((f"`{event.value}`", EVENT_WORDS[event]) for event in Event))
         + "\n## Actions\n\n"
         + _table(
-            ("Action", "What is done", "What may come of it"),
+            ("Action", "Work", "Possible events"),
             (
                 (f"`{action.value}`", ACTION_WORDS[action], ", ".join(f"`{e.value}`" for e in OUTCOMES[action]) or "-")
                 for action in Action
             ),
         )
-        + "\n## What a session's status means\n\n"
+        + "\n## Meaning of a session's status\n\n"
         + _table(
             ("Status", "Event", "Once it was closed"),
             (
@@ -186,13 +187,13 @@ def sessions_page() -> str:
                 for code, event in _statuses()
             ),
         )
-        + "\n## What each answer means\n\n"
+        + "\n## Meaning of each answer\n\n"
         + "".join(f"- **{call}**: {words}.\n" for call, words in _CALLS.items())
-        + "- **part**: the method, link and headers that opening gave, without our token. Each part is tried three times by itself.\n\n"
-        "Nothing here gives up because time passed. Rows that say the same for several calls stand together.\n\n"
+        + "- **part**: the method, link and headers of the opening answer, without our token. Each part is tried three times by itself.\n\n"
+        "No row ends a session because time has passed. Rows with the same meaning for several calls are joined.\n\n"
         + _table(("Call", "Answer", "Event", "Meaning", "What we do"), _answers())
-        + "\n*What we do* is said of an opening session for open, of an open one for part, of one that was closed for status and results;\n"
-        "in other states the first table decides.\n"
+        + "\n*What we do* is for an opening session in rows of open, an open session in rows of part, and a closed one in rows of status\n"
+        "and results; in other states the first table decides.\n"
     )
 
 

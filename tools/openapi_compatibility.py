@@ -1,11 +1,11 @@
-"""Compare an OpenAPI document with an older one, in the direction in which each part travels.
+"""Comparison of an OpenAPI file with an older one, separately for requests and answers.
 
-In what clients send (parameters, bodies) the server may accept more, never less. In what it answers it may keep or add
-members, never remove one, change its type, or leave out what was always there. `breaks` gives one line for each breach.
+In requests (parameters, bodies) the server may accept more, never less. In answers it may keep or add members, never remove
+one, change its type, or omit a required one. `breaks` returns one line for each breach.
 
-What may grow without a break: operations, optional parameters, media types, error statuses, members of answers, and a
-second success status, which clients get only when they ask for it. A new value of an enumeration in an answer is a break,
-because generated clients refuse whole answers for it; `GROWING` names the lists whose readers are asked to expect more.
+Additions without a break are operations, optional parameters, media types, error statuses, members of answers, and a second
+success status, which clients get only on request. A new value of an enumeration in an answer is a break, because generated
+clients refuse the whole answer; `GROWING` names the enumerations whose readers must expect new values.
 """
 
 import json
@@ -19,24 +19,24 @@ Schema: TypeAlias = dict[str, Any]
 Direction: TypeAlias = Literal["request", "answer"]
 
 GROWING: Final = frozenset({"EventType"})
-"""Schemas whose enumeration may get values: docs/webhooks.md asks receivers to pass over types that they do not know."""
+"""Schemas whose enumeration may get new values: docs/webhooks.md asks receivers to ignore unknown types."""
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _BOUNDS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), operator.ge),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), operator.le),
     **dict.fromkeys(("pattern", "format", "multipleOf"), operator.eq),
 }
-"""When a bound on what is sent lies within the bound of the side that reads."""
+"""Bound -> whether the sender's value lies within the reader's value."""
 _OTHER_TYPE: Final = "another type"
 
 
 def breaks(old: Schema, new: Schema) -> list[str]:
-    """Return what a client of the old document could trip over, one line each, in the order of the old document."""
+    """Return the changes that may break a client of the old API, one line each, in the order of the old file."""
     return list(_Comparison(old, new).operations())
 
 
 class _Comparison:
-    """One comparison of two documents; it remembers which pairs of named schemas it has compared."""
+    """One comparison of two files; it stores the pairs of named schemas that it has compared."""
 
     def __init__(self, old: Schema, new: Schema) -> None:
         self._old = old
@@ -44,7 +44,7 @@ class _Comparison:
         self._open: set[tuple[str, str, Direction]] = set()
 
     def operations(self) -> Iterator[str]:
-        """Compare every operation of the old document."""
+        """Compare every operation of the old file."""
         for path, item in self._old["paths"].items():
             for method in (name for name in _METHODS if name in item):
                 place = f"{method.upper()} {path}"
@@ -108,7 +108,7 @@ class _Comparison:
                 yield f"{place}: {media}: removed"
 
     def _schema(self, place: str, old: Schema, new: Schema, direction: Direction) -> Iterator[str]:
-        """Compare two schemas; the sender's variants must each be one that the receiver takes."""
+        """Compare two schemas; each variant of the sender must be one that the receiver accepts."""
         pair = (str(old.get("$ref", id(old))), str(new.get("$ref", id(new))), direction)
         if pair in self._open:
             return
@@ -119,7 +119,7 @@ class _Comparison:
             pairs = [(one, other) if direction == "request" else (other, one) for other in taken]
             found = [list(self._pair(place, first, second, direction)) for first, second in pairs]
             yield from min(found, key=lambda reasons: (bool(reasons), _is_other_type(reasons), len(reasons)))
-        # Kept only for the recursion: the same pair at another place is named there, too.
+        # The pair is stored only during the recursion, so that the same pair at another place is reported there too.
         self._open.discard(pair)
 
     def _pair(self, place: str, old: Schema, new: Schema, direction: Direction) -> Iterator[str]:
@@ -159,7 +159,7 @@ def _is_other_type(reasons: list[str]) -> bool:
 
 
 def _narrowed(place: str, sent: Schema, taken: Schema, direction: Direction) -> Iterator[str]:
-    """Compare values and bounds: what is sent must lie within what is taken."""
+    """Compare values and bounds: those of the sender must lie within those of the receiver."""
     if "enum" in taken:
         extra = [value for value in sent.get("enum", ["any value"]) if value not in taken["enum"]]
         if extra and not (direction == "answer" and sent.get("title") in GROWING):
@@ -179,7 +179,7 @@ def _parameters_of(operation: Schema) -> dict[tuple[str, str], Schema]:
 
 
 def _variants(document: Schema, schema: Schema) -> list[Schema]:
-    """Return a schema as alternatives of one type each, with references followed and `allOf` joined."""
+    """Return a schema as alternatives of one type each, with references resolved and `allOf` joined."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return _variants(document, {"title": name, **document["components"]["schemas"][name]})

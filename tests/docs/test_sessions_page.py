@@ -61,10 +61,10 @@ def test_the_pauses_are_those_that_are_kept() -> None:
     assert PAUSE_WORDS[Pause.GROWING].startswith(f"{session._GROWING_SECONDS:g} s")
     first, of_a_full_one, longest = next_look(0, 0, 0.5), next_look(0, 10_000, 0.5), next_look(99, 1, 0.5)
     assert PAUSE_WORDS[Pause.POLL] == (
-        f"what the last such sessions took, else {first:g} s ({of_a_full_one:g} s for 10,000 invoices), "
+        f"the time that the last sessions of this size took, else {first:g} s ({of_a_full_one:g} s for 10,000 invoices), "
         f"growing to {longest / 60:g} min"
     )
-    assert _NOT_FOUND_POLLS == 8, "the page says eight looks in a row"
+    assert _NOT_FOUND_POLLS == 8, "the page says eight polls in a row"
 
 
 def test_the_page_has_a_row_for_every_move() -> None:
