@@ -1,5 +1,5 @@
-"""Request bodies on their way to the object store and the database.
+"""Stores request bodies in the object store and the database.
 
-`admission` limits what arrives at once, `request_body` makes an upload durable, `segments` and `tus` do it for a body in pieces,
-`group_commit` stores single posts that arrive together in one transaction, and `validation_pool` checks one document while its request waits.
+`admission` limits the bodies and the waiting work, `request_body` makes an upload durable, `segments` and `tus` a body that is sent in pieces,
+`group_commit` stores single posts that arrive together in one transaction, and `validation_pool` checks one invoice while its request waits.
 """

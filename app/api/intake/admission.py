@@ -1,7 +1,7 @@
-"""Whether there is room for more: asked before a body is read, of everything that waits on the whole installation.
+"""Refuses requests while too much work waits, before their bodies are read.
 
-What waits is counted in the database, for all processes together, and the count is good for a second. What this process took
-since is added to it. A tenant at its own limit is told 429; at the installation's limits everybody is told 503.
+The waiting uploads, bytes and invoices of the whole installation are counted in the database, at most once a second; what this process
+accepted since is added. A tenant at its own limit gets 429; at a limit of the installation every tenant gets 503.
 """
 
 import math
@@ -26,29 +26,29 @@ from app.store.store import Store
 from app.store.uploads.admission import NOTHING, Usage, Waiting
 
 CONCURRENT_BODIES: Final = 32
-"""Bodies that this process takes at a time. Each may hold some megabytes in buffers on its way to the blob store."""
+"""Bodies that this process receives at a time. Each may use some megabytes for buffers."""
 
 CONCURRENT_BODIES_OF_A_TENANT: Final = 8
-"""So that one tenant's many slow connections leave room for everybody else's."""
+"""Limit for one tenant, so that its slow connections cannot use all of `CONCURRENT_BODIES`."""
 
 WAIT_SECONDS: Final = 30.0
-"""How long a request waits for its turn; its body is not read meanwhile, so waiting costs nothing."""
+"""How long a request waits for a slot. Its body is not read meanwhile, so it uses no memory."""
 
 UNREAD_UPLOADS: Final = 20_000
 UNREAD_UPLOADS_OF_A_TENANT: Final = 5_000
-"""Each is a job, and jobs have to be looked through. Whoever has so many bodies should put more invoices into each."""
+"""Limits on uploads that are not read. Each is a job, and many jobs slow the queue; a tenant should put more invoices into a body."""
 
 GOOD_FOR_SECONDS: Final = 1.0
 _COST_SHARE: Final = 20
-"""A count that takes long is made less often: it may cost a twentieth of one connection's time."""
+"""A slow count is made less often, so that it takes at most a twentieth of one connection's time."""
 _TOO_OLD: Final = 5
-"""Times as old as a count is good for: then nobody goes on with it while it is renewed."""
+"""Multiple of the validity of a count. Up to this age a request uses an expired count while a new one is made."""
 
 _MADE_OF_A_BYTE: Final = 2
-"""Reading makes ready entries of a body, packing makes parts of them; neither is larger than a body that is an archive."""
+"""Copies of a body that are written later: its ready entries, and the parts packed from them. Neither is larger than an archive."""
 
-# Cautious guesses, so that who waits so long finds room: bytes of archives that one small machine reads in a second, and
-# invoices that KSeF's limits let one context send (ksef-docs, limity/limity-api.md: 60 sessions of 10,000 an hour).
+# Low estimates, so that a client that waits as long as Retry-After says finds room: bytes of archives that one small machine reads
+# in a second, and invoices that one context may send (ksef-docs, limity/limity-api.md: 60 sessions of 10,000 an hour).
 _READ_BYTES_A_SECOND: Final = 2_000_000
 _SENT_A_SECOND: Final = 160
 _LEAST_WAIT, _LONGEST_WAIT = 5, 600
@@ -58,7 +58,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that may wait."""
+    """Limits on waiting work."""
 
     uploads: int
     spooled_bytes: int
@@ -66,7 +66,7 @@ class Limits:
 
 
 class Arrival:
-    """A body on its way in, counted while it is."""
+    """A body that is being received, and counted meanwhile."""
 
     def __init__(self, admission: "Admission", tenant_id: int, declared: int | None) -> None:
         self._admission = admission
@@ -75,21 +75,21 @@ class Arrival:
         self.received = 0
 
     def grow_to(self, size: int) -> None:
-        """Count what came; what goes beyond the declared size needs room of its own.
+        """Count the received bytes, and check the limits when they exceed the declared size.
 
         Raises TenantLimitReached, SpoolFull, DiskLow.
         """
         self.received = size
         if size > self.booked:
             self.booked = size
-            self._admission.look_again(self.tenant_id)
+            self._admission.check_growth(self.tenant_id)
 
 
 class Admission:
-    """Knows what waits and what may."""
+    """Counts waiting work and checks it against the limits."""
 
     def __init__(self, store: Store, settings: Settings, tasks: TaskGroup) -> None:
-        """`tasks` runs the counting; it must outlive every call."""
+        """Start without a count; `tasks` runs the counting and must outlive every call."""
         self._store = store
         self._settings = settings
         self._tasks = tasks
@@ -100,15 +100,15 @@ class Admission:
         self._counted_at = -math.inf
         self._good_for = GOOD_FOR_SECONDS
         self._counting = anyio.Lock()
-        # What this process took after the count began: while one is under way, before and after its beginning.
+        # Work that this process accepted after the last count began; during a count, separately before and after its beginning.
         self._taken_before: Counter[tuple[int, str]] = Counter()
         self._taken: Counter[tuple[int, str]] = Counter()
 
     @asynccontextmanager
     async def arrival(self, tenant_id: int, declared: int | None) -> AsyncIterator[Arrival]:
-        """Count a body while it is received and acknowledged, which both happens inside the block.
+        """Count a body while it is received and acknowledged inside the block.
 
-        `declared` is its length in bytes, None when nobody knows. Raises TenantLimitReached, SpoolFull, QueueFull, DiskLow
+        `declared` is its length in bytes, None when it is unknown. Raises TenantLimitReached, SpoolFull, QueueFull, DiskLow
         and Busy before a byte is read.
         """
         others = self._arrivals.setdefault(tenant_id, [])
@@ -118,19 +118,19 @@ class Admission:
             await self._refresh()
             if len(others) > CONCURRENT_BODIES_OF_A_TENANT:
                 raise self._tenant_limit("concurrent_uploads", len(others) - 1, CONCURRENT_BODIES_OF_A_TENANT, 2)
-            self._look(tenant_id, body=True)
-            # Given back by hand: a time limit around a context manager would go on inside the block.
+            self._check_limits(tenant_id, body=True)
+            # Acquired by hand: `fail_after` around `async with` would also limit the body of the block.
             try:
                 with anyio.fail_after(WAIT_SECONDS):
-                    turn = await self._bodies.take(tenant_id)
+                    slot = await self._bodies.take(tenant_id)
             except TimeoutError as error:
-                raise self._refusal("busy", Busy("too many uploads arrive at this moment")) from error
+                raise self._refusal("busy", Busy("too many uploads are being received")) from error
             try:
                 yield arrival
                 self._taken[tenant_id, "uploads"] += 1
                 self._taken[tenant_id, "spooled_bytes"] += arrival.received
             finally:
-                turn.give_back()
+                slot.give_back()
         finally:
             others.remove(arrival)
             if not others:
@@ -139,26 +139,26 @@ class Admission:
     async def admit_invoice(self, tenant_id: int) -> None:
         """Count one invoice that is posted alone. Raises TenantLimitReached, QueueFull, DiskLow."""
         await self._refresh()
-        self._look(tenant_id, body=False)
+        self._check_limits(tenant_id, body=False)
         self._taken[tenant_id, "invoices"] += 1
 
-    def look_again(self, tenant_id: int) -> None:
-        """Look at the limits while a body without a declared length grows."""
+    def check_growth(self, tenant_id: int) -> None:
+        """Check the limits again for a body without a declared length that has grown."""
         if not self._is_fresh() and not self._counting.locked():
             self._tasks.start_soon(self._count_quietly, name="admission")
-        self._look(tenant_id, body=True)
+        self._check_limits(tenant_id, body=True)
 
     async def accepts(self, tenant_id: int) -> bool:
-        """Return whether the tenant's next body of unknown size would be begun."""
+        """Return whether another body of unknown size would be accepted from the tenant."""
         await self._refresh()
         try:
-            self._look(tenant_id, body=True, asking=True)
+            self._check_limits(tenant_id, body=True, asking=True)
         except TryLater:
             return False
         return True
 
-    async def document(self, tenant_id: int) -> dict[str, dict[str, int]]:
-        """Return the tenant's limits and what it uses of each, as `GET /v1/me` shows them."""
+    async def usage_of(self, tenant_id: int) -> dict[str, dict[str, int]]:
+        """Return the tenant's limits and the used part of each, as `GET /v1/me` shows them."""
         await self._refresh()
         most, used = self.limits_of_a_tenant(), self._used(tenant_id)
         return {
@@ -176,7 +176,7 @@ class Admission:
         return Limits(UNREAD_UPLOADS, self._settings.spool_limit_bytes, self._settings.queue_limit_invoices)
 
     def limits_of_a_tenant(self) -> Limits:
-        """Return each tenant's limits: its share, or everything while it is the only one. A largest upload always fits."""
+        """Return the limits of one tenant: its share, or all while no other tenant has work. One upload of the largest size fits."""
         if self._usage is not None and self._usage.tenants <= 1:
             return Limits(UNREAD_UPLOADS_OF_A_TENANT, self.limits().spooled_bytes, self.limits().invoices)
         share = self._settings.tenant_share
@@ -186,10 +186,10 @@ class Admission:
             max(1, int(share * self._settings.queue_limit_invoices)),
         )
 
-    def _look(self, tenant_id: int, *, body: bool, asking: bool = False) -> None:
-        """Raise what stands against more of a tenant: its own limits first, so that it learns what it can do about it.
+    def _check_limits(self, tenant_id: int, *, body: bool, asking: bool = False) -> None:
+        """Raise the first limit that is reached: those of the tenant first, since it can act on them.
 
-        A body that arrives is in the count already; whoever only asks is not.
+        A body that is being received is in the count already. With `asking` none is, and nothing is counted as refused.
         """
         more = 1 if asking else 0
         own, used = self.limits_of_a_tenant(), self._used(tenant_id)
@@ -204,14 +204,14 @@ class Admission:
             raise self._tenant_limit("waiting_invoices", used.invoices, own.invoices, wait, asking=asking)
         if body and (all_used.uploads >= most.uploads or all_used.spooled_bytes + more > most.spooled_bytes):
             wait = _seconds((all_used.spooled_bytes - most.spooled_bytes) / _READ_BYTES_A_SECOND)
-            detail = "too many bytes of uploads wait to be read; try again when some have been"
+            detail = "too many bytes of uploads wait to be read; try again when some have been read"
             raise self._refusal("spool", SpoolFull(detail), wait, asking=asking)
         if all_used.invoices >= most.invoices:
             wait = _seconds((all_used.invoices - most.invoices) / _SENT_A_SECOND)
             detail = "too many invoices wait for KSeF; try again when some have been sent"
             raise self._refusal("queue", QueueFull(detail), wait, asking=asking)
         if self._space is not None and self._space.lacks(Reserve.UPLOADS, self._bytes_to_come(all_used)):
-            detail = "the disk has no room for this and for what is made of it"
+            detail = "the disk has no room for this body and for the parts made from it"
             raise self._refusal("disk", DiskLow(detail), asking=asking)
 
     def _tenant_limit(self, limit: str, used: int, most: int, seconds: int, *, asking: bool = False) -> DispatchError:
@@ -255,7 +255,7 @@ class Admission:
         return time.monotonic() - self._counted_at < self._good_for
 
     async def _refresh(self) -> None:
-        """See to it that the count is not old. Who finds one that is a little old goes on with it while it is renewed."""
+        """Renew an expired count: in the background if it is a little old, before returning if it is older."""
         self._space = await self._store.disk.space()
         if self._is_fresh():
             return
@@ -269,7 +269,7 @@ class Admission:
         try:
             await self._count()
         except Exception as error:
-            # The next request tries again; when the count is too old, it fails where somebody hears of it.
+            # The next request counts again. When the count is too old, that request fails with the error.
             log.warning("waiting_not_counted", error=repr(error), **cause_fields(error))
 
     async def _count(self) -> None:
@@ -287,9 +287,9 @@ class Admission:
 
 
 _REMEDIES: Final[dict[str, tuple[str, str]]] = {
-    "concurrent_uploads": ("uploads of this tenant arrive at this moment", "send fewer at a time"),
+    "concurrent_uploads": ("uploads of this tenant are being received", "send fewer at a time"),
     "unread_uploads": ("uploads of this tenant wait to be read", "put more invoices into each upload"),
-    "spooled_bytes": ("bytes of this tenant's uploads wait to be read", "send more when they have been"),
+    "spooled_bytes": ("bytes of this tenant's uploads wait to be read", "send more when some have been read"),
     "waiting_invoices": ("invoices of this tenant wait for KSeF", "send more when some have been sent"),
 }
 

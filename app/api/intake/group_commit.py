@@ -1,6 +1,6 @@
 """Group commit: single posts that arrive within a few milliseconds share one blob, one sync and one transaction.
 
-Nobody is answered before the group is durable and committed; when that fails, nobody of the group is acknowledged.
+Posts are answered after their group is durable and committed; when that fails, no post of the group is acknowledged.
 """
 
 import hashlib
@@ -28,17 +28,17 @@ from app.store.tenants.tenants import Tenant
 from app.store.uploads.singles import NewSingle
 
 LINGER_SECONDS: Final = 0.008
-"""How long the first post of a group waits for others. A sync of a disk takes about as long."""
+"""How long the first post of a group waits for more posts: about as long as a sync of a disk."""
 
 GROUP_INVOICES: Final = 500
 GROUP_BYTES: Final = 8_000_000
-"""A group is closed when it has this much; a check of one group stays one piece of work for the pool."""
+"""A group of this size is closed, so that its check is one task of the pool."""
 
 WAITING_BYTES: Final = 64_000_000
-"""Bytes of single posts that this process holds in memory at most; beyond, posts are asked to come later."""
+"""Limit on the bytes of single posts in this process's memory; further posts get 503 or 429."""
 
 WAITING_BYTES_OF_A_TENANT: Final = WAITING_BYTES // 2
-"""So that one tenant's slow connections do not take it all."""
+"""Limit for one tenant, so that its slow connections cannot use all of `WAITING_BYTES`."""
 
 CONCURRENT_GROUPS: Final = 2
 DEADLINE_SECONDS: Final = 20.0
@@ -62,7 +62,7 @@ class _Lane:
 
 @dataclass(eq=False, slots=True)
 class _Group:
-    """Posts that will be committed together; `chunk` and `error` are set when `done` is."""
+    """Posts that are committed together; `chunk` or `error` is set before `done`."""
 
     lane: _Lane
     documents: list[bytes] = field(default_factory=list)
@@ -80,64 +80,64 @@ class SinglesGrouping:
     """Collects single posts per tenant, form and offline flag and commits them in groups."""
 
     def __init__(self, store: Store, clock: Clock, tasks: TaskGroup) -> None:
-        """`tasks` runs the commits; it must outlive every call of `add`."""
+        """Start without groups; `tasks` runs the commits and must outlive every call of `add`."""
         self._store = store
         self._clock = clock
         self._tasks = tasks
         self._open: dict[tuple[int, str, bool], _Group] = {}
         self._lanes: dict[tuple[int, str, bool, str], int] = {}
         self._commits = anyio.CapacityLimiter(CONCURRENT_GROUPS)
-        self._held_of: Counter[int] = Counter()
+        self._reserved_of: Counter[int] = Counter()
 
     @contextmanager
     def room_for(self, tenant: Tenant, size: int) -> Iterator[None]:
-        """Keep room for a document of at most `size` bytes while it is read and committed.
+        """Reserve memory for an invoice of at most `size` bytes while it is read and committed.
 
-        Raises TenantLimitReached when the tenant has half of all room, Busy when there is none.
+        Raises TenantLimitReached when the tenant has reserved half of the memory, Busy when none is left.
         """
-        held = self._held_of[tenant.id]
-        if held + size > WAITING_BYTES_OF_A_TENANT:
+        reserved = self._reserved_of[tenant.id]
+        if reserved + size > WAITING_BYTES_OF_A_TENANT:
             REFUSED_REQUESTS.labels(reason="tenant-busy").inc()
             raise TenantLimitReached(
-                f"{held} of {WAITING_BYTES_OF_A_TENANT} bytes of this tenant's single documents are under way; send fewer at a time",
-                errors=[{"limit": "bytes_under_way", "used": held, "most": WAITING_BYTES_OF_A_TENANT}],
+                f"{reserved} of {WAITING_BYTES_OF_A_TENANT} bytes of this tenant's single invoices are being received; send fewer at a time",
+                errors=[{"limit": "bytes_under_way", "used": reserved, "most": WAITING_BYTES_OF_A_TENANT}],
             )
-        if self._held_of.total() + size > WAITING_BYTES:
+        if self._reserved_of.total() + size > WAITING_BYTES:
             REFUSED_REQUESTS.labels(reason="busy").inc()
             raise Busy("too many single invoices wait for the disk")
-        self._held_of[tenant.id] += size
+        self._reserved_of[tenant.id] += size
         try:
             yield
         finally:
-            self._held_of[tenant.id] -= size
-            if not self._held_of[tenant.id]:
-                del self._held_of[tenant.id]
+            self._reserved_of[tenant.id] -= size
+            if not self._reserved_of[tenant.id]:
+                del self._reserved_of[tenant.id]
 
     async def add(
-        self, tenant: Tenant, document: bytes, *, name: str, offline_mode: bool, idempotency_key: str | None = None
+        self, tenant: Tenant, xml: bytes, *, name: str, offline_mode: bool, idempotency_key: str | None = None
     ) -> tuple[UUID, bytes]:
-        """Make a document durable and give its invoice id and SHA-256. Raises TryLater: it was not acknowledged.
+        """Store an invoice and return its id and SHA-256. Raises TryLater when it is not stored or that is not certain.
 
-        An Idempotency-Key that came with the same document before gives the first invoice again. Raises
-        IdempotencyKeyReused when it came with something else.
+        A repeated Idempotency-Key with the same invoice returns the first one. Raises IdempotencyKeyReused when the key was used
+        for another invoice.
         """
-        if len(document) > _HASH_INLINE_BYTES:
-            digest = await anyio.to_thread.run_sync(lambda: hashlib.sha256(document).digest())
+        if len(xml) > _HASH_INLINE_BYTES:
+            digest = await anyio.to_thread.run_sync(lambda: hashlib.sha256(xml).digest())
         else:
-            digest = hashlib.sha256(document).digest()
+            digest = hashlib.sha256(xml).digest()
         if idempotency_key is not None:
             earlier = await self._earlier(tenant, idempotency_key, digest, offline_mode)
             if earlier is not None:
                 return earlier, digest
-        lane = _Lane(tenant, form_of_document(document).code, offline_mode)
+        lane = _Lane(tenant, form_of_document(xml).code, offline_mode)
         group = self._open.get(lane.key)
         if group is None or group.full.is_set():
             group = self._open[lane.key] = _Group(lane)
             self._tasks.start_soon(self._commit_when_due, group, name="singles")
         position = len(group.singles)
-        group.singles.append(NewSingle(name, digest, len(document), group.size, idempotency_key))
-        group.documents.append(document)
-        group.size += len(document)
+        group.singles.append(NewSingle(name, digest, len(xml), group.size, idempotency_key))
+        group.documents.append(xml)
+        group.size += len(xml)
         if len(group.singles) >= GROUP_INVOICES or group.size >= GROUP_BYTES:
             group.full.set()
         with anyio.move_on_after(DEADLINE_SECONDS):
@@ -146,7 +146,7 @@ class SinglesGrouping:
             # The same key arrived twice at the same moment; the other request was first.
             earlier = await self._earlier(tenant, idempotency_key, digest, offline_mode)
             if earlier is None:
-                raise TryLater("the Idempotency-Key ran out at this moment; send the invoice again")
+                raise TryLater("the Idempotency-Key expired at this moment; send the invoice again")
             return earlier, digest
         if group.chunk is not None:
             return invoice_id(group.chunk, position), digest
@@ -158,7 +158,7 @@ class SinglesGrouping:
         try:
             with anyio.move_on_after(LINGER_SECONDS):
                 await group.full.wait()
-            # While others are being committed the group goes on collecting: under load, groups grow instead of queues.
+            # While other groups are committed, this one still accepts posts: under load groups grow, and queues do not.
             async with self._commits:
                 if self._open.get(group.lane.key) is group:
                     del self._open[group.lane.key]
@@ -171,7 +171,7 @@ class SinglesGrouping:
                 "singles_not_committed", tenant=group.lane.tenant.public_id, error=repr(error), **cause_fields(error)
             )
         except Exception as error:
-            # Without this, one unforeseen fault of the store would end the task group, and the whole API with it.
+            # Without this, one unexpected error of the store would end the task group and with it the API.
             group.error = error
             log.exception("singles_not_committed", tenant=group.lane.tenant.public_id)
         finally:
@@ -199,7 +199,7 @@ class SinglesGrouping:
         blob_key = f"singles/{uuid4().hex}"
         lane_id = await self._lane_id(group.lane)
         await self._store.blobs.put(blob_key, content)
-        # When this fails the blob stays: nobody knows whether the commit came through. Maintenance removes what no row names.
+        # After an error the blob stays, since the commit may have happened. Maintenance removes blobs that no row names.
         left_out = await self._store.singles.add_singles(
             tenant_id=tenant.id,
             lane_id=lane_id,

@@ -1,4 +1,4 @@
-"""Making a request body durable as it arrives: never whole in memory, hashed on the way, nothing left when it breaks off."""
+"""Streams request bodies to the object store and hashes them; removes the bytes of interrupted and refused ones."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from app.store.blobs import BlobWriter
 from app.store.store import Store
 
 IDLE_SECONDS: Final = 60.0
-"""How long a sender may pause in the middle of a body."""
+"""How long a client may pause in the middle of a body."""
 
 _CLEANUP_SECONDS: Final = 10.0
 
@@ -34,7 +34,7 @@ class ReceivedBody:
 
 
 class Receiver:
-    """Takes upload bodies, as many and as much as the admission lets in."""
+    """Receives upload bodies within the limits of `Admission`."""
 
     def __init__(self, store: Store, settings: Settings, admission: Admission) -> None:
         self._store = store
@@ -43,13 +43,13 @@ class Receiver:
 
     @asynccontextmanager
     async def receive(self, request: Request, tenant_id: int) -> AsyncIterator[ReceivedBody]:
-        """Store the request's body and give it; the caller acknowledges it inside the block.
+        """Store the request's body and yield it; the caller acknowledges it inside the block.
 
-        The blob is removed when the block raises RequestError: the body was refused. After any other error it stays, for
-        nobody knows whether the row that names it was committed; maintenance removes what no row names.
+        The blob is removed when the block raises RequestError, since the body was refused. After any other error it stays, since
+        the row that names it may be committed; maintenance removes blobs that no row names.
 
-        Raises BodyTooLarge, and what `Admission.arrival` raises before the body is read; BodyTooLarge,
-        BodyTooSlow, DigestMismatch and EmptyBody after; ClientDisconnect when the client went away.
+        Raises BodyTooLarge and the errors of `Admission.arrival` before the body is read; BodyTooLarge, BodyTooSlow,
+        DigestMismatch and EmptyBody after that; ClientDisconnect when the client disconnects.
         """
         declared = declared_length(request, self._settings.max_upload_bytes)
         expected = DeclaredDigests(request)
@@ -62,7 +62,7 @@ class Receiver:
                 raise
 
     def admit(self, tenant_id: int, declared: int | None) -> AbstractAsyncContextManager[Arrival]:
-        """Count a body while it arrives and is acknowledged; raises what `Admission.arrival` raises."""
+        """Count a body while it is received and acknowledged. Raises the errors of `Admission.arrival`."""
         return self._admission.arrival(tenant_id, declared)
 
     async def discard(self, body: ReceivedBody) -> None:
@@ -101,14 +101,17 @@ class Receiver:
 
 
 async def pieces(request: Request) -> AsyncIterator[bytes]:
-    """Return the body piece by piece. Raises BodyTooSlow when none came for a minute, ClientDisconnect when none will."""
+    """Yield the body piece by piece.
+
+    Raises BodyTooSlow after a minute without bytes, ClientDisconnect when the client disconnects.
+    """
     stream = request.stream()
     while True:
         try:
             with anyio.fail_after(IDLE_SECONDS):
                 piece = await anext(stream, None)
         except TimeoutError as error:
-            raise BodyTooSlow(f"no byte of the body came for {IDLE_SECONDS:.0f} seconds") from error
+            raise BodyTooSlow(f"no byte of the body arrived for {IDLE_SECONDS:.0f} seconds") from error
         if piece is None:
             return
         if piece:
@@ -118,7 +121,7 @@ async def pieces(request: Request) -> AsyncIterator[bytes]:
 async def small_body(request: Request, limit: int) -> bytes:
     """Read a whole body of at most `limit` bytes, verify its digests and undo its Content-Encoding.
 
-    Raises what `Receiver.receive` raises, UnsupportedContentCoding and ContentCodingDamaged.
+    Raises the errors of `Receiver.receive`, UnsupportedContentCoding and ContentCodingDamaged.
     """
     coding = content_coding(request, takes_gzip=True)
     declared_length(request, limit)
@@ -132,14 +135,14 @@ async def small_body(request: Request, limit: int) -> bytes:
         raise EmptyBody
     await expected.update_whole(body)
     expected.verify()
-    document = bytes(body) if coding is None else await inflate_whole(bytes(body), limit)
-    if not document:
+    content = bytes(body) if coding is None else await inflate_whole(bytes(body), limit)
+    if not content:
         raise EmptyBody
-    return document
+    return content
 
 
 def declared_length(request: Request, limit: int) -> int | None:
-    """Return the body's length by its header, None when it is not said beforehand. Raises BodyTooLarge, EmptyBody."""
+    """Return the body's length from Content-Length, None without the header. Raises BodyTooLarge, EmptyBody, RequestError."""
     text = request.headers.get("content-length")
     if text is None:
         return None
@@ -154,19 +157,19 @@ def declared_length(request: Request, limit: int) -> int | None:
 
 
 def declared_digest(request: Request) -> bytes | None:
-    """Return the SHA-256 that Content-Digest declares (RFC 9530), None without one; other algorithms are passed over.
+    """Return the SHA-256 that Content-Digest declares (RFC 9530), None without one; other algorithms are ignored.
 
-    Raises DigestMismatch when it cannot be read: no body has such a digest.
+    Raises DigestMismatch when it is malformed, since no body can have it.
     """
     found = dict(read_digests(",".join(request.headers.getlist("content-digest")), "content-digest"))
     return found.get("sha-256")
 
 
 def refuse_content_encoding(request: Request) -> None:
-    """Refuse a body that is compressed on the way, where its offsets and sizes are those of the bytes that we keep."""
+    """Raise UnsupportedContentCoding for a coded body, where offsets and sizes count the stored bytes."""
     content_coding(request, takes_gzip=False)
 
 
 def too_large(limit: int) -> BodyTooLarge:
-    """Make the error that names the limit."""
-    return BodyTooLarge(f"the body is larger than {limit} bytes, which is the most that is taken here")
+    """Return the error that names the limit."""
+    return BodyTooLarge(f"the body is larger than {limit} bytes, which is the limit")

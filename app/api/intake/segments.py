@@ -1,7 +1,7 @@
-"""Taking the bytes of one request into an upload that arrives in pieces, durably and from where it stands.
+"""Adds the bytes of one request to an upload that is sent in pieces.
 
-A long request is cut into segments that are committed one by one, so that a crash costs the last of them. Where a request
-breaks off, what had come is kept. Small segments are joined, so that an upload never has more than a few thousand.
+A long request is divided into segments that are committed one by one, so that a crash loses only the last one. The bytes of an
+interrupted request are kept. Small segments are joined, so that an upload has at most a few thousand.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +24,7 @@ from app.store.uploads.resumable import Unfinished
 from app.store.uploads.uploads import Upload
 
 SEGMENT_BYTES: Final = 64_000_000
-"""After so many bytes of one request the offset moves: large enough that syncing costs little, small enough to send again."""
+"""Bytes after which a segment is committed: many enough that syncs cost little, few enough to be sent again."""
 
 SMALL_BYTES: Final = 1 << 23
 """Smaller segments are joined with their neighbours."""
@@ -37,10 +37,10 @@ log = get_logger(__name__)
 
 
 class SegmentTaker:
-    """Takes one request's bytes. `upload` is what is committed at any moment: at last perhaps a whole upload."""
+    """Adds one request's bytes. `upload` is the committed state: after the last byte, a complete upload."""
 
     def __init__(self, store: Store, clock: Clock, upload: Unfinished, writer: UUID, *, limit: int) -> None:
-        """`writer` was made the upload's writer by `ResumableStore.begin`; `limit` bounds an upload of unknown length."""
+        """Start at the upload's offset. `writer` is from `ResumableStore.begin`; `limit` applies to an upload of unknown length."""
         self.upload: Unfinished | Upload = upload
         self._store = store
         self._clock = clock
@@ -53,9 +53,9 @@ class SegmentTaker:
     async def take(self, request: Request, arrival: Arrival, checksums: Sequence[Checksum]) -> None:
         """Make the request's bytes durable and move the offset.
 
-        With checksums nothing is kept before all of the request has come and been verified. Raises BodyTooLarge for bytes
+        With checksums no byte is kept before the whole request is verified. Raises BodyTooLarge for bytes
         beyond the upload's length, ChecksumMismatch, WrongOffset when another request has become the writer, SpoolFull,
-        BodyTooSlow and BlobStoreUnavailable; ClientDisconnect when the client went away.
+        BodyTooSlow and BlobStoreUnavailable; ClientDisconnect when the client disconnects.
         """
         stream = pieces(request)
         keep = not checksums
@@ -68,7 +68,7 @@ class SegmentTaker:
                 for checksum in checksums:
                     checksum.update(piece)
                 await self._write(piece)
-                # The last segment waits for the end of the request: more bytes than announced must not become an upload.
+                # The last segment is committed at the end of the request: a request with too many bytes must not complete the upload.
                 if keep and self._pending >= SEGMENT_BYTES and self._offset + self._pending < self._end:
                     await self._commit()
             for checksum in checksums:
@@ -80,7 +80,7 @@ class SegmentTaker:
             await self._join_small(self.upload)
 
     async def _next(self, stream: AsyncIterator[bytes], arrival: Arrival, size: int, *, keep: bool) -> bytes | None:
-        """Return the next bytes. Here, and not in the middle of a write, is where a request may break off and be kept."""
+        """Return the next bytes, None at the end. An interruption here, and not during a write, keeps the bytes received before."""
         try:
             piece = await anext(stream, None)
             if piece is not None:
@@ -96,7 +96,7 @@ class SegmentTaker:
         try:
             await self._commit()
         except DispatchError as error:
-            # The sender is told of what broke the request off; at which offset to go on it has to ask anyway.
+            # The client gets the error that interrupted the request, and has to ask for the offset anyway.
             log.info("segment_not_kept", upload=self.upload.public_id, code=error.code, detail=error.detail)
 
     async def _write(self, piece: bytes) -> None:
@@ -116,7 +116,7 @@ class SegmentTaker:
         try:
             self.upload = await self._store.resumable.add(self.upload, segment, writer=self._writer, now=self._clock())
         except RequestError:
-            # Nobody speaks of it. After any other error nobody knows; maintenance removes what no row names.
+            # No row refers to the blob, so delete it. After other errors the commit may have happened; maintenance checks later.
             if segment is not None:
                 await self._store.blobs.delete([segment.blob_key])
             raise
@@ -129,7 +129,7 @@ class SegmentTaker:
                 await self._blob.abort()
 
     async def _join_small(self, upload: Unfinished) -> None:
-        """Join the last segments while they are many and of one size, the smallest first: each byte moves a few times only."""
+        """Join the last segments while many have one size, the smallest first, so that each byte is copied only a few times."""
         while True:
             last = await self._store.resumable.last_segments(upload.tenant_id, upload.id, limit=4 * JOIN_SEGMENTS)
             if (group := to_join(last)) is None:
@@ -154,19 +154,19 @@ class SegmentTaker:
 
 
 def to_join(segments: Sequence[Segment]) -> Sequence[Segment] | None:
-    """Say which of the last segments of an upload, given in their order, are to become one; None when there are few."""
+    """Return those of an upload's last segments, given in order, that should become one; None when there are few."""
     for level in range(_level(SMALL_BYTES)):
         small = 0
         for segment in reversed(segments):
             if _level(segment.size) > level:
                 break
             small += 1
-        # Those of each smaller level are too few to be joined among themselves, and do not count for this one.
+        # Segments of smaller levels are too few to be joined by themselves, and do not count for this level.
         if small >= JOIN_SEGMENTS * (level + 1):
             return segments[len(segments) - small :]
     return None
 
 
 def _level(size: int) -> int:
-    """Count how often sixteen small segments were joined to make one of this size, from 32 KiB on."""
+    """Return how many times sixteen segments were joined to make one of this size, from 32 KiB on."""
     return max(0, (size.bit_length() - 12) // 4)

@@ -1,4 +1,4 @@
-"""tus 1.0.0 (https://tus.io/protocols/resumable-upload): its headers read and written, apart from what they are for here."""
+"""Reads and writes the headers of tus 1.0.0 (https://tus.io/protocols/resumable-upload)."""
 
 import base64
 import binascii
@@ -23,7 +23,7 @@ from app.errors import DispatchError, RequestError
 VERSION: Final = "1.0.0"
 EXTENSIONS: Final = "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination"
 CHECKSUMS: Final = ("sha1", "sha256", "sha512")
-"""sha1 is the one that the protocol demands of every server."""
+"""Supported checksums; the protocol demands sha1 of every server."""
 CONTENT_TYPE: Final = "application/offset+octet-stream"
 MAX_METADATA: Final = 4_096
 
@@ -35,17 +35,19 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class TusRoute(APIRoute):
-    """A route that insists on the protocol's version and names it in every answer, problems included."""
+    """A route that requires the protocol's version, and adds it to every answer, problems included."""
 
     def get_route_handler(self) -> Handler:
-        """Wrap the endpoint."""
+        """Return a handler that checks the version before the endpoint."""
         inner = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
             try:
-                told = request.headers.get("tus-resumable")
-                if request.method not in _WITHOUT_VERSION and told != VERSION:
-                    raise UnsupportedTusVersion(f"Tus-Resumable is {told[:20]!r} here" if told else None)
+                version = request.headers.get("tus-resumable")
+                if request.method not in _WITHOUT_VERSION and version != VERSION:
+                    raise UnsupportedTusVersion(
+                        f"Tus-Resumable is {version[:20]!r}; the service supports {VERSION}" if version else None
+                    )
                 answer = await inner(request)
             except DispatchError as error:
                 answer = answer_error(request, error)
@@ -63,7 +65,7 @@ class TusRoute(APIRoute):
 
 
 def number(request: Request, name: str) -> int | None:
-    """Return a header that is a number of bytes, None without it. Raises RequestError when it is no such number."""
+    """Return the number of bytes in a header, None without the header. Raises RequestError when it is not a number."""
     text = request.headers.get(name)
     if text is None:
         return None
@@ -73,7 +75,7 @@ def number(request: Request, name: str) -> int | None:
 
 
 def read_metadata(text: str | None) -> dict[str, str]:
-    """Read `Upload-Metadata`: keys, each with a value in Base64 or with none. Raises RequestError."""
+    """Parse `Upload-Metadata`: keys, each with a value in Base64 or without one. Raises RequestError."""
     found: dict[str, str] = {}
     if not text or not text.strip():
         return found
@@ -92,7 +94,7 @@ def read_metadata(text: str | None) -> dict[str, str]:
 
 @dataclass(slots=True)
 class Checksum:
-    """The checksum that the bytes of one request must have, computed as they come."""
+    """The checksum that the bytes of one request must have, computed while they arrive."""
 
     name: str
     expected: bytes
@@ -101,20 +103,20 @@ class Checksum:
     def __post_init__(self) -> None:
         self._digest = hashlib.new(self.name, usedforsecurity=False)
         if len(self.expected) != self._digest.digest_size:
-            raise RequestError(f"Upload-Checksum is no {self.name}")
+            raise RequestError(f"Upload-Checksum has not the length of {self.name}")
 
     def update(self, piece: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self._digest.update(piece)
 
     def verify(self) -> None:
-        """Raise ChecksumMismatch when the bytes were others."""
+        """Raise ChecksumMismatch when the bytes do not have the checksum."""
         if self._digest.digest() != self.expected:
             raise ChecksumMismatch
 
 
 def read_checksum(request: Request) -> Checksum | None:
-    """Return what `Upload-Checksum` says of the request's bytes, None without it. Raises RequestError."""
+    """Return the checksum in `Upload-Checksum`, None without the header. Raises RequestError."""
     text = request.headers.get("upload-checksum")
     if text is None:
         return None
@@ -129,5 +131,5 @@ def read_checksum(request: Request) -> Checksum | None:
 
 
 def http_date(moment: datetime) -> str:
-    """Write a moment as `Upload-Expires` has it (RFC 9110, section 5.6.7)."""
+    """Return a time in the form of `Upload-Expires` (RFC 9110, section 5.6.7)."""
     return format_datetime(moment.astimezone(UTC), usegmt=True)

@@ -1,4 +1,4 @@
-"""`/v1/me` and `/v1/flush`: who asks, and sealing what waits."""
+"""`/v1/me`, `/v1/flush` and `/v1/release`: a tenant's limits and quota, and its queued and late invoices."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["account"])
 async def me(
     state: CurrentState, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
 ) -> dict[str, Any]:
-    """Show the tenant of the API key, what this installation takes, and what is left of KSeF's limits."""
+    """Show the tenant of the API key, the limits of this installation, and the rest of KSeF's limits."""
     known = await store.limits.of(tenant.id)
     left = await store.quota.remaining(tenant.id, now=counting_time(state.clock))
     most = settings.session_max_invoices
@@ -49,23 +49,23 @@ async def me(
         "ksef": (await state.store.outages.read(settings.ksef_base_url)).document(state.clock()),
         "attachments": (await store.permissions.of(tenant.id)).document(state.clock()),
         "accepts_uploads": await state.admission.accepts(tenant.id),
-        "waiting": await state.admission.document(tenant.id),
+        "waiting": await state.admission.usage_of(tenant.id),
         "quota": quota_shape(known.rates, left),
     }
 
 
 @router.post("/flush", status_code=202, response_model=FlushResult, responses=declare(Unauthorized))
 async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
-    """Seal what is queued now without waiting for more. What arrives later lingers again."""
+    """Seal the queued invoices now. Invoices that arrive later wait for others as usual."""
     lanes = await store.tenants.request_flush(tenant.id, now=now)
     return {"lanes": len(lanes), "queued": await store.chunks.seal_soon(tenant.id)}
 
 
 @router.post("/release", status_code=202, response_model=ReleaseResult, responses=declare(Unauthorized))
 async def release_all(store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
-    """Send invoices that are held for a decision, as the offline invoices that they became by missing their day.
+    """Send the invoices that wait for a decision, as offline invoices, since they missed their day.
 
-    All of them, unless they are very many: then some 50,000. Call again while `held_invoices` is not 0.
+    One call releases at most some 50,000 invoices. Repeat it while `held_invoices` is not 0.
     """
     released = await store.late_invoices.release_all(tenant.id)
     return {"released": released, "held_invoices": await store.late_invoices.count_awaiting_decision(tenant.id)}

@@ -1,4 +1,4 @@
-"""What webhooks were sent: the history of every delivery, one tried again, and the replay of what was missed."""
+"""`/v1/deliveries` and `/v1/replays`: the history of deliveries to webhooks, retries, and replays of missed events."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -25,15 +25,15 @@ router: Final = APIRouter(prefix="/v1", tags=["webhooks"])
 
 
 class SentRequest(BaseModel):
-    """What an attempt sent. Its body is the same in all attempts: the delivery's `body` gives it."""
+    """The request of an attempt. Its body is the same in all attempts; the delivery's `body` has its address."""
 
     method: Literal["POST"]
-    url: str | None = Field(description="Where it went; null for attempts of older versions.")
+    url: str | None = Field(description="The address of the request; null for attempts of older versions.")
     headers: dict[str, str] = Field(description="Signatures and the values of the webhook's own headers are masked.")
-    bytes: int | None = Field(description="Size of the body; null when nobody knows how the attempt ended.")
+    bytes: int | None = Field(description="Size of the body; null when the end of the attempt was not recorded.")
 
 
-class TryItem(BaseModel):
+class AttemptInfo(BaseModel):
     """One attempt to deliver."""
 
     number: int
@@ -42,53 +42,53 @@ class TryItem(BaseModel):
     status: int | None = Field(description="The HTTP status of the answer; null when there was none.")
     outcome: str = Field(
         description="`delivered`, `refused`, `gone`, `timeout`, `unreachable`, `insecure`, `forbidden`, or `started` when "
-        "nobody knows how it ended."
+        "its end was not recorded; expect others."
     )
     answer: str | None = Field(description="The beginning of the answer's body, or why there was none.")
     request: SentRequest
 
 
 class Delivery(BaseModel):
-    """An event owed to a webhook."""
+    """One event for one webhook, and the attempts to deliver it."""
 
     id: str
     webhook: str
     event: str
     type: str
-    session: str | None = Field(description="The session whose event it is; null for others.")
+    session: str | None = Field(description="The session that the event concerns; null for other events.")
     state: Literal["pending", "succeeded", "failed"]
     reason: str | None = Field(
-        description="Why it failed: `exhausted`, `gone`, `endpoint_disabled`, `endpoint_deleted`."
+        description="Why it failed: `exhausted`, `gone`, `endpoint_disabled`, `endpoint_deleted`; expect others."
     )
     created_at: Timestamp
     finished_at: Timestamp | None
     next_attempt_at: Timestamp | None
     body: str = Field(description="Where this API gives the body, byte for byte as it is sent.")
-    attempts: list[TryItem]
+    attempts: list[AttemptInfo]
 
 
 class Deliveries(BaseModel):
-    """Deliveries, those of the newest events first."""
+    """A page of deliveries, those of the newest events first."""
 
     items: list[Delivery]
     next: str | None
 
 
 class NewReplay(BaseModel):
-    """What to send again."""
+    """The events to send again."""
 
     model_config = ConfigDict(extra="forbid")
 
     since: str = Field(
         max_length=64,
-        description="A time (UTC unless it says otherwise), or the id of the last event that you have.",
+        description="A time (UTC without an offset), or the id of the last event that the receiver has.",
         examples=["2026-11-21T08:00:00Z"],
     )
-    until: datetime | None = Field(None, description="Events up to this time; left out: up to now.")
+    until: datetime | None = Field(None, description="Events up to this time; if absent, up to now.")
     types: list[EventType] | None = Field(
-        None, min_length=1, description="Only these types, of those the webhook takes."
+        None, min_length=1, description="Only these types, of those that the webhook receives."
     )
-    all: bool = Field(False, description="Also what has succeeded, not only what was missed or failed.")
+    all: bool = Field(False, description="Also events that were delivered, not only those that were missed or failed.")
 
     @field_validator("until")
     @classmethod
@@ -97,19 +97,19 @@ class NewReplay(BaseModel):
 
 
 class Replay(BaseModel):
-    """A replay and how far it came."""
+    """A replay and its progress."""
 
     id: str
     webhook: str
     state: Literal["running", "completed", "stopped"] = Field(
-        description="`completed`: everything is on its way, not delivered yet. `stopped`: the webhook was disabled meanwhile."
+        description="`completed`: all deliveries are scheduled, though not yet made. `stopped`: the webhook was disabled meanwhile."
     )
-    since: str = Field(description="As it was asked for: a time, or an event's id.")
+    since: str = Field(description="As requested: a time, or an event's id.")
     until: Timestamp
     types: list[str] | None
     all: bool
-    events: int = Field(description="Events to be sent, counted when it began.")
-    made: int = Field(description="Events that it has made due so far.")
+    events: int = Field(description="Number of events to send, counted at its start.")
+    made: int = Field(description="Number of events scheduled so far.")
     created_at: Timestamp
     finished_at: Timestamp | None
 
@@ -133,17 +133,17 @@ async def list_deliveries(
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Deliveries:
-    """List what the webhook was sent, or is owed, with every attempt."""
+    """List the deliveries of a webhook, pending and ended, with every attempt."""
     endpoint = await store.webhooks.get(tenant.id, parse_public_id("whk", webhook_id))
     rows = await store.deliveries.page(tenant.id, endpoint.id, before=read_cursor(cursor), state=state, limit=limit + 1)
     kept, following = one_page(rows, limit, _row_id)
-    return Deliveries(items=[delivery_document(row) for row in kept], next=following)
+    return Deliveries(items=[delivery_shape(row) for row in kept], next=following)
 
 
 @router.get("/deliveries/{delivery_id}", responses=_OF_ONE)
 async def get_delivery(delivery_id: str, tenant: CurrentTenant, store: CurrentStore) -> Delivery:
     """Show one delivery with every attempt."""
-    return delivery_document(await store.deliveries.get(tenant.id, parse_public_id("dlv", delivery_id)))
+    return delivery_shape(await store.deliveries.get(tenant.id, parse_public_id("dlv", delivery_id)))
 
 
 @router.get(
@@ -163,10 +163,10 @@ async def get_delivery_body(delivery_id: str, tenant: CurrentTenant, store: Curr
     responses=declare(Unauthorized, NotFound, InvalidRequest, Conflict),
 )
 async def retry_delivery(delivery_id: str, tenant: CurrentTenant, store: CurrentStore, now: Now) -> Delivery:
-    """Try a delivery again now, whatever became of it before. Attempts go on counting, and so does the schedule."""
+    """Try a delivery again now, in any state. The number of attempts and the schedule continue from where they are."""
     wanted = parse_public_id("dlv", delivery_id)
     await store.deliveries.retry(tenant.id, wanted, now=now)
-    return delivery_document(await store.deliveries.get(tenant.id, wanted))
+    return delivery_shape(await store.deliveries.get(tenant.id, wanted))
 
 
 @router.post(
@@ -177,9 +177,9 @@ async def retry_delivery(delivery_id: str, tenant: CurrentTenant, store: Current
 async def replay_webhook(
     webhook_id: str, new: NewReplay, response: Response, tenant: CurrentTenant, store: CurrentStore, now: Now
 ) -> Replay:
-    """Send the webhook what it missed since a time or an event: what failed, and what happened while it was disabled.
+    """Send the webhook the events that it missed since a time or an event: failed ones, and those while it was disabled.
 
-    Each event once: what is on its way already stays as it is, and asking again while a replay runs gives the one that runs.
+    Each event is sent once: pending deliveries stay unchanged, and the same request during a replay returns that replay.
     """
     since, event = _since(new.since)
     wanted = Wanted(
@@ -207,8 +207,8 @@ async def get_replay(replay_id: str, tenant: CurrentTenant, store: CurrentStore)
     return _replay(await store.replays.get(tenant.id, parse_public_id("rpl", replay_id)))
 
 
-def delivery_document(row: Mapping[str, Any]) -> Delivery:
-    """Return a delivery's row, with its `tries`, as the API shows it."""
+def delivery_shape(row: Mapping[str, Any]) -> Delivery:
+    """Return the row of a delivery, with its `tries`, as the API shows it."""
     name = public_id("dlv", row["id"])
     event = public_id("evt", row["event_id"])
     return Delivery(
@@ -224,7 +224,7 @@ def delivery_document(row: Mapping[str, Any]) -> Delivery:
         next_attempt_at=iso_utc(row["next_attempt_at"]),
         body=f"/v1/deliveries/{name}/body",
         attempts=[
-            TryItem(
+            AttemptInfo(
                 number=attempt["attempt"],
                 at=iso_utc(attempt["at"]) or "",
                 milliseconds=attempt["milliseconds"],
@@ -266,7 +266,7 @@ def _replay(row: Mapping[str, Any]) -> Replay:
 
 
 def _since(text: str) -> tuple[datetime | None, UUID | None]:
-    """Read a time or an event's id."""
+    """Parse a time or an event's id; return the one that it is, and None for the other."""
     if text.startswith("evt_"):
         try:
             return None, parse_public_id("evt", text)

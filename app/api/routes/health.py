@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz`, `/metrics` and the page of problems: for machines that watch, without an API key."""
+"""`/livez`, `/readyz`, `/metrics` and the page of problems: for probes and monitoring, without an API key."""
 
 import contextlib
 from typing import Any
@@ -24,13 +24,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez", response_model=Liveness)
 async def livez() -> dict[str, Any]:
-    """Tell that the process answers; asks nobody else."""
+    """Answer that the process runs, without using the database."""
     return {"status": "alive", "version": __version__}
 
 
 @router.get("/readyz", response_model=Liveness, responses=declare(NotReady))
 async def readyz(state: CurrentState) -> dict[str, Any]:
-    """Return whether requests can be served: the database answers with the right schema, blobs can be written and read."""
+    """Answer 200 when the database has the right schema and blobs can be written and read, so that requests can be served."""
     faults = await store_faults(state.store)
     if faults:
         raise NotReady(
@@ -41,13 +41,11 @@ async def readyz(state: CurrentState) -> dict[str, Any]:
 
 
 async def _warnings(state: ApiState) -> list[dict[str, str]]:
-    """Tell what keeps new invoices out; those who ask for old ones are still to be sent here."""
+    """Return the warnings of /readyz: the disk is nearly full, so uploads get 503. Reads work, so the service is ready."""
     space = await state.store.disk.space()
     if space is None or not space.lacks(Reserve.UPLOADS):
         return []
-    message = (
-        f"{space.free} bytes are free, the last {space.reserved} are not for uploads; they get 503 until there is room"
-    )
+    message = f"{space.free} bytes are free, and {space.reserved} are reserved; uploads get 503 until more are free"
     return [{"part": "disk", "message": message}]
 
 
@@ -57,11 +55,11 @@ async def _warnings(state: ApiState) -> list[dict[str, str]]:
     responses=gives("Prometheus's text format.", "text/plain"),
 )
 async def show_metrics(state: CurrentState) -> Response:
-    """Return the metrics of all processes of this machine. Without the database, the gauges that come from it are missing."""
+    """Return the metrics of all processes of this machine. Without the database its gauges are missing."""
     more: tuple[Collector, ...] = ()
     with contextlib.suppress(TryLater):
         more = (await state.gauges.collect(),)
-    # Reads the files of all processes, so it is not for the event loop.
+    # Reads the files of all processes, so it runs in a thread.
     page = await anyio.to_thread.run_sync(metrics.exposition, *more)
     return Response(page, media_type=metrics.CONTENT_TYPE)
 

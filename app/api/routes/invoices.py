@@ -1,4 +1,4 @@
-"""`/v1/invoices` and `/v1/validate`: single invoices, in and out."""
+"""`/v1/invoices` and `/v1/validate`: single invoices."""
 
 import hashlib
 import time
@@ -30,11 +30,11 @@ from app.api.http.errors import (
 from app.api.http.negotiation import choose
 from app.api.http.paging import Cursor, Limit, one_page, read_cursor
 from app.api.http.problems import declare, gives
-from app.api.http.streaming import stream_answer
 from app.api.intake.request_body import small_body
 from app.api.responses.history import invoice_history
 from app.api.responses.qr import QR_MEDIA_TYPES, qr_image, verification_link
 from app.api.responses.schemas import CheckResult, InvoiceDetail, InvoicePage, InvoiceReceipt
+from app.api.responses.upo import find_upo_page
 from app.api.state import ApiState
 from app.domain.findings import Finding, has_errors
 from app.domain.ids import parse_public_id, public_id
@@ -66,9 +66,9 @@ from app.store.uploads.late_invoices import NotAwaitingDecision
 router = APIRouter(prefix="/v1", tags=["invoices"])
 
 MAX_INVOICE_BYTES: Final = MAX_DOCUMENT_BYTES
-"""What a body of one invoice may have. A tenant with a higher limit sends larger ones in an upload."""
+"""Limit on a body of one invoice. A tenant with a higher limit sends larger invoices in an upload."""
 
-# Above this size inflating and hashing are handed to a thread.
+# Above this size inflating and hashing run in a thread.
 _INLINE_BYTES: Final = 200_000
 
 Text = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -99,15 +99,15 @@ async def create_invoice(
     offline: bool = False,
     name: Text = "invoice.xml",
     prefer: Annotated[
-        list[str] | None, Header(description="`handling=strict`: check at once, refuse with 422.")
+        list[str] | None, Header(description="`handling=strict`: check at once, and refuse a faulty invoice with 422.")
     ] = None,
     idempotency_key: IdempotencyKey = None,
     content_digest: Annotated[
         str | None, Header(description="sha-256=:<Base64>: of the body as it is sent (RFC 9530).")
     ] = None,
-    content_encoding: Annotated[str | None, Header(description="`gzip`; the invoice is what comes out.")] = None,
+    content_encoding: Annotated[str | None, Header(description="`gzip`; the invoice is the inflated body.")] = None,
 ) -> Response:
-    """Take one invoice. 202 means that it is durable; its check follows, unless `Prefer: handling=strict` had it done."""
+    """Accept one invoice. 202 means that it is durable; it is checked later, or before with `Prefer: handling=strict`."""
     started = time.perf_counter()
     _require_xml(request)
     strict = _wants_strict(prefer)
@@ -144,7 +144,7 @@ async def create_invoice(
     tags=["validation"],
 )
 async def validate(request: Request, state: CurrentState, tenant: CurrentTenant) -> dict[str, Any]:
-    """Check one document without storing it. A duplicate is not found here: that is known when it is queued."""
+    """Check one invoice without storing it. Duplicates are not found: they are only detected when an invoice is queued."""
     _require_xml(request)
     with state.singles.room_for(tenant, _expected_size(request)):
         findings = await _check(state, tenant, await small_body(request, MAX_INVOICE_BYTES))
@@ -161,11 +161,11 @@ async def list_invoices(
     upload: Annotated[str | None, Query(pattern="^upl_[0-9a-f]{32}$")] = None,
     session: Annotated[str | None, Query(pattern="^ses_[0-9a-f]{32}$")] = None,
     state: Annotated[list[InvoiceState] | None, Query()] = None,
-    held: Annotated[bool, Query(description="Only those that wait for a decision.")] = False,
+    held: Annotated[bool, Query(description="Only invoices that wait for a decision.")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """List invoices, oldest first. Every filter that is given must hold; `state` may be given several times."""
+    """List invoices that match all given filters, oldest first. `state` may be repeated."""
     wanted = InvoiceFilter(
         number=number,
         ksef_number=ksef_number,
@@ -182,7 +182,7 @@ async def list_invoices(
 
 @router.get("/invoices/{invoice_id}", response_model=InvoiceDetail, responses=declare(Unauthorized, NotFound))
 async def get_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
-    """Show all that is known of one invoice, with findings and history."""
+    """Show one invoice with its findings and history."""
     return JSONResponse(await _shown(store, tenant, invoice_id))
 
 
@@ -193,7 +193,7 @@ async def get_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenan
     responses=declare(Unauthorized, NotFound, NotAwaitingDecision),
 )
 async def release_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
-    """Send an invoice that is held for a decision, as the offline invoice that it became by missing its day."""
+    """Send an invoice that waits for a decision, as an offline invoice, since it missed its day."""
     await store.late_invoices.release(tenant.id, parse_public_id("inv", invoice_id))
     return JSONResponse(await _shown(store, tenant, invoice_id), status_code=202)
 
@@ -204,7 +204,7 @@ async def release_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentT
     responses=declare(Unauthorized, NotFound, NotAwaitingDecision),
 )
 async def withdraw_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant, now: Now) -> Response:
-    """End an invoice that is held for a decision: it is `failed`, was never sent, and its number is free again."""
+    """End an invoice that waits for a decision: it becomes `failed` without being sent, and its number is free again."""
     await store.late_invoices.withdraw(tenant.id, parse_public_id("inv", invoice_id), now=now)
     return JSONResponse(await _shown(store, tenant, invoice_id))
 
@@ -212,13 +212,13 @@ async def withdraw_invoice(invoice_id: str, store: CurrentStore, tenant: Current
 @router.get(
     "/invoices/{invoice_id}/xml",
     response_class=Response,
-    responses=gives("The document, byte for byte.", "application/xml")
+    responses=gives("The XML, byte for byte.", "application/xml")
     | declare(Unauthorized, NotFound, XmlNotKept, BlobStoreUnavailable, BlobMissing),
 )
 async def get_xml(
     invoice_id: str, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant, now: Now
 ) -> Response:
-    """Return the invoice's document, byte for byte as it came."""
+    """Return the invoice's XML, byte for byte as it was sent."""
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["blob_bytes"] == 0:
         raise XmlNotKept("the bytes of this invoice were not kept, since it could not be sent")
@@ -251,10 +251,10 @@ async def get_upo_of_invoice(invoice_id: str, store: CurrentStore, tenant: Curre
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["session_id"] is None or row["upo_page"] is None:
         raise UpoNotAvailable(f"the invoice is {row['state']}; a UPO exists once KSeF has accepted it")
-    for page in await store.sessions.upo_pages(tenant.id, row["session_id"]):
-        if page["page"] == row["upo_page"]:
-            return await upo_answer(store, page)
-    raise UpoNotAvailable("the page of the UPO with this invoice has not been fetched yet")
+    answer = await find_upo_page(store, tenant.id, row["session_id"], row["upo_page"])
+    if answer is None:
+        raise UpoNotAvailable("the page of the UPO with this invoice has not been fetched yet")
+    return answer
 
 
 @router.get(
@@ -265,7 +265,7 @@ async def get_upo_of_invoice(invoice_id: str, store: CurrentStore, tenant: Curre
 async def get_qr(
     invoice_id: str, request: Request, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
 ) -> Response:
-    """Return KOD I of an invoice as SVG, as PNG, or its link as JSON, by Accept. Below it stands the `label`."""
+    """Return KOD I of an invoice as SVG, as PNG, or its link as JSON, by Accept. The `label` belongs below the code."""
     form = choose(request.headers.get("accept"), QR_MEDIA_TYPES)
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["seller_nip"] is None or row["issue_date"] is None:
@@ -276,16 +276,6 @@ async def get_qr(
         return JSONResponse({"link": link, "label": label}, headers={"Vary": "Accept"})
     image = await anyio.to_thread.run_sync(qr_image, link, form)
     return Response(image, media_type=form, headers={"Vary": "Accept", "X-QR-Label": label})
-
-
-async def upo_answer(store: Store, page: Mapping[str, Any]) -> Response:
-    """Answer with the stored bytes of a UPO page."""
-    name = f"upo_{page['upo_reference_number']}.xml"
-    return await stream_answer(
-        store.blobs.stream(page["blob_key"]),
-        media_type="application/xml",
-        headers={"Content-Length": str(page["bytes"]), "Content-Disposition": f'attachment; filename="{name}"'},
-    )
 
 
 async def _shown(store: Store, tenant: Tenant, invoice_id: str) -> dict[str, Any]:
@@ -316,16 +306,18 @@ def _original(stored: bytes, row: Mapping[str, Any]) -> bytes:
             document = decompress(stored, row["size"])
         except MalformedEntry as error:
             raise DispatchError(f"the stored bytes of invoice {UUID(str(row['id'])).hex} are damaged") from error
-    # Whatever else happens, nobody is given other bytes than those that were acknowledged.
+    # The last check before the answer: only the bytes that were acknowledged may be returned.
     if hashlib.sha256(document).digest() != bytes(row["sha256"]):
-        raise DispatchError(f"the stored bytes of invoice {UUID(str(row['id'])).hex} are not those that came")
+        raise DispatchError(
+            f"the stored bytes of invoice {UUID(str(row['id'])).hex} are not those that were acknowledged"
+        )
     return document
 
 
 def _require_xml(request: Request) -> None:
     content_type = request.headers.get("content-type", "")
     if body_kind(content_type) is not BodyKind.XML:
-        raise UnsupportedContentType("one invoice is sent as application/xml; archives go to POST /v1/uploads")
+        raise UnsupportedContentType("one invoice is sent as application/xml; send archives to POST /v1/uploads")
 
 
 def _expected_size(request: Request) -> int:
@@ -336,8 +328,8 @@ def _expected_size(request: Request) -> int:
 
 
 def _wants_strict(prefer: list[str] | None) -> bool:
-    wishes = ",".join(prefer or []).lower().replace(" ", "").replace('"', "").split(",")
-    return "handling=strict" in {wish.partition(";")[0] for wish in wishes}
+    preferences = ",".join(prefer or []).lower().replace(" ", "").replace('"', "").split(",")
+    return "handling=strict" in {item.partition(";")[0] for item in preferences}
 
 
 def _links(invoice: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`/v1/uploads/resumable`: bodies that arrive in pieces and go on where a connection broke (tus 1.0.0).
+"""`/v1/uploads/resumable`: bodies that are sent in pieces, and continued after a broken connection (tus 1.0.0).
 
 When the last byte is durable the resource becomes the upload of the same id at `/v1/uploads/{id}`.
 """
@@ -54,7 +54,7 @@ PREFIX: Final = "/v1/uploads/resumable"
 
 router = APIRouter(prefix=PREFIX, tags=["resumable uploads"], route_class=tus.TusRoute)
 
-_SAYS_NOTHING: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+_UNSPECIFIC_TYPES: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 _YES: Final = frozenset({"true", "1"})
 _NO: Final = frozenset({"false", "0", ""})
 
@@ -70,7 +70,7 @@ _PIECE: Final[dict[str, Any]] = {
 
 @router.options("", status_code=204, response_class=Response)
 async def describe(settings: CurrentSettings) -> Response:
-    """Say what of tus is spoken here. Needs no key."""
+    """Answer with the supported version, extensions and limits of tus. Needs no key."""
     return Response(
         status_code=204,
         headers={
@@ -96,10 +96,14 @@ async def announce(
     now: Now,
     tus_resumable: _TusVersion,
     upload_length: Annotated[int | None, Header(description="Bytes of the whole body.")] = None,
-    upload_defer_length: Annotated[str | None, Header(description="`1`: the length is told later.")] = None,
+    upload_defer_length: Annotated[
+        str | None, Header(description="`1`: the length follows in a later request.")
+    ] = None,
     upload_metadata: Annotated[
         str | None,
-        Header(description="filetype, filename, sha256 (hex), reference, offline, flush, atomic; Base64 each."),
+        Header(
+            description="filetype, filename, sha256 (hex), reference, offline, flush, atomic; each value in Base64."
+        ),
     ] = None,
     offline: bool = False,
     flush: bool = False,
@@ -107,9 +111,9 @@ async def announce(
     reference: Text | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Announce an upload, and send its first bytes if there are any. `Location` is where the others go.
+    """Announce an upload, and send its first bytes if there are any. `Location` is the address for further bytes.
 
-    With an `Idempotency-Key` that announced the same before, the answer is about that one, with its `Upload-Offset`.
+    A repeated announcement with the same `Idempotency-Key` gets the first upload again, with its `Upload-Offset`.
     """
     refuse_content_encoding(request)
     new = _announcement(request, tenant, state.settings.max_upload_bytes)
@@ -136,16 +140,16 @@ async def announce(
 async def list_unfinished(
     store: CurrentStore, tenant: CurrentTenant, limit: Limit = 100, cursor: Cursor = None
 ) -> dict[str, Any]:
-    """List uploads that have not arrived whole, newest first: to find the one that broke off."""
+    """List uploads that are not complete, newest first, so that a client can find an interrupted one."""
     rows = await store.resumable.page(tenant.id, before=read_cursor(cursor), limit=limit + 1)
     kept, following = one_page(rows, limit, lambda upload: upload.id)
-    return {"items": [_document(upload) for upload in kept], "next": following}
+    return {"items": [_shape(upload) for upload in kept], "next": following}
 
 
 @router.get("/{upload_id}", response_model=UnfinishedUpload, responses=declare(Unauthorized, NotFound))
 async def get_unfinished(upload_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
-    """Show how much of an upload has arrived."""
-    return _document(await store.resumable.get(tenant.id, parse_public_id("upl", upload_id)))
+    """Show the progress of an upload that is sent in pieces."""
+    return _shape(await store.resumable.get(tenant.id, parse_public_id("upl", upload_id)))
 
 
 @router.head(
@@ -153,10 +157,10 @@ async def get_unfinished(upload_id: str, store: CurrentStore, tenant: CurrentTen
     response_class=Response,
     responses=declare(Unauthorized, NotFound, UnsupportedTusVersion),
 )
-async def tell_offset(
+async def get_offset(
     upload_id: str, store: CurrentStore, tenant: CurrentTenant, tus_resumable: _TusVersion
 ) -> Response:
-    """Tell in `Upload-Offset` how many bytes are durable: the next request begins there."""
+    """Answer with the number of durable bytes in `Upload-Offset`, where the next request begins."""
     upload = await store.resumable.get(tenant.id, parse_public_id("upl", upload_id))
     headers = _headers(upload) | {"Cache-Control": "no-store"}
     if isinstance(upload, Unfinished) and upload.metadata:
@@ -177,13 +181,15 @@ async def add_bytes(
     state: CurrentState,
     tenant: CurrentTenant,
     tus_resumable: _TusVersion,
-    upload_offset: Annotated[int, Header(description="Where these bytes begin; as the last answer said.")],
-    upload_length: Annotated[int | None, Header(description="Bytes of the whole body, if not told before.")] = None,
+    upload_offset: Annotated[int, Header(description="Where these bytes begin: `Upload-Offset` of the last answer.")],
+    upload_length: Annotated[
+        int | None, Header(description="Bytes of the whole body, if no earlier request had it.")
+    ] = None,
     upload_checksum: Annotated[str | None, Header(description="`sha256 <Base64>` of this request's bytes.")] = None,
 ) -> Response:
-    """Add bytes from an offset on. What had come when a request breaks off is kept, unless it has a checksum.
+    """Add bytes at an offset. Bytes of an interrupted request are kept, unless the request has a checksum.
 
-    The newest request goes on alone: an older one, perhaps on a dead connection, can add nothing more. After the last byte
+    Only the newest request can add bytes: an older one, perhaps on a dead connection, cannot any more. After the last byte
     `Link` names the upload.
     """
     return await _add(upload_id, request, state, tenant)
@@ -209,14 +215,14 @@ async def overridden(
     tenant: CurrentTenant,
     x_http_method_override: Annotated[str, Header()] = "",
 ) -> Response:
-    """Serve clients behind something that lets no PATCH or DELETE through, as the protocol demands."""
+    """Serve clients behind proxies that block PATCH and DELETE, as the protocol demands."""
     method = x_http_method_override.upper()
     if method == "PATCH":
         return await _add(upload_id, request, state, tenant)
     if method == "DELETE":
         return await end(upload_id, state, tenant, tus.VERSION)
     if method == "HEAD":
-        return await tell_offset(upload_id, state.store, tenant, tus.VERSION)
+        return await get_offset(upload_id, state.store, tenant, tus.VERSION)
     raise MethodNotAllowed("POST is not possible at this address")
 
 
@@ -236,7 +242,7 @@ async def _add(upload_id: str, request: Request, state: ApiState, tenant: Tenant
         upload = await _take(request, state, upload, offset=offset, size=size)
     elif offset != upload.size or tus.number(request, "Content-Length") != 0:
         raise WrongOffset(
-            f"all {upload.size} bytes of {upload.public_id} are here; it is at /v1/uploads/{upload.public_id}"
+            f"all {upload.size} bytes of {upload.public_id} are stored; it is at /v1/uploads/{upload.public_id}"
         )
     return Response(status_code=204, headers=_headers(upload))
 
@@ -244,7 +250,7 @@ async def _add(upload_id: str, request: Request, state: ApiState, tenant: Tenant
 async def _take(
     request: Request, state: ApiState, upload: Unfinished, *, offset: int = 0, size: int | None = None
 ) -> Unfinished | Upload:
-    """Take a request's bytes. Raises what `SegmentTaker.take` and `ResumableStore.begin` raise."""
+    """Add the bytes of a request. Raises the errors of `SegmentTaker.take` and `ResumableStore.begin`."""
     checksums = [checksum] if (checksum := tus.read_checksum(request)) else []
     if (digest := declared_digest(request)) is not None:
         checksums.append(tus.Checksum("sha256", digest))
@@ -270,25 +276,25 @@ def _announcement(request: Request, tenant: Tenant, limit: int) -> NewUnfinished
     size = tus.number(request, "Upload-Length")
     deferred = request.headers.get("upload-defer-length")
     if (size is None) == (deferred is None) or deferred not in {None, "1"}:
-        raise RequestError("say Upload-Length, or Upload-Defer-Length: 1, and not both")
+        raise RequestError("send either Upload-Length or Upload-Defer-Length: 1")
     if size == 0:
         raise EmptyBody
     if size is not None and size > limit:
         raise too_large(limit)
     if request.headers.get("upload-concat") is not None:
-        raise RequestError("Upload-Concat is not spoken here; send one upload after the other, or several uploads")
+        raise RequestError("Upload-Concat is not supported; send the bytes of one upload in order, or several uploads")
     metadata = request.headers.get("upload-metadata")
-    told = tus.read_metadata(metadata)
-    kind, boundary = _kind(told)
+    values = tus.read_metadata(metadata)
+    kind, boundary = _kind(values)
     return NewUnfinished(
         id=UUID(int=0),
         tenant_id=tenant.id,
         kind=kind.value,
         boundary=boundary,
         size=size,
-        declared_sha256=_sha256(told),
+        declared_sha256=_sha256(values),
         metadata=metadata,
-        filename=_text(told, "filename") or _text(told, "name"),
+        filename=_text(values, "filename") or _text(values, "name"),
         reference=None,
         idempotency_key=None,
         offline_mode=False,
@@ -298,13 +304,13 @@ def _announcement(request: Request, tenant: Tenant, limit: int) -> NewUnfinished
 
 
 def _kind(metadata: dict[str, str]) -> tuple[BodyKind, str | None]:
-    """Tell the kind by the content type, or by the file's name where that says nothing. Raises UnsupportedContentType."""
+    """Return the kind by the content type, or by the file name if the type is unspecific. Raises UnsupportedContentType."""
     content_type = metadata.get("filetype") or metadata.get("contentType") or metadata.get("type") or ""
-    if content_type.strip().lower() in _SAYS_NOTHING:
+    if content_type.strip().lower() in _UNSPECIFIC_TYPES:
         kind = sniff(metadata.get("filename") or metadata.get("name") or "", b"")
         if kind is None:
             raise UnsupportedContentType(
-                "Upload-Metadata does not say what it is: give filetype, such as application/zip, "
+                "Upload-Metadata has no content type: send filetype, such as application/zip, "
                 "or a filename that ends in .zip, .tar.gz, .tar, .ndjson or .xml"
             )
         return kind, None
@@ -321,7 +327,7 @@ def _sha256(metadata: dict[str, str]) -> bytes | None:
     except ValueError:
         digest = b""
     if len(digest) != 32:
-        raise DigestMismatch("sha256 in Upload-Metadata cannot be read; it has 64 hex digits")
+        raise DigestMismatch("sha256 in Upload-Metadata must have 64 hex digits")
     return digest
 
 
@@ -335,7 +341,7 @@ def _flag(metadata: dict[str, str], name: str) -> bool:
 def _text(metadata: dict[str, str], name: str) -> str | None:
     text = metadata.get(name)
     if text is not None and (len(text) > 256 or not text.isprintable()):
-        raise RequestError(f"{name} in Upload-Metadata has more than 256 characters, or some that do not print")
+        raise RequestError(f"{name} in Upload-Metadata has more than 256 characters, or unprintable ones")
     return text
 
 
@@ -355,7 +361,7 @@ def _headers(upload: Unfinished | Upload) -> dict[str, str]:
     return length | {"Upload-Offset": str(upload.offset), "Upload-Expires": tus.http_date(upload.expires_at)}
 
 
-def _document(upload: Unfinished | Upload) -> dict[str, Any]:
+def _shape(upload: Unfinished | Upload) -> dict[str, Any]:
     unfinished = isinstance(upload, Unfinished)
     declared = upload.declared_sha256
     links = {"self": f"{PREFIX}/{upload.public_id}"}

@@ -1,4 +1,4 @@
-"""`/v1/sessions`: batch sessions with KSeF, how they went, and their receipts."""
+"""`/v1/sessions`: batch sessions with KSeF, their history, and their receipts."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from app.api.http.paging import Cursor, Limit, one_page, read_cursor
 from app.api.http.problems import declare, gives
 from app.api.responses.history import session_history
 from app.api.responses.schemas import SessionDetail, SessionPage, UpoPages
-from app.api.routes.invoices import upo_answer
+from app.api.responses.upo import find_upo_page, upo_answer
 from app.domain.ids import parse_public_id
 from app.domain.session_times import close_by, upload_by
 from app.domain.states import SessionState
@@ -40,7 +40,7 @@ async def list_sessions(
         tenant.id, before=read_cursor(cursor), state=state.value if state else None, limit=limit + 1
     )
     kept, following = one_page(rows, limit, lambda session: session.id)
-    return {"items": await _documents(store, tenant.id, kept), "next": following}
+    return {"items": await _shapes(store, tenant.id, kept), "next": following}
 
 
 @router.get("/{session_id}", response_model=SessionDetail, responses=declare(Unauthorized, NotFound))
@@ -48,9 +48,9 @@ async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenan
     """Show one session with its history."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
     address = f"/v1/sessions/{session.public_id}"
-    (document,) = await _documents(store, tenant.id, [session])
-    return document | {
-        **_times(session, document["parts"], now),
+    (shape,) = await _shapes(store, tenant.id, [session])
+    return shape | {
+        **_times(session, shape["parts"], now),
         "history": session_history(await store.sessions.history(tenant.id, session.id)),
         "links": {"self": address, "upo": f"{address}/upo", "invoices": f"/v1/invoices?session={session.public_id}"},
     }
@@ -84,27 +84,27 @@ async def get_upo_page(
 ) -> Response:
     """Return one page of the session's UPO, pages counted from 1."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
-    for found in await store.sessions.upo_pages(tenant.id, session.id):
-        if found["page"] == page:
-            return await upo_answer(store, found)
-    raise UpoNotAvailable(f"the session is {session.state.value} and its UPO has no page {page}")
+    answer = await find_upo_page(store, tenant.id, session.id, page)
+    if answer is None:
+        raise UpoNotAvailable(f"the session is {session.state.value} and its UPO has no page {page}")
+    return answer
 
 
 def _times(session: Session, parts: int, now: datetime) -> dict[str, Any]:
-    """Say how long a session has lasted and, while that matters, how long it may still take."""
+    """Return the age of a session and, until its end, the times by which its parts must be sent and it must be closed."""
     opened_at = session.ksef_created_at or session.opened_at
     if opened_at is None:
         return {"upload_by": None, "close_by": None, "age_seconds": None}
-    over = session.state.is_final
+    is_over = session.state.is_final
     return {
-        "upload_by": None if over else iso_utc(upload_by(opened_at, parts)),
-        "close_by": None if over else iso_utc(close_by(opened_at)),
+        "upload_by": None if is_over else iso_utc(upload_by(opened_at, parts)),
+        "close_by": None if is_over else iso_utc(close_by(opened_at)),
         "age_seconds": max(0, int(((session.completed_at or now) - opened_at).total_seconds())),
     }
 
 
-async def _documents(store: Store, tenant_id: int, sessions: Sequence[Session]) -> list[dict[str, Any]]:
-    """Show sessions with their parts and receipts, in two queries however many they are."""
+async def _shapes(store: Store, tenant_id: int, sessions: Sequence[Session]) -> list[dict[str, Any]]:
+    """Return sessions with their parts and receipts, by two queries for all of them."""
     ids = [session.id for session in sessions]
     parts = await store.sessions.part_counts(tenant_id, ids)
     pages = await store.sessions.upo_pages_of(tenant_id, ids)

@@ -1,4 +1,4 @@
-"""`/v1/uploads`: bodies with many invoices, what became of them, and the verdict on each."""
+"""`/v1/uploads`: bodies with many invoices, their progress, and the verdict on each invoice."""
 
 import csv
 import io
@@ -65,7 +65,7 @@ CSV_COLUMNS: Final = (
 
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
-# Writing a thousand documents at once would hold up the event loop for longer than five milliseconds.
+# Writing a thousand invoices at once would block the event loop for more than five milliseconds.
 _ROWS_AT_A_TIME: Final = 100
 
 _BODY: Final[dict[str, Any]] = {
@@ -103,10 +103,10 @@ async def create_upload(
         str | None, Header(description="`gzip`, unless the body is compressed already.")
     ] = None,
 ) -> Response:
-    """Take a body with many invoices. 202 means that it is durable; nothing of it has been looked at yet.
+    """Accept a body with many invoices. 202 means that it is durable; it is read later.
 
-    With an `Idempotency-Key`, the same body again gives the first answer again. Without one it is taken, and `repeat_of`
-    names the first.
+    A repeated body with the same `Idempotency-Key` gets the first answer again. Without a key it is a new upload, and its
+    `repeat_of` names the first.
     """
     started = time.perf_counter()
     content_type = request.headers.get("content-type", "")
@@ -134,15 +134,15 @@ async def create_upload(
     if is_new:
         UPLOAD_BYTES.inc(body.size)
         STAGE_SECONDS.labels(stage="receive").observe(time.perf_counter() - started)
-    document = with_links(upload)
-    return JSONResponse(document, status_code=202, headers={"Location": document["links"]["self"]})
+    shape = with_links(upload)
+    return JSONResponse(shape, status_code=202, headers={"Location": shape["links"]["self"]})
 
 
 @router.get("", response_model=UploadPage, responses=declare(BadCursor, Unauthorized))
 async def list_uploads(
     store: CurrentStore, tenant: CurrentTenant, limit: Limit = 100, cursor: Cursor = None
 ) -> dict[str, Any]:
-    """List uploads, newest first. Single posts are not uploads and do not stand here."""
+    """List uploads, newest first. Single posts are not uploads."""
     rows = await store.uploads.page(tenant.id, before=read_cursor(cursor), limit=limit + 1)
     kept, following = one_page(rows, limit, lambda upload: upload.id)
     return {"items": [with_links(upload) for upload in kept], "next": following}
@@ -150,7 +150,7 @@ async def list_uploads(
 
 @router.get("/{upload_id}", response_model=schemas.Upload, responses=declare(Unauthorized, NotFound, UploadNotFinished))
 async def get_upload(upload_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
-    """Show one upload: how far it is, and its invoices by state."""
+    """Show the progress of one upload, and its invoices by state."""
     wanted = parse_public_id("upl", upload_id)
     try:
         return with_links(await store.uploads.get(tenant.id, wanted))
@@ -168,7 +168,7 @@ async def list_invoices_of_upload(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """List the invoices of an upload in the order in which it holds them."""
+    """List the invoices of an upload in the order of its body."""
     upload = await store.uploads.get(tenant.id, parse_public_id("upl", upload_id))
     wanted = InvoiceFilter(upload_id=upload.id, states=[item.value for item in state] if state else None)
     rows = await store.invoices.page(tenant.id, wanted, after=read_cursor(cursor) or FIRST, limit=limit + 1)
@@ -191,7 +191,7 @@ async def stream_results(
 ) -> Response:
     """Stream every invoice of an upload as NDJSON or, with `Accept: text/csv`, as CSV.
 
-    A connection that closes before the last chunk means that the answer is not whole.
+    A connection that closes before the last chunk of the answer means that the answer is incomplete.
     """
     form = choose(request.headers.get("accept"), (NDJSON, CSV))
     upload = await store.uploads.get(tenant.id, parse_public_id("upl", upload_id))
@@ -206,7 +206,7 @@ async def stream_results(
 
 
 def with_links(upload: Upload) -> dict[str, Any]:
-    """Return an upload's document with the addresses of what belongs to it."""
+    """Return an upload as the API shows it, with the addresses of its invoices and results."""
     address = f"/v1/uploads/{upload.public_id}"
     links = {"self": address, "invoices": f"{address}/invoices", "results": f"{address}/results"}
     return upload_document(upload) | {"links": links}
@@ -235,19 +235,19 @@ async def _slices(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[l
             await anyio.lowlevel.checkpoint()
 
 
-def _csv_row(document: Mapping[str, Any]) -> list[Any]:
-    findings = document["findings"]
+def _csv_row(invoice: Mapping[str, Any]) -> list[Any]:
+    findings = invoice["findings"]
     extra = {
         "rules": " ".join(finding.get("rule", "") for finding in findings),
         "message": findings[0].get("message", "") if findings else "",
     }
-    return [_cell(extra[name] if name in extra else document[name]) for name in CSV_COLUMNS]
+    return [_cell(extra[name] if name in extra else invoice[name]) for name in CSV_COLUMNS]
 
 
 def _cell(value: Any) -> Any:
-    """Put an apostrophe before a text that a spreadsheet would run as a formula (OWASP, CSV Injection).
+    """Return a text with an apostrophe before it when a spreadsheet would run it as a formula (OWASP, CSV Injection).
 
-    Names and invoice numbers come from strangers and may begin with anything; NDJSON gives them unchanged.
+    Senders choose names and invoice numbers freely. NDJSON has them unchanged.
     """
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 

@@ -1,4 +1,4 @@
-"""Receipts by a signed link, as events carry it: no API key, for a few days."""
+"""`/v1/upo`: pages of UPOs by the signed link in an event, which needs no API key and works for a few days."""
 
 from typing import Annotated, Final
 
@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from app.api.dependencies import CurrentStore, Now
 from app.api.http.problems import declare, gives
-from app.api.routes.invoices import upo_answer
+from app.api.responses.upo import find_upo_page
 from app.errors import NotFound
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
 from app.store.sessions.upo_links import LinkInvalid
@@ -28,8 +28,9 @@ async def get_upo_by_link(token: Annotated[str, Query(max_length=200)], store: C
         tenant = await store.tenants.get(place.tenant_id)
     except NotFound as error:
         raise LinkInvalid from error
+    answer = None
     if tenant.disabled_at is None:
-        for page in await store.sessions.upo_pages(place.tenant_id, place.session_id):
-            if page["page"] == place.page:
-                return await upo_answer(store, page)
-    raise LinkInvalid
+        answer = await find_upo_page(store, place.tenant_id, place.session_id, place.page)
+    if answer is None:
+        raise LinkInvalid
+    return answer

@@ -1,4 +1,4 @@
-"""Webhooks: where a tenant wants its events, how they are signed, and at what pace and in what order they come."""
+"""`/v1/webhooks`: the addresses to which a tenant's events are sent, with their signing, order and concurrency."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from app.api.dependencies import CurrentSettings, CurrentStore, CurrentTenant, Now
 from app.api.http.errors import InvalidRequest
 from app.api.http.problems import declare
-from app.api.routes.deliveries import Delivery, delivery_document
+from app.api.routes.deliveries import Delivery, delivery_shape
 from app.domain.ids import parse_public_id
 from app.domain.timestamps import iso_utc
 from app.errors import Conflict, NotFound, Unauthorized
@@ -31,34 +31,34 @@ from app.webhooks.signing import Signing, SigningKey, SigningSecret
 router: Final = APIRouter(prefix="/v1", tags=["webhooks"])
 
 _Url = Annotated[str, Field(max_length=MAX_URL_CHARACTERS, examples=["https://erp.example/ksef"])]
-# PostgreSQL's text has no NUL.
+# A text of PostgreSQL cannot contain NUL.
 _Description = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 _Events = Annotated[
     list[EventType] | None,
-    Field(min_length=1, description="Types of events to send; null sends all, those of the future too."),
+    Field(min_length=1, description="Types of events to send; null sends all, including future ones."),
 ]
 _Headers = Annotated[
     dict[str, str],
     Field(
         max_length=MAX_HEADERS,
-        description="Headers of your own that every request carries, such as Authorization. Kept encrypted, shown masked.",
+        description="Additional headers of every request, such as Authorization. Stored encrypted, shown masked.",
         examples=[{"Authorization": "Bearer 7f6c"}],
     ),
 ]
 _Concurrency = Annotated[
-    int, Field(ge=1, le=MAX_CONCURRENCY, description="Requests at this webhook at the same time, at most.")
+    int, Field(ge=1, le=MAX_CONCURRENCY, description="Limit on simultaneous requests to this webhook.")
 ]
 _Ordering = Annotated[
     Ordering,
     Field(
-        description="`session`: events of one session come one after the other, in order, and one that fails holds back the "
-        "later ones of its session. `none`: as fast as the webhook takes them, roughly in order."
+        description="`session`: events of one session are sent one after the other, in order; a failed one delays the later ones "
+        "of its session. `none`: as fast as the webhook accepts them, roughly in order."
     ),
 ]
 _Signing = Annotated[
     Signing,
     Field(
-        description="`hmac`: a secret that both sides have (`v1` signatures). `ed25519`: you get the public key (`v1a`)."
+        description="`hmac`: a shared secret (`v1` signatures). `ed25519`: the receiver verifies with a public key (`v1a`)."
     ),
 ]
 
@@ -78,7 +78,7 @@ class NewWebhook(BaseModel):
 
 
 class WebhookChanges(BaseModel):
-    """What to change of a webhook; what is absent stays."""
+    """Changes of a webhook; absent members stay unchanged."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -88,7 +88,7 @@ class WebhookChanges(BaseModel):
     ordering: _Ordering | None = None
     max_concurrency: _Concurrency | None = None
     headers: (
-        Annotated[_Headers, Field(description="Replaces all of them; a value of `***` keeps the one there is.")] | None
+        Annotated[_Headers, Field(description="Replaces all headers; the value `***` keeps the stored value.")] | None
     ) = None
     disabled: bool | None = None
 
@@ -96,15 +96,15 @@ class WebhookChanges(BaseModel):
     @classmethod
     def _is_not_null(cls, value: Any) -> Any:
         if value is None:
-            raise ValueError("cannot be null; leave it out to keep it")
+            raise ValueError("cannot be null; leave it out to keep the stored value")
         return value
 
 
 class PublicKeyItem(BaseModel):
-    """A public key that verifies at present."""
+    """A public key that verifies present signatures."""
 
     key: str = Field(description="`whpk_` and Base64 of the 32 bytes.")
-    expires_at: Timestamp | None = Field(description="When it stops signing; set once another one has followed it.")
+    expires_at: Timestamp | None = Field(description="When its signatures end; set when a newer key has replaced it.")
 
 
 class Webhook(BaseModel):
@@ -115,29 +115,31 @@ class Webhook(BaseModel):
     description: str
     events: list[str] | None
     signing: Signing
-    public_keys: list[PublicKeyItem] = Field(description="Newest first; none when it is signed with a secret.")
+    public_keys: list[PublicKeyItem] = Field(description="Newest first; empty when a secret signs.")
     ordering: Ordering
     max_concurrency: int
-    headers: dict[str, str] = Field(description="Names of its own headers; the values are masked.")
+    headers: dict[str, str] = Field(description="Names of the additional headers; the values are masked.")
     created_at: Timestamp
     disabled_at: Timestamp | None
-    disabled_reason: str | None = Field(description="`asked`, `gone` (it answered 410) or `failing` (for days).")
+    disabled_reason: str | None = Field(
+        description="`asked` (by a request), `gone` (it answered 410) or `failing` (for days); expect others."
+    )
     failing_since: Timestamp | None = Field(
         description="Since when no attempt has succeeded; null when the last one did."
     )
 
 
 class KeyAnswer(BaseModel):
-    """A new key: the secret, shown this once, or the public key, which can be read again."""
+    """A new key: the secret, shown only in this answer, or the public key, which can be read again."""
 
     secret: str | None = Field(
-        description="`whsec_` and Base64: what the Standard Webhooks libraries take. Null with `ed25519`."
+        description="`whsec_` and Base64, as the Standard Webhooks libraries expect it. Null with `ed25519`."
     )
     public_key: str | None = Field(description="`whpk_` and Base64. Null with `hmac`.")
 
 
 class NewKind(BaseModel):
-    """How to sign from now on."""
+    """The kind of the new key."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -149,7 +151,7 @@ class NewWebhookAnswer(Webhook, KeyAnswer):
 
 
 class Webhooks(BaseModel):
-    """A tenant's webhooks, oldest first; there are few, so they are one page."""
+    """All webhooks of a tenant, oldest first, on one page."""
 
     items: list[Webhook]
     next: str | None
@@ -166,7 +168,7 @@ _OF_ONE: Final = declare(Unauthorized, NotFound, InvalidRequest)
 async def add_webhook(
     new: NewWebhook, response: Response, tenant: CurrentTenant, store: CurrentStore, settings: CurrentSettings, now: Now
 ) -> NewWebhookAnswer:
-    """Register a webhook. The answer has its secret, this once, or its public key."""
+    """Register a webhook. Only this answer has its secret; a public key can be read again."""
     endpoint, key = await store.webhooks.add(
         tenant.id,
         NewEndpoint(
@@ -209,7 +211,7 @@ async def change_webhook(
     settings: CurrentSettings,
     now: Now,
 ) -> Webhook:
-    """Change a webhook. `"disabled": false` switches one on again that was disabled."""
+    """Change a webhook. `"disabled": false` enables a disabled one."""
     fields = changes.model_dump(mode="json", exclude_unset=True)
     if changes.url is not None:
         fields["url"] = str(checked_url(changes.url, _rules(settings)))
@@ -223,7 +225,7 @@ async def change_webhook(
 
 @router.delete("/webhooks/{webhook_id}", status_code=204, responses=_OF_ONE)
 async def delete_webhook(webhook_id: str, tenant: CurrentTenant, store: CurrentStore, now: Now) -> None:
-    """Delete a webhook with its secrets; what it is still owed is not sent any more."""
+    """Delete a webhook with its secrets; its pending deliveries are not sent any more."""
     await store.webhooks.delete(tenant.id, parse_public_id("whk", webhook_id), now=now)
 
 
@@ -231,7 +233,7 @@ async def delete_webhook(webhook_id: str, tenant: CurrentTenant, store: CurrentS
 async def rotate_secret(
     webhook_id: str, tenant: CurrentTenant, store: CurrentStore, now: Now, wanted: NewKind | None = None
 ) -> KeyAnswer:
-    """Return the webhook a new key; the old one signs beside it for 24 hours. With `signing` the new one is of that kind."""
+    """Create a new key of the webhook; the old one signs beside it for 24 hours. `signing` chooses the kind of the new key."""
     signing = wanted.signing if wanted is not None else None
     key = await store.webhooks.rotate(tenant.id, parse_public_id("whk", webhook_id), signing=signing, now=now)
     return KeyAnswer(**_key(key))
@@ -241,9 +243,9 @@ async def rotate_secret(
     "/webhooks/{webhook_id}/test", status_code=202, responses=declare(Unauthorized, NotFound, InvalidRequest, Conflict)
 )
 async def test_webhook(webhook_id: str, tenant: CurrentTenant, store: CurrentStore, now: Now) -> Delivery:
-    """Send a `webhook.test` event to this webhook only. `GET /v1/deliveries/{id}` shows what became of it."""
+    """Send a `webhook.test` event to this webhook only. `GET /v1/deliveries/{id}` shows its outcome."""
     delivery_id = await store.webhooks.test(tenant.id, parse_public_id("whk", webhook_id), now=now)
-    return delivery_document(await store.deliveries.get(tenant.id, delivery_id))
+    return delivery_shape(await store.deliveries.get(tenant.id, delivery_id))
 
 
 def _rules(settings: Settings) -> AddressRules:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from app.api.routes.deliveries import TryItem
+from app.api.routes.deliveries import AttemptInfo
 from app.store.events.endpoints import DEFAULT_CONCURRENCY, MAX_CONCURRENCY
 from app.store.events.outbox import EventType
 from app.webhooks.addresses import AddressRules, checked_url
@@ -70,7 +70,7 @@ def test_every_event_and_outcome_is_explained() -> None:
     named = {row[0].strip("`") for row in _rows(_section("What arrives"))}
     assert {event_type.value for event_type in EventType} <= named
     outcomes = {row[0].strip("`") for row in _rows(_section("Retries"))}
-    described = TryItem.model_fields["outcome"].description or ""
+    described = AttemptInfo.model_fields["outcome"].description or ""
     for outcome in Outcome:
         assert outcome.value in outcomes
         assert f"`{outcome.value}`" in described
