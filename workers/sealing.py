@@ -41,7 +41,7 @@ async def seal_lane(context: WorkerContext, lane_id: int) -> None:
 
 
 async def _seal_one(context: WorkerContext, lane_id: int) -> datetime | None:
-    """Seal one session if one is due. Returns when the lane is due next (a past time: at once), or None without queued invoices."""
+    """Seal one session if one is due. Return when the lane is due next (a past time: at once), or None if it is empty."""
     settings, now = context.settings, context.clock()
     async with context.store.database.transaction() as connection:
         lane = await context.store.sealing.lock_lane(connection, lane_id)

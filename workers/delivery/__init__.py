@@ -1,1 +1,5 @@
-"""Webhook deliveries: `dispatcher` sends, `attempt_policy` classifies, `payload_cache` keeps bodies, `replay` makes missed events due again."""
+"""Webhook deliveries.
+
+`dispatcher` sends them, `attempt_policy` classifies their results, `payload_cache` keeps payloads, and `replay` makes missed events due
+again.
+"""

@@ -1,4 +1,4 @@
-"""What follows from an attempt to deliver an event."""
+"""Classification of an attempt to deliver an event: delivered, retried at a time, failed or gone."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from app.webhooks.delivery import Attempt, Outcome
 def classify_attempt(
     claim: Claim, attempt: Attempt, *, size: int, ordered: bool, jitter: float, now: datetime
 ) -> AttemptResult:
-    """Decide what follows from a claimed attempt that ended now. `size` is that of the body, in bytes."""
+    """Return the result of a claimed attempt that ended now, with the time of the next one. `size` is the body's, in bytes."""
     succeeded = attempt.outcome is Outcome.DELIVERED
     gone = attempt.outcome is Outcome.GONE
     delay = None
@@ -32,10 +32,10 @@ def classify_attempt(
     )
 
 
-def metric_of(settled: AttemptResult) -> str:
-    """Name the outcome as the metric of deliveries does."""
-    if settled.succeeded:
+def metric_of(result: AttemptResult) -> str:
+    """Return the outcome of an attempt as a label of the deliveries metric."""
+    if result.succeeded:
         return "succeeded"
-    if settled.gone:
+    if result.gone:
         return "gone"
-    return "failed" if settled.next_attempt_at is None else "retried"
+    return "failed" if result.next_attempt_at is None else "retried"

@@ -1,15 +1,15 @@
-"""Webhooks: what is owed to endpoints goes out, many deliveries at a time, and what follows from each attempt is recorded.
+"""Webhook dispatcher: sends due deliveries to their endpoints, many at a time, and records the result of each attempt.
 
     pending -> succeeded
             -> pending    (due again at the time of the next attempt)
             -> failed     (the schedule is used up, or the endpoint is gone, disabled or deleted)
 
-Receivers get each event at least once and must expect repetitions: if this process dies between the request and its record,
-nobody knows whether the request arrived. The event's id is the same in every attempt.
+Receivers get each event at least once and must expect repetitions: if this process dies between the request and its record, no row
+says whether the request arrived. The event's id is the same in every attempt.
 
-One loop claims what is due at all endpoints that this process holds, a task for each request sends it, and one loop records
-what came of it; each of both serves as many deliveries as there are at that moment with a few statements. An endpoint has its
-own connections and its own pace, and always a place for one request, however many others hang.
+One loop claims the due deliveries of all endpoints that this process has leased, a task for each request sends it, and one loop
+records the results; both loops serve all deliveries of that moment with a few statements. An endpoint has its own connections and its
+own pace, and always a place for one request, also while requests to other endpoints hang.
 """
 
 import secrets as randomness
@@ -40,30 +40,30 @@ from app.webhooks.delivery import DEADLINE_SECONDS, Attempt, Message, Outcome, S
 from app.webhooks.network import GuardedBackend, Resolver, make_pool
 from app.webhooks.pace import Pace
 from workers.delivery.attempt_policy import classify_attempt, metric_of
-from workers.delivery.payload_cache import Bodies
+from workers.delivery.payload_cache import PayloadCache
 
 log = get_logger(__name__)
 
 EARLY: Final = timedelta(seconds=1)
-"""A delivery due this soon is due: the clocks of two machines are never quite alike."""
+"""A delivery that is due this soon counts as due, since the clocks of two machines differ a little."""
 
 SHARED_PLACES: Final = 100
 """Requests under way in one process, besides the first one of each endpoint, which always has its place."""
 
-HELD_AT_MOST: Final = 400
-"""Endpoints that one process delivers to at the same time. When more are due, those in a pause give way."""
+MAX_ACTIVE_ENDPOINTS: Final = 400
+"""Endpoints that one process delivers to at the same time. When more are due, endpoints in a pause are released for them."""
 
 POOL_SECONDS: Final = 60.0
 """How long connections of an endpoint are used; after that its name is resolved and checked again."""
 
-_LOOK_SECONDS: Final = 1.0
-"""How often we look for work without being told of any: for what is due at last, and for endpoints of a process that died."""
+_POLL_SECONDS: Final = 1.0
+"""How often due work is searched without a notification: for deliveries after a pause, and for endpoints of a dead process."""
 
 _IDLE_SECONDS: Final = 5.0
-"""How long an endpoint is held that is owed nothing: what comes next finds its connections open."""
+"""How long an endpoint without due deliveries stays leased, so that the next delivery finds its connections open."""
 
 _GRACE_SECONDS: Final = 2.5
-_PATIENCE_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 1.0
 
 
 def _random() -> float:
@@ -72,7 +72,7 @@ def _random() -> float:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryContext:
-    """What deliveries need of the world."""
+    """Store, address rules, clock and limits of a dispatcher."""
 
     store: Store
     rules: AddressRules
@@ -84,14 +84,14 @@ class DeliveryContext:
 
 
 def delivery_context(store: Store, settings: Settings, clock: Clock) -> DeliveryContext:
-    """Give the context of a service with these settings."""
+    """Return the context of a service with these settings."""
     rules = AddressRules(allow_http=settings.webhook_allow_http, allow_private=settings.webhook_allow_private)
     return DeliveryContext(store=store, rules=rules, clock=clock)
 
 
 @dataclass(slots=True)
-class Line:
-    """An endpoint that this process holds."""
+class ActiveEndpoint:
+    """An endpoint that this process has leased and delivers to."""
 
     target: Target
     pace: Pace
@@ -103,7 +103,7 @@ class Line:
 
 @dataclass(slots=True)
 class PoolInUse:
-    """Connections of an endpoint, and how many requests are on them."""
+    """Connections of an endpoint, and the number of requests on them."""
 
     pool: httpcore.AsyncConnectionPool
     opened_at: float = field(default_factory=monotonic)
@@ -111,73 +111,73 @@ class PoolInUse:
 
 
 class Dispatcher:
-    """Delivers what is owed. One for a worker process; any number of them share the endpoints of a database."""
+    """Sends due deliveries. A worker process has one; any number of them share the endpoints of a database by leases."""
 
-    def __init__(self, context: DeliveryContext, *, held_at_most: int = HELD_AT_MOST) -> None:
+    def __init__(self, context: DeliveryContext, *, max_active: int = MAX_ACTIVE_ENDPOINTS) -> None:
         self._context = context
-        self._held_at_most = held_at_most
+        self._max_active = max_active
         self._store = context.store.outgoing
-        self._bodies = Bodies(context.store)
+        self._payloads = PayloadCache(context.store)
         self._backend = GuardedBackend(context.rules, resolve=context.resolve)
         self._ssl = context.ssl_context or ssl.create_default_context()
-        self._lines: dict[UUID, Line] = {}
-        # Of endpoints that are owed something, held or not: one that gave way in a pause is not met as a stranger again.
+        self._endpoints: dict[UUID, ActiveEndpoint] = {}
+        # Paces of all endpoints with due deliveries, leased or not, so that one that was released in a pause keeps its pace.
         self._paces: dict[UUID, Pace] = {}
-        self._done: list[tuple[Line, AttemptResult, Attempt]] = []
+        self._done: list[tuple[ActiveEndpoint, AttemptResult, Attempt]] = []
         self._wake = anyio.Event()
         self._ended = anyio.Event()
-        self._looked_at = 0.0
-        self._told = True
+        self._polled_at = 0.0
+        self._notified = True
 
     async def run(self) -> None:
-        """Deliver for ever. Raises DatabaseError when the database is lost, and with it what is held."""
-        async with self._at_work() as (holdings, tasks):
+        """Deliver without end. Raises DatabaseError when the database connection is lost, and with it the leases."""
+        async with self._at_work() as (leases, tasks):
             tasks.start_soon(self._listen)
             while True:
-                await self._turn(holdings, tasks)
+                await self._claim_due(leases, tasks)
                 await self._wait()
 
     async def drain(self) -> None:
-        """Deliver until nothing more is due by the clock and every attempt is recorded. For one-off use and for tests."""
-        async with self._at_work() as (holdings, tasks):
+        """Deliver until no delivery is due by the clock and every attempt is recorded. For one-off use and for tests."""
+        async with self._at_work() as (leases, tasks):
             while True:
-                self._told = True
-                await self._turn(holdings, tasks)
+                self._notified = True
+                await self._claim_due(leases, tasks)
                 if not self._underway():
                     return
                 await self._wait()
 
     @property
-    def held(self) -> Mapping[UUID, int]:
-        """The endpoints that this process holds, with the number of requests under way at each."""
-        return {endpoint_id: len(line.busy) for endpoint_id, line in self._lines.items()}
+    def active(self) -> Mapping[UUID, int]:
+        """Endpoints that this process has leased, with the number of requests under way at each."""
+        return {endpoint_id: len(endpoint.busy) for endpoint_id, endpoint in self._endpoints.items()}
 
     @asynccontextmanager
     async def _at_work(self) -> AsyncIterator[tuple[EndpointLeases, TaskGroup]]:
-        async with self._store.holdings() as holdings, anyio.create_task_group() as tasks:
+        async with self._store.holdings() as leases, anyio.create_task_group() as tasks:
             tasks.start_soon(self._record)
             try:
-                yield holdings, tasks
+                yield leases, tasks
             finally:
-                # Receivers have been asked; a shutdown should not make us forget their answers.
+                # Record the answers of receivers that were sent a request before the shutdown.
                 with anyio.move_on_after(_GRACE_SECONDS, shield=True):
                     while self._underway():
                         await self._wait()
                 tasks.cancel_scope.cancel()
-                with anyio.move_on_after(_PATIENCE_SECONDS, shield=True):
-                    for line in self._lines.values():
-                        await _close(line.pool)
-                self._lines.clear()
+                with anyio.move_on_after(_RETRY_SECONDS, shield=True):
+                    for endpoint in self._endpoints.values():
+                        await _close(endpoint.pool)
+                self._endpoints.clear()
 
     def _underway(self) -> bool:
-        return any(line.busy for line in self._lines.values())
+        return any(endpoint.busy for endpoint in self._endpoints.values())
 
-    # --- what is due ---
+    # --- due deliveries ---
 
     async def _listen(self) -> None:
         async with self._store.news() as connection:
             async for _ in connection.notifies():
-                self._told = True
+                self._notified = True
                 self._wake.set()
 
     async def _wait(self) -> None:
@@ -187,39 +187,39 @@ class Dispatcher:
 
     def _pause(self) -> float:
         now = self._context.clock()
-        until = self._looked_at + _LOOK_SECONDS - monotonic()
-        for line in self._lines.values():
-            resumes_at = line.pace.resumes_at
-            if line.is_due and resumes_at is not None and resumes_at > now:
+        until = self._polled_at + _POLL_SECONDS - monotonic()
+        for endpoint in self._endpoints.values():
+            resumes_at = endpoint.pace.resumes_at
+            if endpoint.is_due and resumes_at is not None and resumes_at > now:
                 until = min(until, (resumes_at - now).total_seconds())
         return max(0.0, until)
 
-    async def _turn(self, holdings: EndpointLeases, tasks: TaskGroup) -> None:
-        """Take what can be taken now: endpoints first, then deliveries of theirs."""
+    async def _claim_due(self, leases: EndpointLeases, tasks: TaskGroup) -> None:
+        """Lease endpoints with due deliveries, claim as many deliveries as may be sent now, and start a task for each."""
         now = self._context.clock()
-        if self._told or monotonic() - self._looked_at >= _LOOK_SECONDS:
-            self._told, self._looked_at = False, monotonic()
-            await self._look(holdings, now)
+        if self._notified or monotonic() - self._polled_at >= _POLL_SECONDS:
+            self._notified, self._polled_at = False, monotonic()
+            await self._poll(leases, now)
         wanted = self._wanted(now)
         if not wanted:
             return
-        busy = [delivery_id for line in self._lines.values() for delivery_id in line.busy]
+        busy = [delivery_id for endpoint in self._endpoints.values() for delivery_id in endpoint.busy]
         claims = await self._store.claim(wanted, busy=busy, due=now + EARLY, now=now)
-        bodies = await self._bodies.of(claim.event_sequence for claim in claims)
+        bodies = await self._payloads.of(claim.event_sequence for claim in claims)
         await self._read_changed({claim.endpoint_id: claim.version for claim in claims})
         taken = dict.fromkeys(wanted, 0)
         for claim in claims:
             taken[claim.endpoint_id] += 1
-            line = self._lines[claim.endpoint_id]
-            line.busy[claim.delivery_id] = claim
-            line.used_at = monotonic()
-            tasks.start_soon(self._deliver, line, claim, bodies[claim.event_sequence], now)
+            endpoint = self._endpoints[claim.endpoint_id]
+            endpoint.busy[claim.delivery_id] = claim
+            endpoint.used_at = monotonic()
+            tasks.start_soon(self._deliver, endpoint, claim, bodies[claim.event_sequence], now)
         for endpoint_id, (slots, _) in wanted.items():
             if taken[endpoint_id] < slots:
-                # Nothing more for now: the next look, or the end of an attempt under way, will tell.
-                self._lines[endpoint_id].is_due = False
+                # No other delivery is due now; the next poll, or the end of an attempt under way, sets this again.
+                self._endpoints[endpoint_id].is_due = False
 
-    async def _look(self, holdings: EndpointLeases, now: datetime) -> None:
+    async def _poll(self, leases: EndpointLeases, now: datetime) -> None:
         work = await self._store.work()
         for item in work:
             if item.closed is not None:
@@ -227,89 +227,94 @@ class Dispatcher:
                 WEBHOOK_DELIVERIES.labels(outcome="failed").inc(given_up)
         owed = sorted((item for item in work if item.closed is None), key=lambda item: item.due_at)
         due = {item.endpoint_id: item.version for item in owed if item.due_at <= now + EARLY}
-        for line in self._lines.values():
-            line.is_due = line.target.id in due
-        known = {item.endpoint_id for item in owed} | self._lines.keys()
+        for endpoint in self._endpoints.values():
+            endpoint.is_due = endpoint.target.id in due
+        known = {item.endpoint_id for item in owed} | self._endpoints.keys()
         self._paces = {endpoint_id: pace for endpoint_id, pace in self._paces.items() if endpoint_id in known}
-        new = [endpoint_id for endpoint_id in due if endpoint_id not in self._lines and self._may_go(endpoint_id, now)]
-        await self._let_go(holdings, now, is_crowded=len(self._lines) + len(new) > self._held_at_most)
-        new = new[: self._held_at_most - len(self._lines)]
+        new = [
+            endpoint_id for endpoint_id in due if endpoint_id not in self._endpoints and self._may_go(endpoint_id, now)
+        ]
+        await self._release_idle(leases, now, is_crowded=len(self._endpoints) + len(new) > self._max_active)
+        new = new[: self._max_active - len(self._endpoints)]
         if new:
-            await self._hold(holdings, new)
+            await self._lease(leases, new)
         else:
-            await holdings.check()
+            await leases.check()
         await self._read_changed(due)
 
     def _may_go(self, endpoint_id: UUID, now: datetime) -> bool:
         pace = self._paces.get(endpoint_id)
         return pace is None or pace.allowed(now) > 0
 
-    async def _hold(self, holdings: EndpointLeases, endpoint_ids: list[UUID]) -> None:
-        taken = await holdings.take(endpoint_ids)
+    async def _lease(self, leases: EndpointLeases, endpoint_ids: list[UUID]) -> None:
+        taken = await leases.take(endpoint_ids)
         targets = await self._store.targets(taken)
         for endpoint_id, target in targets.items():
             pace = self._paces.setdefault(endpoint_id, Pace(target.max_concurrency))
             pace.most = target.max_concurrency
-            self._lines[endpoint_id] = Line(target, pace)
+            self._endpoints[endpoint_id] = ActiveEndpoint(target, pace)
         if taken - targets.keys():
-            await holdings.release(taken - targets.keys())
+            await leases.release(taken - targets.keys())
 
-    async def _let_go(self, holdings: EndpointLeases, now: datetime, *, is_crowded: bool) -> None:
-        """Release what has been owed nothing for a while, so that others can have it; in a crowd also what is in a pause."""
+    async def _release_idle(self, leases: EndpointLeases, now: datetime, *, is_crowded: bool) -> None:
+        """Release endpoints that had no due delivery for a while; if `is_crowded`, also those in a pause."""
         before = monotonic() - _IDLE_SECONDS
         idle = [
             endpoint_id
-            for endpoint_id, line in self._lines.items()
-            if not line.busy
-            and ((not line.is_due and line.used_at < before) or (is_crowded and not self._may_go(endpoint_id, now)))
+            for endpoint_id, endpoint in self._endpoints.items()
+            if not endpoint.busy
+            and (
+                (not endpoint.is_due and endpoint.used_at < before)
+                or (is_crowded and not self._may_go(endpoint_id, now))
+            )
         ]
         if idle:
             for endpoint_id in idle:
-                await _close(self._lines.pop(endpoint_id).pool)
-            await holdings.release(idle)
+                await _close(self._endpoints.pop(endpoint_id).pool)
+            await leases.release(idle)
 
     async def _read_changed(self, versions: Mapping[UUID, int]) -> None:
         changed = [
             endpoint_id
             for endpoint_id, version in versions.items()
-            if endpoint_id in self._lines and self._lines[endpoint_id].target.version < version
+            if endpoint_id in self._endpoints and self._endpoints[endpoint_id].target.version < version
         ]
         if not changed:
             return
         for endpoint_id, target in (await self._store.targets(changed)).items():
-            self._lines[endpoint_id].target = target
-            self._lines[endpoint_id].pace.most = target.max_concurrency
+            self._endpoints[endpoint_id].target = target
+            self._endpoints[endpoint_id].pace.most = target.max_concurrency
 
     def _wanted(self, now: datetime) -> dict[UUID, tuple[int, bool]]:
-        """Say how many deliveries each endpoint may have: its own place first, then of what is shared, turn by turn."""
-        shared = SHARED_PLACES - sum(max(0, len(line.busy) - 1) for line in self._lines.values())
+        """Return how many deliveries each endpoint may claim: its own place first, then a part of the shared places."""
+        shared = SHARED_PLACES - sum(max(0, len(endpoint.busy) - 1) for endpoint in self._endpoints.values())
         wanted: dict[UUID, tuple[int, bool]] = {}
-        # Those with the fewest requests under way choose first.
-        for endpoint_id, line in sorted(self._lines.items(), key=lambda item: len(item[1].busy)):
-            free = line.pace.allowed(now) - len(line.busy) if line.is_due else 0
+        # Endpoints with the fewest requests under way come first.
+        for endpoint_id, endpoint in sorted(self._endpoints.items(), key=lambda item: len(item[1].busy)):
+            free = endpoint.pace.allowed(now) - len(endpoint.busy) if endpoint.is_due else 0
             if free <= 0:
                 continue
-            own = 0 if line.busy else 1
+            own = 0 if endpoint.busy else 1
             more = max(0, min(free - own, shared))
             shared -= more
             if own + more:
-                wanted[endpoint_id] = (own + more, line.target.ordered)
+                wanted[endpoint_id] = (own + more, endpoint.target.ordered)
         return wanted
 
     # --- one attempt ---
 
-    async def _deliver(self, line: Line, claim: Claim, body: Body, now: datetime) -> None:
-        target = line.target
-        in_use = await self._pool_of(line)
+    async def _deliver(self, endpoint: ActiveEndpoint, claim: Claim, body: Body, now: datetime) -> None:
+        target = endpoint.target
+        in_use = await self._pool_of(endpoint)
         in_use.users += 1
         try:
             attempt = await self._send(in_use.pool, target, body, now)
         finally:
             in_use.users -= 1
-        if in_use is not line.pool and not in_use.users:
+        if in_use is not endpoint.pool and not in_use.users:
             await _close(in_use)
         ended = self._context.clock()
-        settled = classify_attempt(
+        result = classify_attempt(
             claim,
             attempt,
             size=len(body.content),
@@ -317,9 +322,9 @@ class Dispatcher:
             jitter=self._context.random(),
             now=ended,
         )
-        if settled.succeeded:
+        if result.succeeded:
             WEBHOOK_LAG_SECONDS.observe(max(0.0, (ended - body.event_at).total_seconds()))
-        self._done.append((line, settled, attempt))
+        self._done.append((endpoint, result, attempt))
         self._ended.set()
 
     async def _send(self, pool: httpcore.AsyncConnectionPool, target: Target, body: Body, now: datetime) -> Attempt:
@@ -333,20 +338,20 @@ class Dispatcher:
                 own_headers=target.headers.items,
             )
         except Exception:
-            # Nothing that a receiver does comes here. A fault of ours with one delivery must not stop all others.
+            # A receiver cannot cause this. A defect of ours with one delivery must not stop the deliveries of all endpoints.
             log.exception("delivery_crashed", webhook=public_id("whk", target.id), event_id=body.event_id)
             return Attempt(Outcome.UNREACHABLE, 0, answer="not sent: an internal error, see the log")
 
-    async def _pool_of(self, line: Line) -> PoolInUse:
-        known = line.pool
+    async def _pool_of(self, endpoint: ActiveEndpoint) -> PoolInUse:
+        known = endpoint.pool
         if known is None or monotonic() - known.opened_at >= POOL_SECONDS:
-            line.pool = PoolInUse(make_pool(self._backend, self._ssl))
+            endpoint.pool = PoolInUse(make_pool(self._backend, self._ssl))
             if known is not None and not known.users:
                 await _close(known)
-        assert line.pool is not None  # noqa: S101 - it was made above
-        return line.pool
+        assert endpoint.pool is not None  # noqa: S101 - it was made above
+        return endpoint.pool
 
-    # --- what came of it ---
+    # --- results ---
 
     async def _record(self) -> None:
         while True:
@@ -356,28 +361,28 @@ class Dispatcher:
             if not done:
                 continue
             now = self._context.clock()
-            disabled = await self._settle([settled for _, settled, _ in done], now)
-            for line, settled, attempt in done:
-                line.busy.pop(settled.claim.delivery_id, None)
-                line.is_due = True
-                if settled.succeeded:
-                    line.pace.succeeded()
+            disabled = await self._record_results([result for _, result, _ in done], now)
+            for endpoint, result, attempt in done:
+                endpoint.busy.pop(result.claim.delivery_id, None)
+                endpoint.is_due = True
+                if result.succeeded:
+                    endpoint.pace.succeeded()
                 else:
-                    line.pace.failed(now, jitter=self._context.random(), retry_after=attempt.retry_after)
-                WEBHOOK_DELIVERIES.labels(outcome=metric_of(settled)).inc()
+                    endpoint.pace.failed(now, jitter=self._context.random(), retry_after=attempt.retry_after)
+                WEBHOOK_DELIVERIES.labels(outcome=metric_of(result)).inc()
             for endpoint_id, reason in disabled.items():
                 WEBHOOKS_DISABLED.labels(reason=reason).inc()
                 log.warning("webhook_disabled", webhook=public_id("whk", endpoint_id), reason=reason)
             self._wake.set()
 
-    async def _settle(self, settled: list[AttemptResult], now: datetime) -> dict[UUID, str]:
+    async def _record_results(self, results: list[AttemptResult], now: datetime) -> dict[UUID, str]:
         while True:
             try:
-                return await self._store.settle(settled, given_up_before=now - DISABLE_AFTER, now=now)
+                return await self._store.settle(results, given_up_before=now - DISABLE_AFTER, now=now)
             except DatabaseError:
-                # The answers are known to nobody else. If the database stays away, the loop that looks for work ends us.
-                log.warning("attempts_not_recorded", attempts=len(settled))
-                await anyio.sleep(_PATIENCE_SECONDS)
+                # Only this process has the answers. If the database stays unavailable, the loop that claims work ends the process.
+                log.warning("attempts_not_recorded", attempts=len(results))
+                await anyio.sleep(_RETRY_SECONDS)
 
 
 async def _close(in_use: PoolInUse | None) -> None:

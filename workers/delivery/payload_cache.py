@@ -1,4 +1,4 @@
-"""Events as they are sent, read once for all endpoints that are owed them."""
+"""Cache of event payloads, read once for all endpoints that get them."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from app.store.events.delivery_queue import Body
 from app.store.store import Store
 
 CACHED_BYTES: Final = 16_000_000
-"""Bodies kept for the other endpoints that are owed the same event."""
+"""Bytes of payloads that are kept for other endpoints of the same event."""
 
 
-class Bodies:
-    """Events as they are sent, kept while others are owed the same; the least used ones go first."""
+class PayloadCache:
+    """Payloads of events by sequence number, at most `most_bytes` of them; the least recently used go first."""
 
     def __init__(self, store: Store, most_bytes: int = CACHED_BYTES) -> None:
         self._store = store
@@ -21,7 +21,7 @@ class Bodies:
         self._bytes = 0
 
     async def of(self, sequences: Iterable[int]) -> dict[int, Body]:
-        """Give the bodies of these events."""
+        """Return the payloads of these events, reading those that are not cached."""
         wanted = set(sequences)
         found = {sequence: self._kept[sequence] for sequence in wanted if sequence in self._kept}
         missing = wanted - found.keys()

@@ -1,4 +1,4 @@
-"""Replay: makes due again what an endpoint missed, step by step; the deliveries themselves go the usual way."""
+"""Replay: makes the deliveries due again that an endpoint missed, step by step. The dispatcher sends them as usual."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ log = get_logger(__name__)
 
 
 async def replay_events(store: Store, clock: Clock, replay_id: UUID, *, events_at_once: int = EVENTS_AT_ONCE) -> None:
-    """Go through a replay from where it stands to its end. Safe to repeat, and to stop between any two steps.
+    """Run a replay from its last step to its end. Safe to repeat, and to stop between any two steps.
 
     Raises RetryLater while older transactions are still running that may have written events of its range.
     """

@@ -1,4 +1,4 @@
-"""A body that came in pieces, looked at as a whole: its hash, which nobody could know while it was arriving."""
+"""Computes and verifies the SHA-256 of a resumable upload, whose segments arrive in any order."""
 
 import hashlib
 from typing import Final
@@ -14,14 +14,14 @@ from workers.context import WorkerContext
 log = get_logger(__name__)
 
 _BLOCK_BYTES: Final = 1 << 20
-_BLOCKS_A_TURN: Final = 32
-"""Between turns in the thread a stop of the worker is noticed."""
+_BLOCKS_AT_ONCE: Final = 32
+"""Blocks that are hashed in the thread before a stop of the worker can take effect."""
 
 
-async def settle_hash(context: WorkerContext, upload: Upload, source: SeekableFile) -> Upload:
-    """Give the upload with its hash, read and recorded if that was not done yet.
+async def verify_hash(context: WorkerContext, upload: Upload, source: SeekableFile) -> Upload:
+    """Return the upload with the hash of its body, which is computed and recorded if that was not done yet.
 
-    Raises UnreadableUpload when it is not the hash that the sender declared: then nothing of the body may be taken.
+    Raises UnreadableUpload when the sender declared another hash: then no document of the body may be processed.
     """
     if upload.sha256 is None:
         sha256 = await _hash(source)
@@ -40,14 +40,14 @@ async def _hash(source: SeekableFile) -> bytes:
     digest = hashlib.sha256()
     source.seek(0)
 
-    def turn() -> bool:
-        for _ in range(_BLOCKS_A_TURN):
+    def hash_blocks() -> bool:
+        for _ in range(_BLOCKS_AT_ONCE):
             piece = source.read(_BLOCK_BYTES)
             if not piece:
                 return False
             digest.update(piece)
         return True
 
-    while await anyio.to_thread.run_sync(turn):
+    while await anyio.to_thread.run_sync(hash_blocks):
         pass
     return digest.digest()

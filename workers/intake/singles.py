@@ -1,4 +1,4 @@
-"""Intake of invoices that were posted one by one: groups that were made durable together are checked together."""
+"""Intake of single posts: checks together the invoices of several groups, each of which was committed at once."""
 
 import hashlib
 from typing import Final
@@ -16,14 +16,14 @@ from workers.intake.chunks import CHUNK_BYTES, CHUNK_ENTRIES, check_context, rec
 log = get_logger(__name__)
 
 _GROUPS: Final = 400
-"""Groups looked at in one go; at a low rate a group holds a single invoice."""
+"""Groups read for one batch at most; at a low rate of posts a group has a single invoice."""
 
 _BATCHES: Final = 8
-"""Batches of one job. A tenant that goes on posting then comes again behind those who wait."""
+"""Batches of one job. The rest of a tenant's posts gets another job, behind those of other tenants."""
 
 
 async def check_singles(context: WorkerContext, tenant_id: int) -> None:
-    """Check single posts of a tenant that wait, oldest first; another job does what is left. Safe to run again at any time."""
+    """Check the unchecked single posts of a tenant, oldest first; another job checks the rest. Safe to run again at any time."""
     tenant = await context.store.tenants.get(tenant_id)
     for _ in range(_BATCHES):
         async with context.room.turn(tenant_id):
@@ -71,7 +71,7 @@ async def _check_batch(context: WorkerContext, tenant: Tenant) -> bool:
         )
     )
     [checked] = outcome.forms
-    # Named by its content: a repeat after a crash writes the same bytes under the same name.
+    # The name contains the hash of the content, so a repeat after a crash writes the same blob.
     blob_key = f"chunks/singles/{batch[0].id.hex}-{hashlib.sha256(checked.blob).hexdigest()[:16]}"
     await context.store.blobs.put(blob_key, checked.blob)
     await context.store.singles.commit_singles(

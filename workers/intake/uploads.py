@@ -1,7 +1,7 @@
-"""Intake: an upload's body is read entry by entry, checked chunk by chunk, and committed chunk by chunk.
+"""Intake of uploads: reads a body entry by entry, and checks and commits it chunk by chunk.
 
-Each committed chunk is a checkpoint. After a crash reading starts again at the first entry that is in no committed chunk;
-the blob of a chunk that was written but not committed belongs to nobody and is removed at the end.
+Each committed chunk is a checkpoint. After a crash reading starts again at the first entry that is in no committed chunk. The blob of a
+chunk that was written but not committed is removed at the end of the upload.
 """
 
 import secrets
@@ -32,13 +32,13 @@ from app.store.tenants.tenants import Tenant
 from app.store.uploads.chunks import CheckedChunk
 from app.store.uploads.uploads import Upload
 from workers.context import WorkerContext
-from workers.intake.body_hash import settle_hash
+from workers.intake.body_hash import verify_hash
 from workers.intake.chunks import CHUNK_BYTES, CHUNK_ENTRIES, check_context, record_findings
 
 log = get_logger(__name__)
 
 _INFLATES_TO: Final = 8
-"""How much more than their payload the documents of a chunk may be: a process must not be busy for long with one chunk."""
+"""Ratio of inflated to payload bytes that a chunk may have, so that no process is busy for long with one chunk."""
 
 _SEALING_SHARE: Final = 0.25
 _SEALING_SECONDS: Final = 2.0
@@ -73,7 +73,7 @@ class _SealingSchedule:
 
 @dataclass(slots=True)
 class _Pending:
-    """A chunk on its way through the pool."""
+    """A chunk that is being checked by the pool."""
 
     first_entry: int
     entries: tuple[RawEntry, ...]
@@ -83,7 +83,7 @@ class _Pending:
 
 
 async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
-    """Read an upload to its end, or from where an earlier run stopped. Safe to run again at any time."""
+    """Read an upload to its end, from the last committed chunk on. Safe to run again at any time."""
     upload = await context.store.uploads.start_reading_for_job(upload_id)
     if upload is None or (upload.blob_key is None and not upload.segmented):
         return
@@ -97,7 +97,7 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
         raise
     try:
         if upload.segmented:
-            upload = await settle_hash(context, upload, source)
+            upload = await verify_hash(context, upload, source)
         await _read(context, upload, tenant, source)
     except* UnreadableUpload as group:
         error = next(_leaves(group))
@@ -131,10 +131,10 @@ async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, source: 
         start_index=upload.next_entry,
         gzip_coded=upload.content_encoding is not None,
     )
-    # As many chunks are on the way as keep the pool busy while one is being stored.
+    # The stream holds enough chunks to keep the pool busy while one chunk is being stored.
     send, receive = anyio.create_memory_object_stream[_Pending](max_buffer_size=context.pool.workers)
     unreadable: list[UnreadableUpload] = []
-    # Room for each chunk from before it is read until it is stored; what is left when this breaks off is given back.
+    # Memory slots of chunks in flight; released on error.
     room: deque[Turn] = deque()
     sealing = _SealingSchedule(int(context.settings.session_max_invoices * _SEALING_SHARE), anyio.current_time())
     lanes: dict[str, int] = {}
@@ -152,7 +152,7 @@ async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, source: 
         for turn in room:
             turn.give_back()
     if unreadable:
-        # Raised only now: what was read before the fault is stored.
+        # Raised after the chunks that were read before the fault are stored.
         raise ExceptionGroup("the upload cannot be read to its end", unreadable)
 
 
@@ -173,7 +173,7 @@ async def _feed(
             chunk = await anyio.to_thread.run_sync(next, chunks, None)
             if chunk is None:
                 break
-            # Never two in the same millisecond: the order of the ids is the order of the upload.
+            # Each chunk gets a millisecond of its own, so that ids are in the order of the upload.
             made_at = max(made_at + 1, int(context.clock().timestamp() * 1000))
             pending = _Pending(
                 first_entry=chunk[0].index,
@@ -186,7 +186,7 @@ async def _feed(
 
 
 def _chunks(entries: Iterator[RawEntry], unreadable: list[UnreadableUpload]) -> Iterator[tuple[RawEntry, ...]]:
-    """Group entries; a fault of the whole body ends the groups and is left in `unreadable`."""
+    """Group entries into chunks. A fault of the whole body ends the chunks and is added to `unreadable`."""
     chunk: list[RawEntry] = []
     size = 0
     try:
@@ -235,7 +235,7 @@ async def _store(
             lanes[form.form_code] = await context.store.tenants.ensure_lane(
                 tenant, form_code=form.form_code, offline_mode=upload.offline_mode
             )
-        # A name of its own for every try: a late double of this job can then never overwrite what is committed.
+        # Each run has names of its own, so that a late second run of this job cannot overwrite committed blobs.
         blob_key = f"chunks/{upload.id.hex}/{form.chunk_id.hex}"
         await context.store.blobs.put(blob_key, form.blob)
         chunks.append(

@@ -75,7 +75,7 @@ def _postpones(availability: Availability, action: Action) -> bool:
 
 
 def _pause(record: KsefRecord, availability: Availability, now: datetime) -> float:
-    """Return the seconds to the next probe, or to the end of the order; at most a minute, since an operator may end it at any time."""
+    """Return the seconds to the next probe or the end of the order; at most 60, since an operator may end it any time."""
     order = record.override
     until = (order.until if order else None) if availability.ordered else record.health.next_probe_at
     seconds = (until - now).total_seconds() if until is not None else _LONGEST_PAUSE

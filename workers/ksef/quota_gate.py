@@ -1,4 +1,4 @@
-"""Quota: counts each tenant's requests before they leave, and keeps the limits that KSeF reports for the tenant up to date.
+"""Quota: counts each tenant's requests before they leave, and keeps the limits that KSeF reports up to date.
 
 A wait of more than three seconds releases the worker's slot: the request is not sent, QuotaExhausted has the seconds to wait, and the
 job is run again then. So a tenant that has used up its hour does not delay other tenants.

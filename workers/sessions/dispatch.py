@@ -103,7 +103,10 @@ def _classify_open_error(error: KsefError) -> Result:
 
 
 async def check_opened(context: WorkerContext, session: Session) -> Result:
-    """Poll the status once before sending parts, since KSeF reports an unreadable key at once. The session goes on without an answer."""
+    """Poll the status once before sending parts, since KSeF reports an unreadable key at once.
+
+    Without an answer the session goes on: this poll is a precaution.
+    """
     client = await context.ksef.of(session.tenant_id)
     try:
         status = await client.session_status(session.opened_reference_number)

@@ -1,4 +1,4 @@
-"""Receipts (UPO): fetches their pages by the free link, checks and stores them unchanged, and reads the KSeF numbers by hash."""
+"""Receipts (UPO): fetches their pages by the free link, verifies and stores them, and reads the KSeF numbers by hash."""
 
 import hashlib
 import time

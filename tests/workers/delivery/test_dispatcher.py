@@ -176,7 +176,7 @@ async def test_a_worker_hears_of_a_new_event_at_once(
     async with _working(context) as dispatcher:
         (first,) = await _event(store, tenant, clock)
         await _until(store, tenant, first, "succeeded")
-        assert list(dispatcher.held.values()) == [0]
+        assert list(dispatcher.active.values()) == [0]
         (second,) = await _event(store, tenant, clock)
         await _until(store, tenant, second, "succeeded")
     assert receiver.connections == 1
@@ -429,13 +429,13 @@ async def test_dead_endpoints_give_way_when_there_are_more_than_a_worker_can_hol
             await _event(store, tenant, clock)
         good, _ = await _endpoint(store, tenant, receiver.url(), clock)
         deliveries = await _event(store, tenant, clock)
-        dispatcher = Dispatcher(context, held_at_most=2)
+        dispatcher = Dispatcher(context, max_active=2)
         task = asyncio.create_task(dispatcher.run())
         try:
             for delivery in deliveries:
                 if (await _delivery(store, tenant, delivery))["endpoint_id"] == good.id:
                     await _until(store, tenant, delivery, "succeeded")
-            assert len(dispatcher.held) <= 2
+            assert len(dispatcher.active) <= 2
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
