@@ -21,13 +21,13 @@ $(STAMP): $(INPUTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-demo: $(STAMP) ## 10,000 invoices the whole way against a KSeF stand-in, on this machine
+demo: $(STAMP) ## 10,000 invoices the whole way against the KSeF sandbox, on this machine
 	$(BIN)/ksefd demo
 
 serve: $(STAMP) ## The service with its embedded database on port 8080
 	$(BIN)/ksefd serve
 
-sandbox: $(STAMP) ## The KSeF stand-in on port 8099
+sandbox: $(STAMP) ## The KSeF sandbox on port 8099
 	$(BIN)/ksefd sandbox
 
 check: lint ## Lint and the fast tests, for the inner loop
