@@ -217,7 +217,7 @@ def test_the_numbers_of_pulling_are_those_of_the_code() -> None:
     assert f"up to {MAX_WAIT_SECONDS} seconds" in pull
     assert f"may have {MAX_WAITING_OF_A_TENANT} requests" in pull
     assert f"comment every {HEARTBEAT_SECONDS:.0f} seconds" in pull
-    assert f"takes nothing for {STUCK_SECONDS:.0f} seconds" in pull
+    assert f"reads nothing for {STUCK_SECONDS:.0f} seconds" in pull
     assert POLL_SECONDS == 0.5
     assert "at most half a second" in pull
     assert set(EventPage.model_fields) == {"items", "next", "cursor"}
