@@ -21,7 +21,13 @@ from tools.docs_reference import metric_facts
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 WRITTEN = [*DOCUMENTS, ROOT / "Dockerfile", *(path for path in sorted(ROOT.glob("deploy/**/*")) if path.is_file())]
-NOT_SETTINGS = {"KSEFD_CONFIG", "KSEFD_TORTURE_INVOICES", "KSEFD_TORTURE_KILLS", "KSEFD_TORTURE_SEED"}
+NOT_SETTINGS = {
+    "KSEFD_CONFIG",
+    "KSEFD_TEST_DATABASE_URL",
+    "KSEFD_TORTURE_INVOICES",
+    "KSEFD_TORTURE_KILLS",
+    "KSEFD_TORTURE_SEED",
+}
 LABEL_VALUES = {
     "ksefd_sessions": {state.value for state in SessionState},
     "ksefd_oldest_unfinished_session_seconds": {state.value for state in UNFINISHED},

@@ -43,7 +43,7 @@ def installation(
 ) -> Iterator[Installation]:
     folder = tmp_path_factory.mktemp("last-release")
     load_files(folder / "var")
-    with database_of_the_last_release(postgres_url, "last_release_road") as url:
+    with database_of_the_last_release(postgres_url) as url:
         migrate(url)
         settings: dict[str, Any] = {
             "database_url": url,

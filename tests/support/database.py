@@ -19,6 +19,8 @@ from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
 
+GIVEN_SERVER = "KSEFD_TEST_DATABASE_URL"
+"""Names a server to test against, in place of the embedded one."""
 _TEMPLATE = "ksefd_template"
 _DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
 _OURS = "nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%'"
@@ -26,7 +28,15 @@ _OURS = "nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%'"
 
 @contextmanager
 def running_postgres(folder: Path) -> Iterator[str]:
-    """Run a server below a folder, shared with the other processes of the run that ask for it, and give its address."""
+    """Run a server below a folder, shared with the other processes of the run that ask for it, and give its address.
+
+    `KSEFD_TEST_DATABASE_URL` names a server to use instead: a superuser's, with nothing on it that is to be kept, and one
+    run at a time. Its durability stays as it is.
+    """
+    if given := os.environ.get(GIVEN_SERVER):
+        _prepare_given(folder, given)
+        yield given
+        return
     with EmbeddedPostgres(folder) as server:
         with (folder / "template.lock").open("w") as lock, psycopg.connect(server.url, autocommit=True) as connection:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -35,11 +45,31 @@ def running_postgres(folder: Path) -> Iterator[str]:
         yield server.url
 
 
+def _prepare_given(folder: Path, server_url: str) -> None:
+    """Make the template anew once a run: an earlier run may have left one with an older schema."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "template.done"
+    with (folder / "template.lock").open("w") as lock, psycopg.connect(server_url, autocommit=True) as connection:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if done.exists():
+            return
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,)).fetchone():
+            connection.execute(f"ALTER DATABASE {_TEMPLATE} IS_TEMPLATE false")
+            connection.execute(f"DROP DATABASE {_TEMPLATE} WITH (FORCE)")
+        _make_template(connection, server_url)
+        done.touch()
+
+
 def _prepare(connection: psycopg.Connection[Any], server_url: str) -> None:
-    """Turn off what makes a write safe, and make the database that others are copies of. Nothing connects to it later."""
+    """Turn off what makes a write safe, and make the database that others are copies of."""
     for name in _DURABILITY:
         connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
     connection.execute("SELECT pg_reload_conf()")
+    _make_template(connection, server_url)
+
+
+def _make_template(connection: psycopg.Connection[Any], server_url: str) -> None:
+    """Make the database that others are copies of. Nothing connects to it later."""
     connection.execute(f"CREATE DATABASE {_TEMPLATE}")
     migrate(database_url(server_url, _TEMPLATE))
     connection.execute(f"ALTER DATABASE {_TEMPLATE} ALLOW_CONNECTIONS false IS_TEMPLATE true")

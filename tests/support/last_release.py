@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import secrets
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
+
+from tests.support.database import database_url, drop_database
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "data" / "d433c5d"
 FACTS: Final[dict[str, Any]] = json.loads((FOLDER / "facts.json").read_text(encoding="utf-8"))
@@ -36,15 +40,14 @@ def load_files(data_dir: Path) -> None:
 
 
 @contextmanager
-def database_of_the_last_release(server_url: str, name: str) -> Iterator[str]:
+def database_of_the_last_release(server_url: str) -> Iterator[str]:
     """Make a database with the dump on a server, give its address, and drop it at the end."""
-    head, _, query = server_url.partition("?")
-    url = f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+    name = f"last_release_{secrets.token_hex(4)}"
+    url = database_url(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     try:
         load_dump(url)
         yield url
     finally:
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        drop_database(server_url, url)

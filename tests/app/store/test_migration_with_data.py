@@ -39,7 +39,7 @@ KEPT = (
 
 @pytest.fixture(scope="module")
 def migrated_url(postgres_url: str) -> Iterator[str]:
-    with database_of_the_last_release(postgres_url, "last_release_store") as url:
+    with database_of_the_last_release(postgres_url) as url:
         assert migrate(url) == newest_revision()
         yield url
 

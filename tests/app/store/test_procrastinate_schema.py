@@ -4,6 +4,7 @@ Migration 0001 applies the schema of the version that is installed at that time,
 needs a migration of ours for each of Procrastinate's own. These tests fail when an upgrade forgets one.
 """
 
+import secrets
 from collections.abc import Iterator
 
 import psycopg
@@ -20,7 +21,7 @@ from tests.support.last_release import database_of_the_last_release
 @pytest.fixture(scope="module")
 def wanted(postgres_url: str) -> Iterator[dict[str, set[str]]]:
     """The catalogue of a database that holds nothing but what Procrastinate itself makes."""
-    name = "procrastinate_alone"
+    name = f"procrastinate_{secrets.token_hex(4)}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     url = database_url(postgres_url, name)
@@ -49,6 +50,6 @@ def test_a_new_database_has_the_schema_of_the_installed_version(wanted: dict[str
 
 
 def test_a_migrated_database_of_the_last_release_has_it_too(wanted: dict[str, set[str]], postgres_url: str) -> None:
-    with database_of_the_last_release(postgres_url, "last_release_jobs") as url:
+    with database_of_the_last_release(postgres_url) as url:
         migrate(url)
         assert of_procrastinate(catalogue(url)) == of_procrastinate(wanted)
