@@ -1,1 +1,1 @@
-"""Measurements: invoices to measure with, yardsticks, and what is measured beside them."""
+"""Measurements of the service, the yardsticks that they are compared with, and the invoices for them."""

@@ -1,6 +1,6 @@
-"""What the sink does with a package: decrypt, unpack, hash, number, confirm. It refuses nothing and judges nothing.
+"""Processing of a package by the sink: decrypts, unpacks, hashes, numbers and confirms all invoices without a check.
 
-Runs in the sandbox's pool. A package is held in memory whole, which is a few dozen megabytes for 10,000 invoices.
+It runs in the sandbox's pool. The whole package is in memory, a few dozen megabytes for 10,000 invoices.
 """
 
 import binascii
@@ -32,7 +32,7 @@ _RAW_WINDOW: Final = -15
 _GZIP_WINDOW: Final = 31
 _TAR_BLOCK: Final = 512
 _MOST_DOCUMENTS: Final = 1 << 24
-"""What the three bytes can count in which a KSeF number says which document of its session it is."""
+"""The most invoices of a session: their KSeF numbers have three bytes for the invoice's position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class SinkJob:
     iv: bytes
     compression: str
     serial: int
-    """Of the session, under which its KSeF numbers are unique in this run of the sink."""
+    """The session's number, which makes its KSeF numbers unique in this run of the sink."""
     opened_on: date
-    """The Polish day; documents that are dated earlier count as issued offline."""
+    """The Polish day; invoices with an earlier date count as issued offline."""
     offline_mode: bool
     sent: str
     acquired: str
@@ -54,7 +54,7 @@ class SinkJob:
 
 
 class _Taken(NamedTuple):
-    """One document: its hash first, by which they are put in order, and what the receipt quotes of it."""
+    """One invoice: its hash, the sort key, and the fields that the receipt quotes."""
 
     sha256: bytes
     seller_nip: bytes
@@ -64,20 +64,20 @@ class _Taken(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TakenPackage:
-    """What became of a package."""
+    """Result of a package."""
 
     hashes: bytes
-    """SHA-256 of every document, one behind the other."""
+    """SHA-256 of every invoice, concatenated."""
     pages: tuple[tuple[int, bytes], ...]
-    """Number of documents and the elements that confirm them, a page of the receipt each."""
+    """For each page of the receipt the number of invoices and the elements that confirm them."""
 
 
 def take_package(job: SinkJob) -> TakenPackage:
-    """Take whatever the package holds. Raises ValueError, struct.error or isal_zlib's error for what is no package."""
+    """Accept all invoices of a package. Raises ValueError, struct.error or isal_zlib's error for a broken package."""
     package = decrypted(job)
     documents = _read_targz(package) if job.compression == "TarGz" else _read_zip(package)
-    # As the sandbox does: KSeF's order is not that of the archive, and nobody shall come to rely on it.
-    taken = sorted(map(_look_at, documents))
+    # Sort as the sandbox does: KSeF's order is not that of the archive.
+    taken = sorted(map(_read_invoice, documents))
     numbers = ksef_numbers([one.seller_nip for one in taken], job.opened_on, job.serial)
     elements = _elements(job, taken, numbers)
     return TakenPackage(
@@ -91,9 +91,9 @@ def take_package(job: SinkJob) -> TakenPackage:
 
 
 def seal_page(job: UpoJob, elements: bytes) -> str:
-    """Write the signed page that confirms `elements` to `job.target`; the Base64 SHA-256 of the file comes back.
+    """Write the signed page that confirms `elements` to `job.target` and return the Base64 SHA-256 of the file.
 
-    `job` has no documents: around them the page is the sandbox's.
+    `job` has no invoices: `elements` are inserted in the sandbox's page.
     """
     head = upo_document(job)
     end = head.rindex(b"</")
@@ -103,7 +103,7 @@ def seal_page(job: UpoJob, elements: bytes) -> str:
 
 
 def decrypted(job: SinkJob) -> bytes:
-    """Return the package: each part decrypted on its own, without its padding, one behind the other."""
+    """Decrypt the parts and return the package: the parts without their padding, concatenated."""
     plain: list[bytes] = []
     for path in job.parts:
         decryptor = Cipher(algorithms.AES256(job.key), modes.CBC(job.iv)).decryptor()
@@ -113,7 +113,7 @@ def decrypted(job: SinkJob) -> bytes:
 
 
 def _read_zip(package: bytes) -> Iterator[bytes]:
-    """Return the documents as the directory lists them. It ends the archive: a package has neither comment nor ZIP64."""
+    """Yield the invoices in the order of the directory, which ends the archive: a package has no comment and no ZIP64."""
     *_, entries, _, position, _ = _END.unpack_from(package, len(package) - _END.size)
     view = memoryview(package)
     for _ in range(entries):
@@ -135,10 +135,10 @@ def _read_targz(package: bytes) -> Iterator[bytes]:
         position += size + -size % _TAR_BLOCK
 
 
-def _look_at(document: bytes) -> _Taken:
-    """Hash a document and read what a receipt quotes, by name and in the order of FA(3) instead of by a parser.
+def _read_invoice(document: bytes) -> _Taken:
+    """Hash an invoice and find the receipt's fields by name, in the order of FA(3), without a parser.
 
-    The seller's NIP is the first in a document, P_1 and P_2 follow all parties.
+    The seller's NIP is the first one in an invoice; P_1 and P_2 follow all parties.
     """
     seller = document.find(b"NIP>") + 4
     issued = document.find(b"P_1>", seller) + 4
@@ -152,9 +152,9 @@ def _look_at(document: bytes) -> _Taken:
 
 
 def ksef_numbers(sellers: list[bytes], day: date, serial: int) -> list[bytes]:
-    """Return a KSeF number for each seller NIP, all different: three bytes say which session, three which document.
+    """Return a KSeF number for each seller NIP, all different: three bytes are the session, three the invoice.
 
-    Raises ValueError for what is no NIP.
+    Raises ValueError for an invalid NIP.
     """
     if len(sellers) > _MOST_DOCUMENTS:
         raise ValueError("more documents than numbers")
@@ -167,10 +167,10 @@ def ksef_numbers(sellers: list[bytes], day: date, serial: int) -> list[bytes]:
 
 
 def _beginning(nip: str, day: date, serial: int) -> tuple[bytes, int]:
-    """What the numbers of a seller in a session have in common, and its share in their checksum.
+    """Return the common beginning of a seller's numbers in a session, and its share in their checksum.
 
-    A CRC that begins with zero and flips nothing at its end is linear: that of a text is the XOR of those of its beginning
-    with zero bytes behind and of its end, with no regard for how many zero bytes stand before. So none is computed twice.
+    A CRC that starts with zero and has no final XOR is linear: the CRC of a text is the XOR of the CRC of its beginning followed
+    by zero bytes and the CRC of its end, independent of leading zero bytes. So no part is computed twice.
     """
     technical = (serial % _MOST_DOCUMENTS).to_bytes(3, "big") + bytes(3)
     beginning = make_ksef_number(nip, day, technical)[: CHECKSUMMED_LENGTH - 6].encode("ascii")
@@ -179,13 +179,13 @@ def _beginning(nip: str, day: date, serial: int) -> tuple[bytes, int]:
 
 @cache
 def _endings(count: int) -> list[tuple[bytes, int]]:
-    """Return the last six digits of so many numbers, with their share in the checksum."""
+    """Return the last six digits of the first `count` numbers, with their share in the checksum."""
     digits = (b"%06X" % index for index in range(count))
     return [(one, crc8(one)) for one in digits]
 
 
 def _elements(job: SinkJob, taken: list[_Taken], numbers: list[bytes]) -> list[bytes]:
-    """Return the element of each document, in canonical form: element order as in the schema of the UPO, v4-3."""
+    """Build the receipt's element of each invoice, in canonical form and in the element order of the schema UPO v4-3."""
     times = (
         b"<DataPrzeslaniaDokumentu>%s</DataPrzeslaniaDokumentu><DataNadaniaNumeruKSeF>%s</DataNadaniaNumeruKSeF>"
         % (
@@ -212,7 +212,7 @@ def _elements(job: SinkJob, taken: list[_Taken], numbers: list[bytes]) -> list[b
 
 
 def _canonical(text: bytes) -> bytes:
-    """Return an invoice number as canonical XML has it, and in one line."""
+    """Escape an invoice number as canonical XML does, on one line."""
     if b"&" in text:
         text = escape(unescape(text.decode())).encode()
     return b" ".join(text.split())

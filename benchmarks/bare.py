@@ -1,4 +1,4 @@
-"""The yardstick: processes that only parse and XSD-validate with lxml, and do nothing else with a document."""
+"""The yardstick: processes that only parse and XSD-validate invoices with lxml."""
 
 import time
 from multiprocessing import get_context
@@ -16,11 +16,11 @@ from invoicegen.invoices import FIRST_DAY, generate_invoices
 
 
 def bare_rate(documents: list[bytes], processes: int) -> float:
-    """Documents a second that `processes` fresh processes parse and validate, all of them together.
+    """Measure the invoices a second that `processes` new processes together parse and validate.
 
-    Starting the processes, compiling the schema in each and handing out the documents is not counted. Each gets
-    every n-th document, so that sizes are shared evenly. Raises ValueError when a document is not valid (the
-    figure would be of something else), RuntimeError when a process ends early.
+    The start of the processes, the compilation of the schema in each and the transfer of the invoices are not counted. Each
+    process gets every n-th invoice, so that sizes are shared evenly. Raises ValueError when an invoice is not valid, because
+    the figure would be wrong, and RuntimeError when a process ends early.
     """
     if processes < 1 or len(documents) < processes:
         raise ValueError("each process needs at least one document")
@@ -60,7 +60,7 @@ def _work(line: Connection, documents: list[bytes]) -> None:
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     line.send("ready")
     line.recv()
-    # One clock for all processes of a machine, unlike perf_counter.
+    # Unlike perf_counter, this clock is the same in all processes of a machine.
     started = time.monotonic()
     invalid = 0
     for document in documents:

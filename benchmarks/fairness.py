@@ -1,8 +1,8 @@
-"""`python -m benchmarks.fairness`: one tenant has very many invoices queued; how long does another wait for a hundred?
+"""`python -m benchmarks.fairness`: measures the waits of one tenant while another has very many invoices queued.
 
-The real service, one worker with two pool processes. The first tenant sends its invoices in one large upload and fifty smaller
-ones. While they are read, the other one sends uploads of a hundred, posts a hundred one by one, and has documents checked; each
-is timed from the first byte sent until every one of them is checked and queued.
+It runs the real service with one worker and two pool processes. The first tenant sends its invoices in one large upload and
+fifty smaller ones. While they are read, the other tenant sends uploads of a hundred invoices, posts a hundred single invoices,
+and requests checks; each is timed from the first byte sent until all its invoices are checked and queued.
 """
 
 import io
@@ -29,19 +29,19 @@ GOAL_SECONDS: Final = 2.0
 _OTHER_NIP: Final = "5260250274"
 _SMALL_UPLOADS: Final = 50
 _OWN: Final = 100
-_LOOK_SECONDS: Final = 0.02
-_PATIENCE_SECONDS: Final = 120.0
+_POLL_SECONDS: Final = 0.02
+_TIMEOUT_SECONDS: Final = 120.0
 _SENDERS: Final = 8
 
 
 @dataclass
 class Waits:
-    """Seconds that the other tenant waited, by what it did."""
+    """Seconds that the other tenant waited, by action."""
 
     by_deed: dict[str, list[float]] = field(default_factory=dict)
 
     def time(self, deed: str, action: Callable[[], None]) -> None:
-        """Do it and keep how long it took."""
+        """Run an action and record its time."""
         started = time.monotonic()
         action()
         self.by_deed.setdefault(deed, []).append(time.monotonic() - started)
@@ -56,7 +56,7 @@ def main(
     queued: Annotated[int, typer.Option(min=1_000, help="Invoices of the first tenant.")] = 500_000,
     rounds: Annotated[int, typer.Option(min=1, help="How often the other one sends its hundred.")] = 10,
 ) -> None:
-    """Print what the other tenant waited, alone and beside the first, and fail when it was longer than two seconds."""
+    """Print the other tenant's waits, alone and with the first tenant, and fail when one is longer than two seconds."""
     with on_two_cores() as cores, running_service(nobody_at_ksef()) as service:
         other = _other_tenant(service)
         with service.client() as http, other as beside:
@@ -89,11 +89,11 @@ def _other_tenant(service: Service) -> httpx.Client:
     command = ["app.cli.main", "tenant", "add", _OTHER_NIP, "--name", "Beside", "--self-signed", "--json"]
     key = str(json.loads(run_once(command, service.environment))["api_key"])
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=service.url, headers=headers, trust_env=False, timeout=_PATIENCE_SECONDS)
+    return httpx.Client(base_url=service.url, headers=headers, trust_env=False, timeout=_TIMEOUT_SECONDS)
 
 
 def _fill(http: httpx.Client, count: int) -> list[str]:
-    """Send half of the invoices in one upload and half in fifty; give the uploads."""
+    """Send half of the invoices in one upload and half in fifty, and return the uploads."""
     source = many_invoices(seed=99)
     sizes = [count // 2, *[(count - count // 2) // _SMALL_UPLOADS] * _SMALL_UPLOADS]
     uploads: list[str] = []
@@ -128,8 +128,8 @@ def _upload(http: httpx.Client, body: bytes) -> None:
     wait_for(
         lambda: sum(counts_of(http, upload).values()) == _OWN,
         "the verdicts on a hundred",
-        seconds=_PATIENCE_SECONDS,
-        pause=_LOOK_SECONDS,
+        seconds=_TIMEOUT_SECONDS,
+        pause=_POLL_SECONDS,
     )
     refused = {state for state in counts_of(http, upload) if state in {"invalid", "duplicate", "failed"}}
     if refused:
@@ -149,8 +149,8 @@ def _post(http: httpx.Client, documents: list[bytes], waits: Waits) -> None:
     wait_for(
         lambda: not http.get("/v1/invoices?state=received&limit=1").raise_for_status().json()["items"],
         "the check of single posts",
-        seconds=_PATIENCE_SECONDS,
-        pause=_LOOK_SECONDS,
+        seconds=_TIMEOUT_SECONDS,
+        pause=_POLL_SECONDS,
     )
     state = http.get(f"/v1/invoices/{acknowledged[-1]}").raise_for_status().json()["state"]
     if state not in {"queued", "packed"}:

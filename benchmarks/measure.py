@@ -1,4 +1,4 @@
-"""What a measurement gives: figures beside their yardsticks, held against the goals; and how much is measured."""
+"""Results of measurements: figures, their yardsticks and goals; and the scale of the measurements."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 Say = Callable[[str], None]
-"""Tells the person who watches what is being done now."""
+"""Function that prints the current step of a measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is measured. The defaults take some six minutes on two cores."""
+    """Scale of the measurements. The defaults take about six minutes on two cores."""
 
     count: int = 20_000
     """Invoices of the pipeline, a round."""
@@ -22,22 +22,22 @@ class Scale:
     upload_bytes: int = 200_000_000
     """XML bytes of the large upload, for memory (half as many before it) and for latency."""
     seconds: float = 10.0
-    """How long single posts are sent."""
+    """Duration of the single posts."""
     rate: int = 200
     """Single posts a second."""
     fast_rate: int = 1_000
-    """Single posts a second when only errors count."""
+    """Single posts a second in the run that only counts errors."""
     in_flight: int = 100_000
-    """Invoices under way when everything is killed."""
+    """Unfinished invoices when all processes are killed."""
     largest: int = 100_000
     """Invoices of the largest upload of the cost curve."""
 
     def full(self) -> "Scale":
-        """Return the sizes that the goals speak of, which take an hour or two."""
+        """Return the sizes of the goals, which take an hour or two."""
         return replace(self, count=100_000, rounds=5, upload_bytes=2_000_000_000, seconds=60.0, largest=1_000_000)
 
     def quick(self) -> "Scale":
-        """Return a smaller scale that shows the way of things in about a minute and a half."""
+        """Return a smaller scale, which gives rough figures in about a minute and a half."""
         return replace(
             self,
             count=5_000,
@@ -52,7 +52,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """Something measured in the same run that the figure is compared with."""
+    """A value measured in the same run, with which the figure is compared."""
 
     what: str
     value: float
@@ -61,23 +61,23 @@ class Yardstick:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What DESIGN asks for: a limit for the figure, or for its ratio to the yardstick."""
+    """A goal of DESIGN: a limit for the figure, or for its ratio to the yardstick."""
 
     limit: float
     at_least: bool = False
     of_ratio: bool = False
     full_size: bool = True
-    """False when less was measured than the goal speaks of: then it says nothing about the goal."""
+    """False when the run was smaller than the goal's size, so that it cannot decide on the goal."""
 
     def met_by(self, figure: "Figure") -> bool | None:
-        """Tell whether the figure reaches the goal; None when it cannot tell."""
+        """Return whether the figure reaches the goal; None when the run cannot decide."""
         value = figure.ratio if self.of_ratio else figure.value
         if value is None or not self.full_size:
             return None
         return value >= self.limit if self.at_least else value < self.limit
 
     def text(self, unit: str) -> str:
-        """Say the goal in a few characters."""
+        """Format the goal in a few characters."""
         if self.of_ratio:
             return f"{'≥' if self.at_least else '<'} {self.limit:g} ×"
         return f"{'≥' if self.at_least else '<'} {self.limit:g} {unit}"
@@ -85,10 +85,10 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure, with all that is needed to judge it."""
+    """One figure, with its yardstick and goal."""
 
     name: str
-    """Of the measurement, as `--only` takes it."""
+    """The measurement's name for `--only`."""
     what: str
     value: float
     unit: str
@@ -98,7 +98,7 @@ class Figure:
     detail: Mapping[str, Any] = field(default_factory=dict)
     """More numbers, for the JSON file."""
     measured_ratio: float | None = None
-    """The ratio, when it is not simply that of the two values: a median of ratios, say."""
+    """The ratio if it is not that of the two values, for example a median of ratios."""
 
     @property
     def ratio(self) -> float | None:
@@ -111,11 +111,11 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is reached; None without a goal, or when this run cannot tell."""
+        """Whether the goal is reached; None without a goal, or when this run cannot decide."""
         return self.goal.met_by(self) if self.goal else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figure as JSON has it."""
+        """Return the figure in its JSON form."""
         yardstick = self.yardstick
         return {
             "name": self.name,
@@ -134,7 +134,7 @@ class Figure:
 
 
 class MeasurementFailed(Exception):
-    """What was to be measured did not happen, so there is no figure."""
+    """A measurement could not be completed, so it has no figure."""
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -1,4 +1,4 @@
-"""Bodies to measure with: distinct valid invoices, cheap enough that making them is not what is measured."""
+"""Bodies for measurements: distinct valid invoices, made so cheaply that their making does not distort the figure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,15 +15,15 @@ _TEMPLATES = 4_000
 
 
 def fresh_invoices(count: int, *, seed: int = 1) -> list[GeneratedInvoice]:
-    """Make mixed invoices of today, all different. Without attachments, which KSeF takes from few sellers only."""
+    """Make mixed invoices of today, all different, without attachments, which KSeF accepts only from few sellers."""
     day = warsaw_day(utc_now())
     return list(generate_invoices(count, seller_nip=NIP, issue_date=day, seed=seed, attachments=False))
 
 
 def many_invoices(*, seed: int, templates: int = _TEMPLATES) -> Iterator[GeneratedInvoice]:
-    """Return invoices without end: the same mixed ones over and over, under new numbers.
+    """Yield invoices without end: the same mixed ones again and again, under new numbers.
 
-    For sizes at which making each from nothing would take longer than the measurement. To the service every one is new.
+    It serves sizes at which generating each invoice would take longer than the measurement. For the service each one is new.
     """
     made = fresh_invoices(templates, seed=seed)
     lap = 0
@@ -34,7 +34,7 @@ def many_invoices(*, seed: int, templates: int = _TEMPLATES) -> Iterator[Generat
 
 
 def renumbered(invoice: GeneratedInvoice, lap: int) -> GeneratedInvoice:
-    """Return an invoice another number (P_2), and nothing else."""
+    """Return a copy of an invoice with another number (P_2)."""
     number = f"{invoice.number}/{lap}"
     old, new = (f"P_2>{escape(text)}</" for text in (invoice.number, number))
     xml = invoice.xml.replace(old.encode(), new.encode(), 1)
@@ -44,7 +44,7 @@ def renumbered(invoice: GeneratedInvoice, lap: int) -> GeneratedInvoice:
 
 
 def up_to_bytes(invoices: Iterable[GeneratedInvoice], size: int) -> Iterator[GeneratedInvoice]:
-    """Return invoices until they have this many bytes of XML in all."""
+    """Yield invoices until their XML has this many bytes in total."""
     given = 0
     for invoice in invoices:
         if given >= size:
@@ -54,7 +54,7 @@ def up_to_bytes(invoices: Iterable[GeneratedInvoice], size: int) -> Iterator[Gen
 
 
 class TarBody:
-    """A tar of invoices, made while it is sent; counts what it holds."""
+    """A tar of invoices, made while it is sent; it counts its invoices."""
 
     content_type = "application/x-tar"
 
@@ -74,7 +74,7 @@ class TarBody:
 
 
 class ZipBody:
-    """A ZIP that stands in a file, as an ERP would send it."""
+    """A ZIP in a file, as an ERP sends it."""
 
     content_type = "application/zip"
 

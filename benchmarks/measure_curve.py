@@ -1,4 +1,4 @@
-"""The cost curve: time for one invoice, from the first byte over HTTP to its encrypted part, for uploads of growing size; and disk."""
+"""The cost curve: time for one invoice, from the first byte over HTTP to its encrypted part, by size of upload; and disk."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def measure_curve(scale: Scale, say: Say) -> list[Figure]:
             say(f"curve: {size:,} invoices")
             cost[size] = 1e6 * _seconds(http, source, size) / size
         on_disk = (_bytes_in(service.data / "postgres" / "base") - empty) / sum(sizes)
-    # The smallest upload waits for its turn longer than it is worked on, so the second one is what others are held against.
+    # The smallest upload waits longer than it is processed, so the others are compared with the second one.
     second = cost[sizes[1]] if len(sizes) > 1 else cost[sizes[0]]
     worst = max((cost[size] for size in sizes[1:]), key=lambda one: abs(one - second), default=second)
     detail = {"us_an_invoice": cost, "database_bytes_an_invoice": on_disk}
@@ -53,7 +53,7 @@ def _seconds(http: httpx.Client, source: Iterator[GeneratedInvoice], count: int)
     body = TarBody(islice(source, count))
     started = time.time()
     send(http, body, body.content_type)
-    # Fine looks for small uploads, few for large ones.
+    # Small uploads are polled often, large ones rarely.
     return when_packed(http, count, known=known, pause=min(2.0, max(0.1, count / 100_000))) - started
 
 

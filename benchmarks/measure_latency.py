@@ -1,4 +1,4 @@
-"""How long a single post waits for its 202, at a steady rate: alone, and while a large upload is being read."""
+"""Measurement of a single post's wait for its 202, at a steady rate: alone, and while a large upload is read."""
 
 import os
 import time
@@ -18,7 +18,7 @@ from invoicegen.invoices import GeneratedInvoice
 
 _GOAL: Final = Goal(50)
 _CONNECTIONS: Final = 64
-"""Requests under way at the same time at most. A request that finds none free waits, and that wait counts."""
+"""The most open requests at the same time. A request without a free connection waits, and that wait counts."""
 _LIVEZ_RATE: Final = 20
 _LIVEZ_CONNECTIONS: Final = 8
 _WARM_POSTS: Final = 20
@@ -26,7 +26,7 @@ _SYNCS: Final = 100
 
 
 def measure_latency(scale: Scale, say: Say) -> list[Figure]:
-    """Measure from the moment at which a request was due, so that a service that stalls is charged for all who wait."""
+    """Measure from the time at which a request was due, so that a stall of the service counts for every waiting request."""
     posts = int(scale.rate * scale.seconds)
     say("latency: making invoices")
     source = many_invoices(seed=21)
@@ -102,11 +102,11 @@ def _while_reading(
 async def _paced(
     service: Service, documents: Sequence[bytes], rate: int, livez_rate: int
 ) -> tuple[list[float], list[float]]:
-    """Post each document at its moment, and ask /livez at its own rate meanwhile; give both lists of seconds."""
+    """Post each invoice at its time, request /livez at its own rate meanwhile, and return both lists of seconds."""
     posts: list[float] = []
-    looks: list[float] = []
+    livez: list[float] = []
     headers = f"Authorization: Bearer {service.api_key}\r\nContent-Type: application/xml\r\n"
-    # /livez on a connection of its own: it must not wait for a place behind posts that wait for the disk.
+    # /livez has its own connections, so that it does not wait behind posts that wait for the disk.
     async with open_lines(service.url, _CONNECTIONS) as lines, open_lines(service.url, _LIVEZ_CONNECTIONS) as own:
 
         async def post(due: float, document: bytes) -> None:
@@ -115,9 +115,9 @@ async def _paced(
             if status != 202:
                 raise MeasurementFailed(f"a post was answered with {status}")
 
-        async def look(due: float) -> None:
+        async def request_livez(due: float) -> None:
             status = await own.ask("GET", "/livez")
-            looks.append(time.perf_counter() - due)
+            livez.append(time.perf_counter() - due)
             if status != 200:
                 raise MeasurementFailed(f"/livez was answered with {status}")
 
@@ -128,14 +128,14 @@ async def _paced(
             for due, document in sorted([*calls, *asks], key=lambda call: call[0]):
                 await anyio.sleep(max(0.0, due - time.perf_counter()))
                 if document is None:
-                    tasks.start_soon(look, due)
+                    tasks.start_soon(request_livez, due)
                 else:
                     tasks.start_soon(post, due, document)
-    return posts, looks
+    return posts, livez
 
 
 def _wait_until_idle(service: Service) -> None:
-    """Wait until the single posts are checked: the next part starts with the service at rest."""
+    """Wait until the single posts are checked, so that the next part starts with an idle service."""
     with service.client() as http:
 
         def is_checked() -> bool:
@@ -146,7 +146,7 @@ def _wait_until_idle(service: Service) -> None:
 
 
 def _sync_p99(folder: Path) -> float:
-    """Return the p99 of what a durable answer costs at the very least: one small write and one sync of this disk."""
+    """Return the p99 of the least cost of a durable answer: one small write and one sync of this disk."""
     seconds = []
     with NamedTemporaryFile(dir=folder) as file:
         for _ in range(_SYNCS):

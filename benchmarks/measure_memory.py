@@ -1,4 +1,4 @@
-"""Memory of all our processes together while a large upload goes the whole way into KSeF's storage, and one half as large."""
+"""Measurement of the memory of all our processes while a large upload, and one half as large, go into KSeF's storage."""
 
 import threading
 import time
@@ -14,18 +14,18 @@ from benchmarks.measure_sandbox import running_sink
 from benchmarks.measure_service import Service, counts_of, memory_of, running_service, send, sessions_of, wait_for
 from invoicegen.invoices import GeneratedInvoice
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _GOAL_MB = 600
 _GROWTH = 1.1
 _SLOWEST_A_SECOND = 100
 _PARTS = 12
 _PACKED_BYTES_AN_INVOICE = 1_600
-"""Of a mixed invoice in a package, names and directory included; only decides how many parts there are."""
+"""Bytes of a mixed invoice in a package, with names and directory; used only for the number of parts."""
 _TRAVELLED = {"sent", "accepted", "rejected"}
 
 
 class MemoryWatch:
-    """Samples the memory of the service until told to stop."""
+    """Sampler of the service's memory, from `start` to `stop`."""
 
     def __init__(self, service: Service) -> None:
         self.peak = 0
@@ -36,7 +36,7 @@ class MemoryWatch:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Watch while inside."""
+        """Sample inside the context."""
         self.start()
         try:
             yield
@@ -44,11 +44,11 @@ class MemoryWatch:
             self.stop()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the samples."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the samples."""
         self._stop.set()
         self._thread.join()
 
@@ -56,13 +56,13 @@ class MemoryWatch:
         while not self._stop.is_set():
             self.peak = max(self.peak, memory_of(self._service.processes()))
             self.samples += 1
-            self._stop.wait(_LOOK_SECONDS)
+            self._stop.wait(_POLL_SECONDS)
 
 
 def measure_memory(scale: Scale, say: Say) -> list[Figure]:
-    """Measure the peak of an upload of half the size and then of the whole, until all their parts are in KSeF's storage.
+    """Measure the peak of an upload of half the size and then of the full size, until all parts are in KSeF's storage.
 
-    KSeF is the sink: the parts' way out and the receipts are part of the figure, the sink's memory is not.
+    KSeF is the sink: sending parts and reading receipts are part of the figure, the sink's memory is not.
     """
     say("memory: making invoices")
     source = many_invoices(seed=11)
@@ -80,7 +80,7 @@ def measure_memory(scale: Scale, say: Say) -> list[Figure]:
             say(f"memory: an upload of {scale.upload_bytes / 1e6:.0f} MB")
             whole = _peak_of(service, http, up_to_bytes(source, scale.upload_bytes))
             parts = max((one["parts"] for one in sessions_of(http)), default=0)
-    # Two pool processes, a worker and an API with all their libraries are most of it, whatever is sent.
+    # Most of the memory is that of two pool processes, a worker and an API with their libraries, independent of the upload.
     detail = {"idle_bytes": idle, "peak_bytes_of_half": half, "peak_bytes": whole, "parts": parts}
     return [
         Figure(
@@ -116,10 +116,10 @@ def _peak_of(service: Service, http: httpx.Client, invoices: Iterator[GeneratedI
             seconds=60 + body.count / _SLOWEST_A_SECOND,
             pause=0.5,
         )
-        # The receipts of the last sessions are still to come; a moment of quiet shows whether memory goes on growing.
+        # The receipts of the last sessions follow; the pause shows whether memory still grows.
         time.sleep(1.0)
     if not watch.samples:
-        raise MeasurementFailed("memory was never looked at")
+        raise MeasurementFailed("the memory was never sampled")
     return watch.peak
 
 

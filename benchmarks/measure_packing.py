@@ -1,4 +1,4 @@
-"""Packing: queued invoices to encrypted parts with hashes, on a real store and a single core, beside ksef-client's own way."""
+"""Measurement of packing, queued invoices to encrypted parts, on a real store and one core, compared with ksef-client."""
 
 import asyncio
 import logging
@@ -47,16 +47,16 @@ _CHILD_SECONDS: Final = 180
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What one way of packing took."""
+    """Cost of one way of packing."""
 
     seconds: float
     cpu_seconds: float
     peak_bytes: int
-    """Memory at its highest, above what the process held before."""
+    """The peak of memory above the process's memory before."""
 
 
 def measure_packing(scale: Scale, say: Say) -> list[Figure]:
-    """Measure the packing stage as the worker runs it, and its memory; everything, PostgreSQL too, on one core."""
+    """Measure the packing stage as the worker runs it, and its memory; all processes, also PostgreSQL, are on one core."""
     count = scale.session_invoices
     say(f"packing: making {count:,} invoices")
     made = fresh_invoices(count)
@@ -112,7 +112,7 @@ def measure_packing(scale: Scale, say: Say) -> list[Figure]:
 
 
 async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], rounds: int) -> list[UUID]:
-    """Take uploads through intake and sealing, and give the sealed sessions."""
+    """Process uploads by intake and sealing, and return the sealed sessions."""
     with CheckPool(settings.pool_workers, load_schema_files) as pool:
         async with open_store(settings) as store, worker_context(settings, store, pool) as context:
             tenant = await add_tenant(store)
@@ -129,7 +129,7 @@ async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], round
 
 
 async def add_tenant(store: Store) -> Tenant:
-    """Add the tenant of all measurements, with a seal that the KSeF stand-in takes."""
+    """Add the tenant of all measurements, with a seal that the sandbox accepts."""
     now = utc_now()
     certificate, key = self_signed_seal(NIP, "Bench", now=now)
     return await store.tenants.add(
@@ -143,7 +143,7 @@ async def add_tenant(store: Store) -> Tenant:
 
 
 async def add_upload(store: Store, tenant: Tenant, invoices: list[GeneratedInvoice]) -> Upload:
-    """Acknowledge invoices as the API does, as one ZIP."""
+    """Store invoices as one ZIP upload, as the API does."""
     buffer = BytesIO()
     write_zip(buffer, invoices)
     body = buffer.getvalue()
@@ -182,7 +182,7 @@ def _pack_with_ours(task: tuple[Settings, UUID]) -> _Cost:
 
 
 async def _timed_packing(context: WorkerContext, session_id: UUID) -> _Cost:
-    # One question first: connections and thread pools are there in a worker that has run for a while.
+    # The first query opens connections and thread pools, which a running worker already has.
     await context.store.sessions.get_for_job(session_id)
     before = _reset_peak()
     started, cpu = time.perf_counter(), time.process_time()
@@ -208,7 +208,7 @@ def _pack_with_ksef_client(files: dict[str, bytes]) -> _Cost:
 
 
 def _in_a_process(work: Callable[[Any], _Cost], task: Any) -> _Cost:
-    """Run in a fresh process on a single core, so that neither way profits from what this one holds."""
+    """Run in a new process on a single core, so that neither way gains from the memory of this process."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     child = context.Process(target=_child, args=(theirs, work), daemon=False)
@@ -249,7 +249,7 @@ def _core() -> int:
 
 
 class _postgres_on_one_core:  # noqa: N801 - used like a function
-    """Bind the postmaster to the core that packing runs on: backends started inside inherit that."""
+    """Context that binds the postmaster to the core of packing; backends started inside inherit the binding."""
 
     def __init__(self, data: Path) -> None:
         pid = int((data / "postgres" / "postmaster.pid").read_text().splitlines()[0])
@@ -267,11 +267,11 @@ class _postgres_on_one_core:  # noqa: N801 - used like a function
 
 
 def _reset_peak() -> int:
-    """Forget the peak so far, where the system can do that, and give the bytes held now."""
+    """Reset the peak of memory, where the system can do it, and return the current bytes."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        # The peak since the start is then an upper bound.
+        # Without a reset the peak since the start is an upper bound.
         return psutil.Process().memory_info().rss
     return psutil.Process().memory_info().rss
 

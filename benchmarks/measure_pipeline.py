@@ -1,4 +1,4 @@
-"""The durable pipeline: from the first byte over HTTP until every invoice stands in an encrypted part."""
+"""Measurement of the durable pipeline: from the first byte over HTTP until every invoice is in an encrypted part."""
 
 import time
 from datetime import datetime
@@ -88,9 +88,10 @@ def _round(
 
 
 def when_packed(http: httpx.Client, count: int, *, known: set[str], pause: float) -> float:
-    """Wait until sessions that are not `known` have `count` invoices in encrypted parts; give when the last of these were committed.
+    """Wait until new sessions (not `known`) have `count` invoices in encrypted parts, and return the time of the last commit.
 
-    Seconds of this machine's clock. Looking costs the service time, so it is done seldom: the moment is read from the sessions' histories.
+    The time is in seconds of this machine's clock. Polling costs the service time, so it is rare, and the time is read from the
+    sessions' histories.
     """
 
     def with_parts() -> list[str]:

@@ -1,4 +1,4 @@
-"""Compression and encryption as the stages do them, beside the bare libraries on the same bytes, on one core."""
+"""Measurement of the stages' compression and encryption, compared with the bare libraries on the same bytes and one core."""
 
 import hashlib
 import os
@@ -28,16 +28,16 @@ _PACKAGE_BYTES: Final = 40_000_000
 
 
 class _Nowhere:
-    """A part's place that keeps nothing."""
+    """A target of parts that discards the bytes."""
 
     def write(self, data: bytes, /) -> None:
-        """Take and forget."""
+        """Discard the bytes."""
 
     def close(self) -> None:
-        """Nothing to keep."""
+        """Do nothing."""
 
     def abort(self) -> None:
-        """Nothing to throw away."""
+        """Do nothing, as `close`."""
 
 
 def measure_raw(scale: Scale, say: Say) -> list[Figure]:
@@ -64,7 +64,7 @@ def measure_raw(scale: Scale, say: Say) -> list[Figure]:
 
 
 def _formats(documents: Sequence[bytes], scale: Scale, say: Say) -> list[Figure]:
-    """Build the package of the same ready entries both ways: what each costs, and how large it is."""
+    """Build the package of the same compressed entries in both formats, and measure cost and size."""
     say("raw: tar.gz beside ZIP")
     ready = [
         compress_entry(entry_name(time_ordered_id(number, os.urandom(10))), document)
@@ -98,7 +98,7 @@ def _seal(blocks: Sequence[bytes]) -> None:
 
 
 def _encrypt_and_hash(blocks: Sequence[bytes]) -> None:
-    """Do what every sender must: one pass of the cipher, one hash of the package and one of the encrypted part."""
+    """Do the least work of every sender: one pass of the cipher, one hash of the package and one of the encrypted part."""
     encryptor = Cipher(AES256(bytes(32)), CBC(bytes(16))).encryptor()
     package, part = hashlib.sha256(), hashlib.sha256()
     for block in blocks:

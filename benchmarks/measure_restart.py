@@ -1,4 +1,4 @@
-"""From kill -9 of the whole process tree until work goes on, with many invoices under way; then with PostgreSQL killed as well."""
+"""Measurement from kill -9 of all processes until work continues, with many unfinished invoices; then also of PostgreSQL."""
 
 import time
 from contextlib import suppress
@@ -11,12 +11,12 @@ from benchmarks.measure_cargo import TarBody, many_invoices
 from benchmarks.measure_service import Service, counts_of, nobody_at_ksef, running_service, send, wait_for
 
 _GOAL_SECONDS = 10
-_PATIENCE_SECONDS = 120.0
-_LOOK_SECONDS = 0.1
+_TIMEOUT_SECONDS = 120.0
+_POLL_SECONDS = 0.1
 
 
 def measure_restart(scale: Scale, say: Say) -> list[Figure]:
-    """Measure from the kill to the second look that shows more invoices done than the first look after the restart."""
+    """Measure from the kill to the second poll that shows more finished invoices than the first poll after the restart."""
     say("restart: making invoices")
     with running_service(nobody_at_ksef(), warm=False) as service:
         with service.client() as http:
@@ -48,7 +48,7 @@ def measure_restart(scale: Scale, say: Say) -> list[Figure]:
 
 
 def _kill_and_wait(service: Service, upload: str, count: int, *, with_database: bool) -> tuple[float, float]:
-    """Return the seconds from the kill until work goes on, and until the service answers."""
+    """Return the seconds from the kill until work continues, and until the service answers."""
     killed = time.monotonic()
     service.kill(with_database=with_database)
     service.start()
@@ -56,9 +56,9 @@ def _kill_and_wait(service: Service, upload: str, count: int, *, with_database: 
     ready = time.monotonic() - killed
     first: int | None = None
     with service.client() as http:
-        while time.monotonic() - killed < _PATIENCE_SECONDS:
+        while time.monotonic() - killed < _TIMEOUT_SECONDS:
             with suppress(httpx.TransportError):
-                # What was committed just before the kill must not pass for progress: the first look only sets the mark.
+                # Invoices committed just before the kill are not progress, so the first poll only sets the reference.
                 done = sum(counts_of(http, upload).values())
                 if first is None:
                     first = done
@@ -66,5 +66,5 @@ def _kill_and_wait(service: Service, upload: str, count: int, *, with_database: 
                     return time.monotonic() - killed, ready
                 elif done >= count:
                     raise MeasurementFailed("everything was done before it could be seen to go on; send more invoices")
-            time.sleep(_LOOK_SECONDS)
-    raise MeasurementFailed(f"no work within {_PATIENCE_SECONDS:.0f} s of the kill: {service.last_words()}")
+            time.sleep(_POLL_SECONDS)
+    raise MeasurementFailed(f"no work within {_TIMEOUT_SECONDS:.0f} s of the kill: {service.log_end()}")

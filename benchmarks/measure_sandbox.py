@@ -1,4 +1,4 @@
-"""KSeF as a process beside the service: the strict stand-in, or the sink where what KSeF takes of the cores matters."""
+"""KSeF as a process: the strict sandbox, or the sink where KSeF's use of the cores matters."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ _STOP_SECONDS: Final = 10.0
 
 @contextmanager
 def running_sandbox(port: int, *options: str) -> Iterator[str]:
-    """Run the stand-in while inside, without its own XSD check, and without limits unless `options` say so; give its address."""
+    """Run the sandbox inside the context, without XSD check, and by default without limits; yields its address."""
     with _running("sandbox", port, "--validate", "off", "--log-level", "error", *options) as process:
         url = _address(port)
         _wait_until_ready(process, url)
@@ -29,24 +29,24 @@ def running_sandbox(port: int, *options: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class RunningSink:
-    """A KSeF that accepts and discards, in a process of its own."""
+    """A KSeF that accepts and discards invoices, in a process of its own."""
 
     url: str
     process: psutil.Process
 
     def cpu_seconds(self) -> float:
-        """Return the CPU seconds that it and its pool have used so far."""
+        """Return the CPU seconds that the sink and its pool have used so far."""
         return sum(cpu_of(one) for one in (self.process, *self.process.children(recursive=True)))
 
     def ledger(self) -> dict[str, int]:
-        """Return how many documents came, how many different ones, in how many sessions."""
+        """Return the counts of invoices, different invoices and sessions."""
         answer = httpx.get(f"{self.url}/_sink/ledger", timeout=30, trust_env=False)
         return dict(answer.raise_for_status().json())
 
 
 @contextmanager
 def running_sink(port: int) -> Iterator[RunningSink]:
-    """Run the sink while inside."""
+    """Run the sink inside the context."""
     with _running("benchmarks.sink", port) as process:
         url = _address(port)
         _wait_until_ready(process, url)
@@ -60,7 +60,7 @@ def cpu_of(process: psutil.Process) -> float:
 
 
 def ledger(url: str) -> dict[str, Any]:
-    """Return what the stand-in knows of sessions and accepted invoices."""
+    """Return the sandbox's ledger of sessions and accepted invoices."""
     found: dict[str, Any] = httpx.get(f"{url}/_sandbox/ledger", timeout=30, trust_env=False).raise_for_status().json()
     return found
 
@@ -97,4 +97,4 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
             if httpx.get(f"{url}/_sandbox/health", timeout=5, trust_env=False).status_code == 200:
                 return
         time.sleep(0.1)
-    raise MeasurementFailed("the KSeF stand-in did not start")
+    raise MeasurementFailed("the KSeF sandbox did not start")

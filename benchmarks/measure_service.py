@@ -1,4 +1,4 @@
-"""The real service under measurement: `ksefd serve` with its own PostgreSQL, its processes looked at and ended from outside."""
+"""The measured service: `ksefd serve` with its own PostgreSQL, and access to its processes from outside."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from benchmarks.measure import MeasurementFailed
 from benchmarks.measure_cargo import NIP
 
 POOL_PROCESSES: Final = 2
-"""DESIGN's goals are for two cores."""
+"""The number of pool processes, since DESIGN's goals are for two cores."""
 
 _READY_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
-_LOOK_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.05
 _GONE: Final = (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess)
 
 
@@ -49,7 +49,7 @@ class Service:
         )
 
     def start(self) -> None:
-        """Start it and come back at once."""
+        """Start the service without waiting until it is ready."""
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "app.cli.main", "serve", "--port", str(self.port)],
@@ -61,17 +61,17 @@ class Service:
             )
 
     def wait_until_ready(self) -> float:
-        """Wait for `/readyz` and give the seconds that it took. Raises MeasurementFailed."""
+        """Wait for `/readyz` and return the seconds that it took. Raises MeasurementFailed."""
         started = time.monotonic()
         with httpx.Client(trust_env=False, timeout=5) as http:
             while time.monotonic() - started < _READY_SECONDS:
                 if self._process is None or self._process.poll() is not None:
-                    raise MeasurementFailed(f"the service ended: {self.last_words()}")
+                    raise MeasurementFailed(f"the service ended: {self.log_end()}")
                 with suppress(httpx.TransportError):
                     if http.get(f"{self.url}/readyz").status_code == 200:
                         return time.monotonic() - started
-                time.sleep(_LOOK_SECONDS)
-        raise MeasurementFailed(f"the service was not ready in {_READY_SECONDS:.0f} s: {self.last_words()}")
+                time.sleep(_POLL_SECONDS)
+        raise MeasurementFailed(f"the service was not ready in {_READY_SECONDS:.0f} s: {self.log_end()}")
 
     def add_tenant(self) -> None:
         """Add the tenant of all measurements and keep its API key."""
@@ -79,7 +79,7 @@ class Service:
         self.api_key = str(json.loads(run_once(command, self.environment))["api_key"])
 
     def client(self) -> httpx.Client:
-        """Open a client that carries the tenant's key; the caller closes it."""
+        """Open a client with the tenant's key; the caller closes it."""
         headers = {"Authorization": f"Bearer {self.api_key}"}
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=120)
 
@@ -102,7 +102,7 @@ class Service:
         return []
 
     def kill(self, *, with_database: bool) -> None:
-        """Kill all our processes with SIGKILL, in one sweep; PostgreSQL too when asked to. Waits until they are gone."""
+        """Kill all our processes with SIGKILL at once, with `with_database` also PostgreSQL, and wait for their end."""
         victims = [*self.processes(), *(self.postgres() if with_database else [])]
         for victim in victims:
             with suppress(*_GONE):
@@ -113,7 +113,7 @@ class Service:
         self._process = None
 
     def stop(self) -> None:
-        """End it in order, and whatever is left of it by force."""
+        """Stop the service in order, and kill the processes that are left."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -121,10 +121,10 @@ class Service:
         self.kill(with_database=False)
         drop_data(self.data)
 
-    def last_words(self) -> str:
+    def log_end(self) -> str:
         """Return the end of the service's log."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return " | ".join(lines[-5:]) or "it said nothing"
+        return " | ".join(lines[-5:]) or "the log is empty"
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the CPU seconds used so far by role: supervisor, api, worker, pool, postgres."""
@@ -154,10 +154,10 @@ class Service:
 
 @contextmanager
 def running_service(settings: Mapping[str, str], *, warm: bool = True) -> Iterator[Service]:
-    """Run a service in a temporary folder, with a tenant; everything is ended and removed in any case.
+    """Run a service in a temporary folder, with a tenant; processes and folder are always removed.
 
-    `warm` has it check one invoice first: pool processes start and compile the schema at their first chunk, which happens once
-    in a service's life and is not part of any figure.
+    With `warm` it checks one invoice first: pool processes start and compile the schema at their first chunk, which happens once
+    for each start and is not part of any figure.
     """
     with tempfile.TemporaryDirectory(prefix="ksefd-bench-", ignore_cleanup_errors=True) as folder:
         service = Service(Path(folder), settings)
@@ -173,16 +173,16 @@ def running_service(settings: Mapping[str, str], *, warm: bool = True) -> Iterat
 
 
 def nobody_at_ksef() -> dict[str, str]:
-    """Return settings with a KSeF address at which nothing listens.
+    """Return settings with a KSeF address at which no process listens.
 
-    Dispatch finds that out in a millisecond and tries again half a minute later, so what is measured ends at the encrypted
-    parts, and no stand-in takes the cores away from the service.
+    Dispatch fails in a millisecond and tries again half a minute later, so the measurement ends at the encrypted parts, and no
+    sandbox takes CPU from the service.
     """
     return {"KSEFD_KSEF_URL": f"http://127.0.0.1:{free_port()}/v2"}
 
 
 def send(http: httpx.Client, body: Iterable[bytes], content_type: str, *, flush: bool = True) -> str:
-    """Stream a body to the service and give the upload's id. Raises MeasurementFailed."""
+    """Stream a body to the service and return the upload's id. Raises MeasurementFailed."""
     answer = http.post(
         "/v1/uploads",
         params={"flush": str(flush).lower()},
@@ -195,7 +195,7 @@ def send(http: httpx.Client, body: Iterable[bytes], content_type: str, *, flush:
 
 
 def counts_of(http: httpx.Client, upload_id: str) -> dict[str, int]:
-    """Return the invoices of an upload by state; states without any are left out. Raises MeasurementFailed."""
+    """Return the counts of an upload's invoices by state, without empty states. Raises MeasurementFailed."""
     answer = http.get(f"/v1/uploads/{upload_id}")
     if answer.status_code != 200:
         raise MeasurementFailed(f"the upload's state was answered with {answer.status_code}: {answer.text[:300]}")
@@ -211,8 +211,8 @@ def sessions_of(http: httpx.Client) -> list[dict[str, Any]]:
     return items
 
 
-def wait_for(condition: Callable[[], bool], what: str, *, seconds: float, pause: float = _LOOK_SECONDS) -> None:
-    """Look until something is true. Raises MeasurementFailed when it does not become true in time."""
+def wait_for(condition: Callable[[], bool], what: str, *, seconds: float, pause: float = _POLL_SECONDS) -> None:
+    """Poll until a condition is true. Raises MeasurementFailed when it does not become true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -221,7 +221,7 @@ def wait_for(condition: Callable[[], bool], what: str, *, seconds: float, pause:
 
 
 def memory_of(processes: Iterable[psutil.Process]) -> int:
-    """Return the bytes that the processes hold together: proportional set size, so that shared pages count once."""
+    """Return the memory of the processes together: proportional set size, so that shared pages count once."""
     total = 0
     for one in processes:
         with suppress(*_GONE):
@@ -232,7 +232,7 @@ def memory_of(processes: Iterable[psutil.Process]) -> int:
 
 @contextmanager
 def on_two_cores() -> Iterator[int]:
-    """Keep us and all processes started inside on two cores, where the system can do that; gives how many we have."""
+    """Bind this process and all processes started inside to two cores, where the system can; yields the number of cores."""
     if not hasattr(os, "sched_setaffinity"):
         yield os.cpu_count() or 1
         return
@@ -246,7 +246,7 @@ def on_two_cores() -> Iterator[int]:
 
 
 def _warm_up(service: Service) -> None:
-    # One broken document for each pool process: checked, refused, and out of everybody's way.
+    # One broken invoice for each pool process is checked and refused, so it has no further effect.
     with service.client() as http:
         uploads = [send(http, [b"<Faktura/>%d" % number], "application/xml") for number in range(POOL_PROCESSES)]
         for upload in uploads:

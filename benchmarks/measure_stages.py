@@ -1,4 +1,4 @@
-"""Where the CPU time of an invoice goes inside a pool process, step by step, on one core. No goal: a map for whoever speeds it up."""
+"""Measurement of the CPU time of each step in a pool process, on one core. It has no goal; it shows the costly steps."""
 
 import pickle
 import time
@@ -36,9 +36,9 @@ _ROUNDS: Final = 7
 
 
 def measure_stages(scale: Scale, say: Say) -> list[Figure]:
-    """Measure CPU microseconds an invoice of one chunk: the whole check, and its steps by themselves.
+    """Measure CPU microseconds for an invoice of one chunk: the whole check, and each step by itself.
 
-    Steps are timed alone and warm, so their sum is not exactly the whole.
+    Steps are timed separately and warm, so their sum is not exactly the whole.
     """
     count = min(CHUNK_ENTRIES, scale.count)
     say(f"stages: one chunk of {count} invoices, step by step")
@@ -102,7 +102,7 @@ def zip_of(invoices: Sequence[GeneratedInvoice]) -> BytesIO:
 
 
 def raw_entries(invoices: Sequence[GeneratedInvoice]) -> tuple[RawEntry, ...]:
-    """Return invoices as the reader of a ZIP gives them."""
+    """Return invoices as the entries that the reader of a ZIP yields."""
     return _read(zip_of(invoices))
 
 

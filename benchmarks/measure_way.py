@@ -1,8 +1,8 @@
-"""The whole way: from the first byte over HTTP until the webhook with the last KSeF number has been taken, and what a session's end costs.
+"""Measurement from the first byte over HTTP to the accepted webhook with the last KSeF number, and of a session's end.
 
-The KSeF side is a sink in a process of its own: it decrypts, unpacks, hashes, numbers and signs receipts, and judges nothing. On
-two cores it still takes its share of them, as does the receiver of the webhooks, which runs here. So the CPU time of both is
-told beside the figure, and the rate that would be left without them.
+KSeF is a sink in a process of its own: it decrypts, unpacks, hashes, numbers and signs receipts, without checks. It and the
+receiver of the webhooks, which runs here, still use a part of the two cores. So the CPU time of both is printed with the
+figure, and the rate without them.
 """
 
 import gc
@@ -51,7 +51,7 @@ def measure_way(scale: Scale, say: Say) -> list[Figure]:
                 bare = bare_rate([one.xml for one in invoices], POOL_PROCESSES)
                 say(f"way: round {number + 1} of {scale.rounds}, the service")
                 body = ZipBody(Path(folder) / "body.zip", invoices)
-                # Tens of thousands of invoices that live on are nothing for the collector to go through while the clock runs.
+                # Collect before the measurement, so that the collector need not walk through tens of thousands of invoices in it.
                 gc.collect()
                 gc.freeze()
                 rounds.append({"bare": bare, **_round(service, http, body, receiver, sink, len(invoices))})
@@ -84,7 +84,7 @@ def measure_way(scale: Scale, say: Say) -> list[Figure]:
 
 
 def _receipts(stages: dict[str, tuple[int | float, float]], scale: Scale) -> list[Figure]:
-    """What follows KSeF's "processed": the receipt fetched, parsed, matched, and all verdicts and events written."""
+    """Measure the work after KSeF's "processed": the receipt is fetched, parsed and matched, verdicts and events are written."""
     runs = stages["verdicts"][0]
     upo, verdicts = (stages[name][1] / stages[name][0] for name in ("upo", "verdicts"))
     per_session = min(scale.session_invoices, scale.count)
@@ -99,7 +99,7 @@ def _receipts(stages: dict[str, tuple[int | float, float]], scale: Scale) -> lis
 
 
 def _check_ledger(sink: RunningSink, expected: int) -> None:
-    """Raise MeasurementFailed unless KSeF's side saw every invoice, and each once."""
+    """Raise MeasurementFailed unless the sink got every invoice exactly once."""
     seen = sink.ledger()
     if not seen["documents"] == seen["distinct"] == expected:
         raise MeasurementFailed(

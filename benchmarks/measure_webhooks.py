@@ -1,4 +1,4 @@
-"""From KSeF's "processed" to the last webhook of a full session, with a receiver that verifies every delivery."""
+"""Measurement from KSeF's "processed" to the last webhook of a full session, with a receiver that verifies every delivery."""
 
 import time
 from datetime import datetime
@@ -16,7 +16,7 @@ _LAST_EVENTS = ("session.completed", "upo.available", "upload.completed")
 
 
 def measure_webhooks(scale: Scale, say: Say) -> list[Figure]:
-    """Measure until every invoice's number and every event about the session have been taken by the receiver."""
+    """Measure until the receiver has accepted every KSeF number and every event of the session."""
     count = scale.session_invoices
     say(f"webhooks: making {count:,} invoices")
     receiver = Receiver()
@@ -27,7 +27,7 @@ def measure_webhooks(scale: Scale, say: Say) -> list[Figure]:
             "KSEFD_WEBHOOK_ALLOW_HTTP": "true",
             "KSEFD_WEBHOOK_ALLOW_PRIVATE": "true",
         }
-        # Not warmed up: the warming's uploads would end with events of their own.
+        # The service is not warmed up, because the uploads for that would cause events of their own.
         with running_service(settings, warm=False) as service, service.client() as http:
             receiver.expect(http.post("/v1/webhooks", json={"url": hook}).raise_for_status().json()["secret"])
             say(f"webhooks: a session of {count:,} invoices")
@@ -51,7 +51,7 @@ def measure_webhooks(scale: Scale, say: Say) -> list[Figure]:
             f'KSeF\'s "processed" to the last webhook, session of {count:,}',
             last - processed,
             "s",
-            Yardstick("the stand-in's own processing", processed - closed, "s"),
+            Yardstick("the sandbox's own processing", processed - closed, "s"),
             Goal(_GOAL_SECONDS, full_size=count >= 10_000),
             note=f"{events} events, {receiver.repeated} repeated",
             detail={"events": dict(receiver.types), "repeated": receiver.repeated},
@@ -60,5 +60,5 @@ def measure_webhooks(scale: Scale, say: Say) -> list[Figure]:
 
 
 def _moment(text: str) -> float:
-    # KSeF writes seven digits after the point, one more than Python's own form.
+    # KSeF writes seven digits after the point, one more than Python reads.
     return datetime.fromisoformat(text[:26] + text[27:]).timestamp()

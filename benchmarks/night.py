@@ -1,8 +1,8 @@
-"""`python -m benchmarks.night`: the worst night of the year: one upload of 2 GB, killed while it arrives and while it is read.
+"""`python -m benchmarks.night`: sends one upload of 2 GB and kills the service while it arrives and while it is read.
 
-`ksefd submit` sends a tar of 500,000 invoices. When half of it has arrived, every process of the service is killed, and again when
-a third of it has been read; each time the service is started anew and nothing else is done. At the end every invoice has its
-verdict, the stand-in's ledger has each once, and the memory of all our processes was sampled throughout.
+`ksefd submit` sends a tar of 500,000 invoices. When half of it has arrived, every process of the service is killed, and again
+when a third of it has been read; each time the service is only started again. At the end every invoice must have its verdict,
+and the sandbox's ledger must have each once. The memory of all our processes is sampled all the time.
 """
 
 import subprocess
@@ -23,13 +23,13 @@ from benchmarks.measure_memory import MemoryWatch
 from benchmarks.measure_sandbox import ledger, running_sandbox
 from benchmarks.measure_service import Service, memory_of, running_service, wait_for
 
-_PATIENCE_SECONDS: Final = 3_600.0
+_TIMEOUT_SECONDS: Final = 3_600.0
 _MB: Final = 1e6
 
 
 def main(
     gigabytes: Annotated[float, typer.Option(min=0.1, help="XML of the upload.")] = 2.0,
-    kill: Annotated[bool, typer.Option(help="Kill everything twice on the way.")] = True,
+    kill: Annotated[bool, typer.Option(help="Kill all processes twice meanwhile.")] = True,
 ) -> None:
     """Print memory by phase and the verdicts; exit code 1 when one is missing."""
     with (
@@ -58,7 +58,7 @@ def main(
         counts = {state: number for state, number in upload["counts"].items() if number}
         taken = Counter(one["accepted"] for one in ledger(sandbox_url)["sessions"])
         accepted = sum(number * times for number, times in taken.items())
-        print(f"{upload['state']} after {seconds:.0f} s: {counts}; the stand-in accepted {accepted:,}")
+        print(f"{upload['state']} after {seconds:.0f} s: {counts}; the sandbox accepted {accepted:,}")
     if upload["state"] != "completed" or counts != {"accepted": count} or accepted != count:
         raise typer.Exit(1)
 
@@ -78,13 +78,13 @@ def _night(
         wait_for(
             lambda: _arrived(http) >= size // 2 or sender.poll() is not None,
             "half of the body",
-            seconds=_PATIENCE_SECONDS,
+            seconds=_TIMEOUT_SECONDS,
             pause=0.1,
         )
     if kill:
         _kill_and_start(service)
     with _phase(service, "while the rest arrives"):
-        wait_for(lambda: sender.poll() is not None, "the end of the command", seconds=_PATIENCE_SECONDS, pause=0.2)
+        wait_for(lambda: sender.poll() is not None, "the end of the command", seconds=_TIMEOUT_SECONDS, pause=0.2)
     if sender.returncode != 0:
         raise MeasurementFailed(f"ksefd submit ended with {sender.returncode}")
     upload = http.get("/v1/uploads", params={"limit": 1}).raise_for_status().json()["items"][0]["id"]
@@ -94,13 +94,13 @@ def _night(
         return found
 
     with _phase(service, "until a third is read"):
-        wait_for(lambda: sum(seen()["counts"].values()) >= count // 3, "reading", seconds=_PATIENCE_SECONDS, pause=0.5)
+        wait_for(lambda: sum(seen()["counts"].values()) >= count // 3, "reading", seconds=_TIMEOUT_SECONDS, pause=0.5)
     if kill:
         _kill_and_start(service)
     with _phase(service, "until all is read"):
-        wait_for(lambda: sum(seen()["counts"].values()) >= count, "reading", seconds=_PATIENCE_SECONDS, pause=0.5)
+        wait_for(lambda: sum(seen()["counts"].values()) >= count, "reading", seconds=_TIMEOUT_SECONDS, pause=0.5)
     with _phase(service, "until each has its verdict"):
-        wait_for(lambda: seen()["state"] in {"completed", "failed"}, "verdicts", seconds=_PATIENCE_SECONDS, pause=1)
+        wait_for(lambda: seen()["state"] in {"completed", "failed"}, "verdicts", seconds=_TIMEOUT_SECONDS, pause=1)
     return seen()
 
 
@@ -116,7 +116,7 @@ def _kill_and_start(service: Service) -> None:
 
 
 class _phase:  # noqa: N801 - used like a function
-    """Watch memory while inside, and print its peak."""
+    """Context that samples memory and prints its peak."""
 
     def __init__(self, service: Service, name: str) -> None:
         self._watch, self._name = MemoryWatch(service), name

@@ -1,9 +1,9 @@
-"""A backlog of one tenant under production's request limits: `python -m benchmarks.quota_run`.
+"""`python -m benchmarks.quota_run`: sends a backlog of one tenant under production's request limits.
 
-What is shown is dispatch: how much of KSeF's quota it uses, and that it never goes beyond. The quota counts sessions, not
-invoices, so each session carries a few real invoices in place of the 10,000 that it stands for. The stages, the database,
-the stand-in and its limits are real; only the hours are not waited for: one clock of ours and the stand-in's jump to the
-moment at which the next job is due. A job starts up to two seconds late, as the queue is looked at every two seconds.
+It shows that dispatch uses KSeF's quota almost fully and never exceeds it. The quota counts sessions, not invoices, so each
+session has a few real invoices in place of 10,000. The stages, the database, the sandbox and its limits are real; only the time
+is virtual: a clock shared with the sandbox jumps to the time at which the next job is due. A job starts up to two seconds late,
+as the queue is polled every two seconds.
 """
 
 import asyncio
@@ -51,38 +51,38 @@ from workers.tasks import StageRetryStrategy
 
 GOAL_SHARE: Final = 0.95
 GOAL_REQUESTS: Final = 6.0
-_QUEUE_LOOK_SECONDS: Final = 2.0
+_QUEUE_POLL_SECONDS: Final = 2.0
 _ASKING: Final = ("sessionMisc", "sessionInvoiceList", "sessionList", "invoiceStatus")
-"""Groups of the requests that ask how a session or its invoices are."""
+"""Groups of the requests for the status of a session or its invoices."""
 
 
 class SharedClock:
-    """One time for us and for the stand-in, which can jump ahead."""
+    """A clock shared with the sandbox, which can jump ahead."""
 
     def __init__(self, origin: str) -> None:
-        """`origin` is the stand-in's address without a path."""
+        """Create the clock. `origin` is the sandbox's address without a path."""
         self._control = httpx.Client(base_url=f"{origin}/_sandbox", trust_env=False, timeout=30)
         self._ahead = timedelta(0)
 
     def __call__(self) -> datetime:
-        """Return the time that it is."""
+        """Return the current time."""
         return utc_now() + self._ahead
 
     def wait_until(self, moment: datetime) -> None:
-        """Let the time until a moment pass at once, here and at the stand-in."""
+        """Jump to a time, here and at the sandbox."""
         seconds = (moment - self()).total_seconds()
         if seconds > 0:
             self._control.post("/clock", json={"advance_seconds": seconds}).raise_for_status()
             self._ahead += timedelta(seconds=seconds)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._control.close()
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaRun:
-    """What one backlog came to."""
+    """Result of one backlog."""
 
     sessions: int
     completed: int
@@ -90,15 +90,15 @@ class QuotaRun:
     hour_limit: int
     first_to_last_open_seconds: float
     least_seconds: float
-    """The least time in which the limits let as many sessions be opened."""
+    """The shortest time in which the limits allow this number of sessions to be opened."""
     sessions_an_hour: float | None
-    """Over as many whole hours of the limit as the backlog fills; None when it fills none."""
+    """The rate over the whole hours of the limit that the backlog fills; None when it fills no hour."""
     virtual_hours: float
     """Until the last verdict."""
     too_many: int
     """Answers 429."""
     turned_back: int
-    """Jobs that found the quota used up or had to wait, and came again later; no request was sent for it."""
+    """Jobs that found the quota used up or had to wait, and ran again later; they sent no request."""
     requests: dict[str, int]
     """Requests that KSeF's limits count, by group, logins included."""
 
@@ -109,18 +109,18 @@ class QuotaRun:
 
     @property
     def asking_a_session(self) -> float:
-        """Requests for states and lists, a session."""
+        """Requests for states and lists for each session."""
         return sum(self.requests.get(group, 0) for group in _ASKING) / self.sessions
 
     @property
     def met(self) -> bool:
-        """Whether everything that is to be shown was: all sent, no 429, the hour's limit used, few questions."""
+        """Whether all goals are met: all sessions sent, no 429, the hour's limit used, few status requests."""
         used = self.share_of_hour is None or self.share_of_hour >= GOAL_SHARE
         return self.completed == self.sessions and not self.too_many and used and self.asking_a_session <= GOAL_REQUESTS
 
 
 def least_seconds(count: int, limit: RateLimit) -> list[float]:
-    """Return the earliest moments, in seconds after the first, at which sliding windows let `count` requests pass."""
+    """Return the earliest times, in seconds after the first, at which sliding windows admit `count` requests."""
     moments: list[float] = []
     windows = ((limit.per_second, 1.0), (limit.per_minute, 60.0), (limit.per_hour, 3600.0))
     for number in range(count):
@@ -132,9 +132,9 @@ def least_seconds(count: int, limit: RateLimit) -> list[float]:
 async def pack_backlog(
     context: WorkerContext, sessions: int, *, invoices_each: int, counted_as: int | None = None
 ) -> list[UUID]:
-    """Take an upload to as many packed sessions. The context's `session_max_invoices` must be `invoices_each`.
+    """Process an upload into `sessions` packed sessions. The context's `session_max_invoices` must be `invoices_each`.
 
-    `counted_as`: how many invoices each stands for, by which the looks at its status are paced.
+    `counted_as` is the number of invoices that a session represents, which sets the times of its status polls.
     """
     store = context.store
     tenant = await add_tenant(store)
@@ -165,9 +165,9 @@ class _Due:
 
 
 async def dispatch_backlog(context: WorkerContext, clock: SharedClock, packed: Sequence[UUID], *, seed: int = 1) -> int:
-    """Bring sessions to KSeF and back as a worker's queue would; gives how often a job was told to come again.
+    """Run sessions through dispatch and tracking as a worker's queue does; return how often a job was postponed.
 
-    Jobs run one after the other: what a real worker does at the same time takes longer here, never shorter.
+    Jobs run one after the other, so they take longer than the parallel jobs of a real worker, never shorter.
     """
     chance, patience, turned_back = random.Random(seed), StageRetryStrategy(), 0
     waiting = [_Due(clock(), session_id) for session_id in packed]
@@ -180,7 +180,7 @@ async def dispatch_backlog(context: WorkerContext, clock: SharedClock, packed: S
             await advance_session(context, job.session_id)
         except RetryLater as reason:
             turned_back += 1
-            pause, priority = _told(patience, reason, job)
+            pause, priority = _postponement(patience, reason, job)
             job.at, job.attempts = clock() + pause, job.attempts + 1
             job.priority = job.priority if priority is None else priority
         except Exception as error:
@@ -190,13 +190,13 @@ async def dispatch_backlog(context: WorkerContext, clock: SharedClock, packed: S
             if session.state.is_final:
                 waiting.remove(job)
                 continue
-            job.at, job.attempts = await _next_look(context.store, job.session_id), 0
+            job.at, job.attempts = await _next_poll(context.store, job.session_id), 0
             job.priority = PRIORITIES.get(session.state, Priority.OPEN)
-        job.at += timedelta(seconds=_QUEUE_LOOK_SECONDS * chance.random())
+        job.at += timedelta(seconds=_QUEUE_POLL_SECONDS * chance.random())
     return turned_back
 
 
-def _told(patience: StageRetryStrategy, reason: RetryLater, job: _Due) -> tuple[timedelta, int | None]:
+def _postponement(patience: StageRetryStrategy, reason: RetryLater, job: _Due) -> tuple[timedelta, int | None]:
     asked = Job(
         id=1, queue="dispatch", lock=None, queueing_lock=None, task_name="t", task_kwargs={}, attempts=job.attempts
     )
@@ -206,20 +206,20 @@ def _told(patience: StageRetryStrategy, reason: RetryLater, job: _Due) -> tuple[
     return decision.retry_at - utc_now(), decision.priority
 
 
-async def _next_look(store: Store, session_id: UUID) -> datetime:
+async def _next_poll(store: Store, session_id: UUID) -> datetime:
     row = await store.database.fetch_one(
         "SELECT scheduled_at FROM procrastinate_jobs WHERE task_name = %(task)s AND args->>'session_id' = %(session)s "
         "ORDER BY id DESC LIMIT 1",
         {"task": Task.TRACK_SESSION.value, "session": str(session_id)},
     )
     if row is None:
-        raise MeasurementFailed(f"nobody comes for session {session_id}")
+        raise MeasurementFailed(f"there is no job for session {session_id}")
     at: datetime = row["scheduled_at"]
     return at
 
 
-def judge(origin: str, sessions: int, limit: RateLimit, *, turned_back: int) -> QuotaRun:
-    """Read off the stand-in's ledger what became of a backlog of one tenant with this limit for opening."""
+def read_result(origin: str, sessions: int, limit: RateLimit, *, turned_back: int) -> QuotaRun:
+    """Read the result of a backlog of one tenant with this limit for opening from the sandbox's ledger."""
     known = ledger(origin)
     opened = sorted(datetime.fromisoformat(_trimmed(one["opened_at"])) for one in known["sessions"])
     ended = max(datetime.fromisoformat(_trimmed(one["updated_at"])) for one in known["sessions"])
@@ -248,14 +248,14 @@ def _trimmed(moment: str) -> str:
 
 def main(
     invoices: Annotated[int, typer.Option(min=1, help="Invoices of the backlog.")] = 1_000_000,
-    per_session: Annotated[int, typer.Option(min=1, max=10_000, help="Invoices that a session stands for.")] = 10_000,
-    carried: Annotated[int, typer.Option(min=1, max=1_000, help="Invoices that a session really carries.")] = 20,
+    per_session: Annotated[int, typer.Option(min=1, max=10_000, help="Invoices that a session represents.")] = 10_000,
+    carried: Annotated[int, typer.Option(min=1, max=1_000, help="Invoices that a session really has.")] = 20,
     processing_seconds: Annotated[
-        float, typer.Option(min=0, help="How long the stand-in works on a session after its close.")
+        float, typer.Option(min=0, help="How long the sandbox processes a session after its close.")
     ] = 5.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
 ) -> None:
-    """Send a backlog under production's limits on a virtual clock. Exit code 1: something that is to be shown was not."""
+    """Send a backlog under production's limits on a virtual clock. Exit code 1: a goal was missed."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     console = Console(stderr=True)
     sessions = -(-invoices // per_session)
@@ -307,7 +307,7 @@ async def _send(settings: Settings, origin: str, sessions: int, carried: int, pe
                 turned_back = await dispatch_backlog(context, clock, packed)
                 tenant_id = (await store.sessions.get_for_job(packed[0])).tenant_id
                 limit = (await store.limits.of(tenant_id)).rates.limit_of("batchSession")
-                return judge(origin, sessions, limit, turned_back=turned_back)
+                return read_result(origin, sessions, limit, turned_back=turned_back)
     finally:
         clock.close()
 

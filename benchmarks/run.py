@@ -1,4 +1,4 @@
-"""`make bench`, `python -m benchmarks.run`: every figure that DESIGN sets a goal for, beside its yardstick from the same run."""
+"""`make bench`, `python -m benchmarks.run`: measures each figure with a goal in DESIGN, and its yardstick, in one run."""
 
 import json
 import logging
@@ -72,10 +72,10 @@ MEASUREMENTS: dict[Name, Callable[[Scale, Say], list[Figure]]] = {
 def main(
     only: Annotated[list[Name] | None, typer.Option(help="Only this measurement; may be repeated.")] = None,
     quick: Annotated[
-        bool, typer.Option(help="Smaller sizes: about a minute and a half, goals of full size not judged.")
+        bool, typer.Option(help="Smaller sizes: about a minute and a half; goals of full size are not decided.")
     ] = False,
     full: Annotated[
-        bool, typer.Option(help="The sizes that the goals speak of: 100,000 and 1,000,000 invoices, 2 GB; hours.")
+        bool, typer.Option(help="The sizes of the goals: 100,000 and 1,000,000 invoices, 2 GB; takes hours.")
     ] = False,
     count: Annotated[int | None, typer.Option(min=100, help="Invoices of the pipeline, a round.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the pipeline and of packing.")] = None,
@@ -85,7 +85,7 @@ def main(
     largest: Annotated[int | None, typer.Option(min=1_000, help="Invoices of the cost curve's largest upload.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write all numbers to benchmarks/results/ too.")] = False,
 ) -> None:
-    """Measure the service against its goals and print one table. Exit code 1 means that something could not be measured."""
+    """Measure the service against its goals and print one table. Exit code 1 means that a measurement failed."""
     asked: dict[str, Any] = {
         "count": count, "rounds": rounds, "upload_bytes": upload_bytes, "seconds": seconds, "in_flight": in_flight,
         "largest": largest,
@@ -114,7 +114,7 @@ def main(
 
 
 def measure_all(names: Sequence[Name], scale: Scale, console: Console) -> tuple[list[Figure], dict[str, str]]:
-    """Run the measurements; one that fails is told of and does not stop the others."""
+    """Run the measurements; a failed one is reported and does not stop the others."""
     started = time.monotonic()
     figures: list[Figure] = []
     failures: dict[str, str] = {}
@@ -131,7 +131,7 @@ def measure_all(names: Sequence[Name], scale: Scale, console: Console) -> tuple[
             try:
                 found = MEASUREMENTS[name](scale, say)
             except Exception as error:
-                # A fault of one measurement, whatever it is, must not cost the figures of the others.
+                # Any error of one measurement must not cost the figures of the others.
                 first = _first(error)
                 known = isinstance(first, MeasurementFailed)
                 failures[name.value] = str(first) if known else f"{type(first).__name__}: {first}"
@@ -144,7 +144,7 @@ def measure_all(names: Sequence[Name], scale: Scale, console: Console) -> tuple[
 
 
 def figures_table(figures: Sequence[Figure], failures: dict[str, str]) -> Table:
-    """Put all figures into one table; what failed has a row that says so."""
+    """Put all figures into one table; a failed measurement has a row with its error."""
     table = Table(title="Speed and size to reach", title_justify="left", expand=False)
     for title, right in (("What", False), ("Measured", True), ("Yardstick", False), ("Ratio", True), ("Goal", True)):
         table.add_column(title, justify="right" if right else "left", overflow="fold")
@@ -165,18 +165,18 @@ def figures_table(figures: Sequence[Figure], failures: dict[str, str]) -> Table:
 
 
 def verdict(figure: Figure) -> Text:
-    """Say whether the goal is met; nothing where there is none, and so when this run cannot tell."""
+    """Return whether the goal is met, as text; empty without a goal, and a note when this run cannot decide."""
     if figure.goal is None:
         return Text("")
     if figure.met is None:
-        return Text("too small to tell", style="yellow")
+        return Text("too small to decide", style="yellow")
     return Text("met", style="green") if figure.met else Text("missed", style="bold red")
 
 
 def write_results(
     figures: Sequence[Figure], failures: dict[str, str], about: dict[str, Any], folder: Path = RESULTS
 ) -> Path:
-    """Write everything that was measured to a file named by the time, and give its path."""
+    """Write all results to a file named by the time, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     content = {"about": about, "figures": [figure.as_dict() for figure in figures], "failures": failures}
@@ -212,7 +212,7 @@ def _about(cores: int, scale: Scale) -> dict[str, Any]:
 
 
 def _be_quiet() -> None:
-    """Keep the stages' log lines, which some measurements run in this process, out of the table."""
+    """Silence the log lines of stages that some measurements run in this process."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -1,8 +1,8 @@
-"""A KSeF that accepts and discards: `python -m benchmarks.sink --port N`.
+"""`python -m benchmarks.sink --port N`: a KSeF that accepts and discards invoices.
 
-For measurements in which the other side must not take the cores from the service. Logins, sessions, storage and all answers
-are the sandbox's. Only what follows the closing of a package is different: nothing is judged and nothing remembered but the
-hashes. Every document is still decrypted, unpacked and hashed, has a KSeF number of its own, and stands on a signed receipt.
+It serves measurements in which KSeF must use little CPU. Logins, sessions, storage and all answers are the sandbox's. Only the
+processing of a closed package is different: invoices are not checked, and only their hashes are stored. Every invoice is still
+decrypted, unpacked and hashed, gets its own KSeF number, and is on a signed receipt.
 """
 
 import argparse
@@ -39,39 +39,39 @@ logger = logging.getLogger("sink")
 
 
 class Ledger:
-    """What has come in: every document by its hash, and how often."""
+    """Ledger of accepted invoices: each hash and its count."""
 
     def __init__(self) -> None:
         self._seen: Counter[bytes] = Counter()
         self._sessions = 0
 
     def enter(self, hashes: bytes) -> None:
-        """Note the documents of one session."""
+        """Add the invoices of one session."""
         self._sessions += 1
         self._seen.update(hashes[at : at + _SHA256_BYTES] for at in range(0, len(hashes), _SHA256_BYTES))
 
     async def show(self, _request: Request) -> Response:
-        """GET /_sink/ledger."""
+        """GET /_sink/ledger: return the counts."""
         documents, distinct = self._seen.total(), len(self._seen)
         return JSONResponse({"documents": documents, "distinct": distinct, "sessions": self._sessions})
 
 
 class Sink:
-    """What happens to a closed package here."""
+    """Processing of closed packages."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._serial = 0
 
     async def close(self, call: Call) -> Response:
-        """POST /sessions/batch/{referenceNumber}/close, on the sandbox's terms."""
+        """POST /sessions/batch/{referenceNumber}/close: check the request as the sandbox does, and start the processing."""
         return await close_session(call, self._process)
 
     async def _process(self, sandbox: Sandbox, session: Session) -> None:
         try:
             await self._take(sandbox, session)
         except Exception:
-            # As the sandbox does: its sender sees it as a status, and whoever runs the measurement here.
+            # The error becomes the session's status, as in the sandbox, and a log line for the measurement.
             logger.exception("session %s cannot be taken", session.reference_number)
             session.status = Status(500, SESSION_TEXTS[500])
         session.updated = sandbox.clock.now()
@@ -90,7 +90,7 @@ class Sink:
 
 
 def create_sink() -> Starlette:
-    """Make the application: the sandbox's, with another end for packages and a ledger of its own."""
+    """Create the sandbox's application with another processing of packages and its own ledger."""
     app = create_app(SandboxOptions(validation=Validation.OFF))
     ledger = Ledger()
     closing = replace(CLOSE, handler=Sink(ledger).close)
@@ -133,7 +133,7 @@ async def _receipt(sandbox: Sandbox, session: Session, taken: TakenPackage) -> l
             seal_key_pem=sandbox.keys.seal.private_key_pem,
             seal_certificate_pem=sandbox.keys.seal.certificate_pem,
         )
-        # In a thread and not in the pool, which would have to be handed back what has just come out of it.
+        # The page is sealed in a thread, because sending the elements back to the pool would cost more.
         digest = await asyncio.to_thread(seal_page, job, elements)
         pages.append(UpoPage(new_reference("EU", sandbox.clock.now().date()), job.target, digest))
         first += count
@@ -141,7 +141,7 @@ async def _receipt(sandbox: Sandbox, session: Session, taken: TakenPackage) -> l
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m benchmarks.sink`: serve until told to stop."""
+    """Run `python -m benchmarks.sink`: serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="benchmarks.sink", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     chosen = parser.parse_args(arguments)

@@ -1,9 +1,9 @@
-"""Receivers for `benchmarks.webhook_storm`, in a process of their own: good ones, and three ways of being bad.
+"""Receivers for `benchmarks.webhook_storm`, in a process of their own: good ones and three kinds of bad ones.
 
     /good/<n>    answers 200 at once          /fail/<n>    answers 500
-    /hang/<n>    never answers                another port: answers 200 until it has had enough, then is not there any more
+    /hang/<n>    never answers                another port: answers 200 a number of times, then closes its server
 
-One JSON line on standard output tells the ports; each line on standard input is answered by one with what has arrived.
+One JSON line on standard output has the ports; each line on standard input is answered by one with the counts so far.
 """
 
 import asyncio
@@ -18,20 +18,20 @@ _BAD: Final = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 3\r\n\r\nb
 
 
 class Ledger:
-    """What has arrived, by path."""
+    """Counts of the requests received, by path."""
 
     def __init__(self) -> None:
         self.seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.last_at: dict[str, float] = {}
 
     def add(self, path: str, event_id: str) -> None:
-        """Count one request. Only the first of an event moves the time of the last arrival."""
+        """Count one request. Only the first request of an event changes the time of the last arrival."""
         if event_id not in self.seen[path]:
             self.last_at[path] = time.time()
         self.seen[path][event_id] += 1
 
     def report(self) -> dict[str, dict[str, float]]:
-        """Give, by path, the events, the requests, and when the last new event came."""
+        """Return, by path, the events, the requests, and the time of the last new event."""
         return {
             path: {"events": len(ids), "requests": sum(ids.values()), "last_at": self.last_at[path]}
             for path, ids in self.seen.items()
@@ -39,7 +39,7 @@ class Ledger:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; takes requests one after the other, with bodies of a known length."""
+    """One connection; it reads requests one after the other, with bodies of a known length."""
 
     def __init__(self, ledger: Ledger, enough: "Enough | None" = None) -> None:
         self._ledger = ledger
@@ -48,12 +48,12 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to answer."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP gives one
+        """Store the transport for the answers."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP provides one
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer every request that is complete."""
+        """Answer every complete request."""
         self._buffer += data
         while True:
             end = self._buffer.find(b"\r\n\r\n")
@@ -79,14 +79,14 @@ class Connection(asyncio.Protocol):
 
 
 class Enough:
-    """Closes a server once it has had so many requests."""
+    """Counter that closes a server after a number of requests."""
 
     def __init__(self, requests: int) -> None:
         self._left = requests
         self.server: asyncio.Server | None = None
 
     def takes_more(self) -> bool:
-        """Count a request down; at none the server is closed."""
+        """Count one request; after the last one close the server and return False."""
         self._left -= 1
         if self._left < 0 and self.server is not None:
             self.server.close()

@@ -1,9 +1,9 @@
-"""Many events to many webhooks, of which some hang, some fail and some vanish; and a worker that is killed in the middle.
+"""Measurement of many events for many webhooks, some of which hang, fail or vanish, with a worker killed midway.
 
     python -m benchmarks.webhook_storm --events 10000
 
-runs twice, first with the good receivers alone and then with the bad ones beside them, and says how long it took until every
-good receiver had every event. What is compared is those two times: the bad ones must not cost the good ones anything.
+runs twice, first with only the good receivers and then also with the bad ones, and prints the time until every good receiver had
+every event. The two times are compared: bad receivers must not delay the good ones.
 """
 
 import argparse
@@ -34,12 +34,12 @@ from app.store.store import Store, open_store
 from workers.delivery.dispatcher import Dispatcher, delivery_context
 
 _EVENTS_AT_ONCE: Final = 100
-_LOOK_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """What is sent to whom."""
+    """Numbers of events and of receivers of each kind."""
 
     events: int
     good: int
@@ -49,12 +49,12 @@ class Storm:
     kill_after: float | None = None
     """The share of good deliveries after which the worker is killed."""
     data_bytes: int = 600
-    patience_seconds: float = 3_600
+    timeout_seconds: float = 3_600
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it went. Seconds are those from the start of the worker until the last good receiver had its last event."""
+    """Result of a storm. Seconds are counted from the start of the worker to the last event of the last good receiver."""
 
     seconds: float
     deliveries: int
@@ -69,7 +69,7 @@ class Outcome:
 
 
 class StormFailed(Exception):
-    """A good receiver did not get everything, or got something that was never sent."""
+    """A good receiver did not get all events, or got one that was not sent."""
 
 
 class Receivers:
@@ -80,7 +80,7 @@ class Receivers:
         self.ports: list[int] = json.loads(self._line())
 
     def report(self) -> dict[str, dict[str, float]]:
-        """Ask what has arrived."""
+        """Request the counts so far."""
         assert self._process.stdin is not None  # noqa: S101 - it was opened with a pipe
         self._process.stdin.write("?\n")
         self._process.stdin.flush()
@@ -94,7 +94,7 @@ class Receivers:
 
 @contextmanager
 def receivers(storm: Storm) -> Iterator[Receivers]:
-    """Run the receivers for as long as the block lasts."""
+    """Run the receivers inside the context."""
     enough = max(1, storm.events // 2)
     command = [sys.executable, "-m", "benchmarks.storm_receiver", str(storm.vanish), str(enough)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -105,7 +105,7 @@ def receivers(storm: Storm) -> Iterator[Receivers]:
 
 
 def run_storm(storm: Storm, settings: Settings) -> Outcome:
-    """Send a storm through workers of this database, which has our schema. Raises StormFailed."""
+    """Send a storm through workers on this database, which has our schema. Raises StormFailed."""
     with receivers(storm) as running:
         asyncio.run(_prepare(storm, settings, running.ports))
         good = {f"/good/{number}" for number in range(storm.good)}
@@ -134,7 +134,7 @@ def run_storm(storm: Storm, settings: Settings) -> Outcome:
 
 def _wait(storm: Storm, running: Receivers, good: set[str], share: float) -> dict[str, dict[str, float]]:
     wanted = share * storm.events * len(good)
-    deadline = time.monotonic() + storm.patience_seconds
+    deadline = time.monotonic() + storm.timeout_seconds
     while True:
         report = running.report()
         events = [int(report[path]["events"]) if path in report else 0 for path in good]
@@ -143,8 +143,8 @@ def _wait(storm: Storm, running: Receivers, good: set[str], share: float) -> dic
         if sum(events) >= wanted:
             return report
         if time.monotonic() > deadline:
-            raise StormFailed(f"{sum(events):,} of {wanted:,.0f} deliveries after {storm.patience_seconds:,.0f} s")
-        time.sleep(_LOOK_SECONDS)
+            raise StormFailed(f"{sum(events):,} of {wanted:,.0f} deliveries after {storm.timeout_seconds:,.0f} s")
+        time.sleep(_POLL_SECONDS)
 
 
 def _start_worker(settings: Settings) -> "subprocess.Popen[bytes]":
@@ -200,14 +200,14 @@ async def _work() -> None:
 
 @contextmanager
 def fresh_database() -> Iterator[Settings]:
-    """Run an embedded PostgreSQL with an empty database of our schema for as long as the block lasts."""
+    """Run an embedded PostgreSQL with an empty database of our schema inside the context."""
     with tempfile.TemporaryDirectory(prefix="ksefd-storm-") as folder, EmbeddedPostgres(Path(folder)) as server:
         migrate(server.url)
         yield Settings(data_dir=Path(folder) / "data", database_url=server.url)
 
 
 def main() -> int:
-    """Run both storms and print what they took."""
+    """Run both storms and print their times."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.webhook_storm", description=__doc__)
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--good", type=int, default=30)

@@ -8,7 +8,7 @@ from workers.delivery.dispatcher import SHARED_PLACES
 
 def test_good_receivers_get_everything_although_others_are_bad_and_the_worker_is_killed(settings: Settings) -> None:
     """`run_storm` raises when a good receiver misses an event or sees one that was never sent."""
-    storm = Storm(events=100, good=6, hang=2, fail=1, vanish=1, kill_after=0.4, patience_seconds=120)
+    storm = Storm(events=100, good=6, hang=2, fail=1, vanish=1, kill_after=0.4, timeout_seconds=120)
     outcome = run_storm(storm, settings)
     # Repeated can be only what was under way at the kill: what is shared, and the first request of each endpoint.
     assert 0 <= outcome.repeated <= SHARED_PLACES + storm.good

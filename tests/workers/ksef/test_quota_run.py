@@ -17,9 +17,9 @@ from benchmarks.quota_run import (
     QuotaRun,
     SharedClock,
     dispatch_backlog,
-    judge,
     least_seconds,
     pack_backlog,
+    read_result,
 )
 from tests.support.sandbox_process import SandboxHandle, running_sandbox
 from workers.runtime import worker_context
@@ -44,7 +44,7 @@ async def test_a_backlog_is_sent_as_fast_as_production_lets_it_with_few_question
         packed = await pack_backlog(context, SESSIONS, invoices_each=2)
         turned_back = await dispatch_backlog(context, clock, packed)
     clock.close()
-    run = judge(origin, SESSIONS, LIMIT, turned_back=turned_back)
+    run = read_result(origin, SESSIONS, LIMIT, turned_back=turned_back)
     assert (run.completed, run.invoices_carried, run.too_many) == (SESSIONS, 2 * SESSIONS, 0)
     assert turned_back > 0, "the limit of a minute was never met"
     assert run.requests["batchSession"] == run.requests["batchSessionClose"] == SESSIONS
