@@ -19,6 +19,7 @@ from app.store.store import Store
 from app.webhooks.addresses import AddressRules
 from app.webhooks.backoff import DISABLE_AFTER, MAX_ATTEMPTS
 from tests.app.webhooks.receiver import Receiver, answer, running_receiver
+from tests.support.replays import replay_to_the_end
 from workers.context import RetryLater
 from workers.delivery.dispatcher import DeliveryContext, Dispatcher
 from workers.delivery.replay import replay_events
@@ -65,7 +66,7 @@ class Scene:
 
     async def replay(self, wanted: Wanted, *, events_at_once: int = 7) -> dict[str, object]:
         row = await self.store.replays.start(self.tenant, self.endpoint.id, wanted, now=self.now)
-        await replay_events(self.store, self.context.clock, row["id"], events_at_once=events_at_once)
+        await replay_to_the_end(self.store, self.context.clock, row["id"], events_at_once=events_at_once)
         return await self.store.replays.get(self.tenant, row["id"])
 
     def arrived(self) -> list[tuple[UUID, int]]:
@@ -153,8 +154,8 @@ async def test_a_replay_that_is_cut_off_goes_on_where_it_was_and_makes_nothing_t
     same = await scene.store.replays.start(scene.tenant, scene.endpoint.id, wanted, now=scene.now)
     assert same["id"] == row["id"]
     assert await scene.store.replays.running_for_job() == [row["id"]]
-    await replay_events(scene.store, scene.context.clock, row["id"], events_at_once=10)
-    await replay_events(scene.store, scene.context.clock, row["id"], events_at_once=10)
+    await replay_to_the_end(scene.store, scene.context.clock, row["id"], events_at_once=10)
+    await replay_to_the_end(scene.store, scene.context.clock, row["id"], events_at_once=10)
     await scene.deliver()
     assert scene.arrived() == scene.written
     assert (await scene.store.replays.get(scene.tenant, row["id"]))["made"] == 25
@@ -224,7 +225,7 @@ async def test_an_event_whose_transaction_ends_late_is_waited_for(scene: Scene) 
         with pytest.raises(RetryLater):
             await replay_events(scene.store, scene.context.clock, row["id"])
         await late.commit()
-    await replay_events(scene.store, scene.context.clock, row["id"])
+    await replay_to_the_end(scene.store, scene.context.clock, row["id"])
     await scene.deliver()
     assert scene.arrived() == [(session, 0)]
 
@@ -250,7 +251,7 @@ async def test_a_replay_stops_when_its_endpoint_is_disabled(scene: Scene) -> Non
     since = scene.now
     row = await scene.store.replays.start(scene.tenant, scene.endpoint.id, Wanted(since=since), now=scene.now)
     await scene.switch(disabled=True)
-    await replay_events(scene.store, scene.context.clock, row["id"])
+    await replay_to_the_end(scene.store, scene.context.clock, row["id"])
     assert (await scene.store.replays.get(scene.tenant, row["id"]))["state"] == "stopped"
     assert await scene.store.replays.running_for_job() == []
 

@@ -18,8 +18,8 @@ from app.webhooks.event_schemas import Event
 from app.webhooks.signing import SigningSecret
 from tests.app.api.conftest import Caller, MovableClock
 from tests.app.webhooks.receiver import answer, running_receiver
+from tests.support.replays import replay_to_the_end
 from workers.delivery.dispatcher import DeliveryContext, Dispatcher
-from workers.delivery.replay import replay_events
 
 URL = "https://erp.example.pl/ksef"
 OPEN = AddressRules(allow_http=True, allow_private=True)
@@ -274,7 +274,7 @@ async def test_what_was_missed_while_disabled_is_replayed_and_shown(
     assert (await alpha.http.post(f"{path}/replay", json=body)).json() == replay
     other = await alpha.http.post(f"{path}/replay", json=body | {"all": True})
     assert (other.status_code, other.json()["code"]) == (409, "replay-running")
-    await replay_events(store, clock, parse_public_id("rpl", replay["id"]))
+    await replay_to_the_end(store, clock, parse_public_id("rpl", replay["id"]))
     ended = (await alpha.http.get(f"/v1/replays/{replay['id']}")).json()
     assert (ended["state"], ended["made"]) == ("completed", 2)
     assert (await alpha.http.get(f"{path}/replays")).json() == {"items": [ended], "next": None}
