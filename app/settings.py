@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         le=256,
         description="Processes that check invoices.",
     )
+    fast_path: str = Field(
+        "on",
+        pattern="^(on|off)$",
+        description="Whether plain invoices are recognised without parsing them. Off: every document is checked the full way.",
+    )
     upload_concurrency: int = Field(4, ge=1, le=64, description="Parts that one worker sends to KSeF at the same time.")
     max_upload_bytes: int = Field(20_000_000_000, ge=1, description="Largest body of one upload, in bytes.")
     spool_limit_bytes: int = Field(
@@ -189,6 +194,11 @@ class Settings(BaseSettings):
         if self.latarnia_url is not None:
             return self.latarnia_url or None
         return LATARNIA_URL if self.ksef_env is KsefEnvironment.PRODUCTION and self.ksef_url is None else None
+
+    @property
+    def uses_fast_path(self) -> bool:
+        """Plain invoices are recognised without parsing them."""
+        return self.fast_path == "on"
 
     @property
     def checks_nip_checksums(self) -> bool:

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 import psutil
 import structlog
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.clock import utc_now
 from app.domain.ids import time_ordered_id
 from app.forms.fa3.form import FA3
@@ -113,7 +113,7 @@ def measure_packing(scale: Scale, say: Say) -> list[Figure]:
 
 async def _seal_sessions(settings: Settings, made: list[GeneratedInvoice], rounds: int) -> list[UUID]:
     """Process uploads by intake and sealing, and return the sealed sessions."""
-    with CheckPool(settings.pool_workers, load_schema_files) as pool:
+    with CheckService(settings.pool_workers, load_schema_files) as pool:
         async with open_store(settings) as store, worker_context(settings, store, pool) as context:
             tenant = await add_tenant(store)
             for number in range(rounds):
@@ -174,7 +174,7 @@ def _pack_with_ours(task: tuple[Settings, UUID]) -> _Cost:
     settings, session_id = task
 
     async def pack() -> _Cost:
-        with CheckPool(1, dict) as pool:
+        with CheckService(1, dict) as pool:
             async with open_store(settings) as store, worker_context(settings, store, pool) as context:
                 return await _timed_packing(context, session_id)
 

@@ -25,7 +25,7 @@ from procrastinate.jobs import Job
 from rich.console import Console
 from rich.table import Table
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.cli.demo.processes import free_port
 from app.clock import utc_now
 from app.forms.fa3.form import FA3
@@ -301,7 +301,7 @@ def _measure(sessions: int, carried: int, per_session: int, processing_seconds: 
 async def _send(settings: Settings, origin: str, sessions: int, carried: int, per_session: int) -> QuotaRun:
     clock = SharedClock(origin)
     try:
-        with CheckPool(1, load_schema_files) as pool:
+        with CheckService(1, load_schema_files) as pool:
             async with open_store(settings) as store, worker_context(settings, store, pool, clock) as context:
                 packed = await pack_backlog(context, sessions, invoices_each=carried, counted_as=per_session)
                 turned_back = await dispatch_backlog(context, clock, packed)

@@ -68,6 +68,7 @@ def metrics_page() -> str:
     stages = ", ".join(f"`{stage}`" for stage in metrics.STAGES)
     groups = ", ".join(f"`{group}`" for group in metrics.LIMIT_GROUPS)
     outcomes = ", ".join(f"`{outcome}`" for outcome in metrics.DELIVERY_OUTCOMES)
+    checks = ", ".join(f"`{path}` with `{result}`" for path, result in metrics.CHECKS)
     return (
         "# Metrics\n\n"
         + _MADE
@@ -78,6 +79,8 @@ def metrics_page() -> str:
         + _table(("Metric", "Kind", "Labels", "Meaning"), rows)
         + f"\nValues of `stage`, in the order in which an invoice meets them: {stages}.\n\n"
         f"Values of `group` are KSeF's own names of its limit groups, at first {groups}, and `storage` for parts and receipts.\n\n"
+        f"Values of `path` and `result`: {checks}. `fast` is the match of a plain invoice, `full` the whole check. `crashed` is a\n"
+        "document that ended or hung its process, on either path. Entries that could not be read are not counted.\n\n"
         f"Values of `outcome`: {outcomes}. Values of `rule` are in [rules.md](rules.md).\n"
     )
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import anyio
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.clock import Clock
 from app.domain.history import HistoryAction, HistoryOutcome
 from app.errors import DispatchError
@@ -166,7 +166,7 @@ class WorkerContext:
 
     settings: Settings
     store: Store
-    pool: CheckPool
+    pool: CheckService
     ksef: KsefClients
     quota: Quota
     ksef_health: KsefHealthMonitor

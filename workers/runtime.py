@@ -11,7 +11,7 @@ from typing import Any, Final
 import anyio
 import uvloop
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.clock import Clock, utc_now
 from app.ksef.keys import PublicKeys
 from app.ksef.latarnia import Latarnia
@@ -53,11 +53,13 @@ _CHUNKS_BESIDE_THE_POOL: Final = 4
 _CHUNKS_FOR_NEWCOMERS: Final = 2
 _GRACE_SECONDS: Final = 3.0
 _NICENESS: Final = 5
+# Added to the worker's own: the API on the same machine must answer while the pool is busy.
+_POOL_NICENESS: Final = 10
 
 
 @asynccontextmanager
 async def worker_context(
-    settings: Settings, store: Store, pool: CheckPool, clock: Clock = utc_now
+    settings: Settings, store: Store, pool: CheckService, clock: Clock = utc_now
 ) -> AsyncIterator[WorkerContext]:
     """Open the clients of KSeF and its storage, and give the stages their context."""
     async with (
@@ -108,12 +110,18 @@ def run_worker(settings: Settings) -> int:
     os.nice(_NICENESS)
     # Loaded here too, so that missing files stop the start with one line.
     load_schema_files(settings.schema_dir)
-    with CheckPool(settings.pool_workers, partial(load_schema_files, settings.schema_dir)) as pool:
+    with CheckService(
+        settings.pool_workers,
+        partial(load_schema_files, settings.schema_dir),
+        fast_path=settings.uses_fast_path,
+        niceness=_POOL_NICENESS,
+        count_checks=metrics.count_checks,
+    ) as pool:
         # A worker makes very many small calls to the database, which cost half as much in this event loop.
         return uvloop.run(_run(settings, pool))
 
 
-async def _run(settings: Settings, pool: CheckPool) -> int:
+async def _run(settings: Settings, pool: CheckService) -> int:
     metrics.start_at_zero()
     async with (
         open_store(settings, max_connections=_CONNECTIONS) as store,

@@ -20,7 +20,7 @@ from app.api.http.problems import Problem, answer_error, answer_http, answer_inv
 from app.api.intake.admission import Admission
 from app.api.intake.group_commit import SinglesGrouping
 from app.api.intake.request_body import Receiver
-from app.api.intake.validation_pool import CheckingProcess
+from app.api.intake.validation_pool import ValidationPool
 from app.api.routes import account, deliveries, events, health, invoices, resumable, sessions, uploads, webhooks
 from app.api.routes import upo_links as links
 from app.api.routes.invoices_fast_path import InvoicesFastPath, invoices_route
@@ -50,7 +50,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         metrics.start_at_zero()
-        checking = CheckingProcess(settings)
+        checking = ValidationPool(settings)
         async with open_store(settings, max_connections=16) as store, anyio.create_task_group() as tasks:
             ended = asyncio.Event()
             tasks.start_soon(send_heartbeats, ended, name="heartbeat")

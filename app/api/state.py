@@ -8,7 +8,7 @@ from app.api.event_watcher import EventWatcher
 from app.api.intake.admission import Admission
 from app.api.intake.group_commit import SinglesGrouping
 from app.api.intake.request_body import Receiver
-from app.api.intake.validation_pool import CheckingProcess
+from app.api.intake.validation_pool import ValidationPool
 from app.clock import Clock
 from app.settings import Settings
 from app.store.store import Store
@@ -25,6 +25,6 @@ class ApiState:
     admission: Admission
     receiver: Receiver
     singles: SinglesGrouping
-    checking: CheckingProcess
+    checking: ValidationPool
     gauges: DatabaseGauges
     watcher: EventWatcher

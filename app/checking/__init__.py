@@ -1,5 +1,5 @@
-"""Checking documents in processes of their own: `pool` runs the processes, `check_chunk` is what runs in them.
+"""The check service: checks documents in processes of its own, with one set of limits and findings for every door.
 
-A process reads, checks, hashes and compresses a whole chunk of documents a call. A document that ends or hangs its process is found
-by halving its chunk and is rejected alone.
+`service` runs the processes, `process_limits` bounds them, `check_chunk` and `check_documents` are the two kinds of work that run in
+them, and `culprits` finds the documents that end or hang a process.
 """

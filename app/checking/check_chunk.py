@@ -1,4 +1,4 @@
-"""What one pool process does with a chunk: one pass per invoice, results ready for the database and the package.
+"""Check the chunks of uploads in a pool process: one pass per invoice, results ready for the database and the package.
 
 A chunk comes in as raw entries and goes out as one blob of ready entries and one block of text for COPY, so that the event
 loop never touches a single invoice.
@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
+from app.checking.process_limits import begin_document, end_documents, end_without_memory
 from app.domain.findings import Finding, Severity, has_errors
 from app.domain.ids import invoice_ids_hex, sibling_chunk_id
 from app.domain.states import InvoiceState
@@ -36,7 +37,7 @@ _QUEUED: Final = InvoiceState.QUEUED.value
 _INVALID: Final = InvoiceState.INVALID.value
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\ufffd"})
 
-POISONED: Final = Finding(
+DOCUMENT_CRASHES_READER: Final = Finding(
     "document-crashes-reader",
     Severity.ERROR,
     "This document crashes or hangs the XML reader, so it cannot be checked and is not sent.",
@@ -51,6 +52,10 @@ MISREAD_FORM: Final = Finding(
     "Nie udało się odczytać formy dokumentu z jego początku, więc czeka w niewłaściwej kolejce. Należy go wysłać w przesyłce.",
 )
 """For a single post whose form at its acknowledgement and at its check differ; no such document is known."""
+
+
+ChecksByPath = Counter[tuple[str, str]]
+"""Number of checks by path (`fast`: the match of a plain invoice, `full`: the whole check) and by result (`valid`, `invalid`, `crashed`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,8 @@ class ChunkTask:
     now: datetime
     ids: tuple[UUID, ...] | None = None
     form_codes: tuple[str, ...] | None = None
-    poisoned: frozenset[int] = frozenset()
-    """Positions that are not to be read: they crashed a process before."""
+    culprits: frozenset[int] = frozenset()
+    """Positions of documents that ended or hung a process: they are not read again."""
 
 
 @dataclass(slots=True)
@@ -98,6 +103,7 @@ class ChunkOutcome:
 
     forms: list[FormOutcome] = field(default_factory=list)
     findings: Counter[str] = field(default_factory=Counter)
+    checks: ChecksByPath = field(default_factory=Counter)
     seconds: float = 0.0
 
 
@@ -116,23 +122,56 @@ class _Collected:
 _checker: DocumentChecker | None = None
 
 
-def prepare(schema_files: SchemaFiles) -> None:
-    """Compile the schemas of all forms, once a process."""
+def prepare(schema_files: SchemaFiles, *, fast_path: bool = True) -> None:
+    """Compile the schemas of all forms into the checker of this process. Without `fast_path` every document is checked the full way."""
     global _checker  # noqa: PLW0603 - a process's own state, set once before its first task
-    _checker = make_checker(schema_files)
+    _checker = make_checker(schema_files, fast_path=fast_path)
+
+
+def check_entry(
+    entry: RawEntry, context: CheckContext, checks: ChecksByPath, *, is_culprit: bool = False
+) -> tuple[Document | None, CheckedInvoice]:
+    """Decode and check one entry within the limits of the process, count the check, and return its document and the result.
+
+    The document is None when it could not be decoded, and for a culprit, which is not read. The time limit goes on until the next entry
+    begins or `end_documents` is called.
+    """
+    if _checker is None:
+        raise RuntimeError("the pool process was not prepared")
+    if is_culprit:
+        checks["full", "crashed"] += 1
+        return None, CheckedInvoice(None, (DOCUMENT_CRASHES_READER,), DEFAULT_FORM.code)
+    most = max(context.max_bytes, context.max_bytes_with_attachment)
+    begin_document(most)
+    try:
+        document = decode_entry(entry, most)
+        begin_document(len(document.content))
+        checked = _checker.check(document.content, context)
+    except EntryUnreadable as unreadable:
+        return None, CheckedInvoice(None, (unreadable.finding(),), DEFAULT_FORM.code)
+    except MemoryError:
+        end_without_memory()
+        raise
+    checks["fast" if checked.fast else "full", "valid" if checked.valid else "invalid"] += 1
+    return document, checked
 
 
 def check_chunk(task: ChunkTask) -> ChunkOutcome:
     """Check, hash and compress every entry of a chunk. A fault of an entry is a finding, never an exception."""
-    if _checker is None:
-        raise RuntimeError("the pool process was not prepared")
+    try:
+        return _check_chunk(task)
+    finally:
+        end_documents()
+
+
+def _check_chunk(task: ChunkTask) -> ChunkOutcome:
     started = time.perf_counter()
     outcome = ChunkOutcome()
     collected: dict[str, _Collected] = {}
     finished = task.now.isoformat()
     only_upload = task.upload_ids[0].hex
     for position, entry in enumerate(task.entries):
-        found, checked = _check_entry(_checker, entry, task, position)
+        found, checked = _check_entry(task, position, entry, outcome.checks)
         facts, findings = checked.facts, checked.findings
         # Single posts keep the chunk that they were acknowledged with.
         form_code = DEFAULT_FORM.code if task.ids else checked.form_code
@@ -180,16 +219,10 @@ def _collect(task: ChunkTask, form_code: str, number: int, first_entry: int) -> 
 
 
 def _check_entry(
-    checker: DocumentChecker, entry: RawEntry, task: ChunkTask, position: int
+    task: ChunkTask, position: int, entry: RawEntry, checks: ChecksByPath
 ) -> tuple[Document | None, CheckedInvoice]:
-    """Return an entry's document, None when it cannot be read, and the result of its check."""
-    if position in task.poisoned:
-        return None, CheckedInvoice(None, (POISONED,), DEFAULT_FORM.code)
-    try:
-        document = decode_entry(entry, max(task.context.max_bytes, task.context.max_bytes_with_attachment))
-    except EntryUnreadable as unreadable:
-        return None, CheckedInvoice(None, (unreadable.finding(),), DEFAULT_FORM.code)
-    checked = checker.check(document.content, task.context)
+    """Return an entry's document, None when it was not read, and its result; a single post of a misread form is invalid."""
+    document, checked = check_entry(entry, task.context, checks, is_culprit=position in task.culprits)
     if task.form_codes and checked.valid and checked.form_code != task.form_codes[position]:
         return document, CheckedInvoice(checked.facts, (*checked.findings, MISREAD_FORM), checked.form_code)
     return document, checked

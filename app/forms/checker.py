@@ -9,9 +9,11 @@ from app.forms.registry import DEFAULT_FORM, FORMS, SchemaFiles, form_of_documen
 __all__ = ["CheckContext", "CheckedInvoice", "DocumentChecker", "InvoiceFacts", "make_checker"]
 
 
-def make_checker(schema_files: SchemaFiles) -> "DocumentChecker":
+def make_checker(schema_files: SchemaFiles, *, fast_path: bool = True) -> "DocumentChecker":
     """Return a checker of all forms whose official files are given. Raises UnusableSchemaError when files do not fit their form."""
-    return DocumentChecker({code: FORMS[code].make_checker(files) for code, files in schema_files.items()})
+    return DocumentChecker(
+        {code: FORMS[code].make_checker(files, fast_path=fast_path) for code, files in schema_files.items()}
+    )
 
 
 class DocumentChecker:

@@ -1,7 +1,7 @@
 """A document form, what its documents are checked against, and the result of a check."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
 
@@ -32,6 +32,8 @@ class CheckedInvoice:
     facts: InvoiceFacts | None
     findings: tuple[Finding, ...]
     form_code: str
+    fast: bool = field(default=False, compare=False)
+    """The fast path recognised the document, so it was not parsed; both paths give equal results."""
 
     @property
     def valid(self) -> bool:
@@ -44,6 +46,13 @@ class FormChecker(Protocol):
 
     def check(self, document: bytes, context: CheckContext) -> CheckedInvoice:
         """Return the facts and the findings of a document; never raise for its content."""
+
+
+class CheckerMaker(Protocol):
+    """Makes the checker of a form from its schema files (content by name), with or without a fast path for plain documents."""
+
+    def __call__(self, schema_files: Mapping[str, bytes], /, *, fast_path: bool = True) -> FormChecker:
+        """Return the checker. Raises UnusableSchemaError when the files do not fit the form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +69,4 @@ class Form:
     namespace: str
     schema_files: tuple[str, ...]
     """Names of the official files in `schemas/catalog.toml`, the one that describes `namespace` first."""
-    make_checker: Callable[[Mapping[str, bytes]], FormChecker]
-    """Makes the checker of the schema files, content by name."""
+    make_checker: CheckerMaker

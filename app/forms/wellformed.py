@@ -61,9 +61,14 @@ def make_parser(schema: etree.XMLSchema | None = None, *, recover: bool = False)
 
 
 def explain_syntax_error(error: etree.XMLSyntaxError) -> Finding:
-    """Return the finding for a document that the parser gave up on: the first fault, the others follow from it."""
+    """Return the finding for a document that the parser gave up on: the first fault, the others follow from it.
+
+    Raises MemoryError when an allocation failed: that is no fault of the document's syntax.
+    """
     text = error.msg or ""
     kind = _name_of(error)
+    if kind == "ERR_NO_MEMORY":
+        raise MemoryError(text)
     line, column = error.position
     english, polish = _reasons(kind, text)
     return finding(

@@ -12,6 +12,7 @@ answer (invoices and sessions by state, queues) are read there at each scrape, s
 
 import os
 import platform
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -53,6 +54,11 @@ REFUSALS: Final = (
 )  # fmt: skip
 """Values of `reason`: first a tenant's own limits (429), then limits of the process and the installation (503)."""
 
+CHECKS: Final[tuple[tuple[str, str], ...]] = (
+    ("fast", "valid"), ("full", "valid"), ("full", "invalid"), ("full", "crashed"),
+)  # fmt: skip
+"""Values of `path` and `result` that occur together: the fast path recognises valid invoices only."""
+
 DELIVERY_OUTCOMES: Final = ("succeeded", "retried", "failed", "gone")
 DISABLED_REASONS: Final = ("failing", "gone")
 
@@ -68,6 +74,12 @@ STAGE_SECONDS: Final = Histogram(
 )
 VALIDATION_FINDINGS: Final = Counter(
     "ksefd_validation_findings_total", "Findings of the local check, by rule.", ["rule"], registry=REGISTRY
+)
+CHECKED: Final = Counter(
+    "ksefd_checks_total",
+    "Checks of documents, by the path that was taken and by result.",
+    ["path", "result"],
+    registry=REGISTRY,
 )
 SESSION_SECONDS: Final = Histogram(
     "ksefd_session_seconds",
@@ -114,7 +126,7 @@ BUILD_INFO: Final = Gauge(
 )
 
 METRICS: Final[tuple[MetricWrapperBase, ...]] = (
-    UPLOAD_BYTES, STAGE_SECONDS, VALIDATION_FINDINGS, SESSION_SECONDS, PART_BYTES, KSEF_REQUESTS,
+    UPLOAD_BYTES, STAGE_SECONDS, VALIDATION_FINDINGS, CHECKED, SESSION_SECONDS, PART_BYTES, KSEF_REQUESTS,
     WEBHOOK_DELIVERIES, WEBHOOK_LAG_SECONDS, WEBHOOKS_DISABLED, REFUSED_REQUESTS, BUILD_INFO,
 )  # fmt: skip
 
@@ -125,6 +137,8 @@ def start_at_zero() -> None:
         STAGE_SECONDS.labels(stage=stage)
     for rule in RULES:
         VALIDATION_FINDINGS.labels(rule=rule)
+    for path, result in CHECKS:
+        CHECKED.labels(path=path, result=result)
     for group in LIMIT_GROUPS:
         KSEF_REQUESTS.labels(group=group, status="200")
         KSEF_REQUESTS.labels(group=group, status="429")
@@ -135,6 +149,12 @@ def start_at_zero() -> None:
     for reason in REFUSALS:
         REFUSED_REQUESTS.labels(reason=reason)
     BUILD_INFO.labels(version=__version__, python=platform.python_version()).set(1)
+
+
+def count_checks(checks: Mapping[tuple[str, str], int]) -> None:
+    """Count checks by (path, result)."""
+    for (path, result), count in checks.items():
+        CHECKED.labels(path=path, result=result).inc(count)
 
 
 def exposition(*more: Collector) -> bytes:

@@ -28,9 +28,11 @@ class Turn:
 class FairSemaphore:
     """At most `capacity` turns at a time, and of one owner at most `most_of_one`. Belongs to one event loop at a time."""
 
-    def __init__(self, capacity: int, *, most_of_one: int | None = None) -> None:
+    def __init__(self, capacity: int, *, most_of_one: int | None = None, most_of_restrained: int | None = None) -> None:
+        """`most_of_restrained` limits an owner while it is restrained; without it half of the capacity."""
         self.capacity = capacity
         self._most = min(capacity, most_of_one or capacity)
+        self._most_of_restrained = max(1, min(self._most, most_of_restrained or capacity // 2))
         self._waiting: FairQueue[Turn] = FairQueue()
         self._running: Counter[Hashable] = Counter()
         self._restrained: Counter[Hashable] = Counter()
@@ -61,7 +63,7 @@ class FairSemaphore:
 
     @contextmanager
     def restrained(self, owner: Hashable) -> Iterator[None]:
-        """For the length of the block, leave turns for others however few wait: this owner's take long."""
+        """Limit an owner to `most_of_restrained` turns for the length of the block, because its turns take long."""
         self._restrained[owner] += 1
         try:
             yield
@@ -72,7 +74,7 @@ class FairSemaphore:
             self._deal()
 
     def _may(self, owner: Hashable) -> bool:
-        most = max(1, min(self._most, self.capacity // 2)) if owner in self._restrained else self._most
+        most = self._most_of_restrained if owner in self._restrained else self._most
         return self._running[owner] < most
 
     def _deal(self) -> None:

@@ -17,7 +17,7 @@ from threading import Event
 import anyio
 import pytest
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.cli.local_store import local_store
 from app.clock import utc_now
 from app.schema_files import load_schema_files
@@ -129,7 +129,7 @@ async def _blobs_left_behind(service: ServiceHandle) -> tuple[set[str], int]:
             return not rows
 
         await poll(no_removal_waits, seconds=_RECOVERY_SECONDS)
-        with CheckPool(1, load_schema_files) as pool:
+        with CheckService(1, load_schema_files) as pool:
             async with worker_context(settings, store, pool, lambda: utc_now() + timedelta(days=2)) as in_two_days:
                 removed = await remove_orphans(in_two_days)
         named = {row["key"] for row in await store.database.fetch_all(_KEYS_OF_ROWS, {})}

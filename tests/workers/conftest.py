@@ -6,7 +6,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.store import Store
@@ -16,8 +16,8 @@ from workers.runtime import worker_context
 
 
 @pytest.fixture(scope="session")
-def pool() -> Iterator[CheckPool]:
-    with CheckPool(1, load_schema_files) as started:
+def pool() -> Iterator[CheckService]:
+    with CheckService(1, load_schema_files) as started:
         yield started
 
 
@@ -35,7 +35,7 @@ def sandbox(sandbox_process: SandboxHandle) -> SandboxHandle:
 
 
 @pytest_asyncio.fixture
-async def context(settings: Settings, store: Store, pool: CheckPool) -> AsyncIterator[WorkerContext]:
+async def context(settings: Settings, store: Store, pool: CheckService) -> AsyncIterator[WorkerContext]:
     """The stages' world, with nobody at KSeF's address."""
     async with worker_context(settings, store, pool) as made:
         yield made
@@ -43,7 +43,7 @@ async def context(settings: Settings, store: Store, pool: CheckPool) -> AsyncIte
 
 @pytest_asyncio.fixture
 async def road(
-    settings: Settings, store: Store, pool: CheckPool, sandbox: SandboxHandle
+    settings: Settings, store: Store, pool: CheckService, sandbox: SandboxHandle
 ) -> AsyncIterator[WorkerContext]:
     """The stages' world with the sandbox as KSeF."""
     async with worker_context(settings.model_copy(update={"ksef_url": sandbox.base_url}), store, pool) as made:

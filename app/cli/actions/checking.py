@@ -1,27 +1,25 @@
-"""Checking documents in several processes: the same readers and the same checker as the service has.
+"""The check of files on this machine for `ksefd validate`: the service's readers and its check service."""
 
-The functions that run in a pool process are at the end; each process compiles the schema once.
-"""
-
-import multiprocessing
+import asyncio
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio.to_thread
+
+from app.checking.check_documents import CheckedDocument, DocumentsTask
+from app.checking.service import CheckService
 from app.cli.client.upload_sources import Found, LooseFile, inside_gzip, loose_files
 from app.cli.exit_codes import UsageProblem
-from app.domain.findings import Finding, has_errors
 from app.errors import DispatchError
-from app.forms.checker import CheckContext, DocumentChecker, make_checker
-from app.reading.entry import Encoding, RawEntry, decode_entry
-from app.reading.faults import EntryUnreadable, too_large
+from app.forms.form import CheckContext
+from app.reading.entry import Encoding, RawEntry
+from app.reading.faults import too_large
 from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
@@ -36,81 +34,88 @@ _ANY_SELLER: Final = "seller-not-tenant"
 
 @dataclass(frozen=True, slots=True)
 class CheckPlan:
-    """How to check. `nip` of None: whoever sells is fine."""
+    """Conditions of the check. With a `nip` of None every seller is accepted."""
 
     nip: str | None
     today: date
     check_nip_checksums: bool
     schema_dir: Path | None
+    fast_path: bool
     processes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """One document: where it came from, its number when it could be read, and what is to be said."""
-
-    name: str
-    number: str | None
-    findings: tuple[Finding, ...]
-
-    @property
-    def valid(self) -> bool:
-        """No finding is an error."""
-        return not has_errors(self.findings)
 
 
 Named = tuple[str, RawEntry]
 """The archive that an entry comes from (empty for a loose file), and the entry."""
 
 
-def check_all(found: Found, plan: CheckPlan) -> Iterator[Checked]:
-    """Check everything, in order; a few chunks are held at a time.
+async def check_all(found: Found, plan: CheckPlan) -> AsyncIterator[CheckedDocument]:
+    """Check everything, in order; a few chunks are held in memory at a time.
 
-    Raises UnreadableUpload when an archive breaks off, after the verdicts on what was read before, and
-    DispatchError when a document kills the process that checks it.
+    Raises UnreadableUpload when an archive breaks off, after the verdicts on the entries before that.
     """
     chunks = _chunks(_entries(found))
-    first = list(next(chunks, ()))
-    second = next(chunks, None)
-    if second is None:
-        # Too few to be worth starting processes for.
-        _prepare(plan)
-        yield from _check_chunk(first)
-        return
-    with ProcessPoolExecutor(
-        plan.processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_prepare,
-        initargs=(plan,),
-    ) as pool:
-        waiting: deque[Future[list[Checked]]] = deque()
+    faults: list[DispatchError] = []
+
+    def read_chunk() -> list[Named] | None:
         try:
-            for chunk in chain((first, second), chunks):
-                waiting.append(pool.submit(_check_chunk, chunk))
-                if len(waiting) > 2 * plan.processes:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise DispatchError("a checking process died; is there enough memory?") from error
-        except DispatchError:
-            # An archive broke off: what was read before still gets its verdict.
-            while waiting:
-                yield from waiting.popleft().result()
-            raise
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            return next(chunks, None)
+        except DispatchError as error:
+            faults.append(error)
+            return None
+
+    ahead = deque(chunk for chunk in (read_chunk(), read_chunk()) if chunk is not None)
+    # Half a second to start a process is too long for a few documents.
+    processes = plan.processes if len(ahead) > 1 else 1
+    waiting: deque[asyncio.Task[list[CheckedDocument]]] = deque()
+    with CheckService(
+        processes, partial(load_schema_files, plan.schema_dir), fast_path=plan.fast_path, log_deaths=False
+    ) as service:
+        while (chunk := ahead.popleft() if ahead else await anyio.to_thread.run_sync(read_chunk)) is not None:
+            waiting.append(asyncio.create_task(_check_chunk(service, chunk, plan)))
+            if len(waiting) > 2 * processes:
+                for checked in await waiting.popleft():
+                    yield checked
+        while waiting:
+            for checked in await waiting.popleft():
+                yield checked
+    if faults:
+        raise faults[0]
+
+
+async def _check_chunk(service: CheckService, chunk: Sequence[Named], plan: CheckPlan) -> list[CheckedDocument]:
+    context = CheckContext(
+        tenant_nip=plan.nip or "",
+        today=plan.today,
+        check_nip_checksums=plan.check_nip_checksums,
+        attachments_allowed=None,
+    )
+    task = DocumentsTask(context.tenant_nip, tuple(entry for _, entry in chunk), context)
+    outcome = await service.check_documents(task)
+    return [
+        replace(
+            checked,
+            name=f"{archive}/{checked.name}" if archive else checked.name,
+            findings=tuple(one for one in checked.findings if plan.nip is not None or one.rule != _ANY_SELLER),
+        )
+        for (archive, _), checked in zip(chunk, outcome.documents, strict=True)
+    ]
 
 
 def _chunks(entries: Iterator[Named]) -> Iterator[list[Named]]:
     chunk: list[Named] = []
     size = 0
-    for named in entries:
-        chunk.append(named)
-        size += len(named[1].payload)
-        if len(chunk) >= _CHUNK_INVOICES or size >= _CHUNK_BYTES:
+    try:
+        for named in entries:
+            chunk.append(named)
+            size += len(named[1].payload)
+            if len(chunk) >= _CHUNK_INVOICES or size >= _CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+    except DispatchError:
+        # Entries before a fault of their archive get their verdicts.
+        if chunk:
             yield chunk
-            chunk, size = [], 0
+        raise
     if chunk:
         yield chunk
 
@@ -137,38 +142,3 @@ def _loose_entry(index: int, file: LooseFile) -> RawEntry:
     if len(content) > limit:
         return RawEntry(index, file.name, Encoding.PLAIN, b"", fault=too_large(limit))
     return RawEntry(index, file.name, Encoding.PLAIN, content)
-
-
-class _Ready:
-    """What this process keeps between chunks."""
-
-    checker: DocumentChecker
-    context: CheckContext
-    any_seller: bool
-
-
-def _prepare(plan: CheckPlan) -> None:
-    _Ready.checker = make_checker(load_schema_files(plan.schema_dir))
-    _Ready.any_seller = plan.nip is None
-    _Ready.context = CheckContext(
-        tenant_nip=plan.nip or "",
-        today=plan.today,
-        check_nip_checksums=plan.check_nip_checksums,
-        attachments_allowed=None,
-    )
-
-
-def _check_chunk(chunk: Sequence[Named]) -> list[Checked]:
-    return [_check_one(archive, entry) for archive, entry in chunk]
-
-
-def _check_one(archive: str, entry: RawEntry) -> Checked:
-    shown = f"{archive}/{entry.name}" if archive else entry.name
-    try:
-        document = decode_entry(entry, _LIMITS.max_document_bytes)
-    except EntryUnreadable as unreadable:
-        return Checked(shown, None, (unreadable.finding(),))
-    shown = f"{archive}/{document.name}" if archive else document.name
-    checked = _Ready.checker.check(document.content, _Ready.context)
-    findings = tuple(one for one in checked.findings if not (_Ready.any_seller and one.rule == _ANY_SELLER))
-    return Checked(shown, checked.facts.number if checked.facts else None, findings)

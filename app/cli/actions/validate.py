@@ -1,15 +1,17 @@
-"""`ksefd validate`: check files on this machine and say what is wrong with them."""
+"""`ksefd validate`: check files on this machine and print their findings."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from app.cli.actions.checking import Checked, CheckPlan, check_all
+from app.checking.check_documents import CheckedDocument
+from app.cli.actions.checking import CheckPlan, check_all
 from app.cli.actions.credentials import check_nip
 from app.cli.actions.verdicts import Language, message_of
 from app.cli.client.upload_sources import sort_paths
@@ -28,7 +30,7 @@ _MOST_FINDINGS: Final = 50_000
 
 
 class _Tally:
-    """What was found so far: counts of all, and the documents with findings as far as they are kept."""
+    """The findings so far: counts of all documents, and the documents with findings as far as they are kept."""
 
     def __init__(self, keep: int) -> None:
         self.valid = 0
@@ -37,11 +39,11 @@ class _Tally:
         self.broken: list[str] = []
         self._keep = keep
         self._room = {True: _MOST_FINDINGS // 2, False: _MOST_FINDINGS // 2}
-        self._kept_invalid: list[Checked] = []
-        self._kept_warned: list[Checked] = []
+        self._kept_invalid: list[CheckedDocument] = []
+        self._kept_warned: list[CheckedDocument] = []
 
-    def add(self, one: Checked) -> None:
-        """Count one document, and keep it when there is something to say and room for it."""
+    def add(self, one: CheckedDocument) -> None:
+        """Count one document, and keep it when it has findings and there is room for it."""
         if one.valid:
             self.valid += 1
             self.with_warnings += bool(one.findings)
@@ -53,7 +55,7 @@ class _Tally:
             self._room[one.valid] -= len(one.findings)
 
     @property
-    def kept(self) -> list[Checked]:
+    def kept(self) -> list[CheckedDocument]:
         """The documents to list: invalid ones first, those with warnings in the room that is left."""
         return [*self._kept_invalid, *self._kept_warned][: self._keep]
 
@@ -64,7 +66,7 @@ class _Tally:
 
 
 def validate(paths: Sequence[Path], *, nip: str | None, language: Language, as_json: bool) -> None:
-    """Check everything and print what there is to say; exits with REFUSED when anything is invalid."""
+    """Check everything and print the findings; exit with REFUSED when anything is invalid."""
     settings = load_settings()
     if nip is not None and (warning := check_nip(nip, settings)):
         print_warning(warning)
@@ -73,10 +75,11 @@ def validate(paths: Sequence[Path], *, nip: str | None, language: Language, as_j
         today=warsaw_day(utc_now()),
         check_nip_checksums=settings.checks_nip_checksums,
         schema_dir=settings.schema_dir,
+        fast_path=settings.uses_fast_path,
         processes=settings.pool_workers,
     )
     tally = _Tally(_MOST_LISTED if as_json else _MOST_SHOWN)
-    _run(paths, plan, tally, language)
+    anyio.run(_run, paths, plan, tally, language)
     if as_json:
         print_json(_shape(tally))
     else:
@@ -85,7 +88,7 @@ def validate(paths: Sequence[Path], *, nip: str | None, language: Language, as_j
         raise typer.Exit(REFUSED)
 
 
-def _run(paths: Sequence[Path], plan: CheckPlan, tally: _Tally, language: Language) -> None:
+async def _run(paths: Sequence[Path], plan: CheckPlan, tally: _Tally, language: Language) -> None:
     console = stderr_console()
     columns = (SpinnerColumn(), TextColumn("checked"), MofNCompleteColumn(), TextColumn("{task.description}"),
                TimeElapsedColumn())  # fmt: skip
@@ -93,7 +96,7 @@ def _run(paths: Sequence[Path], plan: CheckPlan, tally: _Tally, language: Langua
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)
         try:
-            for one in check_all(found, plan):
+            async for one in check_all(found, plan):
                 tally.add(one)
                 progress.update(
                     task, advance=1, description=f"{tally.invalid:,} invalid" if tally.invalid else "all valid"

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ import pytest
 from procrastinate.jobs import Job, Status
 
 from app.checking.check_chunk import ChunkOutcome, ChunkTask
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.clock import utc_now
 from app.domain.ids import chunk_id, time_ordered_id
 from app.domain.states import InvoiceState
@@ -36,7 +36,7 @@ from workers.tasks import StageRetryStrategy
 OTHER = "5213814999"
 
 
-class CountingPool(CheckPool):
+class CountingPool(CheckService):
     """A pool whose processes are one place that is free again after a turn of the loop; keeps the order of tenants."""
 
     def __init__(self, workers: int) -> None:
@@ -44,12 +44,14 @@ class CountingPool(CheckPool):
         self.order: list[int] = []
         self.in_reserve: list[int] = []
 
-    async def _run_now(self, task: ChunkTask, seconds: float, *, reserve: bool) -> ChunkOutcome:
+    async def _run_now(
+        self, work: Callable[[Any], Any], task: Any, seconds: float | None, *, reserve: bool
+    ) -> ChunkOutcome:
         self.order.append(task.tenant_id)
         if reserve:
             self.in_reserve.append(task.tenant_id)
         await asyncio.sleep(0.001)
-        return ChunkOutcome(seconds=seconds)
+        return ChunkOutcome(seconds=seconds or 0)
 
 
 def _task(tenant_id: int) -> ChunkTask:

@@ -4,17 +4,14 @@ import base64
 import gzip
 import io
 import json
-import os
-import signal
 import tarfile
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from app.checking.check_chunk import ChunkOutcome, ChunkTask, check_chunk
-from app.checking.pool import CheckPool, PoolBroken
+from app.checking.check_chunk import ChunkTask
+from app.checking.service import CheckService, PoolBroken
 from app.domain.ids import chunk_id
 from app.domain.states import InvoiceState, UploadState
 from app.forms.registry import SchemaFiles
@@ -24,6 +21,7 @@ from app.schema_files import load_schema_files
 from app.store.database_errors import DatabaseUnavailable
 from app.store.uploads.invoices import InvoiceFilter
 from invoicegen.invoices import GeneratedInvoice
+from tests.support.poison import CRASH, HANG, load_poisoned_schema, poisoned
 from tests.support.road import NIP, add_tenant, add_upload, invoices, read, zip_of
 from workers.context import WorkerContext
 from workers.intake import uploads as intake
@@ -167,23 +165,11 @@ async def test_two_tenants_may_have_the_same_number(context: WorkerContext) -> N
         assert upload.counts[InvoiceState.QUEUED] == 3
 
 
-def _check_or_die(task: ChunkTask) -> ChunkOutcome:
-    """Stands in a pool process for a document that no parser survives."""
-    for position, entry in enumerate(task.entries):
-        if position in task.poisoned:
-            continue
-        if b"kill me" in entry.payload:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if b"hang me" in entry.payload:
-            time.sleep(3600)
-    return check_chunk(task)
-
-
 async def test_a_document_that_kills_or_hangs_its_process_is_refused_alone(context: WorkerContext) -> None:
     good = invoices(14)
     payloads = [one.xml for one in good]
-    payloads[4:4] = [b"kill me"]
-    payloads[9:9] = [b"hang me"]
+    payloads[4:4] = [poisoned(good[0].xml, CRASH)]
+    payloads[9:9] = [poisoned(good[0].xml, HANG)]
     tenant = await add_tenant(context.store)
     task = ChunkTask(
         tenant_id=tenant.id,
@@ -196,7 +182,7 @@ async def test_a_document_that_kills_or_hangs_its_process_is_refused_alone(conte
         context=await check_context(context, tenant),
         now=context.clock(),
     )
-    with CheckPool(1, load_schema_files, check=_check_or_die, chunk_seconds=4.0) as pool:
+    with CheckService(1, load_poisoned_schema) as pool:
         outcome = await pool.check(task)
     [checked] = outcome.forms
     assert checked.valid == 14
@@ -224,7 +210,7 @@ async def test_a_pool_whose_processes_could_not_start_is_replaced(context: Worke
         context=await check_context(context, tenant),
         now=context.clock(),
     )
-    with CheckPool(1, partial(_schema_once, marker)) as pool:
+    with CheckService(1, partial(_schema_once, marker)) as pool:
         with pytest.raises(PoolBroken):
             await pool.check(task)
         marker.touch()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.clock import utc_now
 from app.domain.outage import KsefState, Override
 from app.domain.session_machine import Action
@@ -62,7 +62,7 @@ def port() -> Iterator[int]:
 
 @pytest_asyncio.fixture
 async def dark(
-    settings: Settings, store: Store, pool: CheckPool, hands: Hands, port: int
+    settings: Settings, store: Store, pool: CheckService, hands: Hands, port: int
 ) -> AsyncIterator[WorkerContext]:
     """The stages' world with a stopped sandbox as KSeF, and time that is told."""
     at = settings.model_copy(update={"ksef_url": f"http://localhost:{port}/v2"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.ksef.limits import RateLimit
 from app.settings import Settings
 from app.store.store import Store
@@ -35,7 +35,7 @@ def strict() -> Iterator[SandboxHandle]:
 
 
 async def test_a_backlog_is_sent_as_fast_as_production_lets_it_with_few_questions_and_no_429(
-    settings: Settings, store: Store, pool: CheckPool, strict: SandboxHandle
+    settings: Settings, store: Store, pool: CheckService, strict: SandboxHandle
 ) -> None:
     origin = strict.control_url.removesuffix("/_sandbox")
     clock = SharedClock(origin)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.clock import utc_now
 from app.domain.backoff import next_look
 from app.domain.states import InvoiceState, SessionState
@@ -150,7 +150,7 @@ class Road:
 
 @pytest_asyncio.fixture
 async def timed_road(
-    settings: Settings, store: Store, pool: CheckPool, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, store: Store, pool: CheckService, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Road]:
     monkeypatch.setattr(dispatch, "_PART_PAUSE_SECONDS", 0.0)
     httpx.post(f"{sandbox.control_url}/clock", json={"reset": True}).raise_for_status()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.clock import utc_now, warsaw_day
 from app.domain.ids import chunk_id, public_id, time_ordered_id
 from app.domain.states import InvoiceState, SessionState, UploadState
@@ -60,7 +60,7 @@ def hands() -> Hands:
 
 
 @pytest_asyncio.fixture
-async def night(settings: Settings, store: Store, pool: CheckPool, hands: Hands) -> AsyncIterator[WorkerContext]:
+async def night(settings: Settings, store: Store, pool: CheckService, hands: Hands) -> AsyncIterator[WorkerContext]:
     """The stages near midnight, with lanes that linger long and nobody at KSeF's address."""
     async with worker_context(settings.model_copy(update={"linger_seconds": 7200}), store, pool, hands) as made:
         yield made
@@ -68,7 +68,7 @@ async def night(settings: Settings, store: Store, pool: CheckPool, hands: Hands)
 
 @pytest_asyncio.fixture
 async def night_road(
-    settings: Settings, store: Store, pool: CheckPool, hands: Hands, sandbox: SandboxHandle
+    settings: Settings, store: Store, pool: CheckService, hands: Hands, sandbox: SandboxHandle
 ) -> AsyncIterator[WorkerContext]:
     """The stages near midnight with the sandbox as KSeF; nothing lingers."""
     async with worker_context(settings.model_copy(update={"ksef_url": sandbox.base_url}), store, pool, hands) as made:

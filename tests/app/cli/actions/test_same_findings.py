@@ -1,4 +1,7 @@
-"""One check, whoever asks: the worker, `POST /v1/validate` and `ksefd validate` say the same of the same document."""
+"""One check by every door: the worker, `POST /v1/validate` and `ksefd validate` find the same in the same document.
+
+Documents that end or hang their process have a test of their own: `tests/app/checking/test_same_finding_by_all_doors.py`.
+"""
 
 import base64
 import gzip
@@ -13,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from app.api.intake.validation_pool import CheckingProcess
+from app.api.intake.validation_pool import ValidationPool
 from app.checking import check_chunk as checking
 from app.checking.check_chunk import ChunkTask, check_chunk
 from app.clock import warsaw_day
@@ -133,7 +136,7 @@ def test_the_command_finds_what_the_worker_finds_whatever_the_form(
 
 
 async def test_a_dry_run_finds_what_the_worker_finds(settings: Settings, by_worker: dict[str, Found]) -> None:
-    process = CheckingProcess(settings)
+    process = ValidationPool(settings)
     try:
         for name, document in DOCUMENTS.items():
             found = await process.check(document, _context())
