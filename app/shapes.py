@@ -1,7 +1,7 @@
 """JSON shapes of findings, invoices, uploads, sessions and receipts, as the API answers and the events show them.
 
 `app.api.responses.schemas` adds the members that only API answers have, `app.webhooks.event_schemas` those of events. The JSON itself
-is made by the store (the database function `invoice_json`, `upload_document`, `session_document`); `tests/app/test_shapes.py` holds
+is made by the store (the database function `invoice_json`, `upload_json`, `session_json`); `tests/app/api/test_shapes.py` holds
 it to these models. Members are added, never removed or given another meaning: clients ignore members that they do not know.
 """
 

@@ -2,7 +2,7 @@
 
 `application` assembles it and opens the store; `serve` runs it.
 
-    routes/       the endpoints, a module a noun
+    routes/       the endpoints, one module for each noun
     http/         limits on request heads, request ids, problem details, paging, streaming
     intake/       request bodies made durable; invoices checked while the request waits
     responses/    models of answers

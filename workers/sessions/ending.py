@@ -18,8 +18,8 @@ from app.observability.logs import get_logger
 from app.store.database import Connection
 from app.store.events.outbox import EventType
 from app.store.jobs import Task
-from app.store.sessions.document import session_document
 from app.store.sessions.session import Session
+from app.store.sessions.session_json import session_json
 from app.store.sessions.verdicts import Receipt, Receipts, Refusal
 from workers.context import WorkerContext
 from workers.sessions.receipts import UpoPage
@@ -186,12 +186,12 @@ async def _keep_page(context: WorkerContext, connection: Connection, session: Se
 async def _add_events(context: WorkerContext, connection: Connection, session_id: UUID, new: SessionState) -> None:
     session, parts, pages = await context.store.sessions.read_with_pages_for_job(connection, session_id)
     now, outbox = context.clock(), context.store.outbox
-    document = session_document(session, parts=parts, upo_pages=pages)
-    document["upo"] = context.store.upo_links.with_links(
-        document["upo"], tenant_id=session.tenant_id, session_id=session_id, now=now
+    shape = session_json(session, parts=parts, upo_pages=pages)
+    shape["upo"] = context.store.upo_links.with_links(
+        shape["upo"], tenant_id=session.tenant_id, session_id=session_id, now=now
     )
     event = EventType.SESSION_COMPLETED if new is SessionState.COMPLETED else EventType.SESSION_FAILED
-    await outbox.add(connection, event, tenant_id=session.tenant_id, session_id=session_id, data=document, now=now)
+    await outbox.add(connection, event, tenant_id=session.tenant_id, session_id=session_id, data=shape, now=now)
     if pages:
         await outbox.add(
             connection,
@@ -201,7 +201,7 @@ async def _add_events(context: WorkerContext, connection: Connection, session_id
             data={
                 "session": public_id("ses", session_id),
                 "reference_number": session.reference_number,
-                "upo": document["upo"],
+                "upo": shape["upo"],
             },
             now=now,
         )

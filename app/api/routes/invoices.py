@@ -113,9 +113,9 @@ async def create_invoice(
     strict = _wants_strict(prefer)
     await state.admission.admit_invoice(tenant.id)
     with state.singles.room_for(tenant, _expected_size(request)):
-        document = await small_body(request, MAX_INVOICE_BYTES)
+        xml = await small_body(request, MAX_INVOICE_BYTES)
         if strict:
-            findings = await _check(state, tenant, document)
+            findings = await _check(state, tenant, xml)
             if has_errors(findings):
                 for finding in findings:
                     VALIDATION_FINDINGS.labels(rule=finding.rule).inc()
@@ -126,9 +126,9 @@ async def create_invoice(
                     errors=[finding.as_dict() for finding in findings],
                 )
         invoice, digest = await state.singles.add(
-            tenant, document, name=name or "invoice.xml", offline_mode=offline, idempotency_key=idempotency_key
+            tenant, xml, name=name or "invoice.xml", offline_mode=offline, idempotency_key=idempotency_key
         )
-    UPLOAD_BYTES.inc(len(document))
+    UPLOAD_BYTES.inc(len(xml))
     STAGE_SECONDS.labels(stage="single").observe(time.perf_counter() - started)
     written = public_id("inv", invoice)
     links = _links(written)
@@ -177,7 +177,7 @@ async def list_invoices(
     )
     rows = await store.invoices.page(tenant.id, wanted, after=read_cursor(cursor) or FIRST, limit=limit + 1)
     kept, following = one_page(rows, limit, lambda row: row[0])
-    return JSONResponse({"items": [document for _, document in kept], "next": following})
+    return JSONResponse({"items": [invoice for _, invoice in kept], "next": following})
 
 
 @router.get("/invoices/{invoice_id}", response_model=InvoiceDetail, responses=declare(Unauthorized, NotFound))
@@ -230,13 +230,13 @@ async def get_xml(
             raise XmlNotKept(f"the bytes of finished invoices are kept for {settings.retention_days} days") from error
         raise
     if row["size"] > _INLINE_BYTES:
-        document = await anyio.to_thread.run_sync(_original, stored, row)
+        xml = await anyio.to_thread.run_sync(_original, stored, row)
     else:
-        document = _original(stored, row)
+        xml = _original(stored, row)
     return Response(
-        document,
+        xml,
         media_type="application/xml",
-        headers={"Content-Disposition": f'attachment; filename="{row["document"]["id"]}.xml"'},
+        headers={"Content-Disposition": f'attachment; filename="{row["json"]["id"]}.xml"'},
     )
 
 
@@ -281,13 +281,13 @@ async def get_qr(
 async def _shown(store: Store, tenant: Tenant, invoice_id: str) -> dict[str, Any]:
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     steps = await store.sessions.history(tenant.id, row["session_id"]) if row["session_id"] is not None else []
-    return dict(row["document"]) | {
+    return dict(row["json"]) | {
         "history": invoice_history(row, steps),
-        "links": _links(row["document"]["id"]),
+        "links": _links(row["json"]["id"]),
     }
 
 
-async def _check(state: ApiState, tenant: Tenant, document: bytes) -> list[Finding]:
+async def _check(state: ApiState, tenant: Tenant, xml: bytes) -> list[Finding]:
     context = check_context(
         tenant,
         await state.store.permissions.of(tenant.id),
@@ -295,23 +295,23 @@ async def _check(state: ApiState, tenant: Tenant, document: bytes) -> list[Findi
         now=state.clock(),
         check_nip_checksums=state.settings.checks_nip_checksums,
     )
-    return await state.checking.check(document, context)
+    return await state.checking.check(xml, context)
 
 
 def _original(stored: bytes, row: Mapping[str, Any]) -> bytes:
     if row["encoding"] == "plain":
-        document = stored
+        xml = stored
     else:
         try:
-            document = decompress(stored, row["size"])
+            xml = decompress(stored, row["size"])
         except MalformedEntry as error:
             raise DispatchError(f"the stored bytes of invoice {UUID(str(row['id'])).hex} are damaged") from error
     # The last check before the answer: only the bytes that were acknowledged may be returned.
-    if hashlib.sha256(document).digest() != bytes(row["sha256"]):
+    if hashlib.sha256(xml).digest() != bytes(row["sha256"]):
         raise DispatchError(
             f"the stored bytes of invoice {UUID(str(row['id'])).hex} are not those that were acknowledged"
         )
-    return document
+    return xml
 
 
 def _require_xml(request: Request) -> None:

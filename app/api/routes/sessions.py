@@ -20,8 +20,8 @@ from app.domain.states import SessionState
 from app.domain.timestamps import iso_utc
 from app.errors import NotFound, Unauthorized
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
-from app.store.sessions.document import session_document
 from app.store.sessions.session import Session
+from app.store.sessions.session_json import session_json
 from app.store.store import Store
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
@@ -70,7 +70,7 @@ async def get_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -
         raise UpoNotAvailable(f"the session is {session.state.value}; its UPO exists once KSeF has processed it")
     if len(pages) == 1:
         return await upo_answer(store, pages[0])
-    return {"items": session_document(session, parts=0, upo_pages=pages)["upo"]}
+    return {"items": session_json(session, parts=0, upo_pages=pages)["upo"]}
 
 
 @router.get(
@@ -109,6 +109,6 @@ async def _shapes(store: Store, tenant_id: int, sessions: Sequence[Session]) -> 
     parts = await store.sessions.part_counts(tenant_id, ids)
     pages = await store.sessions.upo_pages_of(tenant_id, ids)
     return [
-        session_document(session, parts=parts.get(session.id, 0), upo_pages=pages.get(session.id, []))
+        session_json(session, parts=parts.get(session.id, 0), upo_pages=pages.get(session.id, []))
         for session in sessions
     ]

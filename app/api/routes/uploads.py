@@ -48,7 +48,7 @@ from app.store.blobs import BlobStoreUnavailable
 from app.store.disk import DiskLow
 from app.store.uploads.invoices import FIRST, InvoiceFilter
 from app.store.uploads.resumable import UploadNotFinished
-from app.store.uploads.uploads import NewUpload, Upload, upload_document
+from app.store.uploads.uploads import NewUpload, Upload, upload_json
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
@@ -173,7 +173,7 @@ async def list_invoices_of_upload(
     wanted = InvoiceFilter(upload_id=upload.id, states=[item.value for item in state] if state else None)
     rows = await store.invoices.page(tenant.id, wanted, after=read_cursor(cursor) or FIRST, limit=limit + 1)
     kept, following = one_page(rows, limit, lambda row: row[0])
-    return JSONResponse({"items": [document for _, document in kept], "next": following})
+    return JSONResponse({"items": [invoice for _, invoice in kept], "next": following})
 
 
 @router.get(
@@ -209,7 +209,7 @@ def with_links(upload: Upload) -> dict[str, Any]:
     """Return an upload as the API shows it, with the addresses of its invoices and results."""
     address = f"/v1/uploads/{upload.public_id}"
     links = {"self": address, "invoices": f"{address}/invoices", "results": f"{address}/results"}
-    return upload_document(upload) | {"links": links}
+    return upload_json(upload) | {"links": links}
 
 
 async def _json_lines(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:

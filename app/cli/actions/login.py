@@ -111,5 +111,5 @@ def _shape(
         "refresh_valid_until": login.refresh_valid_until,
         "certificate_valid_until": certificate_ends,
         "permissions": list(login.permissions),
-        "attachments": permissions.document(utc_now()),
+        "attachments": permissions.as_json(utc_now()),
     }

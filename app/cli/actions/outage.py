@@ -48,7 +48,7 @@ def _parse_until(text: str) -> datetime:
 def _print(settings: Settings, known: KsefRecord, *, as_json: bool) -> None:
     now = utc_now()
     order = known.override if known.override is not None and known.override.holds(now) else None
-    shape = known.document(now) | {"ksef_url": settings.ksef_base_url, "until": order.until if order else None}
+    shape = known.as_json(now) | {"ksef_url": settings.ksef_base_url, "until": order.until if order else None}
     if as_json:
         print_json(shape)
         return

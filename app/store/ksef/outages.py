@@ -46,7 +46,7 @@ class KsefRecord:
         """Say what counts now."""
         return standing(self.health, self.override, now)
 
-    def document(self, now: datetime) -> dict[str, Any]:
+    def as_json(self, now: datetime) -> dict[str, Any]:
         """Give the shape that the API shows; `latarnia` only while its last answer is fresh."""
         counts = self.standing(now)
         fresh = self.latarnia_at is not None and now - self.latarnia_at <= _LATARNIA_GOOD_FOR

@@ -1,5 +1,5 @@
 -- name: get_invoice
-SELECT invoice_json(i) AS document, i.id, i.upload_id, i.session_id, i.state, i.blob_offset, i.blob_bytes, i.size,
+SELECT invoice_json(i) AS json, i.id, i.upload_id, i.session_id, i.state, i.blob_offset, i.blob_bytes, i.size,
     i.crc32, i.upo_page, i.seller_nip, i.issue_date, i.sha256, i.ksef_number, i.name, i.finished_at,
     i.invoice_reference_number,
     c.encoding, c.blob_key, c.created_at AS checked_at,
@@ -12,7 +12,7 @@ WHERE i.id = %(id)s AND i.tenant_id = %(tenant_id)s
 
 -- name: by_upload
 -- In the order of the upload, from a cursor; leans on the primary key by the upload's chunks.
-SELECT i.id, invoice_json(i) AS document
+SELECT i.id, invoice_json(i) AS json
 FROM chunks c
 CROSS JOIN LATERAL (
     SELECT * FROM invoices i
@@ -24,7 +24,7 @@ WHERE c.upload_id = %(upload_id)s AND c.tenant_id = %(tenant_id)s AND c.last_id 
 ORDER BY c.id, i.id LIMIT %(limit)s
 
 -- name: by_session
-SELECT i.id, invoice_json(i) AS document
+SELECT i.id, invoice_json(i) AS json
 FROM session_chunks sc
 JOIN chunks c ON c.id = sc.chunk_id
 CROSS JOIN LATERAL (
@@ -39,7 +39,7 @@ ORDER BY c.id, i.id LIMIT %(limit)s
 
 -- name: by_tenant
 -- All of a tenant, by its chunks; leans on chunks_by_tenant and the primary key.
-SELECT i.id, invoice_json(i) AS document
+SELECT i.id, invoice_json(i) AS json
 FROM chunks c
 CROSS JOIN LATERAL (
     SELECT * FROM invoices i
@@ -52,7 +52,7 @@ ORDER BY c.id, i.id LIMIT %(limit)s
 
 -- name: search
 -- Each filter that is given must hold; number and hash have indexes of their own, the KSeF number a table.
-SELECT i.id, invoice_json(i) AS document FROM invoices i
+SELECT i.id, invoice_json(i) AS json FROM invoices i
 WHERE i.tenant_id = %(tenant_id)s AND i.id > %(after)s
     AND (%(number)s::text IS NULL OR i.number = %(number)s)
     AND (%(ksef_number)s::text IS NULL OR i.id = ANY(ARRAY(

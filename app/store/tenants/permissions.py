@@ -47,7 +47,7 @@ class KnownPermissions:
             since = max(since, self.attachments_end_at)
         return allowed if now - since <= (_YES_HOLDS if allowed else _NO_HOLDS) else None
 
-    def document(self, now: datetime) -> dict[str, Any]:
+    def as_json(self, now: datetime) -> dict[str, Any]:
         """Give the shape of `GET /v1/me`."""
         return {
             "allowed": self.attachments_at(now),

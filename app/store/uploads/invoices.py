@@ -50,7 +50,7 @@ class InvoiceStore:
     async def page(
         self, tenant_id: int, wanted: InvoiceFilter, *, after: UUID = FIRST, limit: int = 100
     ) -> list[tuple[UUID, dict[str, Any]]]:
-        """Give a page of invoices, oldest first, after a cursor: (id, document)."""
+        """Give a page of invoices, oldest first, after a cursor: (id, JSON)."""
         only_group = wanted.number is None and wanted.ksef_number is None and wanted.sha256 is None
         only_group = only_group and not wanted.held
         parameters: dict[str, Any] = {
@@ -74,13 +74,13 @@ class InvoiceStore:
             query = _SQL["by_tenant"]
         else:
             query = _SQL["search"]
-        return [(row["id"], row["document"]) for row in await self._database.fetch_all(query, parameters)]
+        return [(row["id"], row["json"]) for row in await self._database.fetch_all(query, parameters)]
 
     async def stream(self, tenant_id: int, wanted: InvoiceFilter) -> AsyncIterator[list[dict[str, Any]]]:
-        """Give all documents that fit, a thousand at a time, with constant memory."""
+        """Give all invoices that match, a thousand at a time, with constant memory."""
         after = FIRST
         while rows := await self.page(tenant_id, wanted, after=after, limit=_STREAM_ROWS):
-            yield [document for _, document in rows]
+            yield [invoice for _, invoice in rows]
             after = rows[-1][0]
             if len(rows) < _STREAM_ROWS:
                 return

@@ -243,7 +243,7 @@ class UploadStore:
                 connection,
                 EventType.UPLOAD_COMPLETED,
                 tenant_id=row["tenant_id"],
-                data=upload_document(upload_from_row(found)),
+                data=upload_json(upload_from_row(found)),
                 now=now,
             )
 
@@ -297,8 +297,8 @@ def upload_from_row(row: Mapping[str, Any]) -> Upload:
     )
 
 
-def upload_document(upload: Upload) -> dict[str, Any]:
-    """Give the shape of an upload that the API and the `upload.completed` event show."""
+def upload_json(upload: Upload) -> dict[str, Any]:
+    """Return an upload as the API and the `upload.completed` event show it; `app.shapes.Upload` describes it."""
     return {
         "id": upload.public_id,
         "state": upload.state.value,

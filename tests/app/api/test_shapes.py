@@ -13,11 +13,11 @@ from app.domain.findings import Finding, Severity
 from app.domain.ids import parse_public_id
 from app.domain.states import InvoiceState, SessionState, UploadState
 from app.reading.faults import unreadable
-from app.store.sessions.document import session_document
+from app.store.sessions.session_json import session_json
 from app.store.store import Store
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.invoices import FIRST, InvoiceFilter
-from app.store.uploads.uploads import upload_document
+from app.store.uploads.uploads import upload_json
 from tests.app.api.conftest import Caller, MovableClock
 from tests.app.api.filled_store import Filled, fill
 
@@ -46,7 +46,7 @@ async def _invoices(store: Store, tenant: Tenant) -> list[dict[str, Any]]:
 
 
 async def _session(store: Store, tenant: Tenant, filled: Filled) -> dict[str, Any]:
-    return session_document(
+    return session_json(
         await store.sessions.get(tenant.id, filled.session_id),
         parts=1,
         upo_pages=await store.sessions.upo_pages(tenant.id, filled.session_id),
@@ -100,7 +100,7 @@ async def test_an_upload_in_every_state_fits_its_shape(store: Store, state: Uplo
         await store.database.execute(
             f"UPDATE uploads SET state = %(state)s, {change}", {"state": state.value, "errors": json.dumps(errors)}
         )
-        upload = upload_document(await store.uploads.get(tenant.id, parse_public_id("upl", filled.upload)))
+        upload = upload_json(await store.uploads.get(tenant.id, parse_public_id("upl", filled.upload)))
         assert upload["state"] == state.value
         assert upload["errors"] == errors
         assert_fits(shapes.Upload, upload)

@@ -13,10 +13,10 @@ from app.domain.ids import parse_public_id
 from app.shapes import Invoice
 from app.store.events.feed import BEGINNING
 from app.store.events.outbox import EventType
-from app.store.sessions.document import session_document
+from app.store.sessions.session_json import session_json
 from app.store.store import Store
 from app.store.tenants.tenants import Tenant
-from app.store.uploads.uploads import upload_document
+from app.store.uploads.uploads import upload_json
 from app.webhooks.event_schemas import MODELS, CompletedUpload, EndedSession, Event, UpoData, json_schema, main
 from tests.app.api.filled_store import Filled, fill
 
@@ -122,8 +122,8 @@ async def test_the_text_of_an_invoice_in_an_event_is_its_document_byte_for_byte(
 async def test_documents_of_uploads_and_sessions_fit_their_models_field_by_field(store: Store) -> None:
     tenant = await _tenant(store)
     filled = await fill(store, tenant, NOW)
-    upload = upload_document(await store.uploads.get(tenant.id, parse_public_id("upl", filled.upload)))
-    session = session_document(
+    upload = upload_json(await store.uploads.get(tenant.id, parse_public_id("upl", filled.upload)))
+    session = session_json(
         await store.sessions.get(tenant.id, filled.session_id),
         parts=1,
         upo_pages=await store.sessions.upo_pages(tenant.id, filled.session_id),

@@ -294,11 +294,11 @@ async def test_latarnia_never_goes_before_ksefs_own_answers(
     await _fall_silent(dark, await _packed(dark), hands)
     await outage.check_ksef_health(_with_latarnia(dark, all_is_well))
     known, counts = await dark.ksef_health.availability()
-    assert (counts.state, known.document(hands.now)["latarnia"]["status"]) == (KsefState.AWAY, "AVAILABLE")
+    assert (counts.state, known.as_json(hands.now)["latarnia"]["status"]) == (KsefState.AWAY, "AVAILABLE")
 
     await outage.check_ksef_health(_with_latarnia(road, all_is_lost))
     known, counts = await road.ksef_health.availability()
-    assert (counts.state, known.document(road.clock())["latarnia"]["status"]) == (KsefState.AVAILABLE, "TOTAL_FAILURE")
+    assert (counts.state, known.as_json(road.clock())["latarnia"]["status"]) == (KsefState.AVAILABLE, "TOTAL_FAILURE")
 
 
 async def test_a_latarnia_that_is_down_or_hangs_changes_nothing_and_is_left_alone_for_ten_minutes(
@@ -321,7 +321,7 @@ async def test_a_latarnia_that_is_down_or_hangs_changes_nothing_and_is_left_alon
     hands.pass_(1)
     await outage.check_ksef_health(_with_latarnia(dark, hangs))
     assert asked == ["down", "hangs"]
-    assert (await dark.store.outages.read(dark.ksef_health.ksef_url)).document(hands.now) == {
+    assert (await dark.store.outages.read(dark.ksef_health.ksef_url)).as_json(hands.now) == {
         "state": "available",
         "since": None,
         "reason": None,

@@ -40,7 +40,7 @@ async def _busy_and_idle(store: Store) -> tuple[Tenant, Tenant]:
 
 async def test_an_environment_that_never_failed_is_available(store: Store) -> None:
     known = await store.outages.read(URL)
-    assert known.document(START) == {
+    assert known.as_json(START) == {
         "state": "available",
         "since": None,
         "reason": None,
@@ -147,7 +147,7 @@ async def test_what_latarnia_said_is_shown_while_it_is_fresh(store: Store) -> No
     await store.outages.claim_latarnia(URL, now=START)
     await store.outages.save_latarnia(URL, {"status": "FAILURE", "announcements": []}, now=START)
     known = await store.outages.read(URL)
-    shown = known.document(at(60))
+    shown = known.as_json(at(60))
     assert shown["latarnia"] == {"status": "FAILURE", "announcements": [], "at": "2026-02-01T12:00:00.000Z"}
     assert shown["state"] == "available"
-    assert known.document(at(3600))["latarnia"] is None
+    assert known.as_json(at(3600))["latarnia"] is None

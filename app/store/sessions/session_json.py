@@ -1,4 +1,4 @@
-"""How a session is shown."""
+"""The JSON of a session, for the API and its events."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ from app.domain.timestamps import iso_utc
 from app.store.sessions.session import Session
 
 
-def session_document(session: Session, *, parts: int, upo_pages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Give the shape of a session that the API and its events show, without history."""
+def session_json(session: Session, *, parts: int, upo_pages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a session as the API and its events show it, without history; `app.shapes.Session` describes it."""
     return {
         "id": session.public_id,
         "state": session.state.value,
