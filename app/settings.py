@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         90,
         ge=1,
         le=36_500,
-        description="Days after which bytes of finished invoices, and events, are removed; other rows and UPOs are kept.",
+        description="Days after which bytes of finished invoices, and events, are removed; invoices and UPOs are kept.",
     )
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="Format of log lines: for people, for machines, or chosen by the terminal."

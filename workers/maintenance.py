@@ -7,7 +7,6 @@ without a job and enqueues one.
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID
 
 from procrastinate import App
 
@@ -52,6 +51,7 @@ async def retry_stalled(app: App) -> int:
 async def sweep(context: WorkerContext) -> None:
     """Enqueue the missing job of each row that waits for a stage. Safe to run at any time, by any number of workers."""
     now = context.clock()
+    await context.store.invoices.add_up_totals_for_job()
     if expired := await context.store.resumable.expire_for_job(now=now):
         log.info("unfinished_uploads_expired", uploads=expired)
     orphans: list[tuple[Task, Priority, dict[str, Any]]] = []
@@ -115,17 +115,23 @@ async def drop_blobs(context: WorkerContext, keys: Sequence[str]) -> None:
 
 
 async def expire(context: WorkerContext) -> None:
-    """Delete data older than the retention: bytes of finished uploads, events and deliveries. Rows and receipts stay."""
+    """Delete data older than the retention: bytes of finished uploads, events and deliveries.
+
+    Rows and receipts stay, but for the `uploads` rows of groups of single posts: their number grows with every few milliseconds of posting,
+    and clients know the invoices by their own ids.
+    """
     now = context.clock()
     await context.store.uploads.forget_idempotency_keys_for_job(before=now - REPEAT_WINDOW)
     await context.store.singles.forget_single_keys_for_job(before=now - REPEAT_WINDOW)
     before = now - timedelta(days=context.settings.retention_days)
-    expired: list[UUID] = await context.store.uploads.expired(before=before)
-    for upload_id in expired:
-        await context.store.blobs.delete(sorted(await context.store.chunks.unshared_blob_keys(upload_id)))
-        await context.store.uploads.mark_expired(upload_id, now=now)
-    if expired:
-        log.info("upload_bytes_expired", uploads=len(expired), before=before.isoformat())
+    expired = 0
+    while upload_ids := await context.store.uploads.expired_for_job(before=before):
+        await context.store.blobs.delete(sorted(await context.store.chunks.unshared_blob_keys_for_job(upload_ids)))
+        await context.store.uploads.mark_expired_for_job(upload_ids, now=now)
+        expired += len(upload_ids)
+    groups = await context.store.uploads.remove_expired_groups_for_job()
+    if expired or groups:
+        log.info("upload_bytes_expired", uploads=expired, groups_removed=groups, before=before.isoformat())
     removed = await context.store.deliveries.remove_old_for_job(before=before)
     if removed:
         log.info("events_expired", events=removed, before=before.isoformat())

@@ -53,9 +53,9 @@ FROM lanes l JOIN chunks c ON c.lane_id = l.id AND c.queued > 0 AND NOT c.atomic
 WHERE l.tenant_id = %(tenant_id)s GROUP BY c.lane_id
 
 -- name: unshared_blob_keys
--- Single posts of several groups share a blob: it goes with the last of them.
+-- Single posts of several groups share a blob: it is deleted with the last of them. An expired group may have no row any more.
 SELECT DISTINCT c.blob_key FROM chunks c
-WHERE c.upload_id = %(upload_id)s AND NOT EXISTS (
+WHERE c.upload_id = ANY(%(upload_ids)s) AND NOT EXISTS (
     SELECT 1 FROM chunks o JOIN uploads u ON u.id = o.upload_id
-    WHERE o.blob_key = c.blob_key AND o.upload_id <> c.upload_id AND u.expired_at IS NULL
+    WHERE o.blob_key = c.blob_key AND o.upload_id <> ALL(%(upload_ids)s) AND u.expired_at IS NULL
 )

@@ -1,8 +1,14 @@
 -- name: add_upload
-INSERT INTO uploads (id, tenant_id, kind, boundary, state, blob_key, bytes, sha256, reference, idempotency_key,
-    offline_mode, flush, atomic, content_encoding, created_at, received, next_entry)
-VALUES (%(id)s, %(tenant_id)s, %(kind)s, %(boundary)s, %(state)s, %(blob_key)s, %(bytes)s, %(sha256)s, %(reference)s,
-    %(idempotency_key)s, %(offline_mode)s, %(flush)s, %(atomic)s, %(content_encoding)s, %(now)s, %(received)s, %(received)s)
+-- Single posts are `received` from the start and counted in invoice_totals; of other uploads no invoice is known yet.
+WITH added AS (
+    INSERT INTO uploads (id, tenant_id, kind, boundary, state, blob_key, bytes, sha256, reference, idempotency_key,
+        offline_mode, flush, atomic, content_encoding, created_at, received, next_entry)
+    VALUES (%(id)s, %(tenant_id)s, %(kind)s, %(boundary)s, %(state)s, %(blob_key)s, %(bytes)s, %(sha256)s, %(reference)s,
+        %(idempotency_key)s, %(offline_mode)s, %(flush)s, %(atomic)s, %(content_encoding)s, %(now)s, %(received)s,
+        %(received)s)
+    RETURNING received
+)
+INSERT INTO invoice_totals (state, invoices) SELECT 'received', received FROM added WHERE received > 0
 
 -- name: upload_by_idempotency_key
 SELECT * FROM uploads
@@ -60,13 +66,22 @@ WHERE id = %(id)s AND state IN ('received', 'reading')
 RETURNING id
 
 -- name: advance_upload
--- The last statement of a chunk's transaction: the row is held only until the commit.
-UPDATE uploads SET
-    next_entry = greatest(next_entry, %(next_entry)s),
-    queued = queued + %(queued)s,
-    invalid = invalid + %(invalid)s,
-    duplicate = duplicate + %(duplicate)s
-WHERE id = %(id)s
+-- The last statement of a chunk's transaction, so that the row is locked only until the commit.
+WITH advanced AS (
+    UPDATE uploads SET
+        next_entry = greatest(next_entry, %(next_entry)s),
+        queued = queued + %(queued)s,
+        invalid = invalid + %(invalid)s,
+        duplicate = duplicate + %(duplicate)s
+    WHERE id = %(id)s
+    RETURNING id
+)
+INSERT INTO invoice_totals (state, invoices)
+SELECT one.state, one.invoices
+FROM advanced, (VALUES
+    ('queued', %(queued)s::integer), ('invalid', %(invalid)s::integer), ('duplicate', %(duplicate)s::integer)
+) AS one (state, invoices)
+WHERE one.invoices <> 0
 
 -- name: complete_uploads
 -- An upload is complete when it was read and nothing of it is on the way. One that could not be read keeps its state.
@@ -84,11 +99,17 @@ UPDATE uploads SET idempotency_key = NULL WHERE idempotency_key IS NOT NULL AND 
 SELECT id FROM uploads WHERE state IN ('received', 'reading') ORDER BY id
 
 -- name: expired_uploads
--- A few at a time: the rest is for the next run.
-SELECT id FROM uploads WHERE completed_at < %(before)s AND expired_at IS NULL ORDER BY id LIMIT 1000
+-- Leans on uploads_unexpired.
+SELECT id FROM uploads WHERE completed_at < %(before)s AND expired_at IS NULL ORDER BY completed_at LIMIT %(limit)s
 
 -- name: mark_expired
-UPDATE uploads SET expired_at = %(now)s WHERE id = %(id)s
+UPDATE uploads SET expired_at = %(now)s WHERE id = ANY(%(ids)s)
+
+-- name: remove_expired_groups
+-- Leans on uploads_expired_groups. Totals are kept beside the rows, so no counter falls.
+DELETE FROM uploads WHERE id IN (
+    SELECT id FROM uploads WHERE kind = 'invoices' AND expired_at IS NOT NULL ORDER BY id LIMIT %(limit)s
+)
 
 -- name: unknown_blobs
 -- Which of these blobs nothing refers to; a few at a time, once a night.

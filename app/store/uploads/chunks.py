@@ -141,9 +141,9 @@ class ChunkStore:
         rows = await self._database.fetch_all(_SQL["lanes_of_upload"], {"upload_id": upload_id})
         return [row["lane_id"] for row in rows]
 
-    async def unshared_blob_keys(self, upload_id: UUID) -> set[str]:
-        """Give the blobs of an upload that no unexpired upload refers to as well."""
-        rows = await self._database.fetch_all(_SQL["unshared_blob_keys"], {"upload_id": upload_id})
+    async def unshared_blob_keys_for_job(self, upload_ids: Sequence[UUID]) -> set[str]:
+        """Return the keys of the blobs of these uploads to which no other unexpired upload refers."""
+        rows = await self._database.fetch_all(_SQL["unshared_blob_keys"], {"upload_ids": list(upload_ids)})
         return {row["blob_key"] for row in rows}
 
     async def queued_by_lane(self) -> list[DictRow]:

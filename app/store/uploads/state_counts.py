@@ -1,4 +1,4 @@
-"""Update an upload's counters of invoices by state after a statement changed the state of its invoices."""
+"""Update an upload's counters of invoices by state, and the totals, after a statement changed the state of its invoices."""
 
 from collections.abc import Mapping
 from typing import Final

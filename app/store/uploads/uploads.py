@@ -23,6 +23,8 @@ _SQL: Final = queries("uploads")
 REPEAT_WINDOW: Final = timedelta(days=7)
 """How long the same body counts as a repeat of the first, and how long an Idempotency-Key is remembered."""
 
+_EXPIRED_AT_ONCE: Final = 1_000
+
 SHORT_UPLOAD_BYTES: Final = 4_000_000
 """An upload of so many bytes, some thousands of invoices, is read in a moment."""
 SHORT_AT_A_TIME: Final = 2
@@ -251,13 +253,21 @@ class UploadStore:
         """Give the uploads that are not read to their end."""
         return [row["id"] for row in await self._database.fetch_all(_SQL["unread_uploads"])]
 
-    async def expired(self, *, before: datetime) -> list[UUID]:
-        """Give uploads that completed before a moment and still have their bytes."""
-        return [row["id"] for row in await self._database.fetch_all(_SQL["expired_uploads"], {"before": before})]
+    async def expired_for_job(self, *, before: datetime) -> list[UUID]:
+        """Return uploads that completed before a moment and still have their bytes, a bounded number."""
+        parameters = {"before": before, "limit": _EXPIRED_AT_ONCE}
+        return [row["id"] for row in await self._database.fetch_all(_SQL["expired_uploads"], parameters)]
 
-    async def mark_expired(self, upload_id: UUID, *, now: datetime) -> None:
-        """Record that the bytes of an upload's invoices are removed."""
-        await self._database.execute(_SQL["mark_expired"], {"id": upload_id, "now": now})
+    async def mark_expired_for_job(self, upload_ids: Sequence[UUID], *, now: datetime) -> None:
+        """Record that the bytes of the invoices of these uploads are removed."""
+        await self._database.execute(_SQL["mark_expired"], {"ids": list(upload_ids), "now": now})
+
+    async def remove_expired_groups_for_job(self) -> int:
+        """Delete the rows of expired groups of single posts; return how many. Their invoices stay. Safe to stop at any moment."""
+        removed = 0
+        while rows := await self._database.execute(_SQL["remove_expired_groups"], {"limit": _EXPIRED_AT_ONCE}):
+            removed += rows
+        return removed
 
     async def unknown_blobs_for_job(self, keys: Sequence[str]) -> list[str]:
         """Give those of some blob keys that no row of any table speaks of."""

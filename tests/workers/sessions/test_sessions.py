@@ -15,17 +15,20 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from app.clock import utc_now
+from app.domain.ids import chunk_id, time_ordered_id
 from app.domain.states import InvoiceState, SessionState, UploadState
 from app.errors import NotFound
 from app.store.sessions.session import Session
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.invoices import InvoiceFilter
+from app.store.uploads.singles import NewSingle
 from app.store.uploads.uploads import Upload
 from invoicegen.invoices import GeneratedInvoice
 from tests.support.road import add_tenant, add_upload, carry, invoices, read, seal_and_pack, zip_of
 from tests.support.sandbox_process import SandboxHandle
 from workers import maintenance, sealing
 from workers.context import RetryLater, WorkerContext
+from workers.intake.singles import check_singles
 from workers.sessions import dispatch, packing
 from workers.sessions.advance import advance_session
 
@@ -334,6 +337,40 @@ async def test_bytes_go_at_the_end_of_their_retention_and_rows_stay(
     assert [key async for key in road.store.blobs.list_keys("chunks")] == []
     assert len([key async for key in road.store.blobs.list_keys("upo")]) == 1
     assert len(await road.store.invoices.page(tenant.id, InvoiceFilter(upload_id=upload.id))) == 3
+
+
+async def test_single_posts_stay_readable_when_the_row_of_their_group_is_deleted(
+    road: WorkerContext, sandbox: SandboxHandle
+) -> None:
+    store, tenant = road.store, await add_tenant(road.store)
+    lane = await store.tenants.ensure_lane(tenant, form_code="FA (3)", offline_mode=False)
+    (first, second), now_ms = invoices(2), int(utc_now().timestamp() * 1000)
+    # Two groups, made durable together: they share a blob.
+    await store.blobs.put("singles/both", first.xml + second.xml)
+    for number, (document, offset) in enumerate(((first, 0), (second, len(first.xml)))):
+        await store.singles.add_singles(
+            tenant_id=tenant.id, lane_id=lane, upload_id=time_ordered_id(now_ms + number, bytes(10)),
+            chunk_id=chunk_id(now_ms + number, bytes(10)), blob_key="singles/both",
+            singles=[NewSingle(document.name, hashlib.sha256(document.xml).digest(), len(document.xml), offset)],
+            offline_mode=False, group_sha256=bytes(32), now=utc_now(),
+        )  # fmt: skip
+    await check_singles(road, tenant.id)
+    await carry(road, await seal_and_pack(road, tenant))
+    listed = await store.invoices.page(tenant.id, InvoiceFilter())
+    before = await store.invoices.state_counts()
+    fields = {name: getattr(road, name) for name in WorkerContext.__dataclass_fields__}
+    later = WorkerContext(**(fields | {"clock": lambda: utc_now() + timedelta(days=91)}))
+    await maintenance.expire(later)
+    assert await store.database.fetch_all("SELECT id FROM uploads") == []
+    for prefix in ("singles", "chunks"):
+        assert [key async for key in store.blobs.list_keys(prefix)] == []
+    assert await store.invoices.page(tenant.id, InvoiceFilter()) == listed
+    assert [row["state"] for _, row in listed] == ["accepted", "accepted"]
+    for invoice_id, _ in listed:
+        one = await store.invoices.get(tenant.id, invoice_id)
+        assert one["received_at"] is not None
+        assert await store.invoices.page(tenant.id, InvoiceFilter(upload_id=one["upload_id"]))
+    assert await store.invoices.state_counts() == before
 
 
 async def test_blobs_that_no_row_speaks_of_go_when_they_are_old(context: WorkerContext) -> None:
