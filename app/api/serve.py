@@ -28,7 +28,10 @@ log = get_logger(__name__)
 
 
 class ApiServer(uvicorn.Server):
-    """uvicorn's server, which reports its address when it listens, and returns at a signal instead of raising it again."""
+    """uvicorn's server, which reports its address when it listens, and returns at a signal instead of raising it again.
+
+    It overrides `startup`, `shutdown` and `capture_signals`, and uses `handle_exit`, `servers` and `lifespan.state`.
+    """
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[str], None] | None) -> None:
         super().__init__(config)
