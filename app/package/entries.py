@@ -1,4 +1,4 @@
-"""Ready entries: a document compressed once, at intake, in the form in which a package takes it over."""
+"""Ready entries: documents compressed once, at intake, as a package stores them."""
 
 import re
 from typing import Final, NamedTuple, cast
@@ -8,15 +8,15 @@ from isal import isal_zlib
 from app.package.errors import MalformedEntry
 from app.package.limits import MAX_ENTRY_NAME_BYTES
 
-# Raw DEFLATE, 32 KiB window, no zlib or gzip wrapping: what stands between a ZIP's local headers.
+# Raw DEFLATE, 32 KiB window, no zlib or gzip wrapping: the data behind a ZIP's local header.
 _RAW_DEFLATE: Final = -15
 
 # Measured on the official FA(3) samples (4 KB each, one core): level 1 makes 371 MB/s at 35.6 % of the size,
 # level 2 365 MB/s at 35.5 %, level 3 269 MB/s at 35.2 %, level 0 814 MB/s at 42.9 %. zlib's own level 1
-# makes 103 MB/s at 35.6 %. Beyond level 1 time buys next to nothing on documents this small.
+# makes 103 MB/s at 35.6 %. Higher levels save almost no bytes on documents this small.
 _LEVEL: Final = 1
 
-# Our own compression leaves some 40 % of an invoice.
+# Our own compression shrinks an invoice to some 40 %.
 _WORTH_KEEPING: Final = 0.6
 
 _DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
@@ -28,7 +28,7 @@ class PackageEntry(NamedTuple):
     """One document ready for a package.
 
     `name` is flat ASCII ending in `.xml`; `crc32` and `size` (bytes) are the document's; `compressed` is
-    its raw DEFLATE stream. Nothing is checked here: the writers check what they rely on.
+    its raw DEFLATE stream. This class checks nothing: the writers check their input.
     """
 
     name: str
@@ -40,14 +40,14 @@ class PackageEntry(NamedTuple):
 def compress(document: bytes) -> bytes:
     """Return the document as one complete raw DEFLATE stream.
 
-    The bytes are not promised to be the same on another kind of processor or another version of isal, only
-    to inflate to the document; what must be repeatable is kept, not made again.
+    Another processor or version of isal may produce other bytes that inflate to the same document. A package that
+    must be repeatable is therefore stored, not built again.
     """
     return isal_zlib.compress(document, _LEVEL, _RAW_DEFLATE)
 
 
 def ready_stream(document: bytes, deflated: bytes | None) -> bytes:
-    """Return the raw DEFLATE stream of a document: the one that it came as, unless that is missing or hardly compressed.
+    """Return the raw DEFLATE stream of a document: `deflated`, unless it is missing or hardly compressed.
 
     `deflated` must be complete and have been read by zlib: KSeF reads with another library, and a stream that only some
     libraries take would cost a whole session.
@@ -70,7 +70,7 @@ def compress_entry(name: str, document: bytes) -> PackageEntry:
 def decompress(data: bytes | memoryview, size: int) -> bytes:
     """Inflate one complete raw DEFLATE stream that must hold exactly `size` bytes.
 
-    Never holds more than `size` + 1 bytes of output, whatever the stream claims. Raises MalformedEntry when
+    Holds at most `size` + 1 bytes of output. Raises MalformedEntry when
     the stream is damaged, cut, followed by other bytes, or of another size.
     """
     inflater = isal_zlib.decompressobj(_RAW_DEFLATE)
@@ -100,7 +100,7 @@ def document_of(entry: PackageEntry) -> bytes:
 def check_name(name: str) -> str:
     """Return the name if a package may carry it: `[A-Za-z0-9._-]`, at most 100 bytes, ending in `.xml`.
 
-    KSeF documents nothing about other names, so we send none. Raises MalformedEntry.
+    KSeF does not document other names, so none are sent. Raises MalformedEntry.
     """
     if len(name) > MAX_ENTRY_NAME_BYTES or _NAME.fullmatch(name) is None:
         raise MalformedEntry(f"Entry name {name[:120]!r} is not made of 1 to 100 of A-Z a-z 0-9 . _ - ending in .xml")

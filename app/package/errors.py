@@ -1,4 +1,4 @@
-"""What can go wrong while a package is made. All of it is ours, none of it the client's."""
+"""Errors of package building. Each is a fault of this service, none of the client."""
 
 from app.errors import DispatchError
 
@@ -6,7 +6,7 @@ from app.errors import DispatchError
 class PackageLimitExceeded(DispatchError):
     """The package does not fit KSeF's limits; seal again with fewer invoices.
 
-    The same entries will fail again, so repeating without sealing anew is useless.
+    The same entries would fail again, so the session must be sealed anew before a retry.
     """
 
     code = "package-limit-exceeded"
@@ -16,7 +16,7 @@ class PackageLimitExceeded(DispatchError):
 class MalformedEntry(DispatchError):
     """A stored entry cannot go into a package: its name, size, checksum or compressed bytes are wrong.
 
-    Entries are made by us at intake, so this means a damaged blob or a defect, never a bad invoice.
+    Intake makes the entries, so this means a damaged blob or a defect, never a bad invoice.
     """
 
     code = "malformed-entry"

@@ -1,6 +1,6 @@
 """KSeF's limits on a package, one named constant each, with its source.
 
-The invoice count is not here: it differs from context to context and is asked for (`GET /limits/context`).
+The invoice count is not here: it differs by context and comes from `GET /limits/context`.
 """
 
 from typing import Final
@@ -21,8 +21,8 @@ AES_KEY_BYTES: Final = 32
 """AES-256 key. Source: ksef-docs, sesja-wsadowa.md."""
 
 DEFAULT_PART_PLAIN_BYTES: Final = MAX_PART_PLAIN_BYTES - AES_BLOCK_BYTES
-"""99,999,984: the documents do not say on which side of the encryption the part limit is measured, and a
-slice of this size keeps within it on both sides (it encrypts to exactly 100,000,000 bytes)."""
+"""99,999,984: KSeF's documents leave open whether the part limit counts plain or encrypted bytes, and a
+slice of this size keeps the limit both ways (it encrypts to exactly 100,000,000 bytes)."""
 
 _TARGZ_MARGIN: Final = 0.9
 """Share of the package limit that a tar.gz is planned for. It is compressed anew as a whole, and a package whose invoices do not

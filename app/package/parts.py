@@ -1,4 +1,4 @@
-"""Sealing: the package stream cut into parts, each encrypted on its own, everything hashed on the way.
+"""Sealing: the package stream cut into parts, each encrypted on its own, everything hashed in the same pass.
 
 Source: ksef-docs, sesja-wsadowa.md, sections 2 and 3; KSeF API 2.9, POST /sessions/batch, `batchFile`. The
 cut is blind: parts are slices of bytes, joined by KSeF in the order of their ordinal numbers once decrypted.
@@ -29,25 +29,27 @@ _BLOCK_BYTES: Final = 1 << 20
 
 
 class PartSink(Protocol):
-    """Where one encrypted part goes. After `close` it is kept; after `abort` it is as if never opened.
+    """The destination of one encrypted part. `close` keeps the part; `abort` leaves no trace of it.
 
     `abort` may follow a `close` that failed.
     """
 
     def write(self, data: bytes, /) -> object:
-        """Take the next bytes, all of them."""
+        """Write all of the bytes."""
 
     def close(self) -> object:
-        """Keep what was written."""
+        """Keep the written bytes."""
 
     def abort(self) -> object:
-        """Throw away what was written."""
+        """Discard the written bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class SealedPart:
-    """One part: `ordinal_number` from 1, `plain_size` before and `size` after encryption (bytes), and the
-    SHA-256 of the encrypted bytes.
+    """One encrypted part.
+
+    `ordinal_number` counts from 1, `plain_size` and `size` are the bytes before and after encryption, `sha256` is that of the
+    encrypted bytes.
     """
 
     ordinal_number: int
@@ -79,10 +81,10 @@ def seal_parts(
 
     Each part is AES-256-CBC with PKCS#7 padding, from the start, with the same key and IV; the IV is not
     written, it travels in the request (`initializationVector`). Sinks are opened one after the other, numbers
-    from 1, and closed when their part is complete. Memory holds about 3 MiB, whatever the package's size.
+    from 1, and closed when their part is complete. Memory holds about 3 MiB, independent of the package's size.
 
     Raises PackageLimitExceeded when the package is empty or needs more parts or bytes than allowed, and
-    whatever `package` or a sink raises. The sink that is open then is aborted; parts closed before stay for
+    passes on errors of `package` and the sinks. The sink that is open then is aborted; parts closed before stay for
     the caller to remove. Raises ValueError on a wrong length of key or IV: KSeF would leave such a session
     hanging rather than refuse it.
     """
@@ -96,7 +98,7 @@ def seal_parts(
             cutter.take(block)
         return cutter.finish()
     except BaseException:
-        # A cancelled thread counts as well: nobody else knows of the half-written part.
+        # A cancelled thread comes here too. Only this function has the half-written part, so it must abort it.
         cutter.abort()
         raise
 
@@ -120,7 +122,7 @@ def verify_part(chunks: Iterable[bytes], expected_size: int, expected_sha256: by
 
 
 class _Cutter:
-    """The package so far: what was hashed, the parts that are complete, and the one that is open."""
+    """The state of cutting: the hash so far, the complete parts, and the open one."""
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class _Cutter:
 
 
 class _PartWriter:
-    """One part on its way into its sink."""
+    """The encryption of one part into its sink."""
 
     __slots__ = ("_digest", "_encryptor", "_number", "_size", "plain_size", "sink")
 
@@ -198,7 +200,7 @@ class _PartWriter:
         self._emit(self._encryptor.update(plain))
 
     def finish(self) -> SealedPart:
-        # CBC takes bytes in any portions, so PKCS#7 is only these last ones.
+        # CBC takes bytes in portions of any size, so only the last portion needs PKCS#7 padding.
         padding = AES_BLOCK_BYTES - self.plain_size % AES_BLOCK_BYTES
         self._emit(self._encryptor.update(bytes([padding]) * padding) + self._encryptor.finalize())
         self.sink.close()

@@ -1,8 +1,8 @@
 """A tar.gz package: the documents inflated, laid out as ustar, and compressed as one stream.
 
-One stream over all invoices lets what they share be stored once, which per-entry compression cannot: similar
-invoices become many times smaller than in a ZIP. ksef-docs recommend it for large packages; KSeF must be told
-(`compressionType` `TarGz`). The header fields are those of the official C# client, known to be taken.
+One stream over all invoices stores their common text once, which per-entry compression cannot: similar
+invoices become many times smaller than in a ZIP. ksef-docs recommend it for large packages; the session is opened with
+`compressionType` `TarGz`. The header fields are those of the official C# client, which KSeF accepts.
 Source of the layout: POSIX.1-1988 ustar (pax, "ustar Interchange Format"); RFC 1952 for gzip.
 """
 
@@ -29,7 +29,7 @@ _GZIP_HEADER: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # deflate, no name, no ti
 
 # Measured with 10,000 invoices made from the official samples by changing their numbers (40 MB, or 16.4 MB
 # as a ZIP), inflating, encrypting and hashing included: level 1 makes 7.7 MB in 0.20 s, level 2 7.6 MB in
-# 0.20 s, level 3 6.8 MB in 0.26 s. Whoever chooses tar.gz chooses it for its size.
+# 0.20 s, level 3 6.8 MB in 0.26 s. A tenant chooses tar.gz for its size, so level 3.
 _LEVEL: Final = 3
 _RAW_DEFLATE: Final = -15
 _FEED_BYTES: Final = 1 << 18
@@ -58,7 +58,7 @@ def targz_package(entries: Iterable[PackageEntry]) -> Iterator[bytes]:
     CRC-32 on record; PackageLimitExceeded when there is no entry. Either can come after bytes were yielded.
 
     The bytes are the same for the same entries on the same machine; another processor or version of isal may
-    compress otherwise. Whoever must repeat a package elsewhere keeps its parts instead of building it again.
+    compress otherwise. A package that another machine must repeat is therefore stored in parts, not built again.
     """
     deflater = isal_zlib.compressobj(_LEVEL, wbits=_RAW_DEFLATE)
     checksum = 0

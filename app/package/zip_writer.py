@@ -1,8 +1,8 @@
-"""A ZIP package made by splicing: local headers and a directory around data that are compressed already.
+"""A ZIP package made by splicing: local headers and a directory around compressed data.
 
-The shape is the plainest that every reader knows: version 2.0, method 8, no flags, no extra fields, no
+It uses only features that every reader supports: version 2.0, method 8, no flags, no extra fields, no
 data descriptors, no ZIP64, one fixed time. The same entries therefore always give the same bytes, so that a
-package built again after a crash still has the hash that KSeF was told. Source of the layout: PKWARE APPNOTE
+package built again after a crash has the hash that was declared to KSeF. Source of the layout: PKWARE APPNOTE
 6.3, sections 4.3.7, 4.3.12 and 4.3.16.
 """
 
@@ -28,9 +28,9 @@ _DOS_TIME: Final = 0
 _DOS_DATE: Final = 0x21  # 1980-01-01, the earliest
 
 ZIP_END_BYTES: Final = _END.size
-"""What a ZIP costs beyond its entries."""
+"""Bytes of a ZIP beyond its entries."""
 
-# Entries are handed on in blocks, not one by one: the cipher and the hashes behind work best on large blocks.
+# Entries are yielded in blocks, not one by one: cipher and hashes work best on large blocks.
 _BLOCK_BYTES: Final = 1 << 20
 
 
@@ -42,7 +42,7 @@ def zip_entry_size(name_length: int, compressed_size: int) -> int:
 def zip_size(entries: Iterable[tuple[int, int]]) -> int:
     """Return the exact size in bytes of the ZIP of entries with these (name length, compressed size).
 
-    Checks no limit: sealing asks this to find out how many entries fit.
+    Checks no limit: sealing uses it to compute how many entries fit.
     """
     return ZIP_END_BYTES + sum(zip_entry_size(length, size) for length, size in entries)
 
@@ -52,8 +52,8 @@ def zip_package(entries: Iterable[PackageEntry]) -> Iterator[bytes]:
 
     Raises MalformedEntry on a bad or repeated name or a number out of range, PackageLimitExceeded when there
     is no entry, when there are more than 65,535, or when the ZIP would reach 4 GiB. Either can come after
-    blocks were yielded: what was written of the package is then to be thrown away. That the compressed
-    data belong to size and CRC-32 is not checked here; intake made them together.
+    blocks were yielded: the caller then discards the package. It does not check that compressed data fit size and
+    CRC-32; intake made them together.
     """
     directory = bytearray()
     names: set[str] = set()
@@ -97,7 +97,7 @@ def zip_package(entries: Iterable[PackageEntry]) -> Iterator[bytes]:
 def _name_of(entry: PackageEntry, names: set[str]) -> bytes:
     check_name(entry.name)
     if entry.name in names:
-        # KSeF does not say what it makes of two entries of one name; an invoice is not worth finding out.
+        # KSeF does not document two entries of one name, so none are sent.
         raise MalformedEntry(f"Two entries are called {entry.name}")
     names.add(entry.name)
     return entry.name.encode("ascii")

@@ -1,26 +1,26 @@
-"""Which bytes of an archive are taken already, in bounded memory."""
+"""The byte ranges of an archive that entries occupy, in bounded memory."""
 
 from bisect import bisect_right
 from typing import Final
 
 from app.reading.faults import unreadable
 
-# Less than a local header: no entry fits in between, so the bytes count as taken (data descriptors lie there).
+# Less than a local header: no entry fits into such a gap, so its bytes count as occupied (data descriptors lie there).
 _NO_ROOM: Final = 30
 _MAX_SPANS: Final = 50_000
 
 
 class ByteRanges:
-    """Disjoint taken ranges, in order. Entries that follow each other merge into one range."""
+    """Disjoint occupied ranges, in order. Entries that follow each other merge into one range."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
 
-    def claim(self, start: int, end: int) -> bool:
-        """Take the bytes from `start` to before `end`; False, and nothing changes, if any is taken already.
+    def occupy(self, start: int, end: int) -> bool:
+        """Occupy the bytes from `start` to before `end`; return False and change nothing if one of them is occupied.
 
-        Raises UnreadableUpload when the entries lie in such disorder that remembering them would take too much.
+        Raises UnreadableUpload when the entries lie in such disorder that their ranges would fill the memory.
         """
         at = bisect_right(self._starts, start)
         if at and self._ends[at - 1] > start:
@@ -40,7 +40,7 @@ class ByteRanges:
             self._starts.insert(at, start)
             self._ends.insert(at, end)
         elif at == len(self._starts):
-            # In order but with gaps: whatever might still hide in the last gap is given up.
+            # In order but with gaps: the last gap counts as occupied, so an entry in it is refused as overlapping.
             self._ends[-1] = end
         else:
             raise unreadable(

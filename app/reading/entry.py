@@ -1,4 +1,4 @@
-"""One entry as it stands in the body, and the document that a pool process gets out of it."""
+"""One entry as stored in the body, and the document that a pool process decodes from it."""
 
 import binascii
 import json
@@ -19,7 +19,7 @@ _NO_SPACE: Final = str.maketrans("", "", " \t\r\n")
 
 
 class Encoding(StrEnum):
-    """What has to be undone to get the document."""
+    """The encoding that `decode_entry` reverses to get the document."""
 
     PLAIN = "plain"
     DEFLATE = "deflate"
@@ -28,11 +28,11 @@ class Encoding(StrEnum):
 
 @dataclass(slots=True)
 class RawEntry:
-    """One entry, not decoded yet; not frozen, and sent as its fields, since it is made and sent for every invoice.
+    """One entry, not decoded yet. It is not frozen and is pickled as its fields, since each invoice needs one.
 
     `index` counts from 0 in the order of the body, faulty entries included and skipped folders and system
-    files not. `name` can be shown as it is. `size` (bytes of the document) and `crc32` are what the body says,
-    None where it says nothing. When `fault` is set the payload is empty and `decode_entry` raises.
+    files not. `name` is safe to show. `size` (bytes of the document) and `crc32` are the values in the body,
+    None where it has none. When `fault` is set the payload is empty and `decode_entry` raises.
     """
 
     index: int
@@ -49,19 +49,19 @@ class RawEntry:
 
 
 class Document(NamedTuple):
-    """The bytes of one document, and the name under which it came. That it is XML is not promised."""
+    """The bytes of one document, and its name in the body. It may be something other than XML."""
 
     name: str
     content: bytes
     deflated: bytes | None = None
-    """The same as one complete raw DEFLATE stream, if it came so and zlib itself has read it to its end."""
+    """The document as one complete raw DEFLATE stream, if the body held it so and zlib has read it to its end."""
 
 
 def decode_entry(entry: RawEntry, max_bytes: int) -> Document:
-    """Return the document of an entry; for the pool, since it inflates, parses JSON and decodes Base64.
+    """Return the document of an entry. It inflates, parses JSON and decodes Base64, so call it in the pool.
 
-    Never makes more than `max_bytes` + 1 bytes of document, whatever the entry claims. Size and CRC-32 are
-    checked where the body gave them. Raises EntryUnreadable, whose `finding()` is this entry's verdict.
+    Makes at most `max_bytes` + 1 bytes of document, independent of the declared size. Size and CRC-32 are
+    checked where the body has them. Raises EntryUnreadable, whose `finding()` is this entry's verdict.
     """
     if entry.fault is not None:
         raise EntryUnreadable(entry.fault)
@@ -90,9 +90,9 @@ def decode_entry(entry: RawEntry, max_bytes: int) -> Document:
 
 
 def _inflate(entry: RawEntry, max_bytes: int) -> tuple[bytes, bytes | None]:
-    """Return the document, and its stream if it can be passed on as it is.
+    """Return the document, and its stream if the package may take it unchanged.
 
-    With zlib, though isal needs two thirds of its time: what zlib takes, everybody does, so that the stream need not be made anew.
+    zlib inflates it, though isal needs two thirds of the time: every reader accepts a stream that zlib accepts, so it can be sent unchanged.
     """
     limit = max_bytes if entry.size is None else min(max_bytes, entry.size)
     inflater = zlib.decompressobj(_RAW_DEFLATE)
@@ -135,7 +135,7 @@ def _parse_line(entry: RawEntry, max_bytes: int) -> tuple[str, bytes]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its pairs. A key that stands twice would show two programs two different documents."""
+    """Return the object of its pairs. A repeated key is a fault, since two programs would read different documents from it."""
     made = dict(pairs)
     if len(made) != len(pairs):
         raise EntryUnreadable(faults.LINE_KEY_TWICE)

@@ -1,4 +1,4 @@
-"""Why an entry, or a whole upload, cannot be read: stable ids with words in English and Polish."""
+"""Faults of unreadable entries and uploads: stable ids with messages in English and Polish."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Final
 from app.domain.findings import Finding, Severity
 from app.errors import DispatchError, UnreadableUpload
 
-# The whole upload asks for too much, or its bytes cannot be had.
+# The whole upload exceeds a limit, or its bytes are missing.
 _END_EVERYTHING: Final = {"too-many-entries", "too-many-bytes", "too-much-else", "body-incomplete", "gzip-read-back"}
 
 
 @dataclass(frozen=True, slots=True)
 class EntryFault:
-    """Why one entry cannot be used; it becomes the entry's finding. `rule` is a stable id in kebab case."""
+    """The reason why one entry cannot be used; it becomes the entry's finding. `rule` is a stable id in kebab case."""
 
     rule: str
     message: str
@@ -21,7 +21,7 @@ class EntryFault:
 
 
 class EntryUnreadable(DispatchError):
-    """One entry holds no document that could be checked; the entries beside it are not concerned."""
+    """One entry holds no document that can be checked. Other entries of the upload stay valid."""
 
     status = 422
     code = "entry-unreadable"
@@ -63,7 +63,7 @@ def unreadable(reason: str, message: str, message_pl: str, offset: int | None = 
 
 
 def together(broken: Sequence[UnreadableUpload]) -> UnreadableUpload:
-    """Return one error for several faults of an upload that do not concern each other."""
+    """Return one error for several independent faults of an upload."""
     if len(broken) == 1:
         return broken[0]
     message = f"{broken[0].detail} (and {len(broken) - 1} more faults)"
@@ -71,7 +71,7 @@ def together(broken: Sequence[UnreadableUpload]) -> UnreadableUpload:
 
 
 def ends_everything(error: UnreadableUpload) -> bool:
-    """Tell whether nothing else of an upload may be read after this fault of one part of it."""
+    """Return whether this fault of one part ends the reading of the whole upload."""
     return any(item.get("reason") in _END_EVERYTHING for item in error.errors or ())
 
 
@@ -85,7 +85,7 @@ def too_large(limit: int) -> EntryFault:
 
 
 def damaged(what: str, what_pl: str) -> EntryFault:
-    """Return the fault of an entry whose data are not what the archive says."""
+    """Return the fault of an entry whose data contradict the archive."""
     return EntryFault("entry-damaged", f"The entry is damaged: {what}", f"Pozycja archiwum jest uszkodzona: {what_pl}")
 
 

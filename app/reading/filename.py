@@ -1,4 +1,4 @@
-"""The file name of a form part, in all the ways in which clients write it."""
+"""The file name of a form part, in every notation that clients use."""
 
 import re
 from typing import Final

@@ -1,7 +1,7 @@
-"""A body that came gzip-coded (RFC 9110, section 8.4.1.3), seen as what it is when the coding is undone.
+"""The inflated bytes of a gzip-coded body (RFC 9110, section 8.4.1.3), as a source.
 
-Nobody writes the inflated body anywhere: it is read forward, and what was read last stays at hand, so that a line or a
-part whose end had to be found first can be read from its beginning.
+The inflated body is never stored: it is read forward, and the last bytes stay in memory, so that a line or a part can be read
+from its beginning after its end was found.
 """
 
 from collections import deque
@@ -9,27 +9,27 @@ from typing import Final
 
 from app.errors import UnreadableUpload
 from app.reading.faults import unreadable
-from app.reading.read_budget import Ledger
+from app.reading.read_budget import ReadBudget
 from app.reading.source import BLOCK_BYTES, Source
 from app.reading.streams import GzipStream
 
 _UNKNOWN_SIZE: Final = 1 << 62
-# Blocks at hand have at least this size, however small the pieces in which they came.
+# Kept blocks have at least this size, so that many small pieces of input do not become many blocks.
 _KEPT_BYTES: Final = 1 << 18
 
 
 class InflatedFile:
-    """An inflated gzip stream as a file in which one may go back a little.
+    """An inflated gzip stream as a file that allows seeking back by a few megabytes.
 
-    `read` raises what GzipStream raises, but only when all that came before has been given out, and UnreadableUpload when
-    asked for bytes that are not at hand any more.
+    `read` raises the errors of GzipStream, but only after it has returned all bytes before the fault, and UnreadableUpload for
+    bytes that are no longer in memory.
     """
 
-    def __init__(self, coded: Source, ledger: Ledger) -> None:
-        """`coded` has the bytes as they were sent. What a line, a part or a document may have stays at hand."""
-        self._stream = GzipStream(coded, ledger)
-        # A reader looks up to two blocks beyond the end of what it then wants to have.
-        self._behind = max(ledger.limits.max_line_bytes, ledger.limits.max_document_bytes) + 2 * BLOCK_BYTES
+    def __init__(self, coded: Source, budget: ReadBudget) -> None:
+        """Inflate `coded`, the bytes as sent. The longest allowed line, part or document stays in memory."""
+        self._stream = GzipStream(coded, budget)
+        # A reader searches up to two blocks beyond the end of the range that it then reads.
+        self._behind = max(budget.limits.max_line_bytes, budget.limits.max_document_bytes) + 2 * BLOCK_BYTES
         self._blocks: deque[bytes] = deque()
         self._first = 0  # where the oldest block begins
         self._end = 0  # where the newest one ends
@@ -68,18 +68,18 @@ class InflatedFile:
         return read
 
     def holds(self, offset: int) -> bool:
-        """Tell whether what lies at `offset` can still be read."""
+        """Return whether the bytes from `offset` can still be read."""
         return offset >= self._first
 
     def drain(self) -> None:
-        """Read to the end, which checks the checksums. Raises what `read` raises."""
+        """Read to the end, which verifies the checksums. Raises the errors of `read`."""
         while self._advance(self._end):
             pass
         if self._error is not None:
             raise self._error
 
     def _advance(self, needed: int) -> bool:
-        """Inflate another block and forget the oldest ones, but nothing from `needed` on; False if there is no more."""
+        """Inflate another block and drop the oldest ones, but no byte from `needed` on; return False at the end."""
         pieces: list[bytes] = []
         size = 0
         try:
@@ -98,7 +98,7 @@ class InflatedFile:
 
 
 class InflatedSource(Source):
-    """A range of an inflated body; the size of the whole is known when its end was read."""
+    """A range of an inflated body. The size of the whole is known once its end was read."""
 
     def __init__(self, file: InflatedFile, start: int = 0, size: int = _UNKNOWN_SIZE) -> None:
         super().__init__(file, start, size)
@@ -109,7 +109,7 @@ class InflatedSource(Source):
         return InflatedSource(self._inflated, self.start + start, size)
 
     def holds(self, offset: int) -> bool:
-        """Tell whether what lies at `offset` can still be read."""
+        """Return whether the bytes from `offset` can still be read."""
         return self._inflated.holds(self.start + offset)
 
     def _end_at(self, offset: int) -> None:

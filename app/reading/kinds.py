@@ -1,4 +1,4 @@
-"""What kind of body it is: by content type over HTTP, by name and first bytes on the command line."""
+"""The kind of an upload body: by content type over HTTP, by name and first bytes on the command line."""
 
 from enum import StrEnum
 from typing import Final
@@ -13,7 +13,7 @@ _WIDE_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class BodyKind(StrEnum):
-    """The forms in which invoices come in."""
+    """The kinds of bodies that hold invoices."""
 
     ZIP = "zip"
     TARGZ = "tar.gz"
@@ -37,7 +37,7 @@ _CANONICAL: Final = {
     BodyKind.XML: "application/xml",
 }
 
-# Besides the documented types, what clients and operating systems call the same things.
+# Besides the documented types, other names that clients and operating systems use for them.
 _KINDS: Final = {content_type: kind for kind, content_type in _CANONICAL.items()} | {
     "application/x-zip": BodyKind.ZIP,
     "application/x-zip-compressed": BodyKind.ZIP,
@@ -83,15 +83,15 @@ def body_kind(content_type: str) -> BodyKind:
 
 
 def takes_gzip(kind: BodyKind) -> bool:
-    """Tell whether a body of this kind may come with `Content-Encoding: gzip`.
+    """Return whether a body of this kind may have `Content-Encoding: gzip`.
 
-    A ZIP is read from its end, and what is compressed already gains nothing.
+    A ZIP is read from its end, and compressing a compressed body gains nothing.
     """
     return kind not in {BodyKind.ZIP, BodyKind.TARGZ}
 
 
 def kind_of_part(content_type: str) -> BodyKind | None:
-    """Return the kind that a part of a multipart body declares, None when it declares nothing that we know."""
+    """Return the kind that a part of a multipart body declares, None when it declares no known kind."""
     return _KINDS.get(content_type.partition(";")[0].strip().lower())
 
 
@@ -109,9 +109,9 @@ def boundary_of(content_type: str) -> str:
 
 
 def sniff(path_name: str, head: bytes) -> BodyKind | None:
-    """Return the kind of a file by its first bytes (512 are enough), then by its name; None when neither tells.
+    """Return the kind of a file by its first bytes (512 are enough), then by its name; None when neither decides.
 
-    Never MULTIPART: nobody keeps such files. An XML or NDJSON file is known by its first character only.
+    Never MULTIPART: such bodies exist in requests, not in files. An XML or NDJSON file is known by its first character only.
     """
     if head[:4] in {b"PK\3\4", b"PK\5\6"}:
         return BodyKind.ZIP

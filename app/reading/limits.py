@@ -1,19 +1,19 @@
-"""How much an upload may ask of us while it is read. Each limit is there against one kind of hostile body."""
+"""Limits on an upload while it is read. Each limit stops one kind of hostile body."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingLimits:
-    """Bounds of one upload. What one entry breaks is that entry's fault; what the whole breaks ends the reading.
+    """Limits on one upload. An entry beyond a limit gets a fault; an upload beyond a limit is read no further.
 
-    - `max_entries`: entries of one upload. A ZIP of empty entries costs 100 bytes each, our row far more.
+    - `max_entries`: entries of one upload. A ZIP of empty entries costs its sender 100 bytes each, and our row far more.
     - `max_document_bytes`: one document, inflated and decoded. KSeF takes 3,000,000 bytes with an attachment
-      (ksef-docs, limity); a larger one is refused by name, not held.
-    - `max_name_bytes`: the name as it stands in the body. Names are for information only.
+      (ksef-docs, limity); a larger one is refused by its name and not loaded.
+    - `max_name_bytes`: the name as stored in the body. Names are for information only.
     - `max_ratio`: inflated bytes for each stored byte, of a ZIP entry or a gzip stream. Invoices that differ in
-      little reach some hundred in a tar.gz; DEFLATE ends at 1032, which only a bomb comes near.
-    - `ratio_grace_bytes`: inflated bytes below which nobody asks for the ratio.
+      little reach some hundred in a tar.gz; DEFLATE ends at 1032, which only a decompression bomb approaches.
+    - `ratio_grace_bytes`: inflated bytes below which the ratio is not checked.
     - `max_total_bytes`: all documents of one upload together, inflated: a million invoices with room to spare.
     """
 
@@ -26,15 +26,15 @@ class ReadingLimits:
 
     @property
     def max_passed_over(self) -> int:
-        """Return how much that is no entry may lie between the entries: two of it for each, and some.
+        """Return the limit on records that are no entries: two for each entry, and a thousand more.
 
-        Folders, form fields, headers of headers, members of gzip streams.
+        Such records are folders, form fields, extension headers of a tar, and members of gzip streams.
         """
         return 2 * self.max_entries + 1_000
 
     @property
     def max_line_bytes(self) -> int:
-        """Return the longest NDJSON line worth holding.
+        """Return the longest NDJSON line that is loaded.
 
         Base64 takes 4/3 of the document. As text, a Polish letter that is written `\\u0142` takes three times its bytes in
         UTF-8, and some programs also write `<`, `>` and quotes that way.
@@ -43,5 +43,5 @@ class ReadingLimits:
 
     @property
     def max_compressed_bytes(self) -> int:
-        """Return the longest compressed entry worth holding: DEFLATE adds 5 bytes for each 64 KB at its worst."""
+        """Return the longest compressed entry that is loaded: DEFLATE adds 5 bytes for each 64 KB at its worst."""
         return self.max_document_bytes + self.max_document_bytes // 1_000 + 4_096

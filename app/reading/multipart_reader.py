@@ -15,13 +15,13 @@ from app.reading.faults import EntryFault, ends_everything, together, unreadable
 from app.reading.filename import filename_of
 from app.reading.kinds import BodyKind, kind_of_part, sniff
 from app.reading.names import clean_name, is_junk
-from app.reading.read_budget import Ledger
+from app.reading.read_budget import ReadBudget
 from app.reading.source import Source
 
 _MAX_HEADER_BYTES: Final = 16_384
 _SNIFF_BYTES: Final = 512
 _PADDING_BYTES: Final = 256
-# Faults of archives that are told one by one; the upload has failed with the first.
+# Faults of archives that are listed one by one; the upload has failed with the first.
 _MAX_BROKEN: Final = 20
 _PLAIN_ENCODINGS: Final = {"", "binary", "8bit", "7bit"}
 _ARCHIVES: Final = {BodyKind.ZIP, BodyKind.TARGZ, BodyKind.TAR}
@@ -29,7 +29,7 @@ _ARCHIVES: Final = {BodyKind.ZIP, BodyKind.TARGZ, BodyKind.TAR}
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One part: where its content lies, how it begins, and what its headers say."""
+    """One part: the place of its content, its first bytes, and its headers."""
 
     start: int
     size: int
@@ -41,15 +41,15 @@ class _Part:
 
 def read_multipart(
     source: Source,
-    ledger: Ledger,
+    budget: ReadBudget,
     boundary: str,
     read_part: Callable[[BodyKind, Source], Iterator[RawEntry]],
 ) -> Iterator[RawEntry]:
     """Yield the entries of all file parts; plain form fields, empty file inputs and system files are skipped.
 
-    A part is a file if it has a file name, a content type that we know, or begins like XML or an archive.
-    `read_part` reads an archive found in a part. An archive that cannot be read to its end does not concern the parts
-    behind it: they are read, and its fault is raised at the end. Raises UnreadableUpload when the closing delimiter is
+    A part is a file if it has a file name or a known content type, or if it begins like XML or an archive.
+    `read_part` reads an archive found in a part. After an archive that cannot be read to its end the next parts are
+    still read, and the archive's fault is raised at the end. Raises UnreadableUpload when the closing delimiter is
     missing or a part's headers cannot be read.
     """
     broken: list[UnreadableUpload] = []
@@ -58,18 +58,18 @@ def read_multipart(
             kind = _kind_of(part)
             skipped = kind is None or (part.size == 0 and not part.filename) or is_junk(part.filename or "")
             if kind is None or skipped:
-                ledger.pass_over(source.start + part.start)
+                budget.pass_over(source.start + part.start)
                 continue
-            fault = _fault_of(part, kind, source, ledger)
+            fault = _fault_of(part, kind, source, budget)
             if fault is None and kind is not BodyKind.XML:
-                ledger.pass_over(source.start + part.start)
+                budget.pass_over(source.start + part.start)
                 try:
                     yield from read_part(kind, source.window(part.start, part.size))
                 except UnreadableUpload as error:
                     _note(broken, error, part)
                 continue
-            index = ledger.admit(0 if fault else part.size, source.start + part.start)
-            if ledger.wanted(index):
+            index = budget.admit(0 if fault else part.size, source.start + part.start)
+            if budget.wanted(index):
                 name = clean_name(part.filename or "", index)
                 payload = b"" if fault else source.read_at(part.start, part.size)
                 yield RawEntry(index, name, Encoding.PLAIN, payload, fault=fault)
@@ -81,8 +81,8 @@ def read_multipart(
         raise together(broken)
 
 
-def _fault_of(part: _Part, kind: BodyKind, source: Source, ledger: Ledger) -> EntryFault | None:
-    limits = ledger.limits
+def _fault_of(part: _Part, kind: BodyKind, source: Source, budget: ReadBudget) -> EntryFault | None:
+    limits = budget.limits
     if part.transfer_encoding not in _PLAIN_ENCODINGS:
         return faults.PART_ENCODING
     if kind is not BodyKind.XML:
@@ -96,7 +96,7 @@ def _fault_of(part: _Part, kind: BodyKind, source: Source, ledger: Ledger) -> En
 
 
 def _note(broken: list[UnreadableUpload], error: UnreadableUpload, part: _Part) -> None:
-    """Remember the fault of an archive, with its name. Raises it if nothing behind it may be read."""
+    """Keep the fault of an archive, with the part's name. Raises it at once if it ends the reading of the upload."""
     if ends_everything(error):
         raise error
     if len(broken) < _MAX_BROKEN:
@@ -108,7 +108,7 @@ def _note(broken: list[UnreadableUpload], error: UnreadableUpload, part: _Part) 
 def _parts(source: Source, boundary: bytes) -> Iterator[_Part]:
     dashes = b"--" + boundary
     delimiter = b"\r\n" + dashes
-    # The first delimiter may open the body; anything before it is a preamble that nobody reads.
+    # The first delimiter may open the body; anything before it is a preamble, which has no meaning.
     if source.read_at(0, len(dashes)) == dashes and (begin := _after(source, len(dashes))) is not None:
         found = (0, begin)
     else:
@@ -173,7 +173,7 @@ def _headers(source: Source, offset: int) -> tuple[int, dict[bytes, bytes]]:
 
 
 def _kind_of(part: _Part) -> BodyKind | None:
-    """Return how to read a part: first what its bytes prove, then what it declares, then what they suggest."""
+    """Return the kind of a part: by first bytes that prove an archive, else by content type, then name, then first character."""
     seen = sniff("", part.head)
     declared = kind_of_part(part.content_type)
     if seen in _ARCHIVES:
@@ -183,7 +183,7 @@ def _kind_of(part: _Part) -> BodyKind | None:
     by_name = sniff(part.filename or "", b"")
     if by_name is not None or seen is not None:
         return by_name or seen
-    # A named file of no known kind is somebody's document: it gets a verdict rather than vanish.
+    # A named file of no known kind counts as a document: it gets a finding instead of being skipped.
     return BodyKind.XML if part.filename is not None else None
 
 

@@ -1,4 +1,4 @@
-"""Names of entries: for information only, so made harmless rather than refused."""
+"""Names of entries. They are for information only, so an unsafe name is cleaned and not refused."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from typing import Final
 
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _HARMLESS: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. ()+-]*")
-"""What most names look like; they are taken as they are."""
+"""Names that need no cleaning: most of them."""
 _JUNK_FOLDERS: Final = {"__MACOSX"}
 _JUNK_FILES: Final = {".ds_store", "thumbs.db", "desktop.ini"}
 _MAX_SHOWN: Final = 255
@@ -59,12 +59,12 @@ def _plausibility(text: str) -> int:
 def clean_name(name: str, index: int) -> str:
     """Return a name that can be shown, stored and logged: no roots, no `..`, no control characters.
 
-    Folders are kept, with forward slashes. Letters that macOS writes in two pieces become one. A name longer than 255 characters keeps its end, which tells more
-    than its beginning; one that has nothing left becomes `entry-<index>`.
+    Folders are kept, with forward slashes. Letters that macOS writes in two pieces become one. A name longer than 255 characters keeps its end, which differs more often
+    than its beginning; an empty one becomes `entry-<index>`.
     """
     if len(name) <= _MAX_SHOWN and _HARMLESS.fullmatch(name):
         return name
-    # A name of many marks on one letter would take long to compose; what is cut here would not be shown either.
+    # Composing a name of many combining marks takes long. The characters cut here would not be shown anyway.
     name = name[-_MAX_COMPOSED:]
     if not name.isascii():
         name = unicodedata.normalize("NFC", name)
@@ -78,7 +78,7 @@ def clean_name(name: str, index: int) -> str:
 
 
 def is_junk(name: str) -> bool:
-    """Tell whether the entry is what macOS or Windows add to archives on their own."""
+    """Return whether the entry is a system file that macOS or Windows add to archives by themselves."""
     if "/" not in name and "\\" not in name:
         return name.lower() in _JUNK_FILES or name in _JUNK_FOLDERS
     parts = name.replace("\\", "/").split("/")

@@ -1,20 +1,20 @@
-"""NDJSON: one line, one document; lines go to the pool unparsed."""
+"""NDJSON: each line is one document. Lines go to the pool unparsed."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
-from app.reading.read_budget import Ledger
+from app.reading.read_budget import ReadBudget
 from app.reading.source import Source
 
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK_BYTES: Final = 1 << 16
 
 
-def read_ndjson(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
-    """Yield one entry for each line that is not blank. A line too long to hold is a fault and is passed over."""
-    limit = ledger.limits.max_line_bytes
+def read_ndjson(source: Source, budget: ReadBudget) -> Iterator[RawEntry]:
+    """Yield one entry for each line that is not blank. A line beyond the limit becomes a fault and is not loaded."""
+    limit = budget.limits.max_line_bytes
     number = 0
     position = 0
     while position < source.size:
@@ -25,8 +25,8 @@ def read_ndjson(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
             end = source.size
         position = end + 1
         if end - begin > limit:
-            index = ledger.admit(0, source.start + begin)
-            if ledger.wanted(index):
+            index = budget.admit(0, source.start + begin)
+            if budget.wanted(index):
                 yield RawEntry(index, f"line-{number}", Encoding.NDJSON_LINE, b"", fault=faults.LINE_TOO_LONG)
             continue
         line = source.read_at(begin, end - begin)
@@ -39,6 +39,6 @@ def read_ndjson(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
             number += blank.count(b"\n")
             position += len(blank)
             continue
-        index = ledger.admit(len(line), source.start + begin)
-        if ledger.wanted(index):
+        index = budget.admit(len(line), source.start + begin)
+        if budget.wanted(index):
             yield RawEntry(index, f"line-{number}", Encoding.NDJSON_LINE, line)

@@ -1,4 +1,4 @@
-"""Counting what was read: gives entries their index and ends an upload that asks for too much."""
+"""Counts of an upload's entries and bytes. They give each entry its index and end an upload that exceeds a limit."""
 
 from typing import Final
 
@@ -9,8 +9,8 @@ from app.reading.limits import ReadingLimits
 _OVERHEAD_BYTES: Final = 2_048
 
 
-class Ledger:
-    """The count of one upload, shared by all readers that work on it (archives inside a multipart body)."""
+class ReadBudget:
+    """The counts of one upload, shared by all its readers (archives inside a multipart body)."""
 
     def __init__(self, limits: ReadingLimits, start_index: int) -> None:
         self.limits = limits
@@ -23,8 +23,8 @@ class Ledger:
     def admit(self, size: int, offset: int) -> int:
         """Count one entry with `size` bytes of document, at `offset` of the body, and return its index.
 
-        Raises UnreadableUpload when there are more entries or bytes than allowed. Skipped entries are counted
-        just the same, so that a resumed reading ends where the first one would have.
+        Raises UnreadableUpload when there are more entries or bytes than allowed. Entries skipped when
+        reading resumes count too, so that it stops at the same entry as the first reading.
         """
         index = self._next_index
         if index >= self.limits.max_entries:
@@ -46,9 +46,9 @@ class Ledger:
         return index
 
     def pass_over(self, offset: int) -> None:
-        """Count something that is no entry (a folder, a form field, a header of headers).
+        """Count a record that is no entry (a folder, a form field, an extension header).
 
-        Raises UnreadableUpload when there is far more of it than entries may be: passing over costs time as well.
+        Raises UnreadableUpload beyond the limit, since skipping them costs time too.
         """
         self._passed_over += 1
         if self._passed_over > self.limits.max_passed_over:
@@ -60,10 +60,10 @@ class Ledger:
             )
 
     def inflate(self, size: int) -> bool:
-        """Count bytes that came out of a gzip stream; False when all streams together gave more than documents may have."""
+        """Count bytes inflated from gzip streams; return False when they exceed the limit on all documents together."""
         self._inflated += size
         return self._inflated <= self.limits.max_total_bytes + _OVERHEAD_BYTES * self.limits.max_entries
 
     def wanted(self, index: int) -> bool:
-        """Tell whether the entry is to be yielded, not only counted."""
+        """Return whether the entry is to be yielded, not only counted."""
         return index >= self._start_index

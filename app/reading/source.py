@@ -13,7 +13,7 @@ _FIRST_BLOCK_BYTES: Final = 1 << 15
 
 
 class SeekableFile(Protocol):
-    """What is asked of a stored body; reads may be short before the end."""
+    """The methods that a stored body has. Reads may be short before the end."""
 
     def read(self, size: int, /) -> "Buffer":
         """Return up to `size` bytes, none at the end."""
@@ -23,9 +23,9 @@ class SeekableFile(Protocol):
 
 
 class Source:
-    """A range of a file that others may read in between; offsets count from the start of the range.
+    """A range of a file; offsets count from the start of the range. Other sources may read the file in between.
 
-    Holds one block. Sequential reading fetches ever larger blocks up to 1 MiB, jumping about small ones, so
+    It holds one block. Sequential reads fetch growing blocks of up to 1 MiB and jumps fetch small ones, so
     that an archive whose entries lie in disorder does not cost a megabyte an entry.
     """
 
@@ -43,7 +43,7 @@ class Source:
         return Source(self._file, self.start + start, size)
 
     def holds(self, offset: int) -> bool:
-        """Tell whether what lies at `offset` can (still) be read."""
+        """Return whether the bytes from `offset` can (still) be read."""
         return offset >= 0
 
     def read_at(self, offset: int, length: int) -> bytes:
@@ -58,7 +58,7 @@ class Source:
         return self._buffer[begin : begin + length]
 
     def some_at(self, offset: int, limit: int) -> bytes:
-        """Return up to `limit` bytes from `offset`, as many as are at hand or come in one block; none at the end."""
+        """Return up to `limit` bytes from `offset`, as many as one block holds; none at the end."""
         if not 0 <= offset - self._buffer_at < len(self._buffer):
             if offset >= self.size:
                 return b""
@@ -67,9 +67,9 @@ class Source:
         return self._buffer[begin : begin + limit]
 
     def find(self, needle: bytes, offset: int, keep: int | None = None) -> int:
-        """Return where `needle` next begins at or after `offset`, -1 if it does not.
+        """Return the offset of the next `needle` at or after `offset`, -1 if there is none.
 
-        What lies between `keep` and the find is probably read next: it stays at hand if it is not too much.
+        The bytes from `keep` to the find are probably read next: they stay in memory if they fit half a block.
         """
         while offset + len(needle) <= self.size:
             begin = offset - self._buffer_at
@@ -95,7 +95,7 @@ class Source:
         self._file.seek(self.start + offset)
         pieces: list[bytes] = []
         got = 0
-        # What goes beyond `length` is read ahead; it need not come whole.
+        # Bytes beyond `length` are read ahead and may be missing.
         while got < min(length, wanted):
             piece = bytes(self._file.read(wanted - got))
             if not piece:
@@ -107,7 +107,7 @@ class Source:
         self._buffer_at = offset
 
     def _end_at(self, offset: int) -> None:
-        """Take note that the file ends within this range. Raises UnreadableUpload: it was recorded as longer."""
+        """Raise UnreadableUpload: the file ends within this range, but was recorded as longer."""
         raise unreadable(
             "body-incomplete",
             "The stored body is shorter than recorded",

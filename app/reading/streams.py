@@ -1,35 +1,35 @@
-"""Bytes read once from start to end, for forms that have no directory: plain, or inflated from gzip."""
+"""Streams read once from start to end, for archives without a directory: plain, or inflated from gzip."""
 
 from typing import Final, Protocol, cast
 
 from isal import isal_zlib
 
 from app.reading.faults import unreadable
-from app.reading.read_budget import Ledger
+from app.reading.read_budget import ReadBudget
 from app.reading.source import BLOCK_BYTES, Source
 
 _DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
 _GZIP: Final = 31
-# What an inflater is given at a time. It copies what it did not use, so a large piece would make tiny members dear.
+# Input of one inflate call. It copies unused input, so that large pieces would make tiny members expensive.
 _PIECE_BYTES: Final = 1 << 16
 
 
 class Stream(Protocol):
-    """What the tar reader needs; running out is told by short answers, never by an exception."""
+    """The methods that the tar reader needs. The end of the stream is a short answer, never an exception."""
 
     @property
     def offset(self) -> int:
-        """Where in the body we are, near enough for a message."""
+        """The position in the body, near enough for a message."""
 
     def take(self, length: int) -> bytes:
         """Return the next `length` bytes, fewer only at the end."""
 
     def skip(self, length: int) -> int:
-        """Pass over the next `length` bytes without holding them; return how many there were."""
+        """Skip the next `length` bytes without loading them; return how many there were."""
 
 
 class PlainStream:
-    """A source read in order; skipping costs nothing."""
+    """A source read in order. Skipping costs nothing."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -37,7 +37,7 @@ class PlainStream:
 
     @property
     def offset(self) -> int:
-        """Where in the body we are."""
+        """The position in the body."""
         return self._source.start + self._position
 
     def take(self, length: int) -> bytes:
@@ -47,7 +47,7 @@ class PlainStream:
         return taken
 
     def skip(self, length: int) -> int:
-        """Pass over the next `length` bytes; return how many there were."""
+        """Skip the next `length` bytes; return how many there were."""
         skipped = min(length, self._source.size - self._position)
         self._position += skipped
         return skipped
@@ -56,12 +56,12 @@ class PlainStream:
 class GzipStream:
     """A gzip stream of any number of members, inflated in blocks; checksums are checked at each member's end.
 
-    Raises UnreadableUpload: at once when the data do not begin like gzip, from `take`, `skip` and `block` when the
+    Raises UnreadableUpload: in the constructor when the data do not begin like gzip, from `take`, `skip` and `block` when the
     stream is cut or damaged, inflates to more than the limits allow, or has more members than an upload has entries.
     """
 
-    def __init__(self, source: Source, ledger: Ledger) -> None:
-        """`ledger` counts members and inflated bytes over all gzip streams of an upload."""
+    def __init__(self, source: Source, budget: ReadBudget) -> None:
+        """Open the stream; `budget` counts members and inflated bytes over all gzip streams of an upload."""
         if source.read_at(0, 2) != b"\x1f\x8b"[: source.size]:
             raise unreadable(
                 "not-a-gzip", "The data are not a gzip stream", "Dane nie są strumieniem gzip", source.start
@@ -72,14 +72,14 @@ class GzipStream:
         self._input = b""
         self._between = True
         self._ended = False
-        self._ledger = ledger
+        self._budget = budget
         self._total = 0
         self._block = b""
         self._at = 0
 
     @property
     def offset(self) -> int:
-        """Where in the body we are, give or take the block that was read ahead."""
+        """The position in the body, up to one block ahead of the bytes returned."""
         return self._source.start + self._position
 
     def take(self, length: int) -> bytes:
@@ -98,7 +98,7 @@ class GzipStream:
         return b"".join(pieces)
 
     def skip(self, length: int) -> int:
-        """Pass over the next `length` bytes; return how many there were."""
+        """Skip the next `length` bytes; return how many there were."""
         skipped = min(length, len(self._block) - self._at)
         self._at += skipped
         while skipped < length and self._fill():
@@ -107,7 +107,7 @@ class GzipStream:
         return skipped
 
     def block(self) -> bytes:
-        """Return what comes next, as much as is at hand; nothing only at the end."""
+        """Return the bytes of the current block, or of the next one; none only at the end."""
         if self._at == len(self._block) and not self._fill():
             return b""
         taken = self._block[self._at :]
@@ -122,20 +122,20 @@ class GzipStream:
                 self._position += len(self._input)
                 self._ended = not self._input
             if self._between:
-                # Zeros after a member are padding, as gzip itself has it; anything else must be another member.
+                # Zeros after a member are padding, as the gzip program takes them; anything else must be another member.
                 self._input = self._input.lstrip(b"\0")
                 if not self._input:
                     if self._ended:
                         return False
                     continue
-                self._ledger.pass_over(self.offset)
+                self._budget.pass_over(self.offset)
                 self._member = isal_zlib.decompressobj(wbits=_GZIP)
                 self._between = False
             self._inflate()
         self._total += len(self._block)
-        limits = self._ledger.limits
+        limits = self._budget.limits
         allowed = max(limits.ratio_grace_bytes, limits.max_ratio * self._position)
-        if self._total > allowed or not self._ledger.inflate(len(self._block)):
+        if self._total > allowed or not self._budget.inflate(len(self._block)):
             raise unreadable(
                 "gzip-ratio",
                 "The gzip stream inflates to far more than invoices can",
@@ -145,7 +145,7 @@ class GzipStream:
         return True
 
     def _inflate(self) -> None:
-        """Make the next block out of the input at hand, perhaps an empty one."""
+        """Inflate the next block from the current input. The block may be empty."""
         try:
             self._block = self._member.decompress(self._input, BLOCK_BYTES)
         except (_DEFLATE_ERROR, OverflowError) as error:
@@ -153,7 +153,7 @@ class GzipStream:
                 "gzip-damaged", "The gzip stream is damaged", "Strumień gzip jest uszkodzony", self.offset
             ) from error
         if self._ended and not self._block and not self._member.eof:
-            # Only now: what could be inflated before the cut has been given out.
+            # Raised only after the bytes before the cut were returned.
             raise unreadable(
                 "gzip-truncated",
                 "The gzip stream ends too early; the upload was probably cut",

@@ -8,28 +8,28 @@ _OCTAL: Final = b"01234567"
 
 
 def checksum_holds(header: bytes) -> bool:
-    """Tell whether 512 bytes carry the checksum that makes them a header."""
+    """Return whether 512 bytes carry the checksum of a tar header."""
     digits = header[148:156].strip(b" \0")
     if len(header) != HEADER_BYTES or not digits or any(byte not in _OCTAL for byte in digits):
         return False
-    told = int(digits, 8)
+    declared = int(digits, 8)
     counted = sum(header) - sum(header[148:156]) + 8 * 0x20
-    if told == counted:
+    if declared == counted:
         return True
     # Some old writers summed signed bytes.
-    return told == counted - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
+    return declared == counted - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
 
 
 def is_header(head: bytes) -> bool:
-    """Tell whether a body that begins like this is a tar.
+    """Return whether a body with these first bytes is a tar.
 
-    Its mark proves nothing: old tars have none, and it may stand in a document by chance. The checksum does.
+    The checksum decides. The `ustar` mark does not: old tars have none, and a document may contain it by chance.
     """
     return checksum_holds(head[:HEADER_BYTES])
 
 
 def name_of(header: bytes) -> bytes:
-    """Return the name that a header carries itself, with the prefix that ustar has for long ones."""
+    """Return the name in a header, with the prefix that ustar uses for long names."""
     name = header[:100].split(b"\0", 1)[0]
     if header[257:263] == b"ustar\0":
         prefix = header[345:500].split(b"\0", 1)[0]

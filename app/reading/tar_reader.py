@@ -1,7 +1,7 @@
-"""tar, plain or out of gzip, read as a stream: V7, ustar, GNU and PAX headers.
+"""tar, plain or inflated from gzip, read as a stream: V7, ustar, GNU and PAX headers.
 
-Our own reader rather than `tarfile`, which takes a tar that breaks off between two entries, or is followed by
-another one, for complete: here every invoice counts. Sources of the layout: POSIX.1-2008, pax, sections
+Our own reader replaces `tarfile`, which accepts a tar that ends between two entries, or has another one behind it, as
+complete. Invoices would be lost that way. Sources of the layout: POSIX.1-2008, pax, sections
 "ustar Interchange Format" and "pax Extended Header"; GNU tar manual, "Basic Tar Format".
 """
 
@@ -14,7 +14,7 @@ from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, unreadable
 from app.reading.names import UNIX, clean_name, decode_name, is_junk
-from app.reading.read_budget import Ledger
+from app.reading.read_budget import ReadBudget
 from app.reading.source import BLOCK_BYTES
 from app.reading.streams import Stream
 from app.reading.tar_header import checksum_holds, name_of, size_of
@@ -26,7 +26,7 @@ _APPLE_DOUBLE: Final = b"\0\5\x16\7"
 
 _REGULAR: Final = b"0\x007"  # regular, regular in V7 tars, contiguous
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _DIRECTORY, _SPARSE = b"L", b"K", b"x", b"g", b"5", b"S"
-# How Solaris marks a PAX header; what GNU tar writes of a folder in an incremental backup, and of the volume.
+# Solaris's mark of a PAX header; GNU tar's records of a folder in an incremental backup, and of the volume.
 _PAX_SOLARIS, _FOLDER_LIST, _LABEL = b"X", b"D", b"V"
 _EXTENSIONS: Final = {_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _PAX_SOLARIS}
 _NOT_AN_ENTRY: Final = {_DIRECTORY, _FOLDER_LIST, _LABEL}
@@ -34,7 +34,7 @@ _NOT_AN_ENTRY: Final = {_DIRECTORY, _FOLDER_LIST, _LABEL}
 
 @dataclass(slots=True)
 class _Pending:
-    """What extension headers say about the entry that follows them."""
+    """The values that extension headers give for the entry that follows them."""
 
     name: bytes | None = None
     name_too_long: bool = False
@@ -42,7 +42,7 @@ class _Pending:
     sparse: bool = False
 
 
-def read_tar(stream: Stream, ledger: Ledger) -> Iterator[RawEntry]:
+def read_tar(stream: Stream, budget: ReadBudget) -> Iterator[RawEntry]:
     """Yield the entries of a tar; folders and system files are skipped, links and devices are faults.
 
     Raises UnreadableUpload when the tar is damaged, ends without its zero block, or has data behind it.
@@ -57,41 +57,41 @@ def read_tar(stream: Stream, ledger: Ledger) -> Iterator[RawEntry]:
         first = False
         kind = header[156:157]
         if kind in _EXTENSIONS:
-            _extend(pending, header, stream, ledger)
+            _extend(pending, header, stream, budget)
         else:
-            yield from _entry(header, pending, stream, ledger)
+            yield from _entry(header, pending, stream, budget)
             pending = _Pending()
     _expect_only_zeros(stream)
 
 
-def _entry(header: bytes, pending: _Pending, stream: Stream, ledger: Ledger) -> Iterator[RawEntry]:
-    """Yield the entry of a header, if it is one that is wanted, and leave the stream behind it."""
+def _entry(header: bytes, pending: _Pending, stream: Stream, budget: ReadBudget) -> Iterator[RawEntry]:
+    """Yield the entry of a header if it is wanted, and move the stream behind it."""
     kind = header[156:157]
     size = _size_of(header, stream) if pending.size is None else pending.size
     name = decode_name(pending.name or name_of(header), UNIX)
     if kind == _SPARSE:
         _skip_sparse_map(header, stream)
     if kind in _NOT_AN_ENTRY or (kind in _REGULAR and name.endswith("/")) or is_junk(name):
-        ledger.pass_over(stream.offset)
+        budget.pass_over(stream.offset)
         _skip(stream, size)
         return
-    fault = _fault_of(kind, size, pending, ledger)
+    fault = _fault_of(kind, size, pending, budget)
     if kind not in _REGULAR and kind != _SPARSE and kind in b"12346":
-        size = 0  # links and devices have no data, whatever their size field says
+        size = 0  # links and devices have no data; their size field has no meaning
     if fault is None and name.rpartition("/")[2].startswith("._"):
         payload = _take(stream, size)
-        if payload.startswith(_APPLE_DOUBLE):  # what macOS keeps beside each file
-            ledger.pass_over(stream.offset)
+        if payload.startswith(_APPLE_DOUBLE):  # metadata that macOS stores beside each file
+            budget.pass_over(stream.offset)
             return
-        index = ledger.admit(size, stream.offset)
+        index = budget.admit(size, stream.offset)
     else:
-        index = ledger.admit(0 if fault else size, stream.offset)
+        index = budget.admit(0 if fault else size, stream.offset)
         payload = b""
-        if fault is None and ledger.wanted(index):
+        if fault is None and budget.wanted(index):
             payload = _take(stream, size)
         else:
             _skip(stream, size)
-    if ledger.wanted(index):
+    if budget.wanted(index):
         yield RawEntry(
             index,
             clean_name(name, index),
@@ -102,27 +102,27 @@ def _entry(header: bytes, pending: _Pending, stream: Stream, ledger: Ledger) -> 
         )
 
 
-def _fault_of(kind: bytes, size: int, pending: _Pending, ledger: Ledger) -> EntryFault | None:
+def _fault_of(kind: bytes, size: int, pending: _Pending, budget: ReadBudget) -> EntryFault | None:
     if kind == _SPARSE or pending.sparse:
         return faults.METHOD_UNSUPPORTED
     if kind not in _REGULAR:
         return faults.NOT_A_FILE
     if pending.name_too_long:
         return faults.NAME_UNUSABLE
-    if size > ledger.limits.max_document_bytes:
-        return faults.too_large(ledger.limits.max_document_bytes)
+    if size > budget.limits.max_document_bytes:
+        return faults.too_large(budget.limits.max_document_bytes)
     return None
 
 
-def _extend(pending: _Pending, header: bytes, stream: Stream, ledger: Ledger) -> None:
-    """Take in a header that only says something about the next entry."""
-    ledger.pass_over(stream.offset)
+def _extend(pending: _Pending, header: bytes, stream: Stream, budget: ReadBudget) -> None:
+    """Read an extension header, which describes the next entry."""
+    budget.pass_over(stream.offset)
     kind = header[156:157]
     size = _size_of(header, stream)
     if kind in {_LONG_LINK, _PAX_GLOBAL}:
         _skip(stream, size)
     elif kind == _LONG_NAME:
-        if size > ledger.limits.max_name_bytes + 1:
+        if size > budget.limits.max_name_bytes + 1:
             pending.name_too_long = True
             _skip(stream, size)
         else:
@@ -130,11 +130,11 @@ def _extend(pending: _Pending, header: bytes, stream: Stream, ledger: Ledger) ->
     else:
         if size > _MAX_PAX_BYTES:
             raise _damaged(stream, "an extended header is absurdly large")
-        _read_pax(_take(stream, size), pending, stream, ledger)
+        _read_pax(_take(stream, size), pending, stream, budget)
 
 
-def _read_pax(records: bytes, pending: _Pending, stream: Stream, ledger: Ledger) -> None:
-    """Read `<length> <key>=<value>\\n` records; only what changes how the entry is read matters here."""
+def _read_pax(records: bytes, pending: _Pending, stream: Stream, budget: ReadBudget) -> None:
+    """Read `<length> <key>=<value>\\n` records; only keys that change how the entry is read matter here."""
     at = 0
     while at < len(records):
         digits = records[at : at + 8].partition(b" ")[0]
@@ -145,7 +145,7 @@ def _read_pax(records: bytes, pending: _Pending, stream: Stream, ledger: Ledger)
         key, _, value = record[len(digits) + 1 : -1].partition(b"=")
         if key == b"path":
             pending.name = value
-            pending.name_too_long = len(value) > ledger.limits.max_name_bytes
+            pending.name_too_long = len(value) > budget.limits.max_name_bytes
         elif key == b"size":
             if not value.isdigit() or len(value) > 20:
                 raise _damaged(stream, "an extended header gives no usable size")
@@ -156,7 +156,7 @@ def _read_pax(records: bytes, pending: _Pending, stream: Stream, ledger: Ledger)
 
 
 def _skip_sparse_map(header: bytes, stream: Stream) -> None:
-    """Pass over the blocks in which GNU tar continues the map of an old-style sparse file."""
+    """Skip the blocks in which GNU tar continues the map of an old-style sparse file."""
     more = header[482:483] not in {b"\0", b""}
     while more:
         block = stream.take(_BLOCK)
@@ -173,7 +173,7 @@ def _size_of(header: bytes, stream: Stream) -> int:
 
 
 def _take(stream: Stream, size: int) -> bytes:
-    """Take an entry's data and the padding behind them."""
+    """Return an entry's data and skip the padding behind them."""
     padded = size + -size % _BLOCK
     data = stream.take(padded)
     if len(data) < padded:
@@ -188,7 +188,7 @@ def _skip(stream: Stream, size: int) -> None:
 
 
 def _expect_only_zeros(stream: Stream) -> None:
-    """Read to the end, which also checks the last gzip checksum, and find what a second tar would hide."""
+    """Read to the end and raise UnreadableUpload for data behind the tar. It also verifies the last gzip checksum."""
     while block := stream.take(BLOCK_BYTES):
         if block.count(0) != len(block):
             raise unreadable(

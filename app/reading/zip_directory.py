@@ -1,4 +1,4 @@
-"""Where the directory of a ZIP is. Source: PKWARE APPNOTE 6.3, sections 4.3.14 to 4.3.16."""
+"""The place of a ZIP's directory. Source: PKWARE APPNOTE 6.3, sections 4.3.14 to 4.3.16."""
 
 import struct
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _MAX_COMMENT: Final = 0xFFFF
 _SMALLEST_RECORD: Final = 46
 _SMALLEST_FILE: Final = 30
 _RECORD_MARK: Final = b"PK\1\2"
-# What the classic record holds where the number stands in the 64-bit one.
+# The values of the classic record that refer to the 64-bit one.
 _SATURATED: Final = (0xFFFF, 0xFFFF, 0xFFFF_FFFF, 0xFFFF_FFFF)
 
 
@@ -34,11 +34,11 @@ class Directory:
 
 
 def find_directory(source: Source, limits: ReadingLimits) -> Directory:
-    """Return where the directory is.
+    """Return the place of the directory.
 
-    The end record must close the body exactly: a ZIP with something behind it can show two programs two
-    different contents. Something before it is passed over, as everybody does: programs that extract themselves begin so.
-    Raises UnreadableUpload when there is no directory (then the ZIP was cut, or is none), when it contradicts itself, is
+    The end record must close the body exactly: two programs can read different contents from a ZIP with data behind
+    it. Data before the archive are skipped, as in other readers, since self-extracting programs begin with code.
+    Raises UnreadableUpload when there is no directory (the ZIP was cut, or the data are no ZIP), when it contradicts itself, is
     one of several volumes, or has more entries than allowed.
     """
     tail_at = max(0, source.size - _END.size - _MAX_COMMENT)
@@ -48,13 +48,13 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
         raise _no_end(source, tail)
     _, disk, start_disk, entries_here, entries, size, offset, _ = _END.unpack_from(tail, at)
     end = tail_at + at
-    # Whoever writes the 64-bit record writes its locator just before the classic one.
+    # The locator of a 64-bit record lies just before the classic record.
     if at >= _LOCATOR.size and tail.startswith(b"PK\6\7", at - _LOCATOR.size):
-        told = (entries_here, entries, size, offset)
+        classic = (entries_here, entries, size, offset)
         end64, record = _end64(source, end - _LOCATOR.size, tail[at - _LOCATOR.size : at])
         _, _, _, _, disk, start_disk, entries_here, entries, size, offset = _END64.unpack(record)
-        said = (entries_here, entries, size, offset)
-        if any(short not in {long, limit} for short, long, limit in zip(told, said, _SATURATED, strict=True)):
+        long_form = (entries_here, entries, size, offset)
+        if any(short not in {long, limit} for short, long, limit in zip(classic, long_form, _SATURATED, strict=True)):
             raise _contradiction(source.start + end)
         end = end64
     if disk or start_disk or entries_here != entries:
@@ -73,9 +73,9 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
     ):
         raise _contradiction(source.start + end)
     if prefix and entries and source.read_at(prefix + offset, 4) != _RECORD_MARK:
-        # Then it is not something before the archive but something between its directory and its end.
+        # The extra bytes lie not before the archive but between its directory and its end.
         prefix = 0
-    # Folders and system files have lines as well but are no entries, hence some room; the exact count follows.
+    # Folders and system files have records but are no entries, so this bound is generous; reading counts exactly.
     if entries > limits.max_entries + limits.max_passed_over:
         raise unreadable(
             "too-many-entries",
@@ -87,10 +87,10 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
 
 
 def _end64(source: Source, locator_at: int, locator: bytes) -> tuple[int, bytes]:
-    """Return where the 64-bit end record is, and the record. Raises UnreadableUpload when it is not there."""
-    _, _, told, _ = _LOCATOR.unpack(locator)
-    # Where it is told to be, or, if something lies before the archive, just before its locator.
-    for at in (told, locator_at - _END64.size):
+    """Return the offset of the 64-bit end record, and the record. Raises UnreadableUpload when it is missing."""
+    _, _, declared, _ = _LOCATOR.unpack(locator)
+    # At the declared offset, or, if data precede the archive, just before its locator.
+    for at in (declared, locator_at - _END64.size):
         record = source.read_at(at, _END64.size) if 0 <= at <= locator_at - _END64.size else b""
         if record.startswith(b"PK\6\6"):
             return at, record
@@ -98,7 +98,7 @@ def _end64(source: Source, locator_at: int, locator: bytes) -> tuple[int, bytes]
 
 
 def _no_end(source: Source, tail: bytes) -> UnreadableUpload:
-    """Return why there is no end record that closes the body."""
+    """Return the error for a body without an end record that closes it."""
     at = tail.rfind(b"PK\5\6")
     if 0 <= at <= len(tail) - _END.size and at + _END.size + _END.unpack_from(tail, at)[-1] < len(tail):
         return unreadable(
@@ -118,7 +118,7 @@ def _no_end(source: Source, tail: bytes) -> UnreadableUpload:
 
 
 def _end_record(tail: bytes) -> int:
-    """Return where in the tail the end record begins whose comment ends with the tail, -1 if there is none."""
+    """Return the offset in the tail of the end record whose comment ends with the tail, -1 if there is none."""
     at = tail.rfind(b"PK\5\6")
     while at >= 0:
         if at + _END.size <= len(tail) and at + _END.size + _END.unpack_from(tail, at)[-1] == len(tail):

@@ -1,6 +1,6 @@
-"""ZIP, read along its directory: sizes, methods and names come from there, and local headers must agree.
+"""ZIP, read along its directory, which gives sizes, methods and names. Local headers must agree with it.
 
-The directory is streamed, never held, so that memory does not depend on the number of entries. Source of the
+The directory is read as a stream, so memory does not depend on the number of entries. Source of the
 layout: PKWARE APPNOTE 6.3, sections 4.3 to 4.5.
 """
 
@@ -18,7 +18,7 @@ from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, unreadable
 from app.reading.limits import ReadingLimits
 from app.reading.names import clean_name, decode_name, is_junk
-from app.reading.read_budget import Ledger
+from app.reading.read_budget import ReadBudget
 from app.reading.source import Source
 from app.reading.zip_directory import Directory, find_directory
 
@@ -30,7 +30,7 @@ _PATCH: Final = 0x20
 _SIZES_FOLLOW: Final = 0x08
 _NEEDS_ZIP64: Final = 0xFFFF_FFFF
 _UNIX_SYSTEMS: Final = {3, 19}
-# A pipe, too: so Info-ZIP marks what it was given on its standard input, and the bytes are there.
+# A pipe, too: Info-ZIP marks the data from its standard input so, and the bytes are in the archive.
 _FILES: Final = {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFIFO}
 _USUAL_NAMES_BYTES: Final = 160
 _USUAL_EXTRA_BYTES: Final = 64
@@ -39,7 +39,7 @@ _ZIP64_EXTRA, _UNICODE_PATH_EXTRA = 0x0001, 0x7075
 
 
 class _Record(NamedTuple):
-    """One line of the directory."""
+    """One record of the directory."""
 
     system: int
     flags: int
@@ -62,34 +62,34 @@ class _Record(NamedTuple):
         return marked and self.size == 0
 
 
-def read_zip(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
+def read_zip(source: Source, budget: ReadBudget) -> Iterator[RawEntry]:
     """Yield the entries of a ZIP in the order of its directory; folders and system files are skipped.
 
-    An entry that cannot be used, or does not agree with its local header, is a fault of its own. Raises
+    An entry that cannot be used, or contradicts its local header, gets a fault. Raises
     UnreadableUpload when the directory is missing or damaged, so a ZIP that was cut yields nothing.
     """
-    directory = find_directory(source, ledger.limits)
-    # What lies before the archive, the program of one that extracts itself, is no part of it.
+    directory = find_directory(source, budget.limits)
+    # Bytes before the archive (the program of a self-extracting one) are no part of it.
     source = source.window(directory.prefix, source.size - directory.prefix)
     spans = ByteRanges()
     files = source.window(0, directory.offset)
     for record in _records(source, directory):
         end = record.offset + _LOCAL.size + len(record.raw_name) + record.stored
-        # What a damaged directory points at may lie anywhere; an error names a place of the body.
+        # A damaged directory may point anywhere; the error must name an offset within the body.
         place = source.start + min(record.offset, directory.offset)
         if record.is_folder:
-            ledger.pass_over(place)
+            budget.pass_over(place)
             continue
-        fault = _fault_of(record, ledger.limits)
+        fault = _fault_of(record, budget.limits)
         if end > directory.offset:
             fault = fault or faults.damaged("it reaches into the directory", "zachodzi na katalog archiwum")
-        elif not spans.claim(record.offset, end):
+        elif not spans.occupy(record.offset, end):
             fault = faults.OVERLAPS
         if is_junk(record.name):
-            ledger.pass_over(place)
+            budget.pass_over(place)
             continue
-        index = ledger.admit(0 if fault else record.size, place)
-        if not ledger.wanted(index):
+        index = budget.admit(0 if fault else record.size, place)
+        if not budget.wanted(index):
             continue
         name = clean_name(record.name, index)
         payload = b"" if fault else _payload_of(files, record)
@@ -103,12 +103,12 @@ def read_zip(source: Source, ledger: Ledger) -> Iterator[RawEntry]:
 
 
 def _records(source: Source, directory: Directory) -> Iterator[_Record]:
-    """Yield the lines of the directory. Raises UnreadableUpload if they are damaged or not as many as told."""
+    """Yield the records of the directory. Raises UnreadableUpload if they are damaged or their count is wrong."""
     central = source.window(directory.offset, directory.size)
     at = 0
     count = 0
     while at < directory.size:
-        # With what follows, in one go: a name of usual length, and what extra fields there are.
+        # One read takes the record with a name of usual length and its extra fields.
         line = central.read_at(at, _CENTRAL.size + _USUAL_NAMES_BYTES)
         if len(line) < _CENTRAL.size or not line.startswith(b"PK\1\2"):
             raise _damaged(central.start + at)
@@ -141,7 +141,7 @@ def _unicode_path(extra: bytes, raw_name: bytes) -> bytes | None:
 
 
 def _extras(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (id, content) of the extra fields; what is left over at the end is ignored, as everybody does."""
+    """Yield (id, content) of the extra fields; leftover bytes at the end are ignored, as in other readers."""
     at = 0
     while at + 4 <= len(data):
         field, length = struct.unpack_from("<HH", data, at)
@@ -150,19 +150,19 @@ def _extras(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _zip64(extra: bytes, size: int, stored: int, offset: int, at: int) -> tuple[int, int, int]:
-    """Return the three numbers, those that say "see ZIP64" replaced in the order that the format fixes."""
+    """Return the three numbers, those that refer to ZIP64 replaced in the order that the format fixes."""
     numbers = iter(struct.unpack(f"<{len(extra) // 8}Q", extra[: len(extra) // 8 * 8]))
     try:
         size, stored, offset = (
             next(numbers) if number == _NEEDS_ZIP64 else number for number in (size, stored, offset)
         )
-    except RuntimeError as error:  # what a generator makes of StopIteration
+    except RuntimeError as error:  # StopIteration inside a generator
         raise _damaged(at) from error
     return size, stored, offset
 
 
 def _fault_of(record: _Record, limits: ReadingLimits) -> EntryFault | None:
-    """Return what the directory alone tells against an entry."""
+    """Return the fault of an entry that its directory record shows."""
     if record.file_type not in _FILES or record.name.endswith(("/", "\\")):
         return faults.NOT_A_FILE
     if record.flags & _ENCRYPTED:
@@ -185,9 +185,9 @@ def _size_fault_of(record: _Record, limits: ReadingLimits) -> EntryFault | None:
 
 
 def _payload_of(files: Source, record: _Record) -> bytes | EntryFault:
-    """Return the stored bytes of an entry, or why its local header does not fit the directory."""
+    """Return the stored bytes of an entry, or the fault of a local header that contradicts the directory."""
     length = _LOCAL.size + len(record.raw_name)
-    # Header and data in one go, unless that would mean to copy much.
+    # One read takes header and data, unless the data are large.
     ahead = record.stored + _USUAL_EXTRA_BYTES if record.stored <= _SMALL_BYTES else 0
     header = files.read_at(record.offset, length + ahead)
     if len(header) < _LOCAL.size or not header.startswith(b"PK\3\4"):

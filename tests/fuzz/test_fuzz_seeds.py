@@ -55,7 +55,7 @@ def test_the_seeds_stay_few() -> None:
 def test_a_target_sees_what_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Targets that never fail find nothing."""
     with monkeypatch.context() as broken:
-        broken.setattr("app.reading.read_budget.Ledger.admit", lambda self, size, offset: 0)
+        broken.setattr("app.reading.read_budget.ReadBudget.admit", lambda self, size, offset: 0)
         with pytest.raises(AssertionError, match="indexes ascend"):
             check_archive(next(first_bodies()))
     with monkeypatch.context() as broken:

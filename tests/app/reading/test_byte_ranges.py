@@ -18,7 +18,7 @@ def test_a_range_is_given_once(ranges: list[tuple[int, int]]) -> None:
     taken: set[int] = set()
     for start, length in ranges:
         cells = set(range(start, start + length))
-        assert spans.claim(start * 40, (start + length) * 40) == taken.isdisjoint(cells)
+        assert spans.occupy(start * 40, (start + length) * 40) == taken.isdisjoint(cells)
         if taken.isdisjoint(cells):
             taken |= cells
 
@@ -26,8 +26,8 @@ def test_a_range_is_given_once(ranges: list[tuple[int, int]]) -> None:
 def test_too_much_disorder_is_refused_and_gaps_in_order_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans_module, "_MAX_SPANS", 10)
     spans = ByteRanges()
-    assert all(spans.claim(start, start + 40) for start in range(0, 100_000, 1_000))
+    assert all(spans.occupy(start, start + 40) for start in range(0, 100_000, 1_000))
     backwards = ByteRanges()
-    assert all(backwards.claim(start, start + 40) for start in range(100_000, 90_000, -1_000))
+    assert all(backwards.occupy(start, start + 40) for start in range(100_000, 90_000, -1_000))
     with pytest.raises(UnreadableUpload, match="order"):
-        backwards.claim(1_000, 1_040)
+        backwards.occupy(1_000, 1_040)
