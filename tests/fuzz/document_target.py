@@ -61,7 +61,7 @@ def outcome_of(data: bytes) -> CheckedInvoice:
 
 
 def _as_large(checker: InvoiceChecker, data: bytes) -> CheckedInvoice:
-    with patch("app.forms.fa3.checker.LARGE_DOCUMENT_BYTES", 0):
+    with patch("app.forms.full_check.LARGE_DOCUMENT_BYTES", 0):
         return ours(checker, data, MODES[0], DAY)
 
 
