@@ -1,11 +1,11 @@
-"""How long to wait before another try: pure functions of the number of tries, with jitter from the caller's randomness."""
+"""Pauses before another try: pure functions of the number of tries, with jitter from the caller's randomness."""
 
 from typing import Final
 
 LONGEST_SECONDS: Final = 300.0
 
-# A small package is done in seconds, a full one rarely before. Doubling keeps the questions few (one look more for twice the
-# time), and no look comes later than KSeF's own processing took again; a stuck session is watched, a look a minute.
+# KSeF processes a small package in seconds and a full one in minutes. Doubling keeps polls few (one more for twice the time), and
+# a poll comes at most as late as the processing took again; a session that makes no progress is polled once a minute.
 _FIRST_LOOK_SECONDS: Final = 1.5
 _MORE_FOR_10_000_SECONDS: Final = 3.0
 _LONGEST_LOOK_SECONDS: Final = 60.0
@@ -19,10 +19,10 @@ def doubling(first_seconds: float, tries: int, random: float) -> float:
 
 
 def next_look(polls: int, invoices: int, random: float, *, expected_seconds: float | None = None) -> float:
-    """Seconds until the next look at the status of a session with so many invoices, after so many looks.
+    """Return the seconds until the next status poll of a session, by its number of invoices and of polls so far.
 
-    `expected_seconds`: how long KSeF took on sessions like it a moment ago; the first look comes shortly after that. Were it wrong,
-    the looks after it would be as rare as ever.
+    `expected_seconds`: KSeF's recent processing time of sessions of that size; the first poll comes shortly after it. A wrong
+    estimate changes no later poll.
     """
     if polls == 0 and expected_seconds is not None:
         return min(_LONGEST_LOOK_SECONDS, _SOONEST_LOOK_SECONDS + expected_seconds * (1.05 + random / 10))

@@ -1,4 +1,4 @@
-"""Taking turns: whoever has much to do waits for each other one's turn, and nobody waits for another's whole backlog."""
+"""Round-robin by tenant: a waiting tenant is served after at most one item of each other tenant."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
@@ -7,11 +7,11 @@ from typing import Final, Generic, TypeVar
 Item = TypeVar("Item")
 
 LONGEST_BACKLOG: Final = 1_000
-"""How far back a job of a backlog may be put; beyond, order no longer matters."""
+"""Most that `behind` returns; further back, the order no longer matters."""
 
 
 class FairQueue(Generic[Item]):
-    """A queue in which owners take turns; what one owner put in comes out in its order.
+    """A queue in which owners take turns; the items of one owner keep their order.
 
     An owner that waits comes out after each of the other waiting owners at most once.
     """
@@ -23,11 +23,11 @@ class FairQueue(Generic[Item]):
         return sum(map(len, self._items.values()))
 
     def push(self, owner: Hashable, item: Item) -> None:
-        """Add an item at the end of its owner's; an owner that had none comes after all others."""
+        """Add an item after the others of its owner; an owner without items comes after all other owners."""
         self._items.setdefault(owner, deque()).append(item)
 
     def pop(self, may: Callable[[Hashable], bool] = lambda _: True) -> tuple[Hashable, Item] | None:
-        """Take the next item of the first owner that `may`; None when there is none. Who may not keeps its place."""
+        """Take the next item of the first owner that `may`; None when there is none. An owner that may not keeps its turn."""
         for owner, items in self._items.items():
             if may(owner):
                 item = items.popleft()
@@ -39,7 +39,7 @@ class FairQueue(Generic[Item]):
         return None
 
     def remove(self, owner: Hashable, item: Item) -> None:
-        """Take out an item that nobody waits for any more. Raises ValueError when it is not there."""
+        """Remove an item whose waiting was given up. Raises ValueError when it is not there."""
         items = self._items.get(owner)
         if items is None:
             raise ValueError("the owner has nothing in the queue")
@@ -49,8 +49,8 @@ class FairQueue(Generic[Item]):
 
 
 def behind(backlog: int) -> int:
-    """Give what is taken off a job's priority when its owner has so many others waiting.
+    """Return how much lower the priority of a job is when its owner has so many others waiting.
 
-    The first job of a newcomer then comes before the second of everybody else, whoever came first.
+    The first job of an owner then comes before the second one of every other owner, also when it was added later.
     """
     return min(max(backlog, 0), LONGEST_BACKLOG)

@@ -46,5 +46,5 @@ class Finding:
 
 
 def has_errors(findings: Iterable[Finding]) -> bool:
-    """Tell whether any finding is an error."""
+    """Return whether any finding is an error."""
     return any(finding.severity is Severity.ERROR for finding in findings)

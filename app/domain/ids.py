@@ -1,7 +1,7 @@
 """Identifiers: time-ordered UUIDs inside, readable prefixes outside.
 
-An invoice's id is its chunk's id plus its position in the chunk: one index serves the look-up by id, the invoices of a
-chunk and the order in which they arrived.
+An invoice's id is its chunk's id plus its position in the chunk: one index serves the search by id, the invoices of a
+chunk and the order of arrival.
 """
 
 import re

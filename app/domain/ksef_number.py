@@ -2,7 +2,7 @@
 
 `5265877635-20250826-0100001AF629-AF`: the seller's NIP, the day of acceptance, a technical part of six
 bytes in upper-case hexadecimal, and a CRC-8 of everything before it. KSeF 1.0 wrote one more hyphen inside
-the technical part (36 characters); such numbers are still met when old invoices are corrected.
+the technical part (36 characters); such numbers still appear when old invoices are corrected.
 Source: ksef-docs, faktury/numer-ksef.md; KSeF API 2.9, schema KsefNumber.
 """
 
@@ -46,11 +46,11 @@ def crc8(data: bytes) -> int:
 
 
 def is_valid_ksef_number(text: str) -> bool:
-    """Whether the text has the form of a KSeF number, names a day that exists, and its checksum is right.
+    """Return whether the text has the form of a KSeF number, with a day that exists and a correct checksum.
 
-    The checksum of the 36-character KSeF 1.0 form is not documented, so only its form is looked at.
+    The checksum of the 36-character KSeF 1.0 form is not documented, so only its form is checked.
     """
-    # The numbers of a receipt share their beginning, so that only what follows it is looked at each time.
+    # The numbers of a receipt share their beginning, whose CRC is cached; only the rest is computed each time.
     remainder = _beginning(text[:_BEGINNING_LENGTH])
     match = _ENDING.fullmatch(text, _BEGINNING_LENGTH)
     if remainder is None or match is None:

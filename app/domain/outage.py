@@ -1,7 +1,7 @@
-"""Whether KSeF is there: decided by its own answers and silences, counted in a row, unless an operator says otherwise.
+"""Decides KSeF's availability by consecutive calls without an answer, unless an operator has ordered otherwise.
 
-Away means: nobody has had an answer for minutes, over several calls. A refusal, a 401 or a 429 is an answer. While KSeF is
-away one call at a time tries whether it is back, at growing pauses; the first answer of any kind ends the outage.
+Away means: for minutes no call of any process has had an answer. A refusal, a 401 or a 429 is an answer. While KSeF is away, one
+call at a time probes it, at growing pauses; the first answer of any kind ends the outage.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from typing import Final
 
 
 class KsefState(StrEnum):
-    """Whether it makes sense to send."""
+    """Availability of KSeF."""
 
     AVAILABLE = "available"
     AWAY = "away"
@@ -19,9 +19,9 @@ class KsefState(StrEnum):
 
 FAILURES: Final = 5
 SILENCE: Final = timedelta(minutes=3)
-"""So many calls in a row, over so long, must have had no answer. A single slow minute is no outage."""
+"""Consecutive calls without an answer, and the time between the first and the last, that make an outage. One slow minute does not."""
 RUN_ENDS_AFTER: Final = timedelta(minutes=15)
-"""Failures further apart than this are not one silence: nobody asked in between."""
+"""Failures further apart than this are counted anew, since no call was made in between."""
 PROBE_SECONDS: Final = 30.0
 """How long one probe waits for an answer; shorter than the first pause, so that there is never more than one."""
 _FIRST_PAUSE: Final = timedelta(seconds=40)
@@ -30,11 +30,11 @@ _LONGEST_PAUSE: Final = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What KSeF's own answers say. All workers of an installation share one for each environment."""
+    """Record of KSeF's answers. All workers of an installation share one for each environment."""
 
     state: KsefState = KsefState.AVAILABLE
     since: datetime | None = None
-    """Away: the first call of the silence. Available: the answer that ended the last outage; None before any."""
+    """Away: time of the first call without an answer. Available: time of the answer that ended the last outage; None before any."""
     reason: str | None = None
     failures: int = 0
     failing_since: datetime | None = None
@@ -45,7 +45,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What an operator ordered, until a moment or until it is taken back."""
+    """Order of an operator, until a moment or until it is cleared."""
 
     state: KsefState
     set_at: datetime
@@ -53,13 +53,13 @@ class Override:
     reason: str | None = None
 
     def holds(self, now: datetime) -> bool:
-        """Tell whether the order is still in force."""
+        """Return whether the order is still in force."""
         return self.until is None or now < self.until
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What counts at a moment, after any order of an operator."""
+    """The availability that applies at a moment: by an operator's order, or by KSeF's answers."""
 
     state: KsefState
     since: datetime | None
@@ -69,11 +69,11 @@ class Availability:
 
 
 def after_failure(health: Health, now: datetime, reason: str) -> Health:
-    """Count a call that had no answer, or none that can be trusted."""
+    """Count a call without an answer of KSeF."""
     stale = health.last_failure_at is None or now - health.last_failure_at > RUN_ENDS_AFTER
     if health.state is KsefState.AVAILABLE and stale:
         return replace(health, failures=1, failing_since=now, last_failure_at=now)
-    # Clocks of several machines differ a little: a silence never becomes shorter by that.
+    # Clocks of several machines differ a little: the time without an answer never becomes shorter by that.
     last = max(now, health.last_failure_at or now)
     counted = replace(health, failures=health.failures + 1, last_failure_at=last)
     if health.state is KsefState.AWAY:
@@ -87,14 +87,14 @@ def after_failure(health: Health, now: datetime, reason: str) -> Health:
 
 
 def after_answer(health: Health, now: datetime) -> Health:
-    """Forget the silence: KSeF said something. Gives the same object when there was nothing to forget."""
+    """Reset the count after an answer. Returns the same object when there is nothing to reset."""
     if health.state is KsefState.AVAILABLE and health.failures == 0:
         return health
     return Health(since=now if health.state is KsefState.AWAY else health.since)
 
 
 def claim_probe(health: Health, now: datetime) -> Health | None:
-    """Take the right to try once whether KSeF is back; None while it is not the time, or KSeF is not away."""
+    """Reserve the next probe; None before its time, or when KSeF is not away."""
     if health.state is not KsefState.AWAY or (health.next_probe_at is not None and now < health.next_probe_at):
         return None
     pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 1.5 ** min(health.probes + 1, 30))
@@ -102,7 +102,7 @@ def claim_probe(health: Health, now: datetime) -> Health | None:
 
 
 def standing(health: Health, override: Override | None, now: datetime) -> Availability:
-    """Say what counts now: an order in force, else KSeF's own answers."""
+    """Return the availability that applies now: by an order in force, else by KSeF's answers."""
     if override is not None and override.holds(now):
         return Availability(override.state, override.set_at, override.reason or "ordered by an operator", ordered=True)
     return Availability(health.state, health.since, health.reason, ordered=False)

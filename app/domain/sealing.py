@@ -1,4 +1,4 @@
-"""When a lane's session is due, and when a sealed one may be opened, with midnight in Warsaw in view.
+"""Computes when a lane is to be sealed and when a sealed session may be opened, before midnight in Warsaw.
 
 KSeF dates every invoice of a session by the day on which the session was opened. An invoice whose `P_1` is an earlier day
 becomes an offline one (ksef-docs, offline/automatyczne-okreslanie-trybu-offline.md); one whose `P_1` is a later day is refused
@@ -11,20 +11,20 @@ from typing import Final
 from app.domain.warsaw import CLOCK_TOLERANCE, end_of_warsaw_day, start_of_warsaw_day, warsaw_day
 
 RUSH: Final = timedelta(hours=1)
-"""How long before midnight sessions with invoices of the day go first; an hour is KSeF's longest window of counting."""
+"""Time before midnight in which sessions with invoices of the day go first. KSeF's longest counting window is an hour."""
 
 _LATECOMERS_SHARE: Final = 5
-"""An invoice that comes inside the margin waits a fifth of what is left of the day: company arrives, midnight does not."""
+"""Share of the remaining day that an invoice inside the margin waits, so that several late invoices share one session."""
 
 
 def due_at(
     oldest: datetime, *, linger: timedelta, oldest_of_today: datetime | None, margin: timedelta, now: datetime
 ) -> datetime:
-    """Say when a lane is due, should nothing more arrive.
+    """Return when a lane is due if nothing more arrives.
 
-    `oldest` is the arrival of what has waited longest, `oldest_of_today` that of what has waited longest and must be opened
-    today: `P_1` is today, in a lane that is not offline. Those are due `margin` before the end of the Warsaw day, or a fifth
-    of the rest of the day after their arrival if that is later: a trickle through the margin makes few sessions, not many.
+    `oldest` is the arrival of the oldest invoice, `oldest_of_today` that of the oldest one whose session must be opened today:
+    its `P_1` is today, in a lane that is not offline. Those are due `margin` before the end of the Warsaw day, or a fifth
+    of the rest of the day after their arrival if that is later, so that invoices that arrive one by one make few sessions.
     """
     lingered = oldest + linger
     if oldest_of_today is None:
@@ -37,20 +37,20 @@ def due_at(
 
 
 def is_of_today(latest_issue_date: date | None, *, offline_mode: bool, now: datetime) -> bool:
-    """Tell whether a session or lane with this latest `P_1` loses something at midnight."""
+    """Return whether invoices of a session or lane with this latest `P_1` become offline at midnight."""
     return latest_issue_date is not None and not offline_mode and latest_issue_date >= warsaw_day(now)
 
 
 def may_open_at(latest_issue_date: date | None) -> datetime | None:
-    """Say from when on a session may be opened: once the day of its latest `P_1` has begun for KSeF's clock too."""
+    """Return the time from which a session may be opened: the day of its latest `P_1` has begun by KSeF's clock, too."""
     return None if latest_issue_date is None else start_of_warsaw_day(latest_issue_date) + CLOCK_TOLERANCE
 
 
 def day_of_opening(now: datetime) -> date:
-    """Give the Warsaw day that an opening now may get, if KSeF's clock is ahead: what is held must not slip through."""
+    """Return the Warsaw day of an opening now if KSeF's clock is ahead, so that no late invoice is sent undecided."""
     return warsaw_day(now + CLOCK_TOLERANCE)
 
 
 def is_rush(now: datetime) -> bool:
-    """Tell whether midnight in Warsaw is so near that what loses something by it goes first."""
+    """Return whether midnight in Warsaw is so near that sessions with invoices of the day go first."""
     return end_of_warsaw_day(warsaw_day(now)) - now <= RUSH

@@ -1,10 +1,10 @@
-"""The life of a batch session as a table: in this state, after this event, go there and do that.
+"""State table of a batch session: for a state and an event, the next state and the next action.
 
-Pure: the workers perform an action, say what came of it as an event, and look here for the next one. Three rules stand
-behind the table (ksef-docs, sesja-wsadowa.md; issues 334, 786, 822 of the ministry's repository):
+Pure: the workers perform an action and pass its result as an event to get the next action. Three rules are
+the reason of the table (ksef-docs, sesja-wsadowa.md; issues 334, 786, 822 of the ministry's repository):
 
-- No answer to `open` leaves at worst an empty session that nobody can fill or close: another one is opened.
-- No answer to `close` says nothing: the status is asked for, and the same session is closed again.
+- No answer to `open` leaves at worst an empty session that cannot be filled or closed: another one is opened.
+- No answer to `close` leaves the result unknown: the status is read, and the same session is closed again.
 - The invoices of a session go into another one only after KSeF's own answer that nothing of the first was accepted.
 """
 
@@ -16,7 +16,7 @@ from app.domain.states import SessionState
 
 
 class Event(StrEnum):
-    """What came of an action."""
+    """Result of an action."""
 
     RESUMED = "resumed"
     """A job begins, perhaps after a crash in the middle of anything."""
@@ -24,13 +24,13 @@ class Event(StrEnum):
     OPENED = "opened"
     KEY_UNKNOWN = "key-unknown"
     OUR_FAULT = "our-fault"
-    """KSeF says that the request itself is wrong (21157, 21161, 21405): only a better version of us helps."""
+    """KSeF rejects the request itself (21157, 21161, 21405): only a corrected version of this software helps."""
 
     PARTS_STORED = "parts-stored"
     PARTS_UNSURE = "parts-unsure"
     LINKS_EXPIRED = "links-expired"
     PART_DAMAGED = "part-damaged"
-    """Our own copy of a part is not what was declared."""
+    """Our copy of a part differs from its declared hash."""
 
     CLOSED = "closed"
     CLOSE_FORBIDDEN = "close-forbidden"
@@ -47,10 +47,10 @@ class Event(StrEnum):
     SEEN_ERROR = "seen-500"
     SEEN_DEAD = "seen-other-final"
     NOT_SEEN = "not-seen"
-    """The look right after opening brought no answer; it was a precaution."""
+    """The status poll right after opening had no answer. It is only a precaution."""
     SESSION_UNKNOWN = "session-unknown"
     SESSION_GONE = "session-gone"
-    """Asked often enough, KSeF still knows no such session."""
+    """After several polls KSeF still answers that there is no such session."""
 
     RESULTS_COMPLETE = "results-complete"
     RESULTS_INCOMPLETE = "results-incomplete"
@@ -63,13 +63,13 @@ class Event(StrEnum):
 
 
 class Action(StrEnum):
-    """What to do next."""
+    """Next action of a worker."""
 
     OPEN = "open"
     RENEW_KEY = "renew-key"
     """Fetch the public keys, wrap the same AES key again and open."""
     CHECK_OPENED = "check-opened"
-    """One look before anything is uploaded: KSeF may have found the key unreadable at once."""
+    """Poll the status once before the upload: KSeF may have found the key unreadable at once."""
     STORE_PARTS = "store-parts"
     """Send the parts that are not known to be stored; there may be none."""
     CLOSE = "close"
@@ -78,33 +78,33 @@ class Action(StrEnum):
     LIST_INVOICES = "list-invoices"
     """Ask for every invoice: after an unknown error some may have been accepted."""
     END_DEAD = "end-dead"
-    """Nothing was accepted: the invoices travel again."""
+    """Nothing was accepted: the invoices go into another session."""
     END_REBUILD = "end-rebuild"
-    """Nothing was accepted, perhaps by a fault of the package: verify our copy; the invoices travel once more."""
+    """Nothing was accepted, perhaps by a fault of the package: verify our copy; the invoices go into another session once."""
     END_SPLIT = "end-split"
-    """Nothing was accepted because there were too many: the invoices travel again in smaller sessions."""
+    """Nothing was accepted because there were too many: the invoices go into smaller sessions."""
     REST = "rest"
 
 
 class Pause(StrEnum):
-    """How long to wait before the action."""
+    """Pause before the action."""
 
     NONE = "none"
     GROWING = "growing"
     POLL = "poll"
     TOLD = "told"
-    """As long as the answer says."""
+    """As long as the answer states."""
     WATCH = "watch"
-    """Minutes: nothing can be done but to see how it ends."""
+    """Minutes: only KSeF's next answer decides."""
     PEOPLE = "people"
-    """A quarter of an hour: somebody has to change something."""
+    """A quarter of an hour: a person has to correct the cause."""
     BLOCKED = "blocked"
-    """Half an hour: trying on makes it worse."""
+    """Half an hour: more tries prolong the block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Where an event leads. `alert`: people should know."""
+    """Result of an event: next state, action and pause. `alert`: an operator should see it."""
 
     state: SessionState
     action: Action
@@ -116,7 +116,7 @@ _PACKED, _OPENING, _OPEN = SessionState.PACKED, SessionState.OPENING, SessionSta
 _CLOSING, _PROCESSING = SessionState.CLOSING, SessionState.PROCESSING
 _COMPLETED, _FAILED = SessionState.COMPLETED, SessionState.FAILED
 
-# What says nothing of the session is answered alike wherever it happens: the same again, after the fitting pause.
+# Events that say nothing about the session repeat the same action in every state, after the pause for the event.
 _TROUBLE: Final = (Event.NOT_DONE, Event.NO_ANSWER, Event.RATE_LIMITED, Event.BLOCKED, Event.REFUSED)
 _PAUSE_AFTER: Final = {
     Event.NOT_DONE: Pause.GROWING,
@@ -146,11 +146,11 @@ TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
     (_OPENING, Event.OPENED): Move(_OPEN, Action.CHECK_OPENED),
     (_OPENING, Event.KEY_UNKNOWN): Move(_OPENING, Action.RENEW_KEY),
     (_OPENING, Event.OUR_FAULT): Move(_OPENING, Action.OPEN, Pause.PEOPLE, alert=True),
-    # --- open: we never asked to close, so KSeF processes nothing ---
+    # --- open: no close was sent, so KSeF processes nothing ---
     **_again(_OPEN, Action.STORE_PARTS),
     (_OPEN, Event.RESUMED): Move(_OPEN, Action.STORE_PARTS),
     (_OPEN, Event.SEEN_WAITING): Move(_OPEN, Action.STORE_PARTS),
-    # Not by our doing; whatever it is, its end will tell.
+    # Another program closed it; the processing decides.
     (_OPEN, Event.SEEN_WORKING): Move(_PROCESSING, Action.LOOK, Pause.POLL, alert=True),
     (_OPEN, Event.SEEN_PROCESSED): _LOOK_NOW,
     (_OPEN, Event.SEEN_ERROR): _LOOK_NOW,
@@ -159,13 +159,13 @@ TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
     (_OPEN, Event.SEEN_TOO_MANY): Move(_FAILED, Action.END_SPLIT),
     (_OPEN, Event.SEEN_CANCELLED): _DEAD,
     (_OPEN, Event.SEEN_DEAD): _DEAD,
-    # Also 21173, which has been seen to pass seconds after opening; the parts go to storage, which knows nothing of it.
+    # Also 21173, which was seen to end seconds after the opening; the parts go to storage, which does not check it.
     (_OPEN, Event.NOT_SEEN): Move(_OPEN, Action.STORE_PARTS),
     (_OPEN, Event.PARTS_STORED): Move(_CLOSING, Action.CLOSE),
     (_OPEN, Event.PARTS_UNSURE): Move(_OPEN, Action.STORE_PARTS, Pause.GROWING),
     (_OPEN, Event.LINKS_EXPIRED): _DEAD,
     (_OPEN, Event.PART_DAMAGED): _REBUILD,
-    # --- closing: a close may have been heard, or not ---
+    # --- closing: a close may have arrived, or not ---
     **_again(_CLOSING, Action.LOOK),
     (_CLOSING, Event.NOT_DONE): Move(_CLOSING, Action.CLOSE, Pause.GROWING),
     (_CLOSING, Event.RATE_LIMITED): Move(_CLOSING, Action.CLOSE, Pause.TOLD),
@@ -191,10 +191,10 @@ TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
     (_CLOSING, Event.SESSION_UNKNOWN): Move(_CLOSING, Action.LOOK, Pause.GROWING),
     # Close and status agree, many times over minutes: there is no such session, so nothing of it can be accepted.
     (_CLOSING, Event.SESSION_GONE): Move(_FAILED, Action.END_DEAD, alert=True),
-    # --- processing: for as long as it takes ---
+    # --- processing: without a time limit ---
     **_again(_PROCESSING, Action.LOOK),
     (_PROCESSING, Event.RESUMED): _LOOK_NOW,
-    # We believed it closed, KSeF does not: close it again.
+    # KSeF reports it as open: close it again.
     (_PROCESSING, Event.SEEN_WAITING): Move(_CLOSING, Action.STORE_PARTS, Pause.GROWING),
     (_PROCESSING, Event.SEEN_WORKING): Move(_PROCESSING, Action.LOOK, Pause.POLL),
     (_PROCESSING, Event.SEEN_PROCESSED): Move(_PROCESSING, Action.READ_RESULTS),
@@ -205,13 +205,13 @@ TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
     (_PROCESSING, Event.SEEN_CANCELLED): _DEAD,
     (_PROCESSING, Event.SEEN_DEAD): Move(_FAILED, Action.END_DEAD, alert=True),
     (_PROCESSING, Event.SESSION_UNKNOWN): Move(_PROCESSING, Action.LOOK, Pause.GROWING),
-    # It was closed, so it was there: KSeF has lost it for the moment, and only people can ask for it.
+    # It was closed, so it existed: KSeF does not find it now, and only a person can ask the ministry.
     (_PROCESSING, Event.SESSION_GONE): Move(_PROCESSING, Action.LOOK, Pause.WATCH, alert=True),
     (_PROCESSING, Event.RESULTS_COMPLETE): Move(_COMPLETED, Action.REST),
     (_PROCESSING, Event.RESULTS_INCOMPLETE): Move(_PROCESSING, Action.LOOK, Pause.POLL),
 }
 
-# What may come of each action; together with the table this says that there is always a next step.
+# Possible results of each action; a test proves by it that the table always has a next step.
 _SEEN: Final = (
     Event.SEEN_WAITING, Event.SEEN_WORKING, Event.SEEN_PROCESSED, Event.SEEN_KEY_REFUSED, Event.SEEN_BROKEN,
     Event.SEEN_TOO_MANY, Event.SEEN_CANCELLED, Event.SEEN_ERROR, Event.SEEN_DEAD,
@@ -240,11 +240,11 @@ OUTCOMES: Final[dict[Action, tuple[Event, ...]]] = {
 }  # fmt: skip
 
 KEY_RENEWALS: Final = 1
-"""How often the AES key is wrapped anew for a package before it counts as our fault."""
+"""Most renewals of the wrapped AES key of a package; after them the fault is ours."""
 
 
 def next_move(state: SessionState, event: Event, *, key_renewals: int = 0) -> Move:
-    """Decide. Raises ValueError for an event that cannot happen in the state: a fault of ours, never of KSeF's."""
+    """Return the decision. Raises ValueError for an event that cannot happen in the state: a fault of this software."""
     if event in {Event.KEY_UNKNOWN, Event.SEEN_KEY_REFUSED} and key_renewals >= KEY_RENEWALS:
         if state is _OPENING:
             return Move(_OPENING, Action.OPEN, Pause.PEOPLE, alert=True)

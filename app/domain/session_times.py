@@ -1,7 +1,7 @@
-"""Until when KSeF lets a session be filled and closed.
+"""Times until which KSeF accepts the parts and the close of a session.
 
 Source: ksef-docs, sesja-wsadowa.md (twenty minutes for each part, all parts together); that an unclosed session is cancelled
-twelve hours after its opening is told in issues 313 and 591 of the ministry's repository.
+twelve hours after its opening is from issues 313 and 591 of the ministry's repository.
 """
 
 from datetime import datetime, timedelta
@@ -17,5 +17,5 @@ def upload_by(opened_at: datetime, parts: int) -> datetime:
 
 
 def close_by(opened_at: datetime) -> datetime:
-    """Give the moment at which KSeF cancels a session that nobody closed."""
+    """Return the moment at which KSeF cancels a session that is not closed."""
     return opened_at + TIME_TO_CLOSE

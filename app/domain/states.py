@@ -8,9 +8,9 @@
               reading -> failed                  (it cannot be read to its end)
 
     session   sealed -> packed -> opening -> open -> closing -> processing -> completed | failed
-              opening -> opening                 (no answer: an empty session may exist that nobody can fill)
+              opening -> opening                 (no answer: an empty session may exist that cannot be filled)
               open -> opening                    (KSeF could not read the key: wrapped again)
-              processing -> closing              (KSeF does not believe that it is closed)
+              processing -> closing              (KSeF reports it as not closed)
               any state -> failed                (KSeF's own answer says that nothing of it was accepted)
 
     `session_machine` has the whole table, event by event.
@@ -23,7 +23,7 @@ from typing import Final
 
 
 class InvoiceState(StrEnum):
-    """Where an invoice is. The last five are final."""
+    """State of an invoice. The last five are final."""
 
     RECEIVED = "received"
     QUEUED = "queued"
@@ -37,7 +37,7 @@ class InvoiceState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Tell whether nothing more will happen to an invoice in this state."""
+        """Return whether the state of an invoice is final."""
         return self in FINAL_INVOICE_STATES
 
 
@@ -65,7 +65,7 @@ INVOICE_MOVES: Final[dict[InvoiceState, frozenset[InvoiceState]]] = {
 
 
 class UploadState(StrEnum):
-    """Where an upload is. `completed` means that every invoice of it has its last state."""
+    """State of an upload. `completed` means that every invoice of it has its last state."""
 
     RECEIVED = "received"
     READING = "reading"
@@ -75,7 +75,7 @@ class UploadState(StrEnum):
 
 
 class SessionState(StrEnum):
-    """Where a session is. The state is written before the call that it names and again after it."""
+    """State of a session. It is written before the call that it names and again after it."""
 
     SEALED = "sealed"
     PACKED = "packed"
@@ -88,7 +88,7 @@ class SessionState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Tell whether the session has ended, well or not."""
+        """Return whether the session has ended, completed or failed."""
         return self in {SessionState.COMPLETED, SessionState.FAILED}
 
 

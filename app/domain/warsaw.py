@@ -1,4 +1,7 @@
-"""Days of the law: Polish calendar days. Their offset from UTC changes twice a year, so only the time-zone database may compute them."""
+"""Polish calendar days, which the law counts.
+
+Their offset from UTC changes twice a year, so the time-zone database computes them.
+"""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -7,7 +10,7 @@ from zoneinfo import ZoneInfo
 WARSAW: Final = ZoneInfo("Europe/Warsaw")
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
-"""How far KSeF's clock may be from ours without an invoice getting another day than we meant."""
+"""Most difference between KSeF's clock and ours at which an invoice still gets the intended day."""
 
 
 def warsaw_day(moment: datetime) -> date:

@@ -1,4 +1,4 @@
-"""What is kept: rows in PostgreSQL, bytes in an object store, secrets encrypted under the master key.
+"""Storage: rows in PostgreSQL, bytes in an object store, secrets encrypted under the master key.
 
     tenants/     tenants, API keys, credentials, limits
     uploads/     uploads, chunks, invoices
@@ -9,5 +9,5 @@
     migrations/  the schema
 
 Beside them are the engine's modules: `database`, `jobs`, `blobs`, `disk`, `secrets`, `embedded`, `migrate`, `health`; `store` opens all of
-them together. Rows are the truth, blobs hold bytes, a job holds only an id. No other package runs SQL.
+them together. Rows decide; blobs hold bytes, and a job holds only an id. No other package runs SQL.
 """

@@ -27,7 +27,7 @@ _WRITE_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a body that is a blob of its own. `start` and `size` are in bytes."""
+    """A range of a body that is stored as a blob of its own. `start` and `size` are in bytes."""
 
     start: int
     size: int
@@ -35,14 +35,14 @@ class Segment:
 
 
 class BlobStoreUnavailable(TryLater):
-    """The blob store does not take or give bytes; nothing was acknowledged."""
+    """The blob store cannot be written or read; nothing was acknowledged."""
 
     code = "blob-store-unavailable"
     title = "Blob store unavailable"
 
 
 class BlobMissing(TryLater):
-    """A blob that a row speaks of is not there."""
+    """A blob to which a row refers is missing."""
 
     status = 500
     code = "blob-missing"
@@ -66,7 +66,7 @@ class BlobStore:
 
     @property
     def folder(self) -> Path | None:
-        """Where the blobs are on this machine; None when they are elsewhere."""
+        """The local folder of the blobs; None with an object store."""
         return self._folder
 
     async def put(self, key: str, data: bytes) -> None:
@@ -131,7 +131,7 @@ class BlobStore:
             except FileNotFoundError as error:
                 raise BlobMissing(f"the blob {key} is missing") from error
         try:
-            # obstore's reader has read, seek and tell with a buffer of its own, which is all that readers here use.
+            # obstore's reader has a buffer of its own and the few methods that the readers here call.
             return cast("IO[bytes]", obstore.open_reader(self._store, key, buffer_size=8 * _READ_BYTES))
         except (FileNotFoundError, NotFoundError) as error:
             raise BlobMissing(f"the blob {key} is missing") from error
@@ -143,7 +143,7 @@ class BlobStore:
         return JoinedFile(self, segments)
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Remove blobs; those that are gone already do not matter."""
+        """Remove blobs. A key without a blob is no error."""
         for key in keys:
             try:
                 await obstore.delete_async(self._store, key)
@@ -192,7 +192,7 @@ async def _stream_file(path: Path, key: str, chunk_bytes: int) -> AsyncIterator[
 
 
 class JoinedFile:
-    """Segments read as one file, from a thread. One of them is open at a time, whatever their number."""
+    """Segments as one file, for reading from a thread. At most one of them is open at a time."""
 
     def __init__(self, blobs: BlobStore, segments: Sequence[Segment]) -> None:
         """`segments` follow each other without a gap, from offset 0."""
@@ -228,7 +228,7 @@ class JoinedFile:
         return self._position
 
     def close(self) -> None:
-        """Let go of the open segment."""
+        """Close the open segment."""
         opened, self._open = self._open, None
         if opened is not None:
             opened[1].close()

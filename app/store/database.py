@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL and the queries of `sql/`. The only border where psycopg's errors become ours."""
+"""Connections to PostgreSQL and the queries of `sql/`. psycopg's errors are translated here."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -43,7 +43,10 @@ async def _note_return(connection: Connection) -> None:
 
 
 async def _check_idle(connection: Connection) -> None:
-    """Make sure that a connection still lives before it is lent, unless it was in use a moment ago: that costs a round trip."""
+    """Check that a connection works before it is lent.
+
+    A connection that was used within the last second is not checked, which saves a round trip.
+    """
     if monotonic() - _returned.get(connection, 0.0) > _IDLE_SECONDS:
         await AsyncConnectionPool.check_connection(connection)
 
@@ -81,7 +84,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection outside a transaction: each statement stands for itself."""
+        """Lend a connection outside a transaction: each statement is committed by itself. Raises DatabaseError."""
         try:
             async with self._pool.connection() as connection:
                 yield connection
@@ -90,7 +93,7 @@ class Database:
 
     @asynccontextmanager
     async def own_connection(self) -> AsyncIterator[Connection]:
-        """Open a connection beside the pool, for what belongs to a connection and lasts: locks, notifications."""
+        """Open a connection beside the pool, for locks and notifications, which belong to a connection. Raises DatabaseError."""
         try:
             connecting = AsyncConnection.connect(self.url, autocommit=True, row_factory=dict_row, connect_timeout=15)
             async with await connecting as connection:
@@ -106,22 +109,22 @@ class Database:
 
     @asynccontextmanager
     async def exclusively(self, name: str) -> AsyncIterator[bool]:
-        """Hold a name alone, across all processes; gives False when another one holds it.
+        """Take an advisory lock by name, across all processes; yield False when another process has it.
 
-        The lock belongs to a connection: it ends with the process that held it, however that ended.
+        The lock belongs to a connection, so it ends with its process, also when that is killed.
         """
         async with self.connection() as connection:
             cursor = await connection.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%(name)s, 0)) AS held", {"name": name}
+                "SELECT pg_try_advisory_lock(hashtextextended(%(name)s, 0)) AS locked", {"name": name}
             )
             row = await cursor.fetchone()
-            held = bool(row and row["held"])
+            locked = bool(row and row["locked"])
             try:
-                yield held
+                yield locked
             finally:
-                # Also when this task is cancelled: a connection that goes back to the pool with the lock would keep it.
+                # Also when this task is cancelled: a connection that returned to the pool with the lock would keep it.
                 with anyio.CancelScope(shield=True):
-                    if held and not connection.closed:
+                    if locked and not connection.closed:
                         await connection.execute(
                             "SELECT pg_advisory_unlock(hashtextextended(%(name)s, 0))", {"name": name}
                         )

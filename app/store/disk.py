@@ -1,7 +1,7 @@
-"""Free space where the blobs, and the embedded database, are kept: the last of it is not for new uploads.
+"""Free space on the disks of the blobs and the embedded database, and the reserves that each kind of work leaves free.
 
-A database that cannot write stops the whole service, and packing needs room before anything can leave. So those who take in
-stop first, those who prepare for sending next, and the database never. With an object store by URL nothing is watched here.
+A database that cannot write stops the whole service, and packing needs space before a package can be sent. So intake stops first,
+packing next, and the database never. With an object store by URL no disk is checked.
 """
 
 import os
@@ -30,7 +30,7 @@ class DiskLow(TryLater):
 
 
 class Reserve(Enum):
-    """Which part of the reserve a piece of work leaves alone."""
+    """The share of the reserve that a kind of work leaves free."""
 
     UPLOADS = 1.0
     READING = 0.5
@@ -46,18 +46,18 @@ class Space:
     """A twentieth of it, a gigabyte at most."""
 
     def lacks(self, reserve: Reserve, more: int = 0) -> bool:
-        """Whether so many bytes more would touch this part of the reserve."""
+        """Return whether `more` bytes would use a part of this reserve."""
         return self.free - more < self.reserved * reserve.value
 
 
 def space_of(folders: Sequence[Path]) -> Space | None:
-    """Look at the file systems of some folders; None without any that can be looked at."""
+    """Read the free space of the file systems of some folders; None when none of them can be read."""
     spaces: list[Space] = []
     for folder in folders:
         try:
             status = os.statvfs(folder)
         except OSError:
-            # A folder that is gone is not full; whoever writes there will say what is wrong.
+            # A missing folder is not full; the next write there raises the right error.
             continue
         size = status.f_blocks * status.f_frsize
         spaces.append(
@@ -67,15 +67,15 @@ def space_of(folders: Sequence[Path]) -> Space | None:
 
 
 class Disk:
-    """The disk under the blobs and the embedded database, looked at once a second at most."""
+    """The disk under the blobs and the embedded database, read at most once a second."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """`folders` may be empty: then there is always room."""
+        """With no `folders`, `require` never raises."""
         self._folders = tuple(folders)
         self._seen: tuple[float, Space | None] | None = None
 
     async def space(self) -> Space | None:
-        """Give the space, as it was a second ago at most; None when nothing is watched."""
+        """Return the free space, at most a second old; None without folders."""
         if not self._folders:
             return None
         now = time.monotonic()
@@ -85,7 +85,7 @@ class Disk:
         return self._seen[1]
 
     async def require(self, reserve: Reserve) -> None:
-        """Raise DiskLow when the disk has no more than what this kind of work leaves alone."""
+        """Raise DiskLow when no space is free beyond the reserve that this kind of work leaves free."""
         space = await self.space()
         if space is not None and space.lacks(reserve):
             raise DiskLow(

@@ -1,7 +1,7 @@
 """A real PostgreSQL under the data folder, for machines that have none.
 
 The server is a process of its own: it outlives a crash of ours and is found again by the next start. Every user of it holds
-a shared file lock; whoever leaves last stops it. A lock dies with its process, so a kill leaves no trace that could keep
+a shared file lock, and the last user to release it stops the server. A lock dies with its process, so a kill leaves no trace that could keep
 the server running for ever.
 """
 
@@ -77,11 +77,11 @@ class EmbeddedPostgres:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the server when nobody else uses it."""
+        """Stop the server unless another process uses it."""
         self.close()
 
     def close(self) -> None:
-        """Leave the server; stop it when nobody else uses it. Safe to call twice."""
+        """Release the server and stop it unless another process uses it. Safe to call twice."""
         if self._lock_fd is None:
             return
         try:
@@ -97,7 +97,7 @@ class EmbeddedPostgres:
             self._server = None
 
     def is_running(self) -> bool:
-        """Tell whether the server's process is there."""
+        """Return whether the server's process runs."""
         try:
             info = PostmasterInfo.read_from_pgdata(self._pgdata)
         except (AssertionError, ValueError):

@@ -1,4 +1,4 @@
-"""Whether the store can do its work: the database answers with the schema of this code, and blobs can be written and read."""
+"""Checks the store: the database answers with the schema of this code, and blobs can be written and read."""
 
 import os
 from functools import cache
@@ -17,7 +17,10 @@ _PROBE_KEY: Final = "health/probe"
 
 
 async def store_faults(store: Store) -> list[tuple[str, str]]:
-    """Give what does not work as (part, reason), nothing when all does. Writes a blob of a few bytes and reads it."""
+    """Return each part that does not work, with the reason; none when all work.
+
+    Writes a blob of a few bytes and reads it.
+    """
     faults: list[tuple[str, str]] = []
     try:
         row = await store.database.fetch_one(_SQL["schema_revision"])

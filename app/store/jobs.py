@@ -1,4 +1,4 @@
-"""Deferring jobs to Procrastinate. A job carries an id and nothing more; `workers` says what each task does.
+"""Defers jobs to Procrastinate. A job carries an id and nothing more; `workers` defines the tasks.
 
 A job that must follow a change is deferred on the connection of that change, so that both are committed or neither is.
 """
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 
 
 class Task(StrEnum):
-    """The tasks, in the order in which an invoice meets them."""
+    """Tasks, in the order of an invoice's way."""
 
     READ_UPLOAD = "intake.read_upload"
     CHECK_SINGLES = "intake.check_singles"
@@ -38,9 +38,9 @@ class Task(StrEnum):
 
 
 INTAKE_SHORT: Final = "intake-short"
-"""Small uploads and single posts: done in moments, and never behind the reading of a large upload."""
+"""Queue of small uploads and single posts, so that they never wait for the reading of a large upload."""
 
-# Queues by what a stage spends: a worker gives each its own number of concurrent jobs, so that none starves another.
+# A queue for each kind of resource: a worker runs a number of jobs of each at the same time, so that no stage starves another.
 QUEUES: Final[dict[Task, str]] = {
     Task.READ_UPLOAD: "intake",
     Task.CHECK_SINGLES: INTAKE_SHORT,
@@ -54,7 +54,7 @@ QUEUES: Final[dict[Task, str]] = {
 
 
 class Priority(IntEnum):
-    """Which of the waiting jobs of a queue starts first: what KSeF has already comes before what it is yet to get."""
+    """Priority within a queue. Sessions that KSeF has already come before those that are still to be opened."""
 
     OPEN = 0
     OPEN_TODAY = 1
@@ -63,16 +63,16 @@ class Priority(IntEnum):
 
 
 class DedupingJobManager(JobManager):
-    """Procrastinate's manager, in two points better suited to jobs that wait for each other.
+    """Procrastinate's manager with two changes for jobs that wait for each other.
 
-    A job that is to be run again while another one of its name (`once`) waits is given up: that one does its work. Only one
-    job of a name may wait, so Procrastinate itself would fail here and leave the job marked as running for ever, with
-    everything behind its lock. And the end of a job with a lock is announced, since one behind it may start now: without
-    that, workers would find it only when they look again.
+    A job that is to be run again while another one of its name (`once`) waits is ended as failed: the waiting one does its work. Only one
+    job of a name may wait, so Procrastinate itself would raise here and leave the job marked as running for ever, and with it
+    all jobs behind its lock. And the end of a job with a lock is notified, since the next job of the lock may start now: otherwise
+    workers would find it only by their next poll.
     """
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        """Set a job to its last state, and wake those who could start the next one behind its lock."""
+        """Set a job to its last state, and notify the workers that could start the next job of its lock."""
         await super().finish_job(job, status, delete_job)
         if job.lock is not None:
             try:
@@ -82,7 +82,7 @@ class DedupingJobManager(JobManager):
                     payload=json.dumps({"type": "job_inserted", "job_id": job.id}),
                 )
             except ConnectorException as error:
-                # The job is finished all the same, and whoever is not woken looks again soon.
+                # The job is finished all the same, and a worker that is not notified polls again soon.
                 log.info("job_end_not_announced", job=job.id, error=repr(error))
 
     async def retry_job_by_id_async(
@@ -93,7 +93,7 @@ class DedupingJobManager(JobManager):
         queue: str | None = None,
         lock: str | None = None,
     ) -> None:
-        """Let a job wait for another run, unless its twin waits already."""
+        """Let a job wait for another run, unless a job of its name waits already."""
         try:
             await super().retry_job_by_id_async(job_id, retry_at, priority, queue, lock)
         except UniqueViolation:
@@ -112,7 +112,7 @@ def _translated_errors() -> Iterator[None]:
 
 
 class JobQueue:
-    """Defers jobs by name; knows nothing of what they do."""
+    """Defers jobs by the name of their task."""
 
     def __init__(self, database_url: str, *, max_connections: int = 4) -> None:
         self.app = App(
@@ -136,7 +136,7 @@ class JobQueue:
         """Add a job on this connection, in its task's queue unless another one is named.
 
         Jobs with the same `lock` run one after the other. With `once`, nothing is added while a job of that name waits;
-        such a job must be deferred after the commit of what it has to see, since the waiting one may start at any time.
+        such a job must be deferred after the commit of the rows that it reads, since the waiting one may start at any time.
         Of the jobs that wait in a queue, those of higher `priority` start first.
         """
         deferrer = self.app.configure_task(

@@ -1,6 +1,6 @@
 """Secrets at rest: AES-256-GCM under the master key, bound to what they belong to.
 
-The master key is a file made with mode 0600 at the first start. Whoever has the database but not the file can read no
+The master key is a file made with mode 0600 at the first start. Without the file, the database reveals no
 token, certificate key, session key, storage link or webhook secret.
 """
 
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from app.errors import ConfigurationError
 
 _NONCE_BYTES: Final = 12
-# Leads every ciphertext, so that a later change of method can tell old ones apart.
+# First byte of every ciphertext, so that a later method can recognise old ones.
 _VERSION: Final = b"\x01"
 
 
@@ -36,7 +36,7 @@ class SecretBox:
         return "SecretBox(***)"
 
     def derived_key(self, purpose: str) -> bytes:
-        """Give a key of 32 bytes for one purpose, always the same; the master key cannot be told from it (RFC 5869)."""
+        """Give a key of 32 bytes for one purpose, always the same; the master key cannot be derived from it (RFC 5869)."""
         info = f"ksefd:{purpose}".encode()
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(self._master_key)
 

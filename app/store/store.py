@@ -1,4 +1,4 @@
-"""Everything that is kept, opened together and closed together."""
+"""Container of all stores (PostgreSQL, blobs, disk, secrets); opens and closes them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -74,7 +74,7 @@ class Store:
 
 @asynccontextmanager
 async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncIterator[Store]:
-    """Open the store on `settings.database_url`, which whoever starts the embedded server has put there.
+    """Open the store on `settings.database_url`; the process that starts the embedded server sets it.
 
     Raises DatabaseUnavailable, or ConfigurationError when the master key or the blob store is unusable.
     """

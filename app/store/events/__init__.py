@@ -1,1 +1,4 @@
-"""Events (`outbox`, `feed`), webhook endpoints (`endpoints`), and their deliveries (`delivery_queue`, `deliveries`, `replays`)."""
+"""Storage of events, webhook endpoints and deliveries.
+
+`outbox` writes events and `feed` reads them, `endpoints` are webhooks, `delivery_queue`, `deliveries` and `replays` their deliveries.
+"""

@@ -1,4 +1,4 @@
-"""What endpoints were sent or are owed: the history with every attempt, one delivery tried again, and the end of old ones."""
+"""Deliveries to webhook endpoints: the history with every attempt, a retry of one delivery, and the removal of old ones."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -65,7 +65,7 @@ class DeliveryStore:
             await connection.execute(_SQL["reopen_delivery"], {"id": delivery_id, "now": now})
 
     async def remove_old_for_job(self, *, before: datetime, limit: int = OLD_EVENTS_AT_ONCE) -> int:
-        """Remove events of before a moment, their deliveries and attempts; never one that is still owed to somebody.
+        """Remove events older than a moment, with their deliveries and attempts, except those with a pending delivery.
 
         In transactions of a bounded size. Safe to repeat, and to stop at any moment. Returns how many events went.
         """
@@ -87,7 +87,7 @@ class DeliveryStore:
 
 
 def body_of_event(row: DictRow) -> bytes:
-    """Give an event of the database (id, type, created_at, tenant, data as JSON text) as consumers get it."""
+    """Return the body of an event as consumers get it, from its row: id, type, created_at, tenant, data as JSON text."""
     parts: dict[str, Any] = {
         "id": public_id("evt", row["id"]),
         "type": row["type"],

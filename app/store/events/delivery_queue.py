@@ -1,8 +1,8 @@
-"""Deliveries on their way out: who delivers to which endpoint, what is due there, and what became of it.
+"""Queue of webhook deliveries: leases of endpoints, due deliveries, and results of attempts.
 
-One process at a time delivers to an endpoint: it holds a lock that belongs to its connection and ends with it. So order and
-the number of requests under way are that process's own business, and when it dies another one goes on at once. An attempt
-is written into the history before the request leaves: nobody else can tell later whether it did.
+One process at a time delivers to an endpoint. Its lease is an advisory lock of one connection and ends with it, so that process
+alone keeps the order and the number of concurrent requests, and another process takes over when it dies. An attempt is
+written into the history before its request is sent, since after a crash it could not be found out whether it was sent.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -27,11 +27,11 @@ log = get_logger(__name__)
 _SQL: Final = queries("deliveries")
 
 CHANNEL: Final = "ksefd_deliveries"
-"""Where the database tells, at a commit, that something is owed anew."""
+"""Notification channel; PostgreSQL notifies it at the commit of a new delivery."""
 
 _GIVEN_UP_AT_ONCE: Final = 1_000
 
-# A machine that vanishes must let go of its endpoints: the server notices after about ten seconds of silence.
+# The leases of a machine that disappears must end: with these settings the server closes its connection after about ten seconds.
 _KEEPALIVES: Final = (
     "SET tcp_keepalives_idle = 4",
     "SET tcp_keepalives_interval = 2",
@@ -41,7 +41,7 @@ _KEEPALIVES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An endpoint that is owed something. `closed` says why it takes nothing: `endpoint_deleted` or `endpoint_disabled`."""
+    """An endpoint with pending deliveries. `closed` is `endpoint_deleted` or `endpoint_disabled` when it takes none."""
 
     endpoint_id: UUID
     due_at: datetime
@@ -51,7 +51,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a sender has to know of an endpoint. Printing it shows no secret."""
+    """Address, keys and headers of an endpoint, for sending to it. Printing it shows no secret."""
 
     id: UUID
     version: int
@@ -71,7 +71,7 @@ class SecretHeaders:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An attempt that this process, and no other, is to make."""
+    """An attempt that this process has reserved and is to make."""
 
     delivery_id: UUID
     endpoint_id: UUID
@@ -95,7 +95,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What follows from an attempt. A delivery with `next_attempt_at` goes on; one without is finished."""
+    """Result of an attempt. A delivery with `next_attempt_at` is tried again then; one without is finished."""
 
     claim: Claim
     outcome: str
@@ -111,27 +111,30 @@ class AttemptResult:
 
 
 class EndpointLeases:
-    """The endpoints that this process holds, on one connection of its own."""
+    """Leases of endpoints by this process, on one connection of its own."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def take(self, endpoint_ids: Sequence[UUID]) -> set[UUID]:
-        """Hold those of these endpoints that nobody else holds; gives them. Not twice the same without `release`."""
+        """Lease those of these endpoints that no other process has leased, and return them.
+
+        An endpoint must not be taken again before its `release`.
+        """
         cursor = await self._connection.execute(_SQL["take_endpoints"], {"ids": list(endpoint_ids)})
         return {row["id"] for row in await cursor.fetchall()}
 
     async def release(self, endpoint_ids: Iterable[UUID]) -> None:
-        """Let go of endpoints; somebody else may have taken them on return."""
+        """End the leases of endpoints; another process may have taken them when this returns."""
         await self._connection.execute(_SQL["release_endpoints"], {"ids": list(endpoint_ids)})
 
     async def check(self) -> None:
-        """Raise when the connection, and with it every endpoint, is lost."""
+        """Raise when the connection, and with it every lease, is lost."""
         await self._connection.execute("SELECT 1")
 
 
 class DeliveryQueue:
-    """Rows of deliveries as their sender needs them, many at a time."""
+    """Rows of deliveries for the dispatcher, many at a time."""
 
     def __init__(self, database: Database, outbox: Outbox, box: SecretBox) -> None:
         self._database = database
@@ -140,7 +143,7 @@ class DeliveryQueue:
 
     @asynccontextmanager
     async def holdings(self) -> AsyncIterator[EndpointLeases]:
-        """Open the connection whose locks say which endpoints are ours."""
+        """Open the connection whose locks are the leases of this process."""
         async with self._database.own_connection() as connection:
             for statement in _KEEPALIVES:
                 await connection.execute(statement)
@@ -148,20 +151,20 @@ class DeliveryQueue:
 
     @asynccontextmanager
     async def news(self) -> AsyncIterator[Connection]:
-        """Open a connection that hears of new deliveries; read `connection.notifies()`."""
+        """Open a connection that is notified of new deliveries; read `connection.notifies()`."""
         async with self._database.own_connection() as connection:
             await connection.execute(f"LISTEN {CHANNEL}")
             yield connection
 
     async def work(self) -> list[Work]:
-        """Give every endpoint that is owed something, due or not."""
+        """Return every endpoint with pending deliveries, due or not."""
         return [
             Work(row["endpoint_id"], row["next_attempt_at"], row["version"], row["closed"])
             for row in await self._database.fetch_all(_SQL["endpoints_with_work"])
         ]
 
     async def targets(self, endpoint_ids: Iterable[UUID]) -> dict[UUID, Target]:
-        """Read endpoints with their keys and headers. Left out are deleted ones, and those whose keys cannot be read."""
+        """Read endpoints with their keys and headers, without deleted ones and those whose keys cannot be read."""
         found: dict[UUID, Target] = {}
         for row in await self._database.fetch_all(_SQL["read_targets"], {"ids": list(endpoint_ids)}):
             if row["deleted_at"] is not None:
@@ -173,7 +176,7 @@ class DeliveryQueue:
         return found
 
     async def give_up(self, endpoint_id: UUID, *, reason: str, now: datetime) -> int:
-        """Fail what a closed endpoint is owed, a bounded number at once; returns how many."""
+        """Fail the pending deliveries of a closed endpoint, a bounded number at once; return how many."""
         return await self._database.execute(
             _SQL["give_up_deliveries"],
             {"endpoint_id": endpoint_id, "reason": reason, "now": now, "limit": _GIVEN_UP_AT_ONCE},
@@ -229,9 +232,9 @@ class DeliveryQueue:
         """Record attempts and what follows from them, in one transaction.
 
         Gives the endpoints that were disabled by it, and why: `gone`, or `failing` (nothing has succeeded there since
-        `given_up_before`). A late record, of an attempt that somebody else has repeated meanwhile, changes the history only.
+        `given_up_before`). The record of an attempt that another process has repeated meanwhile changes the history only.
         """
-        # In one order always, so that two processes that write the same rows wait for each other rather than for ever.
+        # Always in the same order, so that two processes that write the same rows cannot deadlock.
         ordered = sorted(settled, key=lambda item: item.claim.delivery_id)
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["record_attempts"], _attempt_columns(ordered))
@@ -254,7 +257,7 @@ class DeliveryQueue:
             if item.next_attempt_at is not None:
                 await connection.execute(_SQL["hold_back"], place | {"until": item.next_attempt_at})
             elif claim.attempt > 1:
-                # A first attempt that succeeds has held nothing back.
+                # A first attempt that succeeds has postponed no other delivery.
                 await connection.execute(_SQL["let_go"], place | {"now": now})
 
     async def _judge_endpoints(

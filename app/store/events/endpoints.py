@@ -1,4 +1,4 @@
-"""Webhook endpoints of tenants. What endpoints are owed is told by `app.store.events.deliveries`."""
+"""Webhook endpoints of tenants. Their deliveries are in `app.store.events.deliveries`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from app.webhooks.signing import (
 _SQL: Final = queries("webhooks")
 
 MAX_ENDPOINTS: Final = 50
-"""Live endpoints of one tenant: each multiplies what an event costs."""
+"""Most endpoints of one tenant; each adds a delivery to every event."""
 
 DEFAULT_CONCURRENCY: Final = 10
 MAX_CONCURRENCY: Final = 50
@@ -38,10 +38,10 @@ MAX_CONCURRENCY: Final = 50
 
 
 class Ordering(StrEnum):
-    """In which order an endpoint is told."""
+    """The order of an endpoint's deliveries."""
 
     NONE = "none"
-    """As fast as it takes them; roughly in the order of events."""
+    """As fast as the endpoint answers, roughly in the order of events."""
     SESSION = "session"
     """The events of a session one after the other: a later one leaves when the earlier one has succeeded or failed for good."""
 
@@ -56,7 +56,7 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a tenant wants its events. `event_types` None means all, those of the future too."""
+    """A webhook endpoint of a tenant. `event_types` None means all types, later added ones too."""
 
     id: UUID
     tenant_id: int
@@ -153,7 +153,7 @@ class WebhookStore:
     ) -> Endpoint:
         """Change what `changes` names of `url`, `description`, `event_types`, `ordering`, `max_concurrency`, `headers`.
 
-        Also switches off or on; on forgets that the endpoint was failing, so that it gets the whole grace again. Raises
+        Also disables or enables it. Enabling resets the record of failures, so that the endpoint has the whole grace period again. Raises
         NotFound, and InvalidWebhookHeaders when a header is masked that has no value.
         """
         async with self._database.transaction() as connection:
@@ -180,7 +180,7 @@ class WebhookStore:
         return self._endpoint(changed)
 
     async def delete(self, tenant_id: int, endpoint_id: UUID, *, now: datetime) -> None:
-        """Delete an endpoint with its keys and headers; what it is still owed is given up soon. Raises NotFound."""
+        """Delete an endpoint with its keys and headers; its pending deliveries fail soon after. Raises NotFound."""
         parameters = {"tenant_id": tenant_id, "id": endpoint_id, "now": now}
         if await self._database.fetch_one(_SQL["delete_endpoint"], parameters) is None:
             raise no_webhook(endpoint_id)
@@ -202,7 +202,7 @@ class WebhookStore:
         return key
 
     async def test(self, tenant_id: int, endpoint_id: UUID, *, now: datetime) -> UUID:
-        """Owe one endpoint a `webhook.test` event; gives the delivery. Raises NotFound, Conflict when it is disabled."""
+        """Add a `webhook.test` event for one endpoint and return its delivery. Raises NotFound, Conflict when it is disabled."""
         async with self._database.transaction() as connection:
             row = await lock_endpoint(connection, tenant_id, endpoint_id)
             if row["disabled_at"] is not None:
@@ -229,7 +229,7 @@ class WebhookStore:
         )
 
     def _public_keys(self, row: Mapping[str, Any]) -> tuple[PublicKey, ...]:
-        # Whatever it signs with now: after a change of kind the other one is still there for a day.
+        # Also with another kind of signature now: after a change the keys of the old kind sign for a day.
         keys = open_keys(self._box, row["id"], row["secrets"])
         return tuple(PublicKey(key.public_text, key.expires_at) for key in keys if isinstance(key, SigningKeyPair))
 
@@ -244,7 +244,7 @@ _PLAIN: Final = (
 
 
 async def tell_of_the_end(outbox: Outbox, connection: Connection, row: Mapping[str, Any], *, now: datetime) -> None:
-    """Write `webhook.disabled` in the transaction that has disabled the endpoint of this row; the others get it."""
+    """Add `webhook.disabled` in the transaction that has disabled the endpoint of this row, for the tenant's other endpoints."""
     await outbox.add(
         connection,
         EventType.WEBHOOK_DISABLED,
@@ -262,7 +262,7 @@ async def tell_of_the_end(outbox: Outbox, connection: Connection, row: Mapping[s
 
 
 async def lock_endpoint(connection: Connection, tenant_id: int, endpoint_id: UUID) -> DictRow:
-    """Hold a live endpoint's row until the transaction ends. Raises NotFound."""
+    """Lock the row of an endpoint that is not deleted until the transaction ends. Raises NotFound."""
     cursor = await connection.execute(_SQL["lock_endpoint"], {"tenant_id": tenant_id, "id": endpoint_id})
     row = await cursor.fetchone()
     if row is None:
@@ -271,7 +271,7 @@ async def lock_endpoint(connection: Connection, tenant_id: int, endpoint_id: UUI
 
 
 def no_webhook(endpoint_id: UUID) -> NotFound:
-    """Say that a tenant has no such endpoint."""
+    """Return the error for an endpoint that the tenant does not have."""
     return NotFound(f"there is no webhook {public_id('whk', endpoint_id)}")
 
 

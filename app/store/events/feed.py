@@ -1,7 +1,7 @@
-"""Events to pull: a tenant's events in the order in which they may be shown, and how far that order goes.
+"""Reads a tenant's events in their order, for `GET /v1/events`.
 
-The order is (transaction, sequence), cut off before the oldest transaction that still runs: whoever goes on from the last
-cursor that was shown never misses an event, however late its transaction ended.
+The order is (transaction, sequence) and ends before the oldest transaction that still runs. So a reader that continues from the
+last cursor misses no event, even one whose transaction was committed late.
 """
 
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ class EventFeed:
         """Give a tenant's events after a cursor: at most `limit`, and one at least if there is any.
 
         `types` None means all; `since` leaves out events that happened before it. Without more to give, the cursor is after
-        the newest event of any type, so that a filter does not look at the others twice.
+        the newest event of any type, so that the events that a filter leaves out are not read twice.
         """
         parameters: dict[str, Any] = {
             "tenant_id": tenant_id,
@@ -99,7 +99,7 @@ class EventFeed:
             last = rows[-1]
             return FeedPage(rows, True, EventCursor(int(last["written_by"]), last["sequence"], last["id"]))
         newest = EventCursor(int(first["newest_written_by"]), first["newest_sequence"], first["newest_id"])
-        # A webhook may have told of an event that is not shown yet: such a cursor is ahead of everything.
+        # A webhook may have delivered an event that is not shown yet: such a cursor is ahead of all others.
         return FeedPage(rows, False, max(newest, after))
 
     async def newest(self, tenant_ids: Sequence[int]) -> dict[int, EventCursor]:

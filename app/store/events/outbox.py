@@ -1,7 +1,7 @@
-"""The outbox: an event is written in the transaction of the change that it tells of, its deliveries with it.
+"""The outbox: writes an event and its deliveries in the transaction of the change that it reports.
 
-A session's events are written by whoever holds the session, one transaction after the other, so their sequence numbers
-are in the order in which things happened. Whoever delivers hears of new deliveries by a notification at the commit.
+The events of a session are written by the worker that has locked it, one transaction after the other, so their sequence numbers
+are in the order of the changes. The dispatcher is notified of new deliveries at the commit.
 """
 
 import json
@@ -17,7 +17,7 @@ _SQL: Final = queries("events")
 
 
 class EventType(StrEnum):
-    """What can be told. Each type has a JSON Schema in `schemas/events/`."""
+    """Types of events. Each has a JSON Schema in `schemas/events/`."""
 
     UPLOAD_COMPLETED = "upload.completed"
     INVOICES_ACCEPTED = "invoices.accepted"
@@ -59,7 +59,7 @@ class Outbox:
         data: Mapping[str, Any],
         now: datetime,
     ) -> UUID:
-        """Write one event that goes to this endpoint only, whatever types it wants; gives the delivery's id."""
+        """Write one event for this endpoint only, also if its `event_types` leave the type out; return the delivery's id."""
         delivery_id = uuid4()
         sequence = await self._write(connection, event, tenant_id, data, None, now)
         await connection.execute(

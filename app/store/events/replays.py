@@ -1,7 +1,6 @@
-"""Replays: an endpoint gets again what it missed, in bounded steps that go on where a crash left them.
+"""Replays: make missed deliveries of an endpoint due again, in bounded steps that continue after a crash.
 
-A replay makes deliveries due; it sends nothing itself. Whatever happens, an event has one delivery at an endpoint, so that
-no replay can make two of it.
+A replay sends nothing itself. An event has exactly one delivery at an endpoint, so that a replay never adds a second one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +40,7 @@ class UnknownEvent(RequestError):
 
 
 class Step(StrEnum):
-    """What a step of a replay found."""
+    """Result of a step of a replay."""
 
     MORE = "more"
     WAIT = "wait"
@@ -51,7 +50,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to replay: from a moment or after an event, up to a moment; `everything`: also what has succeeded."""
+    """Range of a replay: from a moment or after an event, up to a moment. `everything` includes deliveries that succeeded."""
 
     since: datetime | None = None
     since_event: UUID | None = None
@@ -69,7 +68,7 @@ class ReplayStore:
         self._jobs = jobs
 
     async def start(self, tenant_id: int, endpoint_id: UUID, wanted: Wanted, *, now: datetime) -> DictRow:
-        """Begin a replay, or give the one that runs if it was asked for in the same words.
+        """Begin a replay, or return the running one if it has the same range.
 
         Raises NotFound, UnknownEvent, Conflict when the endpoint is disabled, ReplayConflict when another replay runs.
         """

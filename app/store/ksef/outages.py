@@ -1,4 +1,4 @@
-"""Whether KSeF is there, in one row for each environment that all processes share; who was told, and who waits for it."""
+"""KSeF's availability: a row for each environment, shared by all processes, with notified tenants and waiting sessions."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ class KsefRecord:
     latarnia_at: datetime | None = None
 
     def standing(self, now: datetime) -> Availability:
-        """Say what counts now."""
+        """Return the availability that applies now."""
         return standing(self.health, self.override, now)
 
     def as_json(self, now: datetime) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class KsefRecord:
 
 
 class OutageStore:
-    """Reads and changes the rows. Every change that turns what counts is told to tenants in the same transaction."""
+    """Reads and changes the rows. A change of availability adds its events for tenants in the same transaction."""
 
     def __init__(self, database: Database, jobs: JobQueue, outbox: Outbox) -> None:
         self._database = database
@@ -68,7 +68,7 @@ class OutageStore:
         self._outbox = outbox
 
     async def read(self, ksef_url: str) -> KsefRecord:
-        """Give what is known; of an environment that never failed, that it is available."""
+        """Return the record of an environment; one that never failed is available."""
         row = await self._database.fetch_one(_SQL["read_ksef"], {"ksef_url": ksef_url})
         return _record(row) if row else KsefRecord()
 
@@ -88,7 +88,7 @@ class OutageStore:
         )
 
     async def claim_probe(self, ksef_url: str, *, now: datetime) -> bool:
-        """Say whether this caller is the one who tries now whether KSeF is back."""
+        """Return whether this caller is to send the next probe; at most one caller is."""
         won = False
 
         def claim(known: KsefRecord) -> KsefRecord:
@@ -105,28 +105,28 @@ class OutageStore:
         return await self._change(ksef_url, lambda known: replace(known, override=override), now=now)
 
     async def settle(self, ksef_url: str, *, now: datetime) -> KsefRecord:
-        """Tell tenants of what time alone has changed: an order that has run out."""
+        """Notify tenants of a change without a call: an operator's order that has expired."""
         known = await self.read(ksef_url)
         if known.standing(now).state is known.notified_state:
             return known
         return await self._change(ksef_url, lambda known: known, now=now)
 
     async def wait(self, session_id: UUID) -> None:
-        """Remember that a session's job waits for KSeF: it is woken when KSeF is back."""
+        """Record that a session's job waits for KSeF, so that it is started when KSeF answers again."""
         await self._database.execute(_SQL["add_waiting"], {"session_id": session_id})
 
     async def claim_latarnia(self, ksef_url: str, *, now: datetime) -> bool:
-        """Say whether this caller is to ask Latarnia: nobody has for ten minutes."""
+        """Return whether this caller is to query Latarnia: at most one query is sent in ten minutes."""
         parameters = {"ksef_url": ksef_url, "now": now, "pause": LATARNIA_PAUSE}
         return await self._database.fetch_one(_SQL["claim_latarnia"], parameters) is not None
 
     async def save_latarnia(self, ksef_url: str, said: Mapping[str, Any], *, now: datetime) -> None:
-        """Keep what Latarnia said, to be shown."""
+        """Store the answer of Latarnia, for display."""
         parameters = {"ksef_url": ksef_url, "latarnia": json.dumps(said, ensure_ascii=False), "now": now}
         await self._database.execute(_SQL["save_latarnia"], parameters)
 
     async def _change(self, ksef_url: str, change: Callable[[KsefRecord], KsefRecord], *, now: datetime) -> KsefRecord:
-        """Change the row alone among all processes, and tell whom it concerns."""
+        """Change the row under a lock, and add the events of a change of availability."""
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["make_ksef"], {"ksef_url": ksef_url})
             row = await (await connection.execute(_SQL["lock_ksef"], {"ksef_url": ksef_url})).fetchone()
@@ -142,7 +142,7 @@ class OutageStore:
         if counts.state is known.notified_state:
             return known
         rows = await (await connection.execute(_SQL["tenants_at_work"])).fetchall()
-        # Whoever was told of the beginning is told of the end, also when nothing of theirs waits any more.
+        # A tenant that got `ksef.unavailable` also gets `ksef.available`, even if it has nothing waiting any more.
         tenants = sorted({row["id"] for row in rows} | set(known.notified_tenants))
         away = counts.state is KsefState.AWAY
         for tenant_id in tenants:

@@ -1,8 +1,8 @@
 """KSeF's request limits, asked and booked in one statement over three sliding windows, shared by all workers.
 
-A row is a counter of a context: what was sent in the last hour, what is kept free for closing sessions that are open, and the
-moments that were told to those who had to wait, so that they come back one after the other and find room. The time is the
-database's, since the clocks of workers differ; a test may give its own.
+A row is a counter of a context: times of the requests of the last hour, room reserved for closing open sessions, and the times
+promised to jobs that wait, so that they return one after the other and find room. The clock is the database's, since the
+clocks of workers differ; a test may pass its own time.
 Source: KSeF API 2.9, GET /rate-limits; ksef-docs, limity/limity-api.md (sliding windows of a second, a minute and an hour).
 """
 
@@ -19,7 +19,7 @@ from app.store.database import Database, queries
 _SQL: Final = queries("quota")
 
 ADDRESS: Final = 0
-"""Takes the place of a tenant's number for what is counted by address: calls that need no login."""
+"""Stands for the tenant's number in counters of KSeF by address: calls without login."""
 EVERYTHING: Final = "*"
 """The counter that pauses all others of its tenant."""
 
@@ -34,28 +34,28 @@ PAD_SECONDS: Final = 1.1
 _RESERVATION: Final = timedelta(hours=1)
 """A session that is not closed by then has most likely died; should it be closed after all, its close asks like any other."""
 _CLOSE_GRACE: Final = timedelta(seconds=3)
-"""How long an opening stands back after the moment that was told to a close."""
+"""How long openings wait after the time promised to a close."""
 _LATENESS: Final = timedelta(seconds=3)
-"""How late a waiter comes back at the most, as a rule: its job is looked for every two seconds."""
+"""How late a waiting job usually starts at most: workers poll for due jobs every two seconds."""
 _HORIZON: Final = timedelta(minutes=5)
-"""How far behind the first free moment a place in the queue is promised. Others come back within this time and ask again."""
+"""Slots are promised at most this far behind the first free one. Later callers retry within this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """The answer to one question: booked at a moment, or when asking again makes sense."""
+    """Answer of `book`: booked at a time, or the time of the next try."""
 
     booked_at: datetime | None
     retry_at: datetime | None
     wait_seconds: float
     """Until `retry_at`; 0 when booked."""
     reason: str | None
-    """Why KSeF or its front layer keeps us out, when it is not our own count."""
+    """The reason of a pause that KSeF or its front layer ordered; None for our own count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """What is left in the windows of a counter; None is without limit."""
+    """Requests left in the windows of a counter; None is without limit."""
 
     second: int | None
     minute: int | None
@@ -126,7 +126,7 @@ class QuotaStore:
     async def block(
         self, tenant_id: int, counter: str, pause: timedelta, *, reason: str, now: datetime | None = None
     ) -> None:
-        """Book nothing for a while, whatever our count says; EVERYTHING pauses the whole tenant. Never shortens a pause."""
+        """Book nothing for a while, even with room left; EVERYTHING pauses the whole tenant. Never shortens a pause."""
         await self._database.execute(
             _SQL["block"],
             {"tenant_id": tenant_id, "counter": counter, "pause": pause, "reason": reason, "now": now},
@@ -137,7 +137,7 @@ class QuotaStore:
         await self._database.execute(_SQL["unblock"], {"tenant_id": tenant_id})
 
     async def remaining(self, tenant_id: int | None, *, now: datetime | None = None) -> dict[str, Remaining]:
-        """Say what is left, by counter: of a tenant, or without one the least over all tenants. Unused counters are missing."""
+        """Return the requests left by counter: of a tenant, or the least over all tenants. Unused counters are missing."""
         rows = await self._database.fetch_all(
             _SQL["remaining"], {"tenant_id": tenant_id, "defaults": _DEFAULTS, "now": now} | _SPANS
         )
@@ -148,7 +148,7 @@ class QuotaStore:
 
 
 def counting_time(clock: Clock) -> datetime | None:
-    """Give the moment to count at: none of a machine's own clock, so that the database's is taken, but a test's."""
+    """Return None for a machine's own clock, so that the database's time counts, or the time of a test's clock."""
     return None if clock is utc_now else clock()
 
 

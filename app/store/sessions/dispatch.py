@@ -1,4 +1,4 @@
-"""Dispatch: what KSeF answered when a session was opened, and which parts its storage has."""
+"""Dispatch: records KSeF's answer to the opening of a session, and which parts its storage has."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _SQL: Final = queries("session_dispatch")
 
 
 class DispatchStore:
-    """The way of a package to KSeF: opened, its parts stored, its invoices sent."""
+    """Rows of a session during dispatch: opened, its parts stored, its invoices sent."""
 
     def __init__(self, database: Database, box: SecretBox) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class DispatchStore:
         targets: Mapping[int, Mapping[str, Any]],
         now: datetime,
     ) -> bool:
-        """Record KSeF's answer to open, before any part goes out; False when another run was faster."""
+        """Record KSeF's answer to open, before any part goes out; False when another run did so first."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(
                 _SQL["opened"], {"id": session_id, "reference_number": reference_number, "now": now}
@@ -49,7 +49,7 @@ class DispatchStore:
         return True
 
     async def upload_targets(self, session_id: UUID) -> dict[int, dict[str, Any]]:
-        """Decrypt where each part goes: {ordinal: {method, url, headers}}. The links are secrets."""
+        """Decrypt the upload target of each part: {ordinal: {method, url, headers}}. The links are secrets."""
         rows = await self._database.fetch_all(_SQL["upload_targets"], {"session_id": session_id})
         return {
             row["ordinal_number"]: json.loads(

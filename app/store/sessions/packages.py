@@ -1,4 +1,4 @@
-"""Packages: what a session's package is made of, its key, and its parts."""
+"""Packages: the entries, the key and the parts of a session's package."""
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ class PackageStore:
         self._box = box
 
     async def entries(self, session_id: UUID) -> list[ChunkEntries]:
-        """Give what the package is made of, in its order."""
+        """Return the entries of the package, in its order."""
         rows = await self._database.fetch_all(_SQL["session_entries"], {"session_id": session_id}, binary=True)
         return [ChunkEntries(**row) for row in rows]
 

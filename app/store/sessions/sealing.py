@@ -1,4 +1,4 @@
-"""Sealing: which invoices of a lane travel together in a new session."""
+"""Sealing: puts the oldest queued invoices of a lane into a new session."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _SQL: Final = queries("session_sealing")
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits in a lane: invoices, their bytes as ready entries, and since when, all of it and those of today."""
+    """Queue of a lane: invoices, their bytes as ready entries, and the arrival of the oldest, of all and of those of today."""
 
     invoices: int
     bytes: int
@@ -29,14 +29,14 @@ class Backlog:
 
 
 class SealingStore:
-    """What waits in a lane, and giving it to a session. Everything here happens in the caller's transaction."""
+    """Reads the queues of lanes and seals sessions, always in the caller's transaction."""
 
     async def lock_lane(self, connection: Connection, lane_id: int) -> DictRow | None:
-        """Take a lane for sealing; gives its row with `disabled` of its tenant."""
+        """Lock a lane for sealing and return its row, with `disabled` of its tenant."""
         return await (await connection.execute(_SQL["lock_lane"], {"lane_id": lane_id})).fetchone()
 
     async def backlog(self, connection: Connection, lane_id: int, *, today: date) -> Backlog:
-        """Say what waits in a lane. Chunks whose latest `P_1` is `today` or later count as today's."""
+        """Return the queue of a lane. Chunks whose latest `P_1` is `today` or later count as today's."""
         parameters = {"lane_id": lane_id, "today": today}
         row = await (await connection.execute(_SQL["lane_backlog"], parameters)).fetchone()
         assert row is not None  # noqa: S101 - an aggregate without groups gives a row
@@ -83,7 +83,7 @@ class SealingStore:
         for chunk in await cursor.fetchall():
             if taken >= max_invoices:
                 break
-            # Nearly always there is room for all that waits in a chunk, and then nothing has to be counted row by row.
+            # Nearly always all queued invoices of a chunk fit, and then no row has to be counted.
             fits = chunk["queued"] <= max_invoices - taken and chunk["queued_bytes"] <= max_bytes - size
             rows = await connection.execute(
                 _SQL["take_chunk" if fits else "take_invoices"],

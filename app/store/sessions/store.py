@@ -1,4 +1,4 @@
-"""Sessions: their rows as workers and the API read them, their moves from state to state, and their history."""
+"""Rows of sessions for workers and the API: reading, moves from state to state, and history."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -25,7 +25,7 @@ class SessionStore:
         self._database = database
 
     async def get_for_job(self, session_id: UUID) -> Session:
-        """Give a session to a worker. Raises NotFound."""
+        """Return a session, of whichever tenant. Raises NotFound."""
         row = await self._database.fetch_one(_SQL["get_session_for_job"], {"id": session_id})
         if row is None:
             raise NotFound(f"there is no session {public_id('ses', session_id)}")
@@ -93,7 +93,7 @@ class SessionStore:
     async def read_with_pages_for_job(
         self, connection: Connection, session_id: UUID
     ) -> tuple[Session, int, list[DictRow]]:
-        """Read a session as a transaction sees it: the row, how many parts, and the UPO pages."""
+        """Read a session within a transaction: the row, the number of its parts, and its UPO pages."""
         row = await (await connection.execute(_SQL["get_session_for_job"], {"id": session_id})).fetchone()
         if row is None:
             raise NotFound(f"there is no session {public_id('ses', session_id)}")
@@ -113,7 +113,7 @@ class SessionStore:
         detail: Mapping[str, Any] | None = None,
         connection: Connection | None = None,
     ) -> bool:
-        """Move a session to another state with a line in its history; False when it is not in the old one any more."""
+        """Move a session to another state with a line in its history; False when it has left the old state already."""
         if new not in SESSION_MOVES[session.state]:
             raise ValueError(f"a session does not go from {session.state} to {new}")
         if connection is None:
@@ -149,6 +149,6 @@ class SessionStore:
         now: datetime,
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add a line to a session's history by itself."""
+        """Add a line to a session's history in a transaction of its own."""
         async with self._database.connection() as connection:
             await add_history(connection, session_id, action, outcome, detail or {}, now=now)

@@ -1,7 +1,7 @@
-"""Links to receipts that work without an API key, for a while: whoever gets an event can hand one on.
+"""Links to receipts that work without an API key for a limited time, so that receivers of events can pass them on.
 
-A link names the tenant, the session, the page and the moment until which it works, and proves by a MAC under a key derived
-from the master key that we made it. Nothing is stored, so a link cannot be taken back; a disabled tenant's links do not work.
+A link contains the tenant, the session, the page and its expiry, and a MAC under a key derived from the master key. Nothing is
+stored, so a link cannot be revoked; links of a disabled tenant do not work.
 """
 
 import base64
@@ -19,7 +19,7 @@ from app.errors import RequestError
 from app.store.secrets import SecretBox
 
 LIFETIME: Final = timedelta(days=4)
-"""Longer than an event is retried at most: whoever gets it late can still use its links. After that the API path serves."""
+"""Longer than an event is retried at most, so that the links of a late event still work. After that the API path serves."""
 
 # Form, tenant, session, page, seconds since 1970 until which it works; then the MAC.
 _PLACE: Final = struct.Struct(">BI16sIQ")

@@ -1,4 +1,4 @@
-"""Verdicts: looks at a session that KSeF processes, its receipts, and what became of each invoice."""
+"""Verdicts: counts status polls of a session, stores its receipts, and writes the last state of each invoice."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ from app.store.uploads.state_counts import move_returned
 _SQL: Final = queries("session_verdicts")
 
 _BETWEEN: Final = "\x1f"
-"""Stands between the values of a column on its way to the database: a character that no XML document can hold."""
+"""Separates the values of a column in a query parameter: a character that XML does not allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Receipts:
-    """The documents of a UPO page, column by column and as text: ten thousand objects of it would cost more than all else."""
+    """Documents of a UPO page, column by column and as text.
+
+    Ten thousand objects would cost more than the rest of the work.
+    """
 
     hashes: Sequence[str]
     """Base64 of the SHA-256 of each invoice, in its one right form."""
@@ -72,14 +75,14 @@ class Receipts:
         return type(self)(*([column[place] for place in places] for column in columns))
 
     def names(self, invoice_hashes: Iterable[bytes]) -> set[bytes]:
-        """Tell which of these invoices are among the documents."""
+        """Return those of these invoices that are among the documents."""
         known = set(self.hashes)
         return {one for one in invoice_hashes if base64.b64encode(one).decode() in known}
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An invoice that ends without a number, and why."""
+    """An invoice that ends without a KSeF number, with the finding that says why."""
 
     invoice_id: UUID
     finding: Mapping[str, Any]
@@ -87,7 +90,7 @@ class Refusal:
 
 
 class VerdictStore:
-    """What KSeF says of a session and of its invoices."""
+    """Rows that KSeF's answers on a session and its invoices change."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -95,18 +98,18 @@ class VerdictStore:
     async def count_poll(
         self, session_id: UUID, ksef_status: int, *, now: datetime, ksef_created_at: datetime | None = None
     ) -> int:
-        """Record one answer of the status call, with the `dateCreated` that it told; returns how many there were."""
+        """Record one answer of the status call, with its `dateCreated`; return the number of answers so far."""
         parameters = {"id": session_id, "ksef_status": ksef_status, "ksef_created_at": ksef_created_at, "now": now}
         row = await self._database.fetch_one(_SQL["count_poll"], parameters)
         return int(row["polls"]) if row else 0
 
     async def count_not_found(self, session_id: UUID) -> int:
-        """Count a look that found no such session; returns how many in a row."""
+        """Count a status poll that found no such session; return the number in a row."""
         row = await self._database.fetch_one(_SQL["count_not_found"], {"id": session_id})
         return int(row["not_found_polls"]) if row else 0
 
     async def count_incomplete(self, session_id: UUID) -> int:
-        """Count a look after which some invoices still had no verdict; returns how many."""
+        """Count a poll after which some invoices still had no verdict; return the number of such polls."""
         row = await self._database.fetch_one(_SQL["count_incomplete"], {"id": session_id})
         return int(row["incomplete_polls"]) if row else 0
 
@@ -121,7 +124,7 @@ class VerdictStore:
         """Give the session's invoices that have no verdict and that none of `besides` names: id, sha256, attempts."""
         named = _BETWEEN.join(digest for receipts in besides for digest in receipts.hashes)
         async with self._database.connection() as connection:
-            # Planned for these values each time: the plan for two documents is none for ten thousand.
+            # `prepare=False`: a cached generic plan is bad when the number of documents varies.
             cursor = await connection.execute(
                 _SQL["sent_invoices"], {"session_id": session_id, "named": named}, prepare=False
             )
@@ -170,7 +173,7 @@ class VerdictStore:
                 "acquired": _BETWEEN.join(receipts.acquired),
                 "modes": _BETWEEN.join(receipts.modes),
             },
-            # Planned for these values each time, as above.
+            # Planned for these values each time, as in `unaccounted`.
             prepare=False,
         )
         return await move_returned(connection, cursor, old=InvoiceState.SENT, new=InvoiceState.ACCEPTED)

@@ -10,7 +10,7 @@ WHERE c.lane_id = %(lane_id)s AND t.late_invoices = 'hold' AND NOT l.offline_mod
     AND warsaw_day(u.created_at) < %(day)s AND c.latest_issue_date >= warsaw_day(u.created_at)
 ORDER BY c.id LIMIT %(limit)s FOR UPDATE OF c
 
--- name: hold_invoices
+-- name: await_decision
 UPDATE invoices i SET decision = 'held', findings = coalesce(i.findings, '[]'::jsonb) || %(finding)s::jsonb
 FROM chunks c JOIN uploads u ON u.id = c.upload_id
 WHERE c.id = ANY(%(chunks)s) AND i.id BETWEEN c.id AND c.last_id
@@ -115,10 +115,10 @@ WHERE s.id = %(session_id)s AND i.id BETWEEN c.id AND c.last_id AND i.session_id
     AND (i.invoicing_mode <> 'Online' OR s.offline_mode OR i.attempts = 1)
     AND NOT coalesce(i.findings, '[]'::jsonb) @> '[{"rule": "unexpected-invoicing-mode"}]'
 
--- name: count_held
+-- name: count_awaiting_decision
 SELECT count(*)::integer AS n FROM invoices WHERE tenant_id = %(tenant_id)s AND decision = 'held'
 
--- name: some_held
+-- name: some_awaiting_decision
 -- After a cursor: what was released a moment ago still stands in the index.
 SELECT id FROM invoices WHERE tenant_id = %(tenant_id)s AND decision = 'held' AND id > %(after)s ORDER BY id LIMIT %(limit)s
 

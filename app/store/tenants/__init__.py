@@ -1,1 +1,4 @@
-"""Tenants and their keys (`tenants`), KSeF's limits and permissions for each (`limits`, `permissions`), and `check_context`."""
+"""Storage of tenants.
+
+`tenants` has their API keys and credentials, `limits` and `permissions` what KSeF reported of each; `check_context` reads all three.
+"""

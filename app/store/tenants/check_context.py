@@ -1,4 +1,7 @@
-"""What a tenant's documents are checked against: the same for uploads, single posts and dry runs."""
+"""Builds the `CheckContext` of a tenant: NIP, date, size limits, attachment permission.
+
+Uploads, single posts and dry runs use the same one.
+"""
 
 from datetime import datetime
 from typing import Final
@@ -10,12 +13,12 @@ from app.store.tenants.permissions import KnownPermissions
 from app.store.tenants.tenants import Tenant
 
 MAX_DOCUMENT_BYTES: Final = 3_000_000
-"""What KSeF takes of an invoice with an attachment, unless it tells a tenant otherwise (ksef-docs, limity/limity.md)."""
+"""Most bytes of an invoice with an attachment, unless KSeF states another limit for the tenant (ksef-docs, limity/limity.md)."""
 MAX_PLAIN_DOCUMENT_BYTES: Final = 1_000_000
-"""The same without an attachment."""
+"""Most bytes of an invoice without an attachment."""
 _MOST_BYTES: Final = 10_000_000
-"""More than KSeF gives to anybody (KSeF API 2.9, POST /testdata/limits/context/session); what an answer says beyond it would
-only cost memory."""
+"""Above every limit of KSeF (KSeF API 2.9, POST /testdata/limits/context/session). A larger value in an answer is lowered to
+this, since it would only cost memory."""
 
 
 def check_context(
@@ -26,7 +29,7 @@ def check_context(
     now: datetime,
     check_nip_checksums: bool,
 ) -> CheckContext:
-    """Say what documents of this tenant are checked against now. What KSeF has not told has its documented value."""
+    """Return the context of checks for this tenant now. Limits that KSeF has not stated have their documented values."""
     plain, with_attachment = document_limits(limits)
     return CheckContext(
         tenant_nip=tenant.nip,
@@ -39,7 +42,7 @@ def check_context(
 
 
 def document_limits(limits: ContextLimits | None) -> tuple[int, int]:
-    """Give how many bytes an invoice of this tenant may have without and with an attachment (GET /limits/context)."""
+    """Return the most bytes of an invoice of this tenant, without and with an attachment (GET /limits/context)."""
     if limits is None:
         return MAX_PLAIN_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES
     return (

@@ -1,4 +1,4 @@
-"""What KSeF said of each tenant's limits: requests in three windows, and how much a session may hold."""
+"""KSeF's limits for each tenant, as KSeF reported them: requests in three windows, and sizes of sessions."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,31 +12,31 @@ from app.store.ksef.quota import windows
 _SQL: Final = queries("limits")
 
 GOOD_FOR: Final = timedelta(hours=1)
-"""KSeF may raise and lower limits at any time; after this they are asked for again."""
+"""Age at which limits are read again, since KSeF may change them at any time."""
 ASK_AT_MOST_EVERY: Final = timedelta(minutes=5)
-"""The questions themselves are counted, in a group that allows 120 an hour."""
+"""Shortest time between two readings: they count themselves, in a group of 120 requests an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownLimits:
-    """A tenant's limits. Before KSeF was asked: the documented defaults, and no word on sessions."""
+    """A tenant's limits. Before the first reading: the documented defaults, and none for sessions."""
 
     rates: RateLimits
     context: ContextLimits | None = None
     lowered_to: int | None = None
-    """Invoices in a session, as a refusal (session status 420) taught us."""
+    """Most invoices in a session, learnt from a refusal (session status 420)."""
     fetched_at: datetime | None = None
     stale: bool = False
 
     @property
     def session_max_invoices(self) -> int | None:
-        """Invoices that KSeF takes in a session; None when it never said."""
+        """Most invoices in a session by KSeF's answers; None before any answer."""
         said = self.context.max_invoices if self.context else None
         known = [most for most in (said, self.lowered_to) if most is not None]
         return min(known, default=None)
 
     def is_old(self, now: datetime) -> bool:
-        """Whether KSeF should be asked again."""
+        """Return whether the limits should be read again."""
         return self.stale or self.fetched_at is None or self.fetched_at <= now - GOOD_FOR
 
 
@@ -47,7 +47,7 @@ class LimitsStore:
         self._database = database
 
     async def of(self, tenant_id: int) -> KnownLimits:
-        """Give what is known, old or not."""
+        """Return the stored limits, however old."""
         row = await self._database.fetch_one(_SQL["load_limits"], {"tenant_id": tenant_id})
         if row is None:
             return KnownLimits(RateLimits({}))
@@ -56,7 +56,7 @@ class LimitsStore:
         return KnownLimits(RateLimits(rates), context, row["session_max_invoices"], row["fetched_at"], row["stale"])
 
     async def claim_refresh(self, tenant_id: int, *, now: datetime) -> bool:
-        """Say whether this caller is to ask KSeF: limits are old, and nobody has asked lately."""
+        """Return whether this caller is to read the limits: they are old, and no other caller has read them lately."""
         row = await self._database.fetch_one(
             _SQL["claim_refresh"],
             {"tenant_id": tenant_id, "pause": ASK_AT_MOST_EVERY, "good_for": GOOD_FOR, "now": now},
@@ -64,7 +64,7 @@ class LimitsStore:
         return row is not None
 
     async def save(self, tenant_id: int, rates: RateLimits, context: ContextLimits, *, now: datetime) -> None:
-        """Keep what KSeF said just now."""
+        """Store the limits that KSeF has just reported."""
         await self._database.execute(
             _SQL["save_limits"],
             {
@@ -76,9 +76,9 @@ class LimitsStore:
         )
 
     async def distrust(self, tenant_id: int) -> None:
-        """Have the limits read again soon: KSeF just acted by others."""
+        """Have the limits read again soon, since KSeF has just enforced others."""
         await self._database.execute(_SQL["distrust_limits"], {"tenant_id": tenant_id})
 
     async def lower_session_limit(self, tenant_id: int, to: int) -> None:
-        """Seal no more than `to` invoices into a session until KSeF itself says more; never raises the limit."""
+        """Seal no more than `to` invoices into a session until KSeF itself reports more; never raises the limit."""
         await self._database.execute(_SQL["lower_session_limit"], {"tenant_id": tenant_id, "most": max(1, to)})

@@ -1,7 +1,7 @@
-"""What KSeF said each tenant may send, when it said so, and when it is to be asked again.
+"""Permissions of each tenant to send, as KSeF reported them, and the time of the next query.
 
-So far that is one thing: invoices with attachments. What is not known, or not known for certain any more, lets a document
-through: KSeF decides.
+So far that is one permission: invoices with attachments. An unknown or outdated permission lets a document through, and KSeF
+decides.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ _SQL: Final = queries("permissions")
 
 ASK_EVERY: Final = timedelta(days=1)
 ASK_AT_MOST_EVERY: Final = timedelta(hours=1)
-"""Also after a failure, and while attachments are refused."""
+"""Pause between queries after a failure, and while attachments are refused."""
 REFUSED_FOR: Final = timedelta(days=7)
-"""How long a login that may not ask (403) is not used to ask again; a new credential asks at once."""
+"""Pause after a 403: the login may not query permissions. A new credential is used at once."""
 _WANTED_FOR: Final = timedelta(days=1)
 _YES_HOLDS: Final = timedelta(days=2)
 _NO_HOLDS: Final = timedelta(hours=2)
@@ -27,21 +27,21 @@ _NO_HOLDS: Final = timedelta(hours=2)
 
 @dataclass(frozen=True, slots=True)
 class KnownPermissions:
-    """What is known of a tenant's permissions; all None before KSeF was asked."""
+    """A tenant's permissions; all None before the first query."""
 
     attachments_allowed: bool | None = None
     attachments_end_at: datetime | None = None
     refused: str | None = None
-    """Why KSeF does not tell."""
+    """KSeF's reason for refusing the query."""
     fetched_at: datetime | None = None
 
     def attachments_at(self, now: datetime) -> bool | None:
-        """Say whether the tenant may send attachments; None when that is unknown or known for too long."""
+        """Return whether the tenant may send attachments; None when that is unknown or outdated."""
         if self.attachments_allowed is None or self.fetched_at is None:
             return None
         ended = self.attachments_end_at is not None and self.attachments_end_at <= now
         allowed = self.attachments_allowed and not ended
-        # A consent that ended while we knew of it has been "no" since its end; before, since KSeF was asked.
+        # A consent that ended after the query counts as refused since its end; before, since the query.
         since = self.fetched_at
         if ended and self.attachments_allowed and self.attachments_end_at is not None:
             since = max(since, self.attachments_end_at)
@@ -64,7 +64,7 @@ class PermissionStore:
         self._database = database
 
     async def of(self, tenant_id: int) -> KnownPermissions:
-        """Give what is known, old or not."""
+        """Return the stored permissions, however old."""
         row = await self._database.fetch_one(_SQL["load_permissions"], {"tenant_id": tenant_id})
         if row is None:
             return KnownPermissions()
@@ -73,19 +73,19 @@ class PermissionStore:
         )
 
     async def due_for_job(self, *, now: datetime, limit: int) -> list[int]:
-        """Give tenants for whom KSeF is to be asked: new ones first, then those whose answer is old."""
+        """Return tenants whose permissions are to be queried: new ones first, then those whose answer is old."""
         rows = await self._database.fetch_all(_SQL["due_permissions"], {"now": now, "limit": limit})
         return [row["id"] for row in rows]
 
     async def claim(self, tenant_id: int, *, now: datetime) -> bool:
-        """Say whether this caller is to ask; whatever comes of it, nobody else is within the hour."""
+        """Return whether this caller is to query. No other caller is within the hour, even if the query fails."""
         row = await self._database.fetch_one(
             _SQL["claim_permissions"], {"tenant_id": tenant_id, "now": now, "pause": ASK_AT_MOST_EVERY}
         )
         return row is not None
 
     async def save(self, tenant_id: int, consent: AttachmentConsent, *, now: datetime) -> None:
-        """Keep what KSeF said just now. An end that is nearer than the next question brings that forward."""
+        """Store the permissions that KSeF has just reported. An end before the next query brings that query forward."""
         good_for = ASK_EVERY
         if consent.allowed and consent.ends_at is not None and consent.ends_at > now:
             good_for = min(good_for, max(consent.ends_at - now, ASK_AT_MOST_EVERY))
@@ -103,14 +103,17 @@ class PermissionStore:
         )
 
     async def refuse(self, tenant_id: int, reason: str, *, now: datetime) -> None:
-        """Remember that the tenant's login may not ask, so that it is left alone for a week."""
+        """Record that the tenant's login may not query permissions, so that it is not used for a week."""
         await self._database.execute(
             _SQL["refuse_permissions"],
             {"tenant_id": tenant_id, "reason": reason, "pause": REFUSED_FOR, "now": now},
         )
 
     async def want_attachments(self, tenant_id: int, *, now: datetime, connection: Connection | None = None) -> None:
-        """Note that an attachment was refused, here or by KSeF: it is asked at once, or an hour after the last time."""
+        """Record that an attachment was refused, here or by KSeF.
+
+        The permission is queried at once, or an hour after the last query.
+        """
         values = {"tenant_id": tenant_id, "pause": ASK_AT_MOST_EVERY, "now": now}
         if connection is not None:
             await connection.execute(_SQL["want_attachments"], values)

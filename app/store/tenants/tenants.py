@@ -36,7 +36,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyInfo:
-    """What may be shown of an API key: never its secret."""
+    """An API key without its secret, for display."""
 
     id: str
     label: str
@@ -46,7 +46,7 @@ class ApiKeyInfo:
 
 
 class TenantStore:
-    """Rows of tenants and keys. Everything else in the store asks for a tenant's number and filters by it."""
+    """Rows of tenants and keys. All other stores take a tenant's number and filter by it."""
 
     def __init__(self, database: Database, box: SecretBox) -> None:
         self._database = database
@@ -98,7 +98,7 @@ class TenantStore:
         return [_tenant(row) for row in await self._database.fetch_all(_SQL["list_tenants"])]
 
     async def disable(self, tenant_id: int, *, now: datetime) -> None:
-        """Refuse the tenant's keys and open no more sessions for it; what KSeF has is still tracked."""
+        """Refuse the tenant's keys and open no more sessions for it; its sessions at KSeF are still tracked."""
         await self._database.execute(_SQL["disable_tenant"], {"tenant_id": tenant_id, "now": now})
 
     async def enable(self, tenant_id: int) -> None:
@@ -106,9 +106,9 @@ class TenantStore:
         await self._database.execute(_SQL["enable_tenant"], {"tenant_id": tenant_id})
 
     async def set_late_invoices(self, tenant_id: int, choice: str) -> None:
-        """Choose what becomes of invoices that miss the day of their `P_1`: `send` or `hold`.
+        """Choose whether invoices that miss the day of their `P_1` are sent (`send`) or await the tenant's decision (`hold`).
 
-        What is held already stays held until it is released or withdrawn.
+        Invoices that await a decision already still do until they are released or withdrawn.
         """
         await self._database.execute(_SQL["set_late_invoices"], {"tenant_id": tenant_id, "choice": choice})
 
@@ -161,7 +161,7 @@ class TenantStore:
             raise NotFound("the tenant has no such key")
 
     async def authenticate(self, key: str, *, now: datetime) -> Tenant:
-        """Give the tenant of an API key. Raises Unauthorized alike for every reason."""
+        """Return the tenant of an API key. Raises the same Unauthorized for every reason."""
         refused = Unauthorized("the API key is missing, unknown or revoked; send 'Authorization: Bearer <api key>'")
         prefix, _, rest = key.partition("_")
         hex_id, _, secret = rest.partition("_")
@@ -204,7 +204,7 @@ class TenantStore:
         return int(row["id"])
 
     async def request_flush(self, tenant_id: int, *, now: datetime) -> list[int]:
-        """Ask that what is queued now be sealed without waiting; gives the lanes concerned."""
+        """Mark a tenant's lanes so that their present queues are due at once; return the lanes."""
         rows = await self._database.fetch_all(_SQL["request_flush"], {"tenant_id": tenant_id, "now": now})
         return [row["id"] for row in rows]
 

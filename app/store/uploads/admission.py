@@ -1,4 +1,4 @@
-"""How much waits, by tenant: what is asked before more is taken, and when the order of tenants is decided."""
+"""Counts the backlog by tenant, for admission of new uploads and for the order of tenants."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _SQL: Final = queries("admission")
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits, of a tenant or in all."""
+    """Backlog of one tenant or of all."""
 
     uploads: int = 0
     """Uploads that are stored and not read to their end."""
     spooled_bytes: int = 0
-    """Their bytes, and those that came so far of uploads that arrive in pieces."""
+    """Their bytes, and the bytes received so far of resumable uploads."""
     invoices: int = 0
     """Invoices that are acknowledged or checked and not in a session that KSeF has opened."""
 
@@ -32,7 +32,7 @@ NOTHING: Final = Waiting()
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What waits on the whole installation at one moment."""
+    """Backlog of the whole installation at one moment."""
 
     of_tenants: Mapping[int, Waiting]
     tenants: int
@@ -40,18 +40,18 @@ class Usage:
 
     @property
     def total(self) -> Waiting:
-        """Everything together."""
+        """Return the sum over all tenants."""
         return sum(self.of_tenants.values(), start=NOTHING)
 
 
 class AdmissionStore:
-    """Counts of what waits, of all processes together."""
+    """Queries that count the backlog of all processes together."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def usage(self) -> Usage:
-        """Count what waits. Takes a millisecond, or longer when very many invoices wait that were posted one by one."""
+        """Count the backlog. Takes a millisecond, or longer while very many single posts are unchecked."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(_SQL["usage"])
             rows = await cursor.fetchall()
@@ -63,7 +63,7 @@ class AdmissionStore:
         )
 
     async def sessions_of(self, connection: Connection, tenant_id: int, states: Collection[SessionState]) -> int:
-        """Count a tenant's sessions in some states before the last."""
+        """Count a tenant's sessions in some unfinished states."""
         cursor = await connection.execute(
             _SQL["sessions_of_tenant"], {"tenant_id": tenant_id, "states": [state.value for state in states]}
         )
@@ -71,5 +71,5 @@ class AdmissionStore:
         return int(row["sessions"]) if row else 0
 
     async def worker_heartbeats(self) -> list[float]:
-        """Give the seconds since each crew of each worker was heard, the last one heard first."""
+        """Return the seconds since the last heartbeat of each pool of each worker, ascending."""
         return [row["age"] for row in await self._database.fetch_all(_SQL["worker_heartbeats"])]

@@ -23,12 +23,12 @@ _SQL: Final = queries("chunks")
 _UPLOADS: Final = queries("uploads")
 
 ENTRY_OVERHEAD_BYTES: Final = 30 + 46 + 2 * 40
-"""What a ZIP adds to an entry: local header, directory header, and our 40-character name in both."""
+"""Bytes that a ZIP adds to an entry: local header, directory header, and our 40-character name in both."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedChunk:
-    """The checked invoices of one form of a chunk. `rows` is text for COPY, of which `queued` are valid and have `ready_bytes`."""
+    """A chunk of checked invoices of one form. `rows` is text for COPY; `queued` of them are valid and have `ready_bytes`."""
 
     id: UUID
     lane_id: int
@@ -119,7 +119,7 @@ class ChunkStore:
         return sum(lane["queued"] for lane in lanes)
 
     async def finish_upload(self, upload: Upload, *, errors: Sequence[Mapping[str, Any]], now: datetime) -> None:
-        """End the reading of an upload; with all or nothing asked for, let its invoices go or fail them all."""
+        """End the reading of an upload. Of an atomic upload, release all invoices, or fail them all after an error."""
         async with self._database.transaction() as connection:
             if upload.atomic and errors:
                 await self._fail_atomic(connection, upload, now=now)
@@ -207,7 +207,7 @@ async def add_chunk(
 
 
 def _queue(chunk: CheckedChunk, duplicates: Mapping[UUID, int]) -> dict[str, Any]:
-    """Say what of a chunk waits for a session when these are left out."""
+    """Return the queue of a chunk without these duplicates."""
     alive = chunk.queued - len(duplicates)
     return {
         "queued": alive,

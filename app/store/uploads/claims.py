@@ -1,4 +1,4 @@
-"""Claims: who holds what KSeF takes only once, a (seller NIP, kind, number) of a tenant."""
+"""Claims: an invoice owns its (seller NIP, kind, number) within a tenant, which KSeF accepts only once."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ _SQL: Final = queries("claims")
 async def claim_chunk(
     connection: Connection, tenant_id: int, first: UUID, last: UUID, *, queued: int, now: datetime
 ) -> dict[UUID, int]:
-    """Claim the identities of the queued invoices of a range of ids; whoever comes first has an identity.
+    """Claim the identities of the queued invoices of a range of ids; the first invoice with an identity owns it.
 
-    `queued` says how many there are. Returns those that came too late, each with the bytes of its ready entry: they are
-    duplicates now, with a finding that names the holder.
+    `queued` is the number of those invoices. Returns the ones whose identity is taken, each with the bytes of its ready entry: they
+    are duplicates now, with a finding that names the owner.
     """
     if not queued:
         return {}

@@ -1,4 +1,4 @@
-"""Reading invoices: one, a page of many, or all of an upload as a stream. Writing them is `chunks` and `sessions`."""
+"""Reads invoices: one, a page, or all of an upload as a stream. `chunks` and `sessions` write them."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ FIRST: Final = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class InvoiceFilter:
-    """What `GET /v1/invoices` can ask for; None does not restrict."""
+    """Filters of `GET /v1/invoices`; None does not restrict."""
 
     number: str | None = None
     ksef_number: str | None = None
@@ -30,17 +30,17 @@ class InvoiceFilter:
     session_id: UUID | None = None
     states: Sequence[str] | None = None
     held: bool = False
-    """Only those that wait for the tenant's decision."""
+    """Only those that await the tenant's decision."""
 
 
 class InvoiceStore:
-    """Rows of invoices, for reading. Documents are the JSON shape of DESIGN's Invoice without history."""
+    """Rows of invoices, for reading, and their JSON without history."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, tenant_id: int, invoice_id: UUID) -> DictRow:
-        """Give one invoice with the places of its bytes and the times of its way. Raises NotFound."""
+        """Return one invoice with the positions of its bytes and the times of its steps. Raises NotFound."""
         chunk = UUID(int=invoice_id.int & ~(CHUNK_CAPACITY - 1))
         row = await self._database.fetch_one(
             _SQL["get_invoice"], {"id": invoice_id, "chunk_id": chunk, "tenant_id": tenant_id}
@@ -67,7 +67,7 @@ class InvoiceStore:
             "sha256": wanted.sha256,
             "held": wanted.held,
         }
-        # Uploads and sessions know their chunks, so their invoices are ranges of the primary key.
+        # The chunks of an upload or a session are ranges of the primary key.
         if only_group and wanted.upload_id is not None and wanted.session_id is None:
             query = _SQL["by_upload"]
         elif only_group and wanted.session_id is not None and wanted.upload_id is None:

@@ -1,7 +1,7 @@
-"""Invoices and midnight: who would change, or has changed, from online to offline by being sent after the day of `P_1`.
+"""Late invoices: those that become offline invoices because they are sent after the day of their `P_1`.
 
 An invoice is late when it came on the day of its `P_1` (or before) and is opened on a later Warsaw day. One that came later
-was an offline invoice from the start; the check told its issuer so.
+was an offline invoice from the start; the check added a finding that says so.
 """
 
 import json
@@ -23,9 +23,9 @@ from app.store.uploads.uploads import UploadStore
 
 _SQL: Final = queries("late_invoices")
 _CHUNKS_AT_ONCE: Final = 200
-_HELD_AT_ONCE: Final = 2_000
+_RELEASED_IN_ONE_QUERY: Final = 2_000
 RELEASED_AT_ONCE: Final = 50_000
-"""Bounds the time of one call; whoever holds more calls again."""
+"""Bounds the time of one call; a caller with more invoices calls again."""
 _FIRST: Final = UUID(int=0)
 
 
@@ -37,7 +37,7 @@ class NotAwaitingDecision(Conflict):
 
 
 class LateInvoiceStore:
-    """What is done with late invoices: noted, held, released, withdrawn."""
+    """Marks late invoices: with a warning, as awaiting a decision, released or withdrawn."""
 
     def __init__(self, database: Database, jobs: JobQueue, uploads: UploadStore) -> None:
         self._database = database
@@ -45,12 +45,12 @@ class LateInvoiceStore:
         self._uploads = uploads
 
     async def await_decision_for_job(self, lane_id: int, *, day: date) -> int:
-        """Keep a lane's late invoices for their tenant's decision, if it wants to decide; returns how many.
+        """Mark a lane's late invoices as awaiting their tenant's decision, if the tenant has chosen so; return how many.
 
-        `day` is the Warsaw day on which a session that is sealed now would be opened. Held invoices stay `queued` and
-        are not counted among what their chunk has waiting, so sealing passes them by.
+        `day` is the Warsaw day on which a session that is sealed now would be opened. Marked invoices stay `queued`, but leave the queue of
+        their chunk, so that sealing skips them.
         """
-        held, after = 0, _FIRST
+        marked, after = 0, _FIRST
         while True:
             async with self._database.transaction() as connection:
                 cursor = await connection.execute(
@@ -59,30 +59,30 @@ class LateInvoiceStore:
                 )
                 chunks = [row["id"] for row in await cursor.fetchall()]
                 if not chunks:
-                    return held
-                held += await self._hold(connection, chunks, day)
+                    return marked
+                marked += await self._mark_late(connection, chunks, day)
             after = chunks[-1]
 
     async def has_late_for_job(self, session_id: UUID, *, day: date) -> bool:
-        """Tell whether a session, opened on this day, would carry late invoices that their tenant wants to decide on."""
+        """Return whether a session that is opened on this day would have late invoices that need their tenant's decision."""
         row = await self._database.fetch_one(_SQL["late_of_session"], {"session_id": session_id, "day": day})
         return row is not None and row["n"] > 0
 
     async def unseal_for_job(self, connection: Connection, session_id: UUID, *, day: date) -> int:
-        """Send all invoices of a session that was never opened back to their lane, late ones held; returns how many."""
+        """Return all invoices of a session that was never opened to their lane, late ones to await a decision; return how many."""
         cursor = await connection.execute(_SQL["lock_chunks_of_session"], {"session_id": session_id})
         chunks = [row["id"] for row in await cursor.fetchall()]
         cursor = await connection.execute(_SQL["unseal_invoices"], {"session_id": session_id, "chunks": chunks})
-        await self._hold(connection, chunks, day)
+        await self._mark_late(connection, chunks, day)
         return await move_returned(connection, cursor, old=InvoiceState.PACKED, new=InvoiceState.QUEUED)
 
     async def urgent_sessions_wait(self, tenant_id: int, *, today: date) -> bool:
-        """Tell whether sessions of a tenant with invoices of `today` are still to be opened."""
+        """Return whether sessions of a tenant with invoices of `today` are still to be opened."""
         row = await self._database.fetch_one(_SQL["urgent_sessions"], {"tenant_id": tenant_id, "today": today})
         return bool(row and row["waiting"])
 
     async def note_mode_change_for_job(self, connection: Connection, session_id: UUID, opened_day: date) -> int:
-        """Give the late invoices of a session that was opened on this Warsaw day their warning, once; returns how many."""
+        """Add the warning to the late invoices of a session that was opened on this Warsaw day, once; return how many."""
         cursor = await connection.execute(
             _SQL["note_mode_change"],
             {"session_id": session_id, "day": opened_day, "finding": _json(_mode_changed(opened_day))},
@@ -90,10 +90,10 @@ class LateInvoiceStore:
         return cursor.rowcount
 
     async def check_modes_for_job(self, connection: Connection, session_id: UUID) -> int:
-        """Compare the modes on a session's receipts with what was to be expected; returns how many differ.
+        """Compare the invoicing modes on a session's receipts with the expected ones; return how many differ.
 
-        Call it once its accepted invoices are written. The day is KSeF's own `dateCreated` if a status has told it: late
-        invoices that our clock did not see get their warning, and those that were in time after all lose it.
+        Call it once its accepted invoices are written. The day is that of KSeF's `dateCreated`, if a status answer had it: invoices that
+        are late only by KSeF's clock get the warning, and those that are late only by ours lose it.
         """
         row = await (await connection.execute(_SQL["day_of_session"], {"session_id": session_id})).fetchone()
         if row is None or row["day"] is None:
@@ -116,24 +116,28 @@ class LateInvoiceStore:
         return cursor.rowcount
 
     async def count_awaiting_decision(self, tenant_id: int) -> int:
-        """Say how many invoices of a tenant wait for its decision."""
-        row = await self._database.fetch_one(_SQL["count_held"], {"tenant_id": tenant_id})
+        """Return how many invoices of a tenant await its decision."""
+        row = await self._database.fetch_one(_SQL["count_awaiting_decision"], {"tenant_id": tenant_id})
         return int(row["n"]) if row else 0
 
     async def release(self, tenant_id: int, invoice_id: UUID) -> None:
-        """Let a held invoice go, on whatever day it is. Raises NotFound, or NotAwaitingDecision when it does not wait for this."""
+        """Release an invoice that awaits a decision, to be sent on any day. Raises NotFound, NotAwaitingDecision."""
         lanes: set[int] = set()
         if not await self._release(tenant_id, [_chunk_of(invoice_id)], lanes, first=invoice_id, last=invoice_id):
             await self._refuse(tenant_id, invoice_id)
         await self._seal_soon(lanes)
 
     async def release_all(self, tenant_id: int) -> int:
-        """Let the held invoices of a tenant go, at most `RELEASED_AT_ONCE` and some; returns how many."""
+        """Release the invoices of a tenant that await its decision; return how many.
+
+        One call releases `RELEASED_AT_ONCE` at most, or a few more.
+        """
         released, after = 0, _FIRST
         lanes: set[int] = set()
         while released < RELEASED_AT_ONCE:
             rows = await self._database.fetch_all(
-                _SQL["some_held"], {"tenant_id": tenant_id, "after": after, "limit": _HELD_AT_ONCE}
+                _SQL["some_awaiting_decision"],
+                {"tenant_id": tenant_id, "after": after, "limit": _RELEASED_IN_ONE_QUERY},
             )
             if not rows:
                 break
@@ -145,7 +149,7 @@ class LateInvoiceStore:
         return released
 
     async def withdraw(self, tenant_id: int, invoice_id: UUID, *, now: datetime) -> None:
-        """End a held invoice unsent and free its number. Raises NotFound, or NotAwaitingDecision when it does not wait for this."""
+        """End an invoice that awaits a decision without sending it, and free its number. Raises NotFound, NotAwaitingDecision."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(
                 _SQL["withdraw_invoice"],
@@ -159,9 +163,9 @@ class LateInvoiceStore:
         if row is None:
             await self._refuse(tenant_id, invoice_id)
 
-    async def _hold(self, connection: Connection, chunks: Sequence[UUID], day: date) -> int:
-        parameters = {"chunks": list(chunks), "day": day, "finding": _json(_held())}
-        cursor = await connection.execute(_SQL["hold_invoices"], parameters)
+    async def _mark_late(self, connection: Connection, chunks: Sequence[UUID], day: date) -> int:
+        parameters = {"chunks": list(chunks), "day": day, "finding": _json(_awaits_decision())}
+        cursor = await connection.execute(_SQL["await_decision"], parameters)
         await self._recount(connection, chunks)
         return cursor.rowcount
 
@@ -228,7 +232,7 @@ def _odd_mode(mode: str, day: date) -> Finding:
     )
 
 
-def _held() -> Finding:
+def _awaits_decision() -> Finding:
     return Finding(
         "held-for-decision",
         Severity.WARNING,

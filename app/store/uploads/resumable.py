@@ -1,4 +1,4 @@
-"""Uploads that arrive in pieces: what of them is durable, who may add to it, and their becoming ordinary uploads.
+"""Resumable uploads (tus): their durable offset, the request that may add bytes, and their end as ordinary uploads.
 
 Each piece is a blob of its own, a segment. Its row and the new offset are committed together, so an offset that was
 acknowledged is durable, in whichever process it was received.
@@ -25,7 +25,7 @@ KEPT_FOR: Final = timedelta(hours=24)
 """How long an unfinished upload waits for its next byte."""
 
 MAX_UNFINISHED: Final = 1_000
-"""Unfinished uploads of one tenant; each is a row, and may hold bytes for a day."""
+"""Most unfinished uploads of one tenant; each is a row, and keeps its bytes for a day."""
 
 _KEYS_A_JOB: Final = 500
 
@@ -55,7 +55,7 @@ class TooManyUnfinished(TryLater):
 
 @dataclass(frozen=True, slots=True)
 class NewUnfinished:
-    """An upload that was announced. `size` is None when its sender tells the length later."""
+    """An announced upload. `size` is None when its length is announced later (`Upload-Defer-Length`)."""
 
     id: UUID
     tenant_id: int
@@ -109,7 +109,7 @@ class ResumableStore:
     async def create(self, new: NewUnfinished, *, now: datetime) -> tuple[Unfinished | Upload, bool]:
         """Announce an upload. Returns it and whether it is new.
 
-        With an Idempotency-Key that announced the same before, what came of that is given: unfinished, or the upload.
+        With an Idempotency-Key that announced the same before, the result is that upload, unfinished or complete.
         Raises IdempotencyKeyReused when it was used for something else, TooManyUnfinished.
         """
         earlier = await self._by_key(new)
@@ -161,7 +161,7 @@ class ResumableStore:
     async def begin(
         self, tenant_id: int, upload_id: UUID, *, offset: int, size: int | None, writer: UUID
     ) -> Unfinished:
-        """Make a request the writer of an upload, in place of any other. `size` tells the length if it was not known.
+        """Make a request the writer of an upload, in place of any other. `size` is the length, if it was not announced before.
 
         Raises NotFound; WrongOffset when other bytes are durable; RequestError when the length is wrong or known otherwise.
         """
@@ -185,7 +185,7 @@ class ResumableStore:
         """Commit a durable segment and the offset behind it; the last one makes it an upload with its job.
 
         With None it only finishes an upload whose bytes are all here. Raises WrongOffset when another request has become
-        the writer or has moved the offset: the segment then belongs to nobody. Raises NotFound when the upload is gone.
+        the writer or has moved the offset: no row refers to the segment then. Raises NotFound when the upload is gone.
         """
         try:
             return await self._add(upload, segment, writer=writer, now=now, keep_key=True)
@@ -238,7 +238,7 @@ class ResumableStore:
     ) -> None:
         """Put one durable blob in the place of neighbouring segments; their blobs are removed later.
 
-        Raises WrongOffset, with nothing changed, when another request has become the writer: the blob belongs to nobody.
+        Raises WrongOffset, with nothing changed, when another request has become the writer: no row refers to the blob then.
         """
         async with self._database.transaction() as connection:
             parameters = {"tenant_id": tenant_id, "id": upload_id, "writer": writer}
@@ -261,7 +261,7 @@ class ResumableStore:
             await drop_later(self._jobs, connection, keys)
 
     async def remove(self, tenant_id: int, upload_id: UUID) -> None:
-        """End an unfinished upload: its bytes go. Raises NotFound, and Conflict for one that is complete."""
+        """End an unfinished upload and remove its bytes. Raises NotFound, and Conflict for one that is complete."""
         async with self._database.transaction() as connection:
             cursor = await connection.execute(_SQL["drop_unfinished"], {"tenant_id": tenant_id, "id": upload_id})
             if await cursor.fetchone() is not None:
@@ -271,7 +271,7 @@ class ResumableStore:
         raise Conflict(f"{upload.public_id} is complete: its invoices are on their way")
 
     async def expire_for_job(self, *, now: datetime) -> int:
-        """End those unfinished uploads for which nobody sent anything for a day; returns how many. Safe to run at any time."""
+        """End the unfinished uploads that got no byte for a day; return how many. Safe to run at any time."""
         expired = 0
         while True:
             async with self._database.transaction() as connection:
@@ -316,7 +316,7 @@ async def drop_later(jobs: JobQueue, connection: Connection, keys: Sequence[str]
 
 
 def _meaning(upload: Unfinished | Upload | NewUnfinished) -> tuple[object, ...]:
-    """What two requests under one key must have in common. A digest may be left out the second time, not changed."""
+    """Return the parameters that two requests under one key must have in common."""
     return (
         upload.kind,
         upload.boundary,
@@ -328,7 +328,7 @@ def _meaning(upload: Unfinished | Upload | NewUnfinished) -> tuple[object, ...]:
 
 
 def _some(upload: Upload | None) -> Upload:
-    assert upload is not None  # noqa: S101 - the caller has looked
+    assert upload is not None  # noqa: S101 - the caller has made sure of it
     return upload
 
 

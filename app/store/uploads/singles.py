@@ -1,4 +1,4 @@
-"""Single posts: groups that were acknowledged together, their keys, and the check that comes after."""
+"""Single posts: groups that are acknowledged together, their Idempotency-Keys, and their later check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class NewSingle:
 
 @dataclass(frozen=True, slots=True)
 class KeyedSingle:
-    """What an Idempotency-Key of a single post was used for."""
+    """The single post of an Idempotency-Key."""
 
     invoice_id: UUID
     sha256: bytes
@@ -78,7 +78,7 @@ class SingleStore:
     ) -> set[int]:
         """Acknowledge a group of single posts: one upload, one chunk and their rows, in one transaction.
 
-        Returns the positions that were left out because their Idempotency-Key is in use: `single_with_key` says for what.
+        Returns the positions that were left out because their Idempotency-Key is in use: `single_with_key` returns the post that used it.
         """
         async with self._database.transaction() as connection:
             left_out = await self._take_keys(connection, tenant_id, chunk_id, singles, offline_mode, now=now)
@@ -160,7 +160,7 @@ class SingleStore:
         return {at for _, at in keyed if invoice_id(chunk, at) not in taken}
 
     async def single_with_key(self, tenant_id: int, idempotency_key: str) -> KeyedSingle | None:
-        """Say what an Idempotency-Key of a tenant's single posts was used for."""
+        """Return the single post of a tenant that used an Idempotency-Key."""
         row = await self._database.fetch_one(
             _SQL["single_with_key"], {"tenant_id": tenant_id, "idempotency_key": idempotency_key}
         )
@@ -171,7 +171,7 @@ class SingleStore:
         return await self._database.execute(_SQL["forget_single_keys"], {"before": before})
 
     async def check_singles_soon(self, connection: Connection, tenant_id: int) -> None:
-        """Have the tenant's unchecked single posts checked; call it after the commit that added them."""
+        """Defer the job that checks a tenant's unchecked single posts; call it after the commit that added them."""
         name = f"singles:{tenant_id}"
         await self._jobs.defer(Task.CHECK_SINGLES, connection=connection, lock=name, once=name, tenant_id=tenant_id)
 

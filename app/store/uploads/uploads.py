@@ -1,4 +1,4 @@
-"""Uploads: request bodies that were made durable, how far they have been read, and what became of their invoices."""
+"""Uploads: durable request bodies, the progress of their reading, and the states of their invoices."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,10 +26,10 @@ REPEAT_WINDOW: Final = timedelta(days=7)
 _EXPIRED_AT_ONCE: Final = 1_000
 
 SHORT_UPLOAD_BYTES: Final = 4_000_000
-"""An upload of so many bytes, some thousands of invoices, is read in a moment."""
+"""Most bytes of a short upload: some thousands of invoices, read within seconds."""
 SHORT_AT_A_TIME: Final = 2
 LONG_AT_A_TIME: Final = 4
-"""Uploads of one tenant that are read at the same time, by all workers together. One keeps a machine busy."""
+"""Most uploads of one tenant that are read at the same time, by all workers together. One keeps a machine busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class UploadStore:
             )
 
     async def set_hash(self, upload: Upload, sha256: bytes, *, now: datetime) -> Upload:
-        """Record the hash of a body that came in pieces, and whether it repeats an earlier one; gives the upload again."""
+        """Record the hash of a resumable upload, and whether it repeats an earlier one; return the changed upload."""
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["set_hash"], {"id": upload.id, "sha256": sha256})
             await self._note_repeat(connection, upload.tenant_id, upload.id, sha256, now=now)
@@ -171,7 +171,7 @@ class UploadStore:
     async def _note_repeat(
         self, connection: Connection, tenant_id: int, upload_id: UUID, sha256: bytes, *, now: datetime
     ) -> None:
-        # Of two that arrive at the same moment one waits here for the other's commit, so that it is seen.
+        # Of two equal bodies that arrive at the same moment, one waits here for the commit of the other, and then finds it.
         await connection.execute(_SQL["lock_hash"], {"tenant_id": tenant_id, "sha256": sha256})
         await connection.execute(
             _SQL["note_repeat"],
@@ -193,10 +193,10 @@ class UploadStore:
         return [upload_from_row(row) for row in rows]
 
     async def read_soon_for_job(self, connection: Connection, upload_id: UUID, *, once: str | None = None) -> None:
-        """Have an upload read; call it in the transaction that made its row, or where its job is missing (`once`).
+        """Defer the job that reads an upload, in the transaction that made its row, or for a missing job (`once`).
 
-        Of one tenant only a few uploads are read at a time, and the more of them wait, the later comes the next one among
-        those of all tenants. Short ones have a queue of their own, which no long one holds up.
+        Only a few uploads of one tenant are read at a time, and the more of them wait, the lower is the priority of the next one.
+        Short uploads have a queue of their own, so that they never wait for a long one.
         """
         cursor = await connection.execute(_SQL["unread_beside"], {"id": upload_id})
         row = await cursor.fetchone()
@@ -208,7 +208,7 @@ class UploadStore:
             Task.READ_UPLOAD,
             connection=connection,
             queue=queue,
-            # The same upload always has the same one, so it is never read twice at a time either.
+            # The same upload always has the same lock, so it is never read twice at a time either.
             lock=f"{queue}:{row['tenant_id']}:{upload_id.int % (SHORT_AT_A_TIME if short else LONG_AT_A_TIME)}",
             once=once,
             priority=-behind(row["others"]),
@@ -232,11 +232,11 @@ class UploadStore:
         await self.complete_for_job(connection, [upload.id], now=now)
 
     async def complete_for_job(self, connection: Connection, ids: Iterable[UUID], *, now: datetime) -> None:
-        """Complete those uploads of which nothing is on the way any more, and tell of it."""
+        """Complete those uploads whose invoices all have their last state, and add their events."""
         cursor = await connection.execute(_SQL["complete_uploads"], {"ids": sorted(ids), "now": now})
         for row in await cursor.fetchall():
             if row["kind"] == "invoices":
-                # A group of single posts is our own grouping; its invoices have events of their own.
+                # A group of single posts has no event: clients did not make it, and its invoices have events of their own.
                 continue
             upload = await connection.execute(_SQL["get_upload_for_job"], {"id": row["id"]})
             found = await upload.fetchone()
@@ -270,7 +270,7 @@ class UploadStore:
         return removed
 
     async def unknown_blobs_for_job(self, keys: Sequence[str]) -> list[str]:
-        """Give those of some blob keys that no row of any table speaks of."""
+        """Return those of some blob keys to which no row of any table refers."""
         rows = await self._database.fetch_all(_SQL["unknown_blobs"], {"keys": list(keys)})
         return [row["key"] for row in rows]
 

@@ -1,4 +1,4 @@
-"""How an upload's stored bytes are coded: a body that came with `Content-Encoding: gzip` is kept as it was sent.
+"""Coding of an upload's stored bytes: a body with `Content-Encoding: gzip` is kept as it was sent.
 
 Runs before the code. Revises 0001.
 """

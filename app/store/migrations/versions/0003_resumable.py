@@ -74,6 +74,6 @@ CREATE INDEX single_keys_by_age ON single_keys (created_at);
 
 
 def upgrade() -> None:
-    """Bring the schema forward: older uploads are of one blob and nobody's repeat."""
+    """Bring the schema forward: older uploads are of one blob and repeat no other."""
     op.get_bind().exec_driver_sql("SET LOCAL lock_timeout = '5s'")
     op.get_bind().exec_driver_sql(STEPS)

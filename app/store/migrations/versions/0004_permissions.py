@@ -1,4 +1,4 @@
-"""What KSeF lets a tenant send.
+"""Permissions of a tenant to send, as KSeF reports them.
 
 Runs before the code. Revises 0003.
 """
