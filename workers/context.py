@@ -175,7 +175,7 @@ class WorkerContext:
     clock: Clock
     part_uploads: anyio.CapacityLimiter
     """Limits the parts that are sent to KSeF at the same time, for all sessions of this worker."""
-    room: FairSemaphore
+    chunk_slots: FairSemaphore
     """Memory slots for chunks, by tenant: one is held from before its chunk is read until the chunk is stored."""
     check_nip_checksums: bool
     receipts: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))

@@ -21,7 +21,7 @@ from app.observability import metrics
 from app.observability.logs import configure_logging, get_logger
 from app.process.fair_slots import FairSemaphore
 from app.process.heartbeat import end_with_supervisor, send_heartbeats
-from app.process.memory import settle
+from app.process.memory import freeze_startup_objects
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.jobs import INTAKE_SHORT
@@ -90,13 +90,13 @@ async def worker_context(
             latarnia=Latarnia(status_url, status_calls) if status_url is not None else None,
             clock=clock,
             part_uploads=anyio.CapacityLimiter(settings.upload_concurrency),
-            room=chunk_room(pool.workers),
+            chunk_slots=make_chunk_slots(pool.workers),
             check_nip_checksums=settings.checks_nip_checksums,
         )
 
 
-def chunk_room(pool_workers: int) -> FairSemaphore:
-    """Give room for as many chunks as keep a pool busy; some of it is never taken by one tenant alone."""
+def make_chunk_slots(pool_workers: int) -> FairSemaphore:
+    """Return slots for as many chunks as keep a pool busy. One tenant alone never gets all of them."""
     chunks = 2 * pool_workers + _CHUNKS_BESIDE_THE_POOL
     return FairSemaphore(chunks, most_of_one=chunks - _CHUNKS_FOR_NEWCOMERS)
 
@@ -129,7 +129,7 @@ async def _run(settings: Settings, pool: CheckService) -> int:
     ):
         register(store.jobs.app, context)
         async with store.jobs.app.open_async():
-            settle()
+            freeze_startup_objects()
             log.info("worker_started", pool_workers=settings.pool_workers, ksef=settings.ksef_base_url)
             return await _work(store, Dispatcher(delivery_context(store, settings, utc_now)))
 

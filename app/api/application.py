@@ -29,7 +29,7 @@ from app.clock import Clock, utc_now
 from app.errors import DispatchError
 from app.observability import metrics
 from app.process.heartbeat import send_heartbeats
-from app.process.memory import settle
+from app.process.memory import freeze_startup_objects
 from app.settings import Settings
 from app.store.store import open_store
 
@@ -57,7 +57,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             admission = Admission(store, settings, tasks)
             watcher = EventWatcher(store.feed)
             tasks.start_soon(watcher.run)
-            settle()
+            freeze_startup_objects()
             try:
                 yield {
                     "api": ApiState(

@@ -9,14 +9,12 @@ first happens.
 import asyncio
 import multiprocessing
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import connection
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -30,7 +28,8 @@ from app.errors import TryLater
 from app.forms.registry import SchemaFiles
 from app.observability.logs import get_logger
 from app.process.fair_slots import FairSemaphore
-from app.process.memory import settle
+from app.process.memory import freeze_startup_objects
+from app.process.parent import end_with_parent
 
 log = get_logger(__name__)
 
@@ -82,7 +81,7 @@ class CheckService:
         self._count_checks = count_checks
         self._log_deaths = log_deaths
         own = workers + ahead
-        self._turns = FairSemaphore(own + 1, most_of_one=own, most_of_restrained=max(1, workers // 2))
+        self._slots = FairSemaphore(own + 1, most_of_one=own, most_of_limited=max(1, workers // 2))
         self._running: Counter[Hashable] = Counter()
         self._reserve_is_free = True
         self._pools: dict[bool, ProcessPool] = {}
@@ -126,7 +125,7 @@ class CheckService:
         else:
             return outcome
         # The search is long when many documents hang; meanwhile the tenant has half of the processes at most.
-        with self._turns.restrained(task.tenant_id):
+        with self._slots.limited(task.tenant_id):
             for _ in range(_SEARCHES):
                 try:
                     task = await self._without_culprits(task)
@@ -153,7 +152,7 @@ class CheckService:
             self._count_checks(checks)
 
     async def _run(self, owner: Hashable, work: Callable[[Any], Any], task: Any, seconds: float | None) -> Any:
-        async with self._turns.turn(owner):
+        async with self._slots.slot(owner):
             with self._place_for(owner) as reserve:
                 return await self._run_now(work, task, seconds, reserve=reserve)
 
@@ -207,16 +206,8 @@ class CheckService:
 
 
 def _start_process(load_schema: Callable[[], SchemaFiles], fast_path: bool, niceness: int) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     os.nice(niceness)
     enforce_limits()
     prepare(load_schema(), fast_path=fast_path)
-    settle()
-
-
-def _die_with(sentinel: int) -> None:
-    """End this process when its parent is gone: a killed worker must leave no orphans behind."""
-    connection.wait([sentinel])
-    os._exit(1)
+    freeze_startup_objects()

@@ -1,4 +1,4 @@
-"""A bounded number of turns at a time, dealt out in rotation among those who wait."""
+"""A semaphore that gives its slots to waiting owners in rotation."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Iterator
@@ -9,82 +9,82 @@ import anyio
 from app.domain.fairness import FairQueue
 
 
-class Turn:
-    """One turn, held until it is given back."""
+class Slot:
+    """One slot of a semaphore, held until it is released."""
 
-    def __init__(self, turns: "FairSemaphore", owner: Hashable) -> None:
-        self._turns = turns
+    def __init__(self, semaphore: "FairSemaphore", owner: Hashable) -> None:
+        self._semaphore = semaphore
         self._owner = owner
         self._granted = anyio.Event()
-        self._over = False
+        self._released = False
 
-    def give_back(self) -> None:
-        """Let the next one have it. Safe to call twice."""
-        if not self._over:
-            self._over = True
-            self._turns._end(self._owner)
+    def release(self) -> None:
+        """Give the slot to the next owner in the rotation. Safe to call twice."""
+        if not self._released:
+            self._released = True
+            self._semaphore._release(self._owner)
 
 
 class FairSemaphore:
-    """At most `capacity` turns at a time, and of one owner at most `most_of_one`. Belongs to one event loop at a time."""
+    """A semaphore of `capacity` slots, of which one owner has at most `most_of_one`. Belongs to one event loop at a time."""
 
-    def __init__(self, capacity: int, *, most_of_one: int | None = None, most_of_restrained: int | None = None) -> None:
-        """`most_of_restrained` limits an owner while it is restrained; without it half of the capacity."""
+    def __init__(self, capacity: int, *, most_of_one: int | None = None, most_of_limited: int | None = None) -> None:
+        """Create the slots. `most_of_limited` limits an owner inside `limited`; without it half of the capacity."""
         self.capacity = capacity
         self._most = min(capacity, most_of_one or capacity)
-        self._most_of_restrained = max(1, min(self._most, most_of_restrained or capacity // 2))
-        self._waiting: FairQueue[Turn] = FairQueue()
+        self._most_of_limited = max(1, min(self._most, most_of_limited or capacity // 2))
+        self._waiting: FairQueue[Slot] = FairQueue()
         self._running: Counter[Hashable] = Counter()
-        self._restrained: Counter[Hashable] = Counter()
+        self._limited: Counter[Hashable] = Counter()
 
-    async def take(self, owner: Hashable) -> Turn:
-        """Wait for a turn, as long as every other waiting owner has one first. The caller gives it back."""
-        turn = Turn(self, owner)
-        self._waiting.push(owner, turn)
-        self._deal()
+    async def acquire(self, owner: Hashable) -> Slot:
+        """Wait for a slot, at most until every other waiting owner has got one. The caller releases it."""
+        slot = Slot(self, owner)
+        self._waiting.push(owner, slot)
+        self._grant()
         try:
-            await turn._granted.wait()
+            await slot._granted.wait()
         except BaseException:
-            if turn._granted.is_set():
-                turn.give_back()
+            if slot._granted.is_set():
+                slot.release()
             else:
-                self._waiting.remove(owner, turn)
+                self._waiting.remove(owner, slot)
             raise
-        return turn
+        return slot
 
     @asynccontextmanager
-    async def turn(self, owner: Hashable) -> AsyncIterator[None]:
-        """Hold a turn for the length of the block."""
-        turn = await self.take(owner)
+    async def slot(self, owner: Hashable) -> AsyncIterator[None]:
+        """Hold a slot for the length of the block."""
+        slot = await self.acquire(owner)
         try:
             yield
         finally:
-            turn.give_back()
+            slot.release()
 
     @contextmanager
-    def restrained(self, owner: Hashable) -> Iterator[None]:
-        """Limit an owner to `most_of_restrained` turns for the length of the block, because its turns take long."""
-        self._restrained[owner] += 1
+    def limited(self, owner: Hashable) -> Iterator[None]:
+        """Limit an owner to `most_of_limited` slots for the length of the block, because its work takes long."""
+        self._limited[owner] += 1
         try:
             yield
         finally:
-            self._restrained[owner] -= 1
-            if not self._restrained[owner]:
-                del self._restrained[owner]
-            self._deal()
+            self._limited[owner] -= 1
+            if not self._limited[owner]:
+                del self._limited[owner]
+            self._grant()
 
     def _may(self, owner: Hashable) -> bool:
-        most = self._most_of_restrained if owner in self._restrained else self._most
+        most = self._most_of_limited if owner in self._limited else self._most
         return self._running[owner] < most
 
-    def _deal(self) -> None:
+    def _grant(self) -> None:
         while self._running.total() < self.capacity and (following := self._waiting.pop(self._may)) is not None:
-            owner, turn = following
+            owner, slot = following
             self._running[owner] += 1
-            turn._granted.set()
+            slot._granted.set()
 
-    def _end(self, owner: Hashable) -> None:
+    def _release(self, owner: Hashable) -> None:
         self._running[owner] -= 1
         if not self._running[owner]:
             del self._running[owner]
-        self._deal()
+        self._grant()

@@ -26,7 +26,7 @@ async def check_singles(context: WorkerContext, tenant_id: int) -> None:
     """Check the unchecked single posts of a tenant, oldest first; another job checks the rest. Safe to run again at any time."""
     tenant = await context.store.tenants.get(tenant_id)
     for _ in range(_BATCHES):
-        async with context.room.turn(tenant_id):
+        async with context.chunk_slots.slot(tenant_id):
             if not await _check_batch(context, tenant):
                 return
     async with context.store.database.connection() as connection:

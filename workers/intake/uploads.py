@@ -20,7 +20,7 @@ from app.domain.ids import chunk_id
 from app.errors import UnreadableUpload
 from app.observability import metrics
 from app.observability.logs import get_logger
-from app.process.fair_slots import Turn
+from app.process.fair_slots import Slot
 from app.reading.entry import RawEntry
 from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
@@ -135,22 +135,22 @@ async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, source: 
     send, receive = anyio.create_memory_object_stream[_Pending](max_buffer_size=context.pool.workers)
     unreadable: list[UnreadableUpload] = []
     # Memory slots of chunks in flight; released on error.
-    room: deque[Turn] = deque()
+    slots: deque[Slot] = deque()
     sealing = _SealingSchedule(int(context.settings.session_max_invoices * _SEALING_SHARE), anyio.current_time())
     lanes: dict[str, int] = {}
     try:
         async with anyio.create_task_group() as tasks, receive:
-            tasks.start_soon(_feed, context, upload, tenant, entries, send, unreadable, room)
+            tasks.start_soon(_feed, context, upload, tenant, entries, send, unreadable, slots)
             async for pending in receive:
                 await pending.done.wait()
                 queued = await _store(context, upload, tenant, lanes, pending)
                 for lane_id in sealing.due_lanes(queued, anyio.current_time()):
                     if not upload.atomic:
                         await context.seal_soon(lane_id)
-                room.popleft().give_back()
+                slots.popleft().release()
     finally:
-        for turn in room:
-            turn.give_back()
+        for slot in slots:
+            slot.release()
     if unreadable:
         # Raised after the chunks that were read before the fault are stored.
         raise ExceptionGroup("the upload cannot be read to its end", unreadable)
@@ -163,13 +163,13 @@ async def _feed(
     entries: Iterator[RawEntry],
     send: MemoryObjectSendStream[_Pending],
     unreadable: list[UnreadableUpload],
-    room: deque[Turn],
+    slots: deque[Slot],
 ) -> None:
     chunks = _chunks(entries, unreadable)
     made_at = 0
     async with send, anyio.create_task_group() as tasks:
         while True:
-            room.append(await context.room.take(upload.tenant_id))
+            slots.append(await context.chunk_slots.acquire(upload.tenant_id))
             chunk = await anyio.to_thread.run_sync(next, chunks, None)
             if chunk is None:
                 break

@@ -19,7 +19,7 @@ from app.ksef.upo.reader import parse_upo
 from app.ksef.upo.signature import SignatureState, check_signature
 from app.observability import metrics
 from app.observability.logs import get_logger
-from app.process.memory import give_back
+from app.process.memory import trim_heap
 from app.store.sessions.session import Session
 from app.store.sessions.verdicts import Receipt, Receipts
 from workers.context import WorkerContext
@@ -101,7 +101,7 @@ def _read(data: bytes, reference_number: str) -> tuple[Receipts, SignatureState]
         receipts = Receipts(plain.hashes, plain.ksef_numbers, plain.acquired, plain.modes)
         return receipts, check_signature(data, plain)
     finally:
-        give_back()
+        trim_heap()
 
 
 def _receipts_in(data: bytes, reference_number: str) -> Receipts:

@@ -122,7 +122,7 @@ class Admission:
             # Acquired by hand: `fail_after` around `async with` would also limit the body of the block.
             try:
                 with anyio.fail_after(WAIT_SECONDS):
-                    slot = await self._bodies.take(tenant_id)
+                    slot = await self._bodies.acquire(tenant_id)
             except TimeoutError as error:
                 raise self._refusal("busy", Busy("too many uploads are being received")) from error
             try:
@@ -130,7 +130,7 @@ class Admission:
                 self._taken[tenant_id, "uploads"] += 1
                 self._taken[tenant_id, "spooled_bytes"] += arrival.received
             finally:
-                slot.give_back()
+                slot.release()
         finally:
             others.remove(arrival)
             if not others:

@@ -21,7 +21,7 @@ def test_no_more_turns_than_allowed_run_and_everybody_has_theirs(
     bound = min(capacity, most)
 
     async def have_turn(turns: FairSemaphore, owner: int) -> None:
-        async with turns.turn(owner):
+        async with turns.slot(owner):
             running[owner] += 1
             assert running.total() <= capacity
             assert running[owner] <= bound
@@ -33,7 +33,7 @@ def test_no_more_turns_than_allowed_run_and_everybody_has_theirs(
         with anyio.CancelScope() as scope:
             scope.cancel()
             # Cancelled while it waits, or with a turn just granted: either way it leaves nothing behind.
-            async with turns.turn(owner):
+            async with turns.slot(owner):
                 await anyio.sleep(1)
 
     async def run() -> None:
@@ -53,7 +53,7 @@ async def test_a_newcomer_has_the_next_turn_but_one_however_many_wait() -> None:
     turns = FairSemaphore(1)
 
     async def have_turn(owner: str) -> None:
-        async with turns.turn(owner):
+        async with turns.slot(owner):
             order.append(owner)
             await anyio.lowlevel.checkpoint()
 
@@ -68,13 +68,13 @@ async def test_a_newcomer_has_the_next_turn_but_one_however_many_wait() -> None:
 
 async def test_one_whose_turns_take_long_leaves_some_to_others() -> None:
     turns = FairSemaphore(3)
-    with turns.restrained("slow"):
-        first = await turns.take("slow")
+    with turns.limited("slow"):
+        first = await turns.acquire("slow")
         with anyio.move_on_after(0.01) as waited:
-            await turns.take("slow")
+            await turns.acquire("slow")
         assert waited.cancelled_caught
-        others = [await turns.take("other"), await turns.take("other")]
+        others = [await turns.acquire("other"), await turns.acquire("other")]
         for turn in (first, *others):
-            turn.give_back()
-            turn.give_back()
-    assert [await turns.take("slow") for _ in range(3)]
+            turn.release()
+            turn.release()
+    assert [await turns.acquire("slow") for _ in range(3)]

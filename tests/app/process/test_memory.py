@@ -10,8 +10,8 @@ def test_memory_is_given_back_where_the_c_library_can_and_elsewhere_nothing_happ
 ) -> None:
     asked: list[int] = []
     monkeypatch.setattr(memory, "_TRIM", asked.append)
-    memory.give_back()
+    memory.trim_heap()
     assert asked == [0]
     monkeypatch.setattr(memory, "_TRIM", None)
-    memory.give_back()
+    memory.trim_heap()
     assert asked == [0]

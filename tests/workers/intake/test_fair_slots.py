@@ -30,7 +30,7 @@ from workers.context import WorkerContext
 from workers.intake import singles
 from workers.intake import uploads as intake
 from workers.intake.chunks import CHUNK_ENTRIES
-from workers.runtime import chunk_room
+from workers.runtime import make_chunk_slots
 from workers.tasks import StageRetryStrategy
 
 OTHER = "5213814999"
@@ -204,7 +204,7 @@ async def test_room_in_memory_is_given_back_however_reading_ends(
     tenant = await add_tenant(context.store)
     body = zip_of(invoices(2 * CHUNK_ENTRIES, nip=NIP))
     await read(context, await add_upload(context.store, tenant, body))
-    assert not context.room._running
+    assert not context.chunk_slots._running
 
     async def fail(*_: Any, **__: Any) -> None:
         raise DatabaseUnavailable("the database does not answer")
@@ -213,18 +213,18 @@ async def test_room_in_memory_is_given_back_however_reading_ends(
     upload = await add_upload(context.store, tenant, body)
     with pytest.raises(ExceptionGroup):
         await intake.read_upload(context, upload.id)
-    assert not context.room._running
+    assert not context.chunk_slots._running
 
 
 async def test_no_tenant_takes_all_room_in_memory() -> None:
-    room = chunk_room(2)
+    slots = make_chunk_slots(2)
     taken = []
     with anyio.move_on_after(0.01):
         while True:
-            taken.append(await room.take("large"))
-    assert len(taken) < room.capacity
+            taken.append(await slots.acquire("large"))
+    assert len(taken) < slots.capacity
     with anyio.fail_after(5):
-        await room.take("small")
+        await slots.acquire("small")
 
 
 async def test_intake_pauses_while_the_disk_is_low_and_goes_on_by_itself(
