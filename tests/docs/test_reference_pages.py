@@ -46,6 +46,7 @@ def test_every_finding_and_reason_speaks_both_languages() -> None:
         assert finding.english != finding.polish
 
 
+@pytest.mark.slow
 def test_metrics_are_named_as_they_are_scraped() -> None:
     facts = {name: labels for name, _, labels, _ in metric_facts()}
     assert facts["ksefd_ksef_requests_total"] == "`group`, `status`"

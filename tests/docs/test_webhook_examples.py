@@ -83,6 +83,7 @@ def test_python_with_a_public_key() -> None:
     assert namespace["is_genuine"](PUBLIC_KEY, damaged, BODY) is False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("javac") is None or shutil.which("java") is None, reason="needs a JDK")
 def test_java_compiled_and_run(tmp_path: Path) -> None:
     (tmp_path / "WebhookVerifier.java").write_text(_example("java", "WebhookVerifier"), encoding="utf-8")
@@ -225,6 +226,7 @@ def test_the_numbers_of_pulling_are_those_of_the_code() -> None:
     assert fields == set(EventPage.model_fields)
 
 
+@pytest.mark.slow
 def test_every_option_that_the_page_names_is_one(tmp_path: Path) -> None:
     named = set(re.findall(r"ksefd (webhook \w+|events)", PAGE))
     assert {"webhook add", "webhook test", "webhook listen", "webhook replay", "events"} <= named

@@ -100,6 +100,7 @@ def test_names_outside_ascii_and_over_a_hundred_characters_survive() -> None:
         assert read_back(writer, buffer.getvalue()) == {document.name: document.xml}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_memory_does_not_grow_with_the_number_of_documents(writer: Writer, tmp_path: Path) -> None:
     def documents(count: int) -> Iterator[GeneratedInvoice]:

@@ -29,6 +29,7 @@ print("ended", flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_a_request_finish_and_ends_the_process_well(
     settings: Settings, tmp_path: Path, number: signal.Signals

@@ -112,6 +112,7 @@ def test_a_coded_body_of_any_size_is_read_in_flat_memory(
     assert peak < 12_000_000
 
 
+@pytest.mark.slow
 def test_a_line_that_begins_far_before_its_end_is_read_whole() -> None:
     lines = [{"name": f"{i}.xml", "xml": "<" + "".join(random.Random(i).choices("ąęłż", k=49_000))} for i in range(40)]
     body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)

@@ -277,6 +277,7 @@ def test_an_error_names_a_place_of_the_body_even_where_the_directory_lies(limits
     assert 0 <= error["offset"] <= len(body)
 
 
+@pytest.mark.slow
 def test_a_directory_larger_than_our_memory_is_streamed(tmp_path: Path, limits: ReadingLimits) -> None:
     """It has 3.5 MB and needs ZIP64; held as objects it would be ten times as large."""
     count = 70_000

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 
 from app.store.embedded import EmbeddedPostgres
+
+pytestmark = pytest.mark.slow
 
 
 def _pid(folder: Path) -> int:

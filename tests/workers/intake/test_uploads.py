@@ -165,6 +165,7 @@ async def test_two_tenants_may_have_the_same_number(context: WorkerContext) -> N
         assert upload.counts[InvoiceState.QUEUED] == 3
 
 
+@pytest.mark.slow
 async def test_a_document_that_kills_or_hangs_its_process_is_refused_alone(context: WorkerContext) -> None:
     good = invoices(14)
     payloads = [one.xml for one in good]
@@ -198,6 +199,7 @@ def _schema_once(marker: Path) -> SchemaFiles:
     return load_schema_files(None)
 
 
+@pytest.mark.slow
 async def test_a_pool_whose_processes_could_not_start_is_replaced(context: WorkerContext, tmp_path: Path) -> None:
     marker = tmp_path / "there"
     tenant = await add_tenant(context.store)

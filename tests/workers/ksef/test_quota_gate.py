@@ -288,6 +288,7 @@ async def _workers(
         yield made
 
 
+@pytest.mark.slow
 async def test_two_workers_share_the_limits_of_production_without_a_429(store: Store, strict: SandboxHandle) -> None:
     tenant = await add_tenant(store)
     known, turned_back = [0], [0]
@@ -436,6 +437,7 @@ def _package() -> BatchSpec:
     )
 
 
+@pytest.mark.slow
 async def test_a_backlog_opens_as_many_sessions_an_hour_as_production_allows_without_a_429(
     store: Store, strict: SandboxHandle
 ) -> None:

@@ -34,6 +34,7 @@ def strict() -> Iterator[SandboxHandle]:
         yield handle
 
 
+@pytest.mark.slow
 async def test_a_backlog_is_sent_as_fast_as_production_lets_it_with_few_questions_and_no_429(
     settings: Settings, store: Store, pool: CheckService, strict: SandboxHandle
 ) -> None:

@@ -30,6 +30,8 @@ from workers.runtime import worker_context
 from workers.sessions import dispatch
 from workers.sessions.advance import advance_session
 
+pytestmark = pytest.mark.slow
+
 WRITING = ("open", "part", "close")
 ASKED_ONCE = frozenset(
     {"answers 500", "is done and answers a 502 page", "is cut before", "is cut within", "answers a web page"}

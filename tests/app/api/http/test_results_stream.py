@@ -23,6 +23,7 @@ class _Page(list[Any]):
     """A list that can be watched."""
 
 
+@pytest.mark.slow
 async def test_thirty_thousand_results_are_never_held_together(
     alpha: Caller, store: Store, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

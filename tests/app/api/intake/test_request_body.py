@@ -75,6 +75,7 @@ async def test_one_tenants_slow_uploads_leave_room_for_others(
     assert (await alpha.http.post("/v1/uploads", content=b"PK", headers=ZIP)).status_code == 202
 
 
+@pytest.mark.slow
 async def test_results_that_cannot_be_begun_are_a_problem_and_those_that_break_off_are_not_whole(
     alpha: Caller, store: Store, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -401,6 +401,7 @@ async def test_a_reader_that_does_not_read_holds_up_the_stream_and_is_cut() -> N
 # --- a process of its own ---
 
 
+@pytest.mark.slow
 async def test_a_stream_over_killed_processes_gives_each_event_once_and_in_order(
     settings: Settings, store: Store, tmp_path: Path, clock: MovableClock
 ) -> None:
@@ -449,6 +450,7 @@ async def test_a_stream_over_killed_processes_gives_each_event_once_and_in_order
     assert heard == list(range(total))
 
 
+@pytest.mark.slow
 async def test_a_process_that_is_asked_to_stop_lets_those_who_wait_go_at_once(
     settings: Settings, store: Store, tmp_path: Path, clock: MovableClock
 ) -> None:

@@ -219,6 +219,7 @@ def test_a_database_that_is_away_is_told_in_one_line(ksefd: Ksefd, tmp_path: Pat
     assert ran.err == "ksefd: the database does not answer\n"
 
 
+@pytest.mark.slow
 def test_without_a_database_address_the_data_folder_has_one(ksefd: Ksefd, tmp_path: Path) -> None:
     folder = str(tmp_path / "var")
     assert ksefd("tenant", "add", NIP, "--name", "Firma", "--self-signed", data_dir=folder).code == OK
@@ -232,6 +233,7 @@ def test_the_halves_of_the_service_want_a_shared_database(ksefd: Ksefd, tmp_path
     assert "KSEFD_DATABASE_URL" in ran.err
 
 
+@pytest.mark.slow
 def test_auth_check_says_as_whom_we_are_logged_in_or_why_not(on_database: Ksefd, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("20261122-EC-0000000000-0000000000-00|nip-1111111111|" + "0" * 64)
     on_database("tenant", "add", NIP, "--name", "Firma", "--self-signed")

@@ -93,8 +93,10 @@ async def test_a_broken_connection_costs_what_was_not_durable(
     upload = await in_thread(send)
     assert (upload["state"], upload["bytes"]) == ("received", len(whole))
     assert await content(store) == whole
-    assert len(starts) == 3
+    # A request that comes before the service has seen the end of the broken one is refused and made again at once.
+    assert len(starts) >= 3
     assert starts[0] == 0
+    assert starts == sorted(starts)
     assert sent[-1] == len(whole)
     assert len(pauses) == 2
     row = await store.database.fetch_one("SELECT flush, declared_sha256 FROM uploads")

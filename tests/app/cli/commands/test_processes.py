@@ -27,6 +27,7 @@ except BaseException as end:
 @pytest.mark.parametrize(
     ("runs", "command"), [("app.api.serve.run_api", "api"), ("workers.runtime.run_worker", "worker")]
 )
+@pytest.mark.slow
 def test_a_half_started_alone_counts_in_the_folder_of_its_machine(
     runs: str, command: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -207,6 +207,7 @@ def test_the_service_of_the_demo_gets_none_of_our_settings(monkeypatch: pytest.M
     assert environment["PATH"] == os.environ["PATH"]
 
 
+@pytest.mark.slow
 def test_the_whole_demo_passes_its_own_checks(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "app.cli.main", "demo", "--count", "60", "--bad", "4", "--json"],
@@ -225,6 +226,7 @@ def test_the_whole_demo_passes_its_own_checks(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("ksefd-demo-*"))
 
 
+@pytest.mark.slow
 def test_a_demo_that_is_told_to_stop_leaves_nothing_behind(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli.main", "demo", "--count", "5000", "--json"],

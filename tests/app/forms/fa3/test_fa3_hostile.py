@@ -49,6 +49,7 @@ def test_an_element_with_too_many_attributes_is_named(check: Check, edited: Edit
     assert "too-many-attributes" in rules
 
 
+@pytest.mark.slow
 def test_faults_at_the_end_of_a_large_document_are_found_in_place(check: Check, edited: Edit) -> None:
     paths = {finding.path for finding in check(edited(HOSTILE["late bad rows"])).findings}
     assert "/Faktura/Fa/FaWiersz[8002]/P_8B" in paths

@@ -146,6 +146,7 @@ def _plain(root: etree._Element) -> bytes:
     return re.sub(rb"<(\w+)/>", rb"<\1></\1>", lined(root))
 
 
+@pytest.mark.slow
 def test_each_place_of_the_schema_is_recognised(both: Both) -> None:
     assert len(PLACES) > 400
     for place in PLACES:
@@ -179,6 +180,7 @@ def _parent(element: etree._Element) -> etree._Element:
     return parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breaker", BREAKERS)
 def test_each_place_of_the_schema_is_judged_the_same_when_it_is_broken(breaker: str, both: Both) -> None:
     for place in PLACES[1:]:
@@ -218,6 +220,7 @@ def test_an_element_is_counted_as_the_schema_counts_it(place: Place, most: int, 
 # What is judged the same
 
 
+@pytest.mark.slow
 def test_mutated_invoices_are_judged_the_same() -> None:
     both = Both()
     recognised = 0

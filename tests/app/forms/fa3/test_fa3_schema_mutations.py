@@ -18,6 +18,8 @@ from app.forms.xsd.schema_messages import explain
 from app.schema_files import load_schema_files
 from tests.app.forms.fa3.schema_walk import Place, SchemaWalk, lined, plain_path
 
+pytestmark = pytest.mark.slow
+
 Element = etree._Element
 Mutation = Callable[[Element], None]
 

@@ -84,6 +84,7 @@ async def _send_backlog(
     hour=st.integers(10, 40),
     seed=st.integers(0, 2**32),
 )
+@pytest.mark.slow
 def test_a_backlog_never_exceeds_a_window_and_wastes_next_to_nothing(
     quota_url: str, second: int | None, minute: int | None, hour: int, seed: int
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_backlog_never_exceeds_a_window_and_wastes_next_to_nothing(
     asyncio.run(run())
 
 
+@pytest.mark.slow
 async def test_the_limits_of_production_allow_sixty_openings_an_hour_and_we_make_them(quota_url: str) -> None:
     async with _quota(quota_url) as quota:
         ksef, asked = await _send_backlog(quota, next(_TENANTS), OPEN, requests=300, chance=random.Random(1))

@@ -196,6 +196,7 @@ class ClaimsMachine(RuleBasedStateMachine):
     tenants: list[Tenant]
 
 
+@pytest.mark.slow
 def test_claims_agree_with_a_simple_model_in_any_order_of_events(settings: Settings) -> None:
     with asyncio.Runner() as runner:
         opened = open_store(settings)
