@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, NotRequired
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from app.domain.findings import Severity
 from app.domain.outage import KsefState
 from app.domain.states import InvoiceState, SessionState, UploadState
 
@@ -48,7 +49,7 @@ class Finding(Shape):
     """One fault (or oddity) of one invoice."""
 
     rule: str = Field(description="Stable id of the rule.")
-    severity: str = Field(description="`error` keeps an invoice from being sent, `warning` does not; expect others.")
+    severity: Severity = Field(description="`error` keeps an invoice from being sent, `warning` does not.")
     message: str
     message_pl: str
     line: int | None = Field(description="Line of the XML, from 1; null when the fault has no place.")

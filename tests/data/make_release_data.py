@@ -438,6 +438,7 @@ def _write(release: _Release, out: Path) -> None:
     _renumber_transactions(release)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(_ROOT / "schemas" / "openapi.json", out / "openapi.json")
+    shutil.copytree(_ROOT / "schemas" / "events", out / "events", dirs_exist_ok=True)
     shutil.copyfile(release.data_dir / "master.key", out / "master.key")
     (out / "database.sql.gz").write_bytes(gzip.compress(_pg_dump(release.database_url).encode(), 9, mtime=0))
     with io.BytesIO() as buffer:

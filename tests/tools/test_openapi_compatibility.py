@@ -94,6 +94,21 @@ def test_the_api_still_serves_clients_of_the_last_release() -> None:
     assert breaks(json.loads(RELEASE.read_text("utf-8")), json.loads(PRESENT.read_text("utf-8"))) == []
 
 
+def as_answer(schema: dict[str, Any]) -> dict[str, Any]:
+    """Give the schema of an event as a document in which that event is an answer."""
+    content = {"application/json": {"schema": {key: value for key, value in schema.items() if key != "$defs"}}}
+    operation = {"responses": {"200": {"content": content}}}
+    return {"paths": {"/event": {"get": operation}}, "components": {"schemas": schema.get("$defs", {})}}
+
+
+@pytest.mark.parametrize("path", sorted(RELEASE.parent.glob("events/*.json")), ids=lambda path: path.stem)
+def test_events_still_serve_receivers_of_the_last_release(path: Path) -> None:
+    old, new = (
+        json.loads((folder / path.name).read_text("utf-8")) for folder in (path.parent, _ROOT / "schemas/events")
+    )
+    assert breaks(as_answer(old), as_answer(new)) == []
+
+
 @pytest.mark.parametrize(
     ("place", "value", "found"),
     [
