@@ -265,7 +265,7 @@ def main(
     except MeasurementFailed as error:
         console.print(f"failed: {error}", highlight=False)
         raise typer.Exit(1) from error
-    told = asdict(run) | {
+    summary = asdict(run) | {
         "stands_for_invoices": invoices,
         "processing_seconds": processing_seconds,
         "share_of_hour": run.share_of_hour,
@@ -273,7 +273,7 @@ def main(
         "met": run.met,
     }
     if as_json:
-        print(json.dumps(told, indent=2))
+        print(json.dumps(summary, indent=2))
     else:
         _show(run, invoices, per_session, carried, processing_seconds)
     if not run.met:

@@ -9,7 +9,7 @@ import typer
 
 from app import __version__
 from app.cli import exit_codes
-from app.cli.commands import auth, demo, invoices, keys, outage, processes, tenants, webhooks
+from app.cli.commands import auth, demo, events, invoices, keys, outage, processes, tenants, webhooks
 from app.cli.output import print_error
 from app.errors import DispatchError
 
@@ -35,7 +35,7 @@ app.add_typer(auth.app, name="auth", rich_help_panel=ACCOUNTS)
 for _name, _run in invoices.COMMANDS.items():
     app.command(_name, rich_help_panel=INVOICES)(_run)
 app.add_typer(webhooks.app, name="webhook", rich_help_panel=EVENTS)
-app.command("events", rich_help_panel=EVENTS)(webhooks.events)
+app.command("events", rich_help_panel=EVENTS)(events.events)
 
 
 def _print_version(wanted: bool) -> None:

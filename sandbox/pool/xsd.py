@@ -31,7 +31,7 @@ class _FromFolder(etree.Resolver):
 
 @cache
 def fa3_schema() -> etree.XMLSchema:
-    """The compiled schema, once a process (a second or so the first time)."""
+    """Compile the schema, once for each process (about a second)."""
     folder = schema_folder()
     parser = etree.XMLParser(no_network=True, resolve_entities=False)
     parser.resolvers.add(_FromFolder(folder))

@@ -27,7 +27,7 @@ from sandbox.state.records.logins import AuthOperation
 from sandbox.state.records.sessions import Invoice, Session
 from sandbox.state.tables import RecordId, Table
 
-_FORMAT = "5"
+_FORMAT = "6"
 _SLICE = 200
 """Invoices in one row: about two milliseconds of pickling, after which other requests may run."""
 _RECORDS = """CREATE TABLE IF NOT EXISTS records

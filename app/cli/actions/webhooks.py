@@ -1,24 +1,13 @@
-"""`ksefd webhook ...`: a tenant's webhooks and their deliveries, through the API."""
+"""`ksefd webhook ...`: a tenant's webhooks, through the API. `deliveries` has the commands on deliveries."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final
-
-import typer
+from typing import Any
 
 from app.cli.client.service_client import ServiceClient, connect
-from app.cli.exit_codes import REFUSED, UsageProblem
+from app.cli.exit_codes import UsageProblem
 from app.cli.output import fields, print_json, print_warning, stdout_console, table
-from app.cli.timestamps import parse_time
-from app.clock import utc_now
-
-_TEST_SECONDS: Final = 30.0
-"""How long `test` waits: an attempt may take 20 seconds, and a worker must start it first."""
-
-_ANSWER_CHARACTERS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +83,7 @@ def list_(access: Access) -> None:
 def show(webhook: str, access: Access) -> None:
     """Print one webhook."""
     with access.open() as service:
-        found = service.get(_path(webhook))
+        found = service.get(resource_path(webhook))
     _show(found, access)
 
 
@@ -110,11 +99,11 @@ def update(
     with access.open() as service:
         if fields_to_set.headers is not None or without:
             # The service shows masked values, and a masked value in a request keeps the old one.
-            known = service.get(_path(webhook)).get("headers") or {}
+            known = service.get(resource_path(webhook)).get("headers") or {}
             body["headers"] = changed_headers(known, body.get("headers", {}), without)
         if not body:
             raise UsageProblem("there is nothing to change; see --help")
-        changed = service.patch(_path(webhook), body)
+        changed = service.patch(resource_path(webhook), body)
     _show(changed, access)
 
 
@@ -131,7 +120,7 @@ def changed_headers(known: Mapping[str, str], new: Mapping[str, str], without: S
 def switch(webhook: str, *, disabled: bool, access: Access) -> None:
     """Disable or enable a webhook and print it."""
     with access.open() as service:
-        changed = service.patch(_path(webhook), {"disabled": disabled})
+        changed = service.patch(resource_path(webhook), {"disabled": disabled})
     _show(changed, access)
     if not disabled and not access.as_json:
         print_warning(f"events that it missed are not sent by themselves: ksefd webhook replay {webhook} --since TIME")
@@ -140,7 +129,7 @@ def switch(webhook: str, *, disabled: bool, access: Access) -> None:
 def remove(webhook: str, access: Access) -> None:
     """Delete a webhook."""
     with access.open() as service:
-        service.delete(_path(webhook))
+        service.delete(resource_path(webhook))
     if access.as_json:
         print_json({"removed": webhook})
     else:
@@ -150,86 +139,19 @@ def remove(webhook: str, access: Access) -> None:
 def rotate(webhook: str, signing: str | None, access: Access) -> None:
     """Rotate a webhook's key, to another kind if wanted, and print the new one; the old one also signs for a day."""
     with access.open() as service:
-        made = service.post(_path(webhook, "rotate-secret"), {"signing": signing} if signing else None)
+        made = service.post(resource_path(webhook, "rotate-secret"), {"signing": signing} if signing else None)
     if access.as_json:
         print_json(made)
         return
     stdout_console().print(fields(_key_fields(made)))
 
 
-def send_test(webhook: str, access: Access) -> None:
-    """Request a test event and print the receiver's answer. Exits 1 when the receiver did not accept it."""
-    with access.open() as service:
-        delivery = service.post(_path(webhook, "test"))
-        waited, pause = 0.0, 0.25
-        while not _is_tried(delivery) and waited < _TEST_SECONDS:
-            time.sleep(pause)
-            waited, pause = waited + pause, min(2 * pause, 2.0)
-            delivery = service.get(_path(delivery["id"], kind="deliveries"))
-    _show_delivery(delivery, access)
-    if delivery["state"] != "succeeded":
-        raise typer.Exit(REFUSED)
-
-
-def deliveries(webhook: str, *, state: str | None, limit: int, access: Access) -> None:
-    """Print a webhook's newest deliveries."""
-    parameters: dict[str, str | int] = {"limit": min(limit, 500)} | ({"state": state} if state else {})
-    with access.open() as service:
-        items = list(islice(service.items(_path(webhook, "deliveries"), parameters), limit))
-    if access.as_json:
-        print_json({"deliveries": items})
-        return
-    rows: list[tuple[object, ...]] = []
-    for one in items:
-        last = one["attempts"][-1] if one["attempts"] else {}
-        rows.append(
-            (one["id"], one["type"], one["created_at"], one["state"], len(one["attempts"]), _said(last),
-             last.get("milliseconds"), one.get("next_attempt_at") or one.get("reason"))
-        )  # fmt: skip
-    columns = ("Delivery", "Event", "Owed since", "State", "Attempts", "Last answer", "ms", "Next, or why not")
-    stdout_console().print(table(columns, rows))
-
-
-def delivery(delivery_id: str, access: Access) -> None:
-    """Print one delivery with its attempts."""
-    with access.open() as service:
-        found = service.get(_path(delivery_id, kind="deliveries"))
-    _show_delivery(found, access)
-
-
-def retry(delivery_id: str, access: Access) -> None:
-    """Make a delivery due now and print it."""
-    with access.open() as service:
-        found = service.post(_path(delivery_id, "retry", kind="deliveries"))
-    _show_delivery(found, access)
-
-
-def replay(
-    webhook: str,
-    *,
-    since: str,
-    until: str | None,
-    types: Sequence[str] | None,
-    everything: bool,
-    access: Access,
-) -> None:
-    """Start a replay of the events that a webhook missed since a time or after an event, and print its id."""
-    now = utc_now()
-    body: dict[str, Any] = {
-        "since": since if since.startswith("evt_") else parse_time(since, option="--since", now=now).isoformat()
-    }
-    if until is not None:
-        body["until"] = parse_time(until, option="--until", now=now).isoformat()
-    if types:
-        body["types"] = list(types)
-    if everything:
-        body["all"] = True
-    with access.open() as service:
-        begun = service.post(_path(webhook, "replay"), body)
-    if access.as_json:
-        print_json(begun)
-        return
-    stdout_console().print(fields({_title(name): value for name, value in begun.items()}))
+def resource_path(public_id: str, action: str | None = None, *, kind: str = "webhooks") -> str:
+    """Return the API's path of a webhook or a delivery. Raises UsageProblem for another kind of id."""
+    prefix = {"webhooks": "whk_", "deliveries": "dlv_"}[kind]
+    if not (public_id.startswith(prefix) and public_id.isascii() and public_id.replace("_", "").isalnum()):
+        raise UsageProblem(f"{public_id[:64]!r} is not the id of a {kind[:-1].replace('ie', 'y')} ({prefix}...)")
+    return f"/v1/{kind}/{public_id}" + (f"/{action}" if action else "")
 
 
 def _show(webhook: dict[str, Any], access: Access) -> None:
@@ -264,44 +186,6 @@ def _key_fields(shape: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _show_delivery(delivery: dict[str, Any], access: Access) -> None:
-    if access.as_json:
-        print_json(delivery)
-        return
-    console = stdout_console()
-    console.print(
-        fields(
-            {
-                "Delivery": delivery["id"],
-                "Webhook": delivery["webhook"],
-                "Event": f"{delivery['event']} ({delivery['type']})",
-                "State": delivery["state"],
-                "Reason": delivery.get("reason"),
-                "Next attempt": delivery.get("next_attempt_at"),
-            }
-        )
-    )
-    rows: list[tuple[object, ...]] = [
-        (one["number"], one["at"], one["outcome"], one["status"], one["milliseconds"],
-         (one["answer"] or "")[:_ANSWER_CHARACTERS])
-        for one in delivery["attempts"]
-    ]  # fmt: skip
-    if rows:
-        console.print(table(("Attempt", "At", "Outcome", "Status", "ms", "Answer"), rows))
-    else:
-        console.print("no attempt yet")
-
-
-def _is_tried(delivery: Mapping[str, Any]) -> bool:
-    return delivery["state"] != "pending" or any(one["outcome"] != "started" for one in delivery["attempts"])
-
-
-def _said(attempt: Mapping[str, Any]) -> str | None:
-    if not attempt:
-        return None
-    return f"{attempt['status']} {attempt['outcome']}" if attempt.get("status") else str(attempt["outcome"])
-
-
 def _events(webhook: Mapping[str, Any]) -> str:
     return ", ".join(webhook["events"]) if webhook.get("events") else "all"
 
@@ -310,14 +194,3 @@ def _state(webhook: Mapping[str, Any]) -> str:
     if webhook.get("disabled_at"):
         return f"disabled ({webhook.get('disabled_reason')}) since {webhook['disabled_at']}"
     return f"failing since {webhook['failing_since']}" if webhook.get("failing_since") else "enabled"
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize()
-
-
-def _path(public_id: str, action: str | None = None, *, kind: str = "webhooks") -> str:
-    prefix = {"webhooks": "whk_", "deliveries": "dlv_"}[kind]
-    if not (public_id.startswith(prefix) and public_id.isascii() and public_id.replace("_", "").isalnum()):
-        raise UsageProblem(f"{public_id[:64]!r} is not the id of a {kind[:-1].replace('ie', 'y')} ({prefix}...)")
-    return f"/v1/{kind}/{public_id}" + (f"/{action}" if action else "")

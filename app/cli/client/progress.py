@@ -49,7 +49,7 @@ def wait_for_uploads(
     """
     console = stderr_console()
     uploads: dict[str, dict[str, Any]] = {}
-    pause, away, told = _FIRST_PAUSE_SECONDS, 0.0, ""
+    pause, away, last_line = _FIRST_PAUSE_SECONDS, 0.0, ""
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
             try:
@@ -63,9 +63,9 @@ def wait_for_uploads(
                 away += pause
             line = "the service does not answer; waiting" if away else counts_line(list(uploads.values()))
             live.update(Text(line))
-            if not console.is_terminal and line != told:
+            if not console.is_terminal and line != last_line:
                 console.print(Text(line))
-            told = line
+            last_line = line
             if len(uploads) == len(ids) and all(is_finished(one) for one in uploads.values()):
                 return [uploads[upload_id] for upload_id in ids]
             sleep(pause)

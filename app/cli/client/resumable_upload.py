@@ -108,8 +108,8 @@ def _find(service: ServiceClient, body: Body, parameters: Parameters, sha256: st
 
 def _announce(service: ServiceClient, body: Body, parameters: Parameters, sha256: str, key: str) -> str:
     name = "".join(letter if letter.isprintable() else "_" for letter in body.label[:200])
-    told = {"filetype": body.content_type, "filename": name, "sha256": sha256}
-    metadata = ",".join(f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in told.items())
+    fields = {"filetype": body.content_type, "filename": name, "sha256": sha256}
+    metadata = ",".join(f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in fields.items())
     headers = {"Upload-Length": str(body.size), "Upload-Metadata": metadata, "Idempotency-Key": key}
     return service.announce(headers=headers, parameters=parameters)
 

@@ -1,4 +1,4 @@
-"""`ksefd webhook` and `ksefd events`: webhooks, their deliveries, and the list of events."""
+"""`ksefd webhook`: webhooks, their deliveries, and a receiver to test with."""
 
 # Imports are inside the commands, so that `ksefd --help` does not load the HTTP client.
 # ruff: noqa: PLC0415
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.cli.commands.events import TIME, JsonLines, split_types
 from app.cli.commands.invoices import ApiKeyFile, AsJson, Url
 
 app = typer.Typer(
@@ -56,8 +57,6 @@ OrderingOption = Annotated[
 MaxConcurrency = Annotated[
     int | None, typer.Option(min=1, help="The most requests that are open at this webhook at the same time.")
 ]
-JsonLines = Annotated[bool, typer.Option("--json", help="Print one line of JSON for each event.")]
-_TIME = "2026-02-01T06:00 (Polish time unless it has an offset), or 90m, 2h, 7d ago"
 
 
 @app.command("add")
@@ -83,7 +82,7 @@ def add(
 
     fields = webhooks.WebhookFields(
         url=address,
-        events=_split(events),
+        events=split_types(events),
         description=description,
         signing=signing.value if signing else None,
         headers=header or None,
@@ -133,7 +132,7 @@ def update(
 
     fields = webhooks.WebhookFields(
         url=address,
-        events=_split(events),
+        events=split_types(events),
         description=description,
         headers=header or None,
         ordering=ordering.value if ordering else None,
@@ -184,13 +183,14 @@ def rotate(
 @app.command("test")
 def send_test(webhook: Webhook, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Send a test event to a webhook and show its receiver's answer. Exits 1 when the receiver does not accept it."""
-    from app.cli.actions import webhooks
+    from app.cli.actions import deliveries
+    from app.cli.actions.webhooks import Access
 
-    webhooks.send_test(webhook, webhooks.Access(url, api_key_file, as_json))
+    deliveries.send_test(webhook, Access(url, api_key_file, as_json))
 
 
 @app.command("deliveries")
-def deliveries(
+def list_deliveries(
     webhook: Webhook,
     state: Annotated[DeliveryState | None, typer.Option(help="Only deliveries in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")] = 20,
@@ -199,32 +199,35 @@ def deliveries(
     as_json: AsJson = False,
 ) -> None:
     """List a webhook's deliveries, sent and pending, with the newest events first."""
-    from app.cli.actions import webhooks
+    from app.cli.actions import deliveries
+    from app.cli.actions.webhooks import Access
 
-    access = webhooks.Access(url, api_key_file, as_json)
-    webhooks.deliveries(webhook, state=state.value if state else None, limit=limit, access=access)
+    access = Access(url, api_key_file, as_json)
+    deliveries.list_(webhook, state=state.value if state else None, limit=limit, access=access)
 
 
 @app.command("delivery")
 def delivery(delivery: Delivery, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Show one delivery with every attempt."""
-    from app.cli.actions import webhooks
+    from app.cli.actions import deliveries
+    from app.cli.actions.webhooks import Access
 
-    webhooks.delivery(delivery, webhooks.Access(url, api_key_file, as_json))
+    deliveries.show(delivery, Access(url, api_key_file, as_json))
 
 
 @app.command("retry")
 def retry(delivery: Delivery, url: Url = None, api_key_file: ApiKeyFile = None, as_json: AsJson = False) -> None:
     """Try a delivery again now, in whichever state it is."""
-    from app.cli.actions import webhooks
+    from app.cli.actions import deliveries
+    from app.cli.actions.webhooks import Access
 
-    webhooks.retry(delivery, webhooks.Access(url, api_key_file, as_json))
+    deliveries.retry(delivery, Access(url, api_key_file, as_json))
 
 
 @app.command("replay")
 def replay(
     webhook: Webhook,
-    since: Annotated[str, typer.Option(metavar="TIME|EVENT", help=f"Start: {_TIME}; or after an event (`evt_...`).")],
+    since: Annotated[str, typer.Option(metavar="TIME|EVENT", help=f"Start: {TIME}; or after an event (`evt_...`).")],
     until: Annotated[str | None, typer.Option(metavar="TIME", help="End; now without it.")] = None,
     events: Events = None,
     everything: Annotated[bool, typer.Option("--all", help="Also events that were delivered already.")] = False,
@@ -233,10 +236,13 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Send the events that a webhook missed since a time, in order."""
-    from app.cli.actions import webhooks
+    from app.cli.actions import deliveries
+    from app.cli.actions.webhooks import Access
 
-    access = webhooks.Access(url, api_key_file, as_json)
-    webhooks.replay(webhook, since=since, until=until, types=_split(events), everything=everything, access=access)
+    access = Access(url, api_key_file, as_json)
+    deliveries.replay(
+        webhook, since=since, until=until, types=split_types(events), everything=everything, access=access
+    )
 
 
 @app.command("listen")
@@ -263,7 +269,7 @@ def listen(
         int, typer.Option(min=200, max=599, help="Status of the answer to genuine deliveries, to test retries.")
     ] = 204,
     events: Events = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help=f"Begin at a time instead of now: {_TIME}.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help=f"Begin at a time instead of now: {TIME}.")] = None,
     url: Url = None,
     api_key_file: ApiKeyFile = None,
     as_json: JsonLines = False,
@@ -295,44 +301,11 @@ def listen(
         forward=forward,
         secret=secret,
         since=since,
-        types=_split(events),
+        types=split_types(events),
         as_json=as_json,
         url=url,
         api_key_file=api_key_file,
     )
-
-
-def events(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until Ctrl-C.")] = False,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help=f"Start: {_TIME}. Without it, a day ago; with --follow, now.")
-    ] = None,
-    after: Annotated[str | None, typer.Option(metavar="EVENT", help="Start after this event (`evt_...`).")] = None,
-    types: Annotated[
-        list[str] | None,
-        typer.Option("--types", metavar="TYPE", help="Only these types; repeated or separated by commas."),
-    ] = None,
-    url: Url = None,
-    api_key_file: ApiKeyFile = None,
-    as_json: JsonLines = False,
-) -> None:
-    """Print the events that webhooks get, oldest first. Reads KSEFD_URL and KSEFD_API_KEY."""
-    from app.cli.actions.event_pull import show_events
-
-    show_events(
-        follow=follow,
-        since=since,
-        cursor=after,
-        types=_split(types),
-        as_json=as_json,
-        url=url,
-        api_key_file=api_key_file,
-    )
-
-
-def _split(given: list[str] | None) -> list[str] | None:
-    names = [name.strip() for item in given or () for name in item.split(",") if name.strip()]
-    return names or None
 
 
 def _read(path: Path) -> str:

@@ -31,8 +31,8 @@ class ProgressView:
             disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._told = ""
-        self._told_at = 0.0
+        self._last_line = ""
+        self._printed_at = 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -60,9 +60,9 @@ class ProgressView:
             f"refused {snapshot.refused:,}  announced {snapshot.announced:,}  ({sessions})"
         )
         now = time.monotonic()
-        if not self._console.is_terminal and line != self._told and now - self._told_at >= _LINE_EVERY_SECONDS:
+        if not self._console.is_terminal and line != self._last_line and now - self._printed_at >= _LINE_EVERY_SECONDS:
             self._console.print(Text(line), soft_wrap=True)
-            self._told, self._told_at = line, now
+            self._last_line, self._printed_at = line, now
 
     def _bar(self, name: str, done: int, total: int, note: str = "") -> None:
         if name not in self._tasks:
