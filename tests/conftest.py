@@ -73,8 +73,8 @@ def recorded() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """The address of the server that all processes of the run share; the last one to leave stops it."""
-    with running_postgres(_run_folder() / "server") as url:
+    """The address of the server of this process."""
+    with running_postgres(_run_folder() / "servers") as url:
         yield url
 
 

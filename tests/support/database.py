@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: one embedded server for a run, a database for each test process, more where a test asks.
+"""A real PostgreSQL for tests: a server and a database for each test process, more databases where a test asks.
 
 The server writes nothing through to the disk: its data ends with the run. Tests of crashes use the server that
 `ksefd serve` starts by itself, which does.
@@ -21,6 +21,7 @@ from app.store.migrate import migrate
 
 GIVEN_SERVER = "KSEFD_TEST_DATABASE_URL"
 """Names a server to test against, in place of the embedded one."""
+_PROCESS = os.environ.get("PYTEST_XDIST_WORKER", "tests")
 _TEMPLATE = "ksefd_template"
 _DURABILITY = ("fsync", "full_page_writes", "synchronous_commit")
 _OURS = "nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%'"
@@ -28,26 +29,28 @@ _OURS = "nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%'"
 
 @contextmanager
 def running_postgres(folder: Path) -> Iterator[str]:
-    """Run a server below a folder, shared with the other processes of the run that ask for it, and give its address.
+    """Run a server for this test process below the folder of the run and give its address.
 
-    `KSEFD_TEST_DATABASE_URL` names a server to use instead: a superuser's, with nothing on it that is to be kept, and one
-    run at a time. Its durability stays as it is.
+    No server is shared: an event is shown when no older transaction of any database on its server is open, so that a
+    test in another process could delay it. `KSEFD_TEST_DATABASE_URL` names a server to use instead: a superuser's, with
+    nothing on it that is to be kept, and one run of one process at a time. Its durability stays as it is.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     if given := os.environ.get(GIVEN_SERVER):
         _prepare_given(folder, given)
         yield given
         return
-    with EmbeddedPostgres(folder) as server:
-        with (folder / "template.lock").open("w") as lock, psycopg.connect(server.url, autocommit=True) as connection:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,)).fetchone() is None:
-                _prepare(connection, server.url)
+    with EmbeddedPostgres(folder / f"{_PROCESS}-{os.getpid()}") as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            for name in _DURABILITY:
+                connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
+            connection.execute("SELECT pg_reload_conf()")
+            _make_template(connection, server.url)
         yield server.url
 
 
 def _prepare_given(folder: Path, server_url: str) -> None:
     """Make the template anew once a run: an earlier run may have left one with an older schema."""
-    folder.mkdir(parents=True, exist_ok=True)
     done = folder / "template.done"
     with (folder / "template.lock").open("w") as lock, psycopg.connect(server_url, autocommit=True) as connection:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -58,14 +61,6 @@ def _prepare_given(folder: Path, server_url: str) -> None:
             connection.execute(f"DROP DATABASE {_TEMPLATE} WITH (FORCE)")
         _make_template(connection, server_url)
         done.touch()
-
-
-def _prepare(connection: psycopg.Connection[Any], server_url: str) -> None:
-    """Turn off what makes a write safe, and make the database that others are copies of."""
-    for name in _DURABILITY:
-        connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
-    connection.execute("SELECT pg_reload_conf()")
-    _make_template(connection, server_url)
 
 
 def _make_template(connection: psycopg.Connection[Any], server_url: str) -> None:
@@ -94,7 +89,7 @@ def drop_database(server_url: str, url: str) -> None:
 def database_url(server_url: str, name: str) -> str:
     """Give the address of another database on the same server; its connections carry the name of the test process."""
     head, _, query = server_url.partition("?")
-    owner = f"application_name={os.environ.get('PYTEST_XDIST_WORKER', 'tests')}"
+    owner = f"application_name={_PROCESS}"
     query = "&".join([*(part for part in query.split("&") if part and "application_name=" not in part), owner])
     return f"{head.rpartition('/')[0]}/{name}?{query}"
 

@@ -18,7 +18,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 RUN_FOLDER_VARIABLE: Final = "KSEF_TESTS_RUN"
-"""Names the folder that all processes of a run share: what sandboxes recorded, and the database server."""
+"""Names the folder that all processes of a run share: what sandboxes recorded, and the database servers."""
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _SPREAD: Final = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 _RECORDED: Final = "tests/contract/test_recorded_traffic.py"
