@@ -5,7 +5,6 @@ ksef-docs, sesja-wsadowa.md.
 """
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,15 +14,16 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
+from app.ksef.answers import Answer
 from app.ksef.error_classification import unreadable
 from app.ksef.models import SHA256_BYTES, OpenedBatchSession, read_model
-from app.ksef.transport import Call, KsefTransport, LimitGroup
+from app.ksef.transport import Call, LimitGroup
 
 MAX_PARTS = 50
 IV_BYTES = 16
 
-_OPEN = Call(LimitGroup.BATCH_SESSION, "POST", "/sessions/batch", frozenset({200, 201}))
-_CLOSE = Call(LimitGroup.BATCH_SESSION_CLOSE, "POST", "/sessions/batch/{referenceNumber}/close", frozenset({204}))
+OPEN = Call(LimitGroup.BATCH_SESSION, "POST", "/sessions/batch", frozenset({200, 201}))
+CLOSE = Call(LimitGroup.BATCH_SESSION_CLOSE, "POST", "/sessions/batch/{referenceNumber}/close", frozenset({204}))
 
 
 class CompressionType(StrEnum):
@@ -113,23 +113,8 @@ class OpenedSession:
     part_uploads: tuple[PartUpload, ...]
 
 
-async def open_batch_session(
-    transport: KsefTransport, token: str, spec: BatchSpec, *, attempt: int = 1
-) -> OpenedSession:
-    """Open a session for this package. Store the reference number before any part is uploaded.
-
-    After no answer KSeF may have an empty session, which processes nothing and is cancelled by KSeF, so opening again is
-    safe as long as no part was uploaded and no session closed. Raises KeyUnknown (fetch keys, wrap
-    again), PartMismatch, RateLimited and the other errors of `app.ksef.errors`.
-    """
-    answer = await transport.send(
-        _OPEN,
-        token=token,
-        headers={} if spec.feature is None else {"X-KSeF-Feature": spec.feature},
-        body=json.dumps(open_request(spec)).encode(),
-        content_type="application/json",
-        attempt=attempt,
-    )
+def read_opened(answer: Answer, spec: BatchSpec) -> OpenedSession:
+    """Read the answer to an opening. Raises Unreadable when a part of the package has no upload link."""
     opened = read_model(answer, OpenedBatchSession)
     uploads = {
         request.ordinal_number: PartUpload(
@@ -172,17 +157,6 @@ def open_request(spec: BatchSpec) -> dict[str, Any]:
         "encryption": encryption,
         "offlineMode": spec.offline_mode,
     }
-
-
-async def close_batch_session(transport: KsefTransport, token: str, reference_number: str, *, attempt: int = 1) -> None:
-    """Close a session, which starts its processing. It returns after a 204: the session is closed, not yet processed.
-
-    After no answer, a 5xx or a web page the outcome is UNKNOWN: poll the session's status; at 100 close again, from 150 on
-    the session is closed. Raises StateForbids (closed already, or cancelled: poll the status), PartMissing and PartMismatch
-    (upload again, close again), SessionNotFound (seconds after opening: close again),
-    DeadlineExceeded (a new session). Never open a second session for the same invoices because of an error here.
-    """
-    await transport.send(_CLOSE, path={"referenceNumber": reference_number}, token=token, attempt=attempt)
 
 
 def _base64(data: bytes) -> str:

@@ -4,28 +4,30 @@ It repeats a call only once, after a 401, which proves that the call was not car
 repetition, by the error's `outcome` and by the steps that it stored before the call.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import SecretStr
 
 from app.ksef import batch, limits, permissions, sessions
+from app.ksef.answers import Answer
 from app.ksef.batch import BatchSpec, OpenedSession, PartUpload
 from app.ksef.errors import Unauthenticated
 from app.ksef.keys import PublicKeys
 from app.ksef.limits import ContextLimits, RateLimits
 from app.ksef.login.auth import Authenticator, LoginInfo
-from app.ksef.models import SessionInvoice, SessionStatus
+from app.ksef.models import SessionInvoice, SessionStatus, read_model
 from app.ksef.permissions import AttachmentConsent
 from app.ksef.sessions import InvoicePage
-from app.ksef.storage import DownloadedUpo, Sink, StorageClient
-from app.ksef.transport import KsefTransport
+from app.ksef.storage import DownloadedUpo, Sink, StorageClient, save_upo
+from app.ksef.transport import Call, KsefTransport
 
 T = TypeVar("T")
 
 
 class KsefClient:
-    """Calls of one tenant to KSeF. The errors of a call and the meaning of no answer are in the docstring of its function."""
+    """Calls of one tenant to KSeF. The modules `batch`, `sessions`, `limits` and `permissions` read their answers."""
 
     def __init__(
         self,
@@ -42,41 +44,53 @@ class KsefClient:
         self._storage = storage
 
     async def open_batch_session(self, spec: BatchSpec) -> OpenedSession:
-        """Open a session for a package; see `batch.open_batch_session`."""
-        return await self._with_token(
-            lambda token, attempt: batch.open_batch_session(self._transport, token, spec, attempt=attempt)
+        """Open a session for this package. Store the reference number before any part is uploaded.
+
+        After no answer KSeF may have an empty session, which processes nothing and is cancelled by KSeF, so opening again is
+        safe as long as no part was uploaded and no session closed. Raises KeyUnknown (fetch keys, wrap
+        again), PartMismatch, RateLimited and the other errors of `app.ksef.errors`.
+        """
+        answer = await self._send(
+            batch.OPEN,
+            headers={} if spec.feature is None else {"X-KSeF-Feature": spec.feature},
+            body=json.dumps(batch.open_request(spec)).encode(),
+            content_type="application/json",
         )
+        return batch.read_opened(answer, spec)
 
     async def upload_part(self, upload: PartUpload, body: AsyncIterable[bytes], size: int) -> None:
         """Store one part, without a token; see `storage.StorageClient.upload_part`."""
         await self._storage.upload_part(upload, body, size)
 
     async def close_batch_session(self, reference_number: str) -> None:
-        """Close a session; see `batch.close_batch_session`, also for its outcome UNKNOWN."""
-        await self._with_token(
-            lambda token, attempt: batch.close_batch_session(self._transport, token, reference_number, attempt=attempt)
-        )
+        """Close a session, which starts its processing. It returns after a 204: the session is closed, not yet processed.
+
+        After no answer, a 5xx or a web page the outcome is UNKNOWN: poll the session's status; at 100 close again, from 150 on
+        the session is closed. Raises StateForbids (closed already, or cancelled: poll the status), PartMissing and PartMismatch
+        (upload again, close again), SessionNotFound (seconds after opening: close again),
+        DeadlineExceeded (a new session). Never open a second session for the same invoices because of an error here.
+        """
+        await self._send(batch.CLOSE, path={"referenceNumber": reference_number})
 
     async def session_status(self, reference_number: str) -> SessionStatus:
-        """Return a session's status; see `sessions.session_status`."""
-        return await self._with_token(
-            lambda token, attempt: sessions.session_status(self._transport, token, reference_number, attempt=attempt)
-        )
+        """Return a session's status. Raises SessionNotFound when KSeF does not find the session."""
+        return read_model(await self._send(sessions.STATUS, path={"referenceNumber": reference_number}), SessionStatus)
 
     async def session_invoices_page(
         self, reference_number: str, *, failed_only: bool, continuation_token: str | None = None
     ) -> InvoicePage:
-        """Return one page of a session's invoices, for callers that reserve quota for every request; see `sessions`."""
-        return await self._with_token(
-            lambda token, attempt: sessions.session_invoices_page(
-                self._transport,
-                token,
-                reference_number,
-                failed_only=failed_only,
-                continuation_token=continuation_token,
-                attempt=attempt,
-            )
+        """Return one page (up to 1,000) of a session's invoices, or of its rejected ones.
+
+        Before the session's final status the list may be empty or incomplete. Its order is not that of the package.
+        Raises ContinuationRefused when KSeF refuses the token: start the list again.
+        """
+        answer = await self._send(
+            sessions.FAILED if failed_only else sessions.INVOICES,
+            path={"referenceNumber": reference_number},
+            query=(("pageSize", str(sessions.PAGE_SIZE)),),
+            headers=sessions.continued(continuation_token),
         )
+        return await sessions.read_invoice_page(answer)
 
     async def failed_invoices(self, reference_number: str) -> AsyncIterator[SessionInvoice]:
         """Yield the rejected invoices of a session, page after page; every 1,000 count as one request."""
@@ -89,37 +103,42 @@ class KsefClient:
             yield invoice
 
     async def upo_by_api(self, reference_number: str, upo_reference_number: str, sink: Sink) -> DownloadedUpo:
-        """Download a page of a session's UPO through the API, which is counted against a limit.
+        """Write one page of a session's UPO into `sink`, through the API. It is counted: use it when the free link fails.
 
-        After a 401 the call is made again before anything reached `sink`.
+        Raises the errors of `storage.StorageClient.download_upo`; the content of the sink must then be discarded. After a 401
+        the call is made again before anything reached `sink`.
         """
-        return await self._with_token(
-            lambda token, attempt: sessions.upo_by_api(
-                self._transport, token, reference_number, upo_reference_number, sink, attempt=attempt
-            )
-        )
+
+        async def download(token: str, attempt: int) -> DownloadedUpo:
+            async with self._transport.stream(
+                sessions.UPO,
+                path={"referenceNumber": reference_number, "upoReferenceNumber": upo_reference_number},
+                headers={"Accept": "application/xml, application/json;q=0.5"},
+                token=token,
+                attempt=attempt,
+            ) as response:
+                return await save_upo(sessions.UPO.operation, response, sink)
+
+        return await self._with_token(download)
 
     async def download_upo(self, url: SecretStr, sink: Sink) -> DownloadedUpo:
         """Download a page of a session's UPO by its link, uncounted and without a token; see `storage.StorageClient`."""
         return await self._storage.download_upo(url, sink)
 
     async def context_limits(self) -> ContextLimits:
-        """Return the limits of one session's content; see `limits.context_limits`."""
-        return await self._with_token(
-            lambda token, attempt: limits.context_limits(self._transport, token, attempt=attempt)
-        )
+        """Return the limits of a batch session of this context. A read, counted in `other`: call it once a login."""
+        return limits.read_context_limits(await self._send(limits.CONTEXT))
 
     async def rate_limits(self) -> RateLimits:
-        """Return the request limits; see `limits.rate_limits`."""
-        return await self._with_token(
-            lambda token, attempt: limits.rate_limits(self._transport, token, attempt=attempt)
-        )
+        """Return the request limits of this context. A read, counted in `other`: call it once a login."""
+        return limits.read_rate_limits(await self._send(limits.RATES))
 
     async def attachment_consent(self) -> AttachmentConsent:
-        """Return whether this context may send attachments; see `permissions.attachment_consent`."""
-        return await self._with_token(
-            lambda token, attempt: permissions.attachment_consent(self._transport, token, attempt=attempt)
-        )
+        """Return whether this context may send attachments now. A read, counted in `other`.
+
+        Raises PermissionMissing when the login has neither CredentialsManage nor CredentialsRead.
+        """
+        return permissions.read_attachment_consent(await self._send(permissions.ATTACHMENTS))
 
     async def login(self) -> LoginInfo:
         """Log in anew and return the identity that KSeF reports."""
@@ -137,6 +156,29 @@ class KsefClient:
             if page.continuation_token is None or page.continuation_token == continuation:
                 return
             continuation = page.continuation_token
+
+    async def _send(
+        self,
+        call: Call,
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        content_type: str | None = None,
+    ) -> Answer:
+        return await self._with_token(
+            lambda token, attempt: self._transport.send(
+                call,
+                path=path,
+                query=query,
+                headers=headers,
+                body=body,
+                content_type=content_type,
+                token=token,
+                attempt=attempt,
+            )
+        )
 
     async def _with_token(self, call: Callable[[str, int], Awaitable[T]]) -> T:
         token = await self.authenticator.access_token()

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from app.ksef.answers import Answer
 from app.ksef.models import read_json_object
-from app.ksef.transport import Call, KsefTransport, LimitGroup
+from app.ksef.transport import Call, LimitGroup
 
 BYTES_IN_MB = 1_000_000
 """KSeF counts in decimal megabytes."""
 
-_CONTEXT = Call(LimitGroup.OTHER, "GET", "/limits/context", frozenset({200}))
-_RATES = Call(LimitGroup.OTHER, "GET", "/rate-limits", frozenset({200}))
+CONTEXT = Call(LimitGroup.OTHER, "GET", "/limits/context", frozenset({200}))
+RATES = Call(LimitGroup.OTHER, "GET", "/rate-limits", frozenset({200}))
 
 _OLDER_SHARING = {LimitGroup.BATCH_SESSION_CLOSE.value: LimitGroup.BATCH_SESSION.value}
 """The counter that opening and closing batch sessions shared before API 2.8."""
@@ -76,9 +77,9 @@ class RateLimits:
         return self.groups.get(counter) or DEFAULT_RATE_LIMITS.get(counter, DEFAULT_RATE_LIMITS["other"])
 
 
-async def context_limits(transport: KsefTransport, token: str, *, attempt: int = 1) -> ContextLimits:
-    """Request the limits of a batch session of this context. A read, counted in `other`: call it once a login."""
-    document = read_json_object(await transport.send(_CONTEXT, token=token, attempt=attempt))
+def read_context_limits(answer: Answer) -> ContextLimits:
+    """Read the limits of a batch session of a context."""
+    document = read_json_object(answer)
     batch = document.get("batchSession")
     limits = batch if isinstance(batch, dict) else {}
     return ContextLimits(
@@ -88,9 +89,9 @@ async def context_limits(transport: KsefTransport, token: str, *, attempt: int =
     )
 
 
-async def rate_limits(transport: KsefTransport, token: str, *, attempt: int = 1) -> RateLimits:
-    """Request the request limits of this context. A read, counted in `other`: call it once a login."""
-    document = read_json_object(await transport.send(_RATES, token=token, attempt=attempt))
+def read_rate_limits(answer: Answer) -> RateLimits:
+    """Read the request limits of a context."""
+    document = read_json_object(answer)
     return RateLimits(
         MappingProxyType({name: _rate(name, value) for name, value in document.items() if isinstance(value, dict)})
     )

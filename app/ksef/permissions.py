@@ -9,10 +9,11 @@ from typing import Annotated
 
 from pydantic import WrapValidator
 
+from app.ksef.answers import Answer
 from app.ksef.models import KsefModel, OptionalTime, read_model
-from app.ksef.transport import Call, KsefTransport, LimitGroup
+from app.ksef.transport import Call, LimitGroup
 
-_ATTACHMENTS = Call(LimitGroup.OTHER, "GET", "/permissions/attachments/status", frozenset({200}))
+ATTACHMENTS = Call(LimitGroup.OTHER, "GET", "/permissions/attachments/status", frozenset({200}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,7 @@ class _Status(KsefModel):
     revoked_date: OptionalTime = None
 
 
-async def attachment_consent(transport: KsefTransport, token: str, *, attempt: int = 1) -> AttachmentConsent:
-    """Request whether this context may send attachments now. A read, counted in `other`.
-
-    Raises PermissionMissing when the login has neither CredentialsManage nor CredentialsRead.
-    """
-    status = read_model(await transport.send(_ATTACHMENTS, token=token, attempt=attempt), _Status)
+def read_attachment_consent(answer: Answer) -> AttachmentConsent:
+    """Read whether a context may send attachments now."""
+    status = read_model(answer, _Status)
     return AttachmentConsent(status.is_attachment_allowed, status.revoked_date)

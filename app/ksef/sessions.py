@@ -1,4 +1,4 @@
-"""Calls that read sessions and their results. They change nothing, so after no answer they may be repeated.
+"""Calls that read sessions and their results, and the reading of their answers. They may be repeated after no answer.
 
 Source: KSeF API 2.9, GET /sessions...; ksef-docs, faktury/sesja-sprawdzenie-stanu-i-pobranie-upo.md.
 """
@@ -12,15 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from app.ksef.answers import Answer
 from app.ksef.error_classification import unreadable
-from app.ksef.models import (
-    SessionInvoice,
-    SessionStatus,
-    faults,
-    read_json_object,
-    read_model,
-)
-from app.ksef.storage import DownloadedUpo, Sink, save_upo
-from app.ksef.transport import Call, KsefTransport, LimitGroup
+from app.ksef.models import SessionInvoice, faults, read_json_object
+from app.ksef.transport import Call, LimitGroup
 
 PAGE_SIZE = 1000
 """The largest page that KSeF returns; every page counts against the limits."""
@@ -30,10 +23,10 @@ _CONTINUATION = "x-continuation-token"
 _Row = TypeVar("_Row", bound=BaseModel)
 
 _OK = frozenset({200})
-_STATUS = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}", _OK)
-_INVOICES = Call(LimitGroup.SESSION_INVOICE_LIST, "GET", "/sessions/{referenceNumber}/invoices", _OK)
-_FAILED = Call(LimitGroup.SESSION_INVOICE_LIST, "GET", "/sessions/{referenceNumber}/invoices/failed", _OK)
-_UPO = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}/upo/{upoReferenceNumber}", _OK)
+STATUS = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}", _OK)
+INVOICES = Call(LimitGroup.SESSION_INVOICE_LIST, "GET", "/sessions/{referenceNumber}/invoices", _OK)
+FAILED = Call(LimitGroup.SESSION_INVOICE_LIST, "GET", "/sessions/{referenceNumber}/invoices/failed", _OK)
+UPO = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}/upo/{upoReferenceNumber}", _OK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,63 +37,13 @@ class InvoicePage:
     continuation_token: str | None
 
 
-async def session_status(
-    transport: KsefTransport, token: str, reference_number: str, *, attempt: int = 1
-) -> SessionStatus:
-    """Request a session's status. Raises SessionNotFound when KSeF does not find the session."""
-    answer = await transport.send(_STATUS, path={"referenceNumber": reference_number}, token=token, attempt=attempt)
-    return read_model(answer, SessionStatus)
-
-
-async def session_invoices_page(
-    transport: KsefTransport,
-    token: str,
-    reference_number: str,
-    *,
-    failed_only: bool,
-    continuation_token: str | None = None,
-    attempt: int = 1,
-) -> InvoicePage:
-    """Request one page (up to 1,000) of a session's invoices, or of its rejected ones.
-
-    Before the session's final status the list may be empty or incomplete. Its order is not that of the package.
-    Raises ContinuationRefused when KSeF refuses the token: start the list again.
-    """
-    answer = await transport.send(
-        _FAILED if failed_only else _INVOICES,
-        path={"referenceNumber": reference_number},
-        query=(("pageSize", str(PAGE_SIZE)),),
-        headers=_continued(continuation_token),
-        token=token,
-        attempt=attempt,
-    )
+async def read_invoice_page(answer: Answer) -> InvoicePage:
+    """Read one page of a session's invoices; other tasks of the event loop run in between."""
     return InvoicePage(*await _read_page(answer, "invoices", SessionInvoice))
 
 
-async def upo_by_api(
-    transport: KsefTransport,
-    token: str,
-    reference_number: str,
-    upo_reference_number: str,
-    sink: Sink,
-    *,
-    attempt: int = 1,
-) -> DownloadedUpo:
-    """Write one page of a session's UPO into `sink`, through the API. It is counted: use it when the free link fails.
-
-    Raises the errors of `storage.StorageClient.download_upo`; the content of the sink must then be discarded.
-    """
-    async with transport.stream(
-        _UPO,
-        path={"referenceNumber": reference_number, "upoReferenceNumber": upo_reference_number},
-        headers={"Accept": "application/xml, application/json;q=0.5"},
-        token=token,
-        attempt=attempt,
-    ) as response:
-        return await save_upo(_UPO.operation, response, sink)
-
-
-def _continued(continuation_token: str | None) -> dict[str, str]:
+def continued(continuation_token: str | None) -> dict[str, str]:
+    """Return the headers that request the page of a continuation token, none for the first page."""
     return {} if continuation_token is None else {_CONTINUATION: continuation_token}
 
 
