@@ -93,7 +93,7 @@ def after_answer(health: Health, now: datetime) -> Health:
     return Health(since=now if health.state is KsefState.AWAY else health.since)
 
 
-def claim_probe(health: Health, now: datetime) -> Health | None:
+def reserve_probe(health: Health, now: datetime) -> Health | None:
     """Reserve the next probe; None before its time, or when KSeF is not away."""
     if health.state is not KsefState.AWAY or (health.next_probe_at is not None and now < health.next_probe_at):
         return None

@@ -63,7 +63,7 @@ class Store:
     late_invoices: LateInvoiceStore
     webhooks: WebhookStore
     deliveries: DeliveryStore
-    outgoing: DeliveryQueue
+    delivery_queue: DeliveryQueue
     replays: ReplayStore
     upo_links: UpoLinks
     quota: QuotaStore
@@ -114,7 +114,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             late_invoices=LateInvoiceStore(database, jobs, uploads),
             webhooks=WebhookStore(database, outbox, box),
             deliveries=DeliveryStore(database),
-            outgoing=DeliveryQueue(database, outbox, box),
+            delivery_queue=DeliveryQueue(database, outbox, box),
             replays=ReplayStore(database, jobs),
             upo_links=UpoLinks(box),
             quota=QuotaStore(database),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-JOB_PARTS: Final = {"sealing", "packages", "dispatch", "verdicts", "outgoing"}
+JOB_PARTS: Final = {"sealing", "packages", "dispatch", "verdicts", "delivery_queue"}
 """Parts of the store that work on a session, a lane or an endpoint by its own id, of whichever tenant."""
 
 ENGINE_PARTS: Final[Mapping[str, str]] = {

@@ -2,23 +2,23 @@
 
 from datetime import datetime
 
-from app.store.events.delivery_queue import AttemptResult, Claim
+from app.store.events.delivery_queue import AttemptResult, ReservedAttempt
 from app.webhooks.backoff import next_delay
 from app.webhooks.delivery import Attempt, Outcome
 
 
 def classify_attempt(
-    claim: Claim, attempt: Attempt, *, size: int, ordered: bool, jitter: float, now: datetime
+    reserved: ReservedAttempt, attempt: Attempt, *, size: int, ordered: bool, jitter: float, now: datetime
 ) -> AttemptResult:
-    """Return the result of a claimed attempt that ended now, with the time of the next one. `size` is the body's, in bytes."""
+    """Return the result of a reserved attempt that ended now, with the time of the next one. `size` is the body's, in bytes."""
     succeeded = attempt.outcome is Outcome.DELIVERED
     gone = attempt.outcome is Outcome.GONE
     delay = None
     if not succeeded and not gone:
-        delay = next_delay(claim.tries, jitter=jitter, retry_after=attempt.retry_after)
+        delay = next_delay(reserved.tries, jitter=jitter, retry_after=attempt.retry_after)
     reason = None if succeeded or delay is not None else "gone" if gone else "exhausted"
     return AttemptResult(
-        claim=claim,
+        reserved=reserved,
         outcome=attempt.outcome.value,
         milliseconds=attempt.milliseconds,
         status=attempt.status,

@@ -7,7 +7,7 @@
 Receivers get each event at least once and must expect repetitions: if this process dies between the request and its record, no row
 says whether the request arrived. The event's id is the same in every attempt.
 
-One loop claims the due deliveries of all endpoints that this process has leased, a task for each request sends it, and one loop
+One loop reserved_attempts the due deliveries of all endpoints that this process has leased, a task for each request sends it, and one loop
 records the results; both loops serve all deliveries of that moment with a few statements. An endpoint has its own connections and its
 own pace, and always a place for one request, also while requests to other endpoints hang.
 """
@@ -32,7 +32,7 @@ from app.observability.logs import get_logger
 from app.observability.metrics import WEBHOOK_DELIVERIES, WEBHOOK_LAG_SECONDS, WEBHOOKS_DISABLED
 from app.settings import Settings
 from app.store.database_errors import DatabaseError
-from app.store.events.delivery_queue import AttemptResult, Body, Claim, EndpointLeases, Target
+from app.store.events.delivery_queue import AttemptResult, Body, EndpointLeases, ReservedAttempt, Target
 from app.store.store import Store
 from app.webhooks.addresses import AddressRules
 from app.webhooks.backoff import DISABLE_AFTER
@@ -95,7 +95,7 @@ class ActiveEndpoint:
 
     target: Target
     pace: Pace
-    busy: dict[UUID, Claim] = field(default_factory=dict)
+    busy: dict[UUID, ReservedAttempt] = field(default_factory=dict)
     is_due: bool = True
     used_at: float = field(default_factory=monotonic)
     pool: "PoolInUse | None" = None
@@ -116,7 +116,7 @@ class Dispatcher:
     def __init__(self, context: DeliveryContext, *, max_active: int = MAX_ACTIVE_ENDPOINTS) -> None:
         self._context = context
         self._max_active = max_active
-        self._store = context.store.outgoing
+        self._store = context.store.delivery_queue
         self._payloads = PayloadCache(context.store)
         self._backend = GuardedBackend(context.rules, resolve=context.resolve)
         self._ssl = context.ssl_context or ssl.create_default_context()
@@ -134,7 +134,7 @@ class Dispatcher:
         async with self._at_work() as (leases, tasks):
             tasks.start_soon(self._listen)
             while True:
-                await self._claim_due(leases, tasks)
+                await self._reserve_due(leases, tasks)
                 await self._wait()
 
     async def drain(self) -> None:
@@ -142,7 +142,7 @@ class Dispatcher:
         async with self._at_work() as (leases, tasks):
             while True:
                 self._notified = True
-                await self._claim_due(leases, tasks)
+                await self._reserve_due(leases, tasks)
                 if not self._underway():
                     return
                 await self._wait()
@@ -154,7 +154,7 @@ class Dispatcher:
 
     @asynccontextmanager
     async def _at_work(self) -> AsyncIterator[tuple[EndpointLeases, TaskGroup]]:
-        async with self._store.holdings() as leases, anyio.create_task_group() as tasks:
+        async with self._store.leases() as leases, anyio.create_task_group() as tasks:
             tasks.start_soon(self._record)
             try:
                 yield leases, tasks
@@ -175,7 +175,7 @@ class Dispatcher:
     # --- due deliveries ---
 
     async def _listen(self) -> None:
-        async with self._store.news() as connection:
+        async with self._store.notifications() as connection:
             async for _ in connection.notifies():
                 self._notified = True
                 self._wake.set()
@@ -194,8 +194,8 @@ class Dispatcher:
                 until = min(until, (resumes_at - now).total_seconds())
         return max(0.0, until)
 
-    async def _claim_due(self, leases: EndpointLeases, tasks: TaskGroup) -> None:
-        """Lease endpoints with due deliveries, claim as many deliveries as may be sent now, and start a task for each."""
+    async def _reserve_due(self, leases: EndpointLeases, tasks: TaskGroup) -> None:
+        """Lease endpoints with due deliveries, reserved as many deliveries as may be sent now, and start a task for each."""
         now = self._context.clock()
         if self._notified or monotonic() - self._polled_at >= _POLL_SECONDS:
             self._notified, self._polled_at = False, monotonic()
@@ -204,23 +204,23 @@ class Dispatcher:
         if not wanted:
             return
         busy = [delivery_id for endpoint in self._endpoints.values() for delivery_id in endpoint.busy]
-        claims = await self._store.claim(wanted, busy=busy, due=now + EARLY, now=now)
-        bodies = await self._payloads.of(claim.event_sequence for claim in claims)
-        await self._read_changed({claim.endpoint_id: claim.version for claim in claims})
+        reserved_attempts = await self._store.reserve_attempts(wanted, busy=busy, due=now + EARLY, now=now)
+        bodies = await self._payloads.of(reserved.event_sequence for reserved in reserved_attempts)
+        await self._read_changed({reserved.endpoint_id: reserved.version for reserved in reserved_attempts})
         taken = dict.fromkeys(wanted, 0)
-        for claim in claims:
-            taken[claim.endpoint_id] += 1
-            endpoint = self._endpoints[claim.endpoint_id]
-            endpoint.busy[claim.delivery_id] = claim
+        for reserved in reserved_attempts:
+            taken[reserved.endpoint_id] += 1
+            endpoint = self._endpoints[reserved.endpoint_id]
+            endpoint.busy[reserved.delivery_id] = reserved
             endpoint.used_at = monotonic()
-            tasks.start_soon(self._deliver, endpoint, claim, bodies[claim.event_sequence], now)
+            tasks.start_soon(self._deliver, endpoint, reserved, bodies[reserved.event_sequence], now)
         for endpoint_id, (slots, _) in wanted.items():
             if taken[endpoint_id] < slots:
                 # No other delivery is due now; the next poll, or the end of an attempt under way, sets this again.
                 self._endpoints[endpoint_id].is_due = False
 
     async def _poll(self, leases: EndpointLeases, now: datetime) -> None:
-        work = await self._store.work()
+        work = await self._store.endpoints_with_work()
         for item in work:
             if item.closed is not None:
                 given_up = await self._store.give_up(item.endpoint_id, reason=item.closed, now=now)
@@ -286,7 +286,7 @@ class Dispatcher:
             self._endpoints[endpoint_id].pace.most = target.max_concurrency
 
     def _wanted(self, now: datetime) -> dict[UUID, tuple[int, bool]]:
-        """Return how many deliveries each endpoint may claim: its own place first, then a part of the shared places."""
+        """Return how many deliveries each endpoint may reserved: its own place first, then a part of the shared places."""
         shared = SHARED_PLACES - sum(max(0, len(endpoint.busy) - 1) for endpoint in self._endpoints.values())
         wanted: dict[UUID, tuple[int, bool]] = {}
         # Endpoints with the fewest requests under way come first.
@@ -303,7 +303,7 @@ class Dispatcher:
 
     # --- one attempt ---
 
-    async def _deliver(self, endpoint: ActiveEndpoint, claim: Claim, body: Body, now: datetime) -> None:
+    async def _deliver(self, endpoint: ActiveEndpoint, reserved: ReservedAttempt, body: Body, now: datetime) -> None:
         target = endpoint.target
         in_use = await self._pool_of(endpoint)
         in_use.users += 1
@@ -315,7 +315,7 @@ class Dispatcher:
             await _close(in_use)
         ended = self._context.clock()
         result = classify_attempt(
-            claim,
+            reserved,
             attempt,
             size=len(body.content),
             ordered=target.ordered,
@@ -363,7 +363,7 @@ class Dispatcher:
             now = self._context.clock()
             disabled = await self._record_results([result for _, result, _ in done], now)
             for endpoint, result, attempt in done:
-                endpoint.busy.pop(result.claim.delivery_id, None)
+                endpoint.busy.pop(result.reserved.delivery_id, None)
                 endpoint.is_due = True
                 if result.succeeded:
                     endpoint.pace.succeeded()
@@ -378,9 +378,9 @@ class Dispatcher:
     async def _record_results(self, results: list[AttemptResult], now: datetime) -> dict[UUID, str]:
         while True:
             try:
-                return await self._store.settle(results, given_up_before=now - DISABLE_AFTER, now=now)
+                return await self._store.record_results(results, given_up_before=now - DISABLE_AFTER, now=now)
             except DatabaseError:
-                # Only this process has the answers. If the database stays unavailable, the loop that claims work ends the process.
+                # Only this process has the answers. If the database stays unavailable, the loop that reserved_attempts work ends the process.
                 log.warning("attempts_not_recorded", attempts=len(results))
                 await anyio.sleep(_RETRY_SECONDS)
 

@@ -26,7 +26,7 @@ class PayloadCache:
         found = {sequence: self._kept[sequence] for sequence in wanted if sequence in self._kept}
         missing = wanted - found.keys()
         if missing:
-            read = await self._store.outgoing.bodies(missing)
+            read = await self._store.delivery_queue.bodies(missing)
             found |= read
             for sequence, body in read.items():
                 self._kept[sequence] = body

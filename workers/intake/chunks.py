@@ -36,7 +36,7 @@ async def record_findings(context: WorkerContext, tenant_id: int, outcome: Chunk
     After a finding `attachment-not-allowed`, KSeF is asked again whether the tenant may send attachments.
     """
     if outcome.findings["attachment-not-allowed"]:
-        await context.store.permissions.want_attachments(tenant_id, now=context.clock())
+        await context.store.permissions.record_refused_attachment(tenant_id, now=context.clock())
     metrics.STAGE_SECONDS.labels(stage="check").observe(outcome.seconds)
     for rule, count in outcome.findings.items():
         metrics.VALIDATION_FINDINGS.labels(rule=rule).inc(count)

@@ -46,7 +46,7 @@ class KsefHealthMonitor:
     async def availability(self) -> tuple[KsefRecord, Availability]:
         """Return the stored record and the availability by it, after ending an operator's order that has expired."""
         now = self._clock()
-        known = await self._outages.settle(self.ksef_url, now=now)
+        known = await self._outages.notify_of_expired_order(self.ksef_url, now=now)
         return known, known.standing(now)
 
     async def _failed(self, error: KsefError) -> None:

@@ -56,7 +56,7 @@ async def check_ksef_health(context: WorkerContext) -> None:
 async def probe(context: WorkerContext) -> bool:
     """Make one cheap call, if one is due and no other worker makes it; return whether KSeF is available after it."""
     ksef_url, outages = context.ksef_health.ksef_url, context.store.outages
-    if not await outages.claim_probe(ksef_url, now=context.clock()):
+    if not await outages.reserve_probe(ksef_url, now=context.clock()):
         return (await outages.read(ksef_url)).standing(context.clock()).state is KsefState.AVAILABLE
     outcome = "no answer in time"
     with anyio.move_on_after(PROBE_SECONDS):
@@ -84,7 +84,7 @@ def _pause(record: KsefRecord, availability: Availability, now: datetime) -> flo
 
 async def _read_latarnia(context: WorkerContext, latarnia: Latarnia) -> None:
     ksef_url, outages = context.ksef_health.ksef_url, context.store.outages
-    if not await outages.claim_latarnia(ksef_url, now=context.clock()):
+    if not await outages.reserve_latarnia_query(ksef_url, now=context.clock()):
         return
     try:
         opinion = await latarnia.ask(context.clock())

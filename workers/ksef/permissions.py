@@ -37,7 +37,7 @@ async def ask_permissions_of(context: WorkerContext, tenant_id: int) -> None:
     One error replaces it: the tenant's login may not ask for permissions. Then the stored answer is that none is known.
     """
     permissions = context.store.permissions
-    if not await permissions.claim(tenant_id, now=context.clock()):
+    if not await permissions.reserve_query(tenant_id, now=context.clock()):
         return
     try:
         consent = await (await context.ksef.of(tenant_id)).attachment_consent()

@@ -96,7 +96,7 @@ class Quota:
         """Ask KSeF for the tenant's limits if ours are old and no other worker asks. Without an answer the old ones stay."""
         if not (await self.limits_of(tenant_id)).is_old(self._clock()):
             return
-        if not await self._limits.claim_refresh(tenant_id, now=self._clock()):
+        if not await self._limits.reserve_refresh(tenant_id, now=self._clock()):
             return
         try:
             rates, context = await client.rate_limits(), await client.context_limits()

@@ -99,7 +99,7 @@ async def end_session(
             connection, session.id, again, old=old, finding=_sent_again(session).as_dict(), uncounted=uncounted
         )
         if any(refusal.finding["rule"] == _NO_ATTACHMENTS for refusal in verdicts.rejected):
-            await store.permissions.want_attachments(session.tenant_id, now=now, connection=connection)
+            await store.permissions.record_refused_attachment(session.tenant_id, now=now, connection=connection)
         for event, count, states in (
             (EventType.INVOICES_ACCEPTED, accepted, [InvoiceState.ACCEPTED.value]),
             (EventType.INVOICES_REJECTED, rejected + failed, [InvoiceState.REJECTED.value, InvoiceState.FAILED.value]),

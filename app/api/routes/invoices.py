@@ -120,7 +120,7 @@ async def create_invoice(
                 for finding in findings:
                     VALIDATION_FINDINGS.labels(rule=finding.rule).inc()
                 if any(finding.rule == "attachment-not-allowed" for finding in findings):
-                    await state.store.permissions.want_attachments(tenant.id, now=state.clock())
+                    await state.store.permissions.record_refused_attachment(tenant.id, now=state.clock())
                 raise InvalidInvoice(
                     "the invoice breaks at least one rule; it was not stored",
                     errors=[finding.as_dict() for finding in findings],

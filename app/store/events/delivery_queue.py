@@ -17,7 +17,7 @@ from app.errors import ConfigurationError
 from app.observability.logs import get_logger
 from app.store.database import Connection, Database, queries
 from app.store.events.deliveries import body_of_event
-from app.store.events.endpoints import Ordering, open_headers, open_keys, tell_of_the_end
+from app.store.events.endpoints import Ordering, add_disabled_event, open_headers, open_keys
 from app.store.events.outbox import Outbox
 from app.store.secrets import SecretBox
 from app.webhooks.signing import SigningKey
@@ -70,7 +70,7 @@ class SecretHeaders:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ReservedAttempt:
     """An attempt that this process has reserved and is to make."""
 
     delivery_id: UUID
@@ -97,7 +97,7 @@ class Body:
 class AttemptResult:
     """Result of an attempt. A delivery with `next_attempt_at` is tried again then; one without is finished."""
 
-    claim: Claim
+    reserved: ReservedAttempt
     outcome: str
     milliseconds: int
     status: int | None
@@ -142,7 +142,7 @@ class DeliveryQueue:
         self._box = box
 
     @asynccontextmanager
-    async def holdings(self) -> AsyncIterator[EndpointLeases]:
+    async def leases(self) -> AsyncIterator[EndpointLeases]:
         """Open the connection whose locks are the leases of this process."""
         async with self._database.own_connection() as connection:
             for statement in _KEEPALIVES:
@@ -150,13 +150,13 @@ class DeliveryQueue:
             yield EndpointLeases(connection)
 
     @asynccontextmanager
-    async def news(self) -> AsyncIterator[Connection]:
+    async def notifications(self) -> AsyncIterator[Connection]:
         """Open a connection that is notified of new deliveries; read `connection.notifies()`."""
         async with self._database.own_connection() as connection:
             await connection.execute(f"LISTEN {CHANNEL}")
             yield connection
 
-    async def work(self) -> list[Work]:
+    async def endpoints_with_work(self) -> list[Work]:
         """Return every endpoint with pending deliveries, due or not."""
         return [
             Work(row["endpoint_id"], row["next_attempt_at"], row["version"], row["closed"])
@@ -182,21 +182,21 @@ class DeliveryQueue:
             {"endpoint_id": endpoint_id, "reason": reason, "now": now, "limit": _GIVEN_UP_AT_ONCE},
         )
 
-    async def claim(
+    async def reserve_attempts(
         self,
         wanted: Mapping[UUID, tuple[int, bool]],
         *,
         busy: Iterable[UUID],
         due: datetime,
         now: datetime,
-    ) -> list[Claim]:
+    ) -> list[ReservedAttempt]:
         """Take the next attempts at endpoints that this process holds. Committed on return.
 
         `wanted` says for each endpoint how many, and whether its sessions keep their order. `busy` are the deliveries
         under way, which are not taken again.
         """
         rows = await self._database.fetch_all(
-            _SQL["claim_deliveries"],
+            _SQL["reserve_attempts"],
             {
                 "endpoints": list(wanted),
                 "slots": [slots for slots, _ in wanted.values()],
@@ -207,7 +207,7 @@ class DeliveryQueue:
             },
         )
         return [
-            Claim(
+            ReservedAttempt(
                 delivery_id=row["id"],
                 endpoint_id=row["endpoint_id"],
                 event_sequence=row["event_sequence"],
@@ -226,8 +226,8 @@ class DeliveryQueue:
             row["sequence"]: Body(public_id("evt", row["id"]), body_of_event(row), row["created_at"]) for row in rows
         }
 
-    async def settle(
-        self, settled: Sequence[AttemptResult], *, given_up_before: datetime, now: datetime
+    async def record_results(
+        self, results: Sequence[AttemptResult], *, given_up_before: datetime, now: datetime
     ) -> dict[UUID, str]:
         """Record attempts and what follows from them, in one transaction.
 
@@ -235,37 +235,37 @@ class DeliveryQueue:
         `given_up_before`). The record of an attempt that another process has repeated meanwhile changes the history only.
         """
         # Always in the same order, so that two processes that write the same rows cannot deadlock.
-        ordered = sorted(settled, key=lambda item: item.claim.delivery_id)
+        ordered = sorted(results, key=lambda item: item.reserved.delivery_id)
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["record_attempts"], _attempt_columns(ordered))
-            cursor = await connection.execute(_SQL["settle_deliveries"], _delivery_columns(ordered, now))
+            cursor = await connection.execute(_SQL["record_results"], _delivery_columns(ordered, now))
             counted = {row["id"] for row in await cursor.fetchall()}
-            mine = [item for item in ordered if item.claim.delivery_id in counted]
+            mine = [item for item in ordered if item.reserved.delivery_id in counted]
             await self._keep_order(connection, mine, now)
             return await self._judge_endpoints(connection, mine, given_up_before, now)
 
-    async def _keep_order(self, connection: Connection, settled: Iterable[AttemptResult], now: datetime) -> None:
-        for item in settled:
-            claim = item.claim
-            if not item.ordered or claim.session_id is None:
+    async def _keep_order(self, connection: Connection, results: Iterable[AttemptResult], now: datetime) -> None:
+        for item in results:
+            reserved = item.reserved
+            if not item.ordered or reserved.session_id is None:
                 continue
             place = {
-                "endpoint_id": claim.endpoint_id,
-                "session_id": claim.session_id,
-                "event_sequence": claim.event_sequence,
+                "endpoint_id": reserved.endpoint_id,
+                "session_id": reserved.session_id,
+                "event_sequence": reserved.event_sequence,
             }
             if item.next_attempt_at is not None:
-                await connection.execute(_SQL["hold_back"], place | {"until": item.next_attempt_at})
-            elif claim.attempt > 1:
+                await connection.execute(_SQL["postpone"], place | {"until": item.next_attempt_at})
+            elif reserved.attempt > 1:
                 # A first attempt that succeeds has postponed no other delivery.
-                await connection.execute(_SQL["let_go"], place | {"now": now})
+                await connection.execute(_SQL["resume"], place | {"now": now})
 
     async def _judge_endpoints(
-        self, connection: Connection, settled: Sequence[AttemptResult], given_up_before: datetime, now: datetime
+        self, connection: Connection, results: Sequence[AttemptResult], given_up_before: datetime, now: datetime
     ) -> dict[UUID, str]:
-        alive = {item.claim.endpoint_id for item in settled if item.succeeded}
-        gone = {item.claim.endpoint_id for item in settled if item.gone}
-        failed = {item.claim.endpoint_id for item in settled if not item.succeeded} - alive
+        alive = {item.reserved.endpoint_id for item in results if item.succeeded}
+        gone = {item.reserved.endpoint_id for item in results if item.gone}
+        failed = {item.reserved.endpoint_id for item in results if not item.succeeded} - alive
         if alive:
             await connection.execute(_SQL["endpoints_recovered"], {"ids": sorted(alive)})
         disabled: dict[UUID, str] = {}
@@ -277,7 +277,7 @@ class DeliveryQueue:
             row = await cursor.fetchone()
             if row is not None and row["disabled_at"] is not None:
                 disabled[endpoint_id] = row["disabled_reason"]
-                await tell_of_the_end(self._outbox, connection, row, now=now)
+                await add_disabled_event(self._outbox, connection, row, now=now)
         return disabled
 
     def _target(self, row: Mapping[str, Any]) -> Target:
@@ -292,27 +292,27 @@ class DeliveryQueue:
         )
 
 
-def _attempt_columns(settled: Sequence[AttemptResult]) -> dict[str, Any]:
+def _attempt_columns(results: Sequence[AttemptResult]) -> dict[str, Any]:
     return {
-        "ids": [item.claim.delivery_id for item in settled],
-        "attempts": [item.claim.attempt for item in settled],
-        "milliseconds": [item.milliseconds for item in settled],
-        "statuses": [item.status for item in settled],
-        "outcomes": [item.outcome for item in settled],
-        "answers": [item.answer for item in settled],
-        "bytes": [item.size for item in settled],
+        "ids": [item.reserved.delivery_id for item in results],
+        "attempts": [item.reserved.attempt for item in results],
+        "milliseconds": [item.milliseconds for item in results],
+        "statuses": [item.status for item in results],
+        "outcomes": [item.outcome for item in results],
+        "answers": [item.answer for item in results],
+        "bytes": [item.size for item in results],
     }
 
 
-def _delivery_columns(settled: Sequence[AttemptResult], now: datetime) -> dict[str, Any]:
+def _delivery_columns(results: Sequence[AttemptResult], now: datetime) -> dict[str, Any]:
     return {
-        "ids": [item.claim.delivery_id for item in settled],
-        "attempts": [item.claim.attempt for item in settled],
+        "ids": [item.reserved.delivery_id for item in results],
+        "attempts": [item.reserved.attempt for item in results],
         "states": [
             "succeeded" if item.succeeded else "pending" if item.next_attempt_at is not None else "failed"
-            for item in settled
+            for item in results
         ],
-        "next_attempts": [item.next_attempt_at for item in settled],
-        "reasons": [item.reason for item in settled],
+        "next_attempts": [item.next_attempt_at for item in results],
+        "reasons": [item.reason for item in results],
         "now": now,
     }

@@ -176,7 +176,7 @@ class WebhookStore:
             changed = await cursor.fetchone()
             assert changed is not None  # noqa: S101 - the row is locked
             if ends:
-                await tell_of_the_end(self._outbox, connection, changed, now=now)
+                await add_disabled_event(self._outbox, connection, changed, now=now)
         return self._endpoint(changed)
 
     async def delete(self, tenant_id: int, endpoint_id: UUID, *, now: datetime) -> None:
@@ -243,7 +243,7 @@ _PLAIN: Final = (
 )  # fmt: skip
 
 
-async def tell_of_the_end(outbox: Outbox, connection: Connection, row: Mapping[str, Any], *, now: datetime) -> None:
+async def add_disabled_event(outbox: Outbox, connection: Connection, row: Mapping[str, Any], *, now: datetime) -> None:
     """Add `webhook.disabled` in the transaction that has disabled the endpoint of this row, for the tenant's other endpoints."""
     await outbox.add(
         connection,

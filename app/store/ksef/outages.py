@@ -14,7 +14,7 @@ from app.domain.outage import (
     Override,
     after_answer,
     after_failure,
-    claim_probe,
+    reserve_probe,
     standing,
 )
 from app.domain.timestamps import iso_utc
@@ -87,24 +87,24 @@ class OutageStore:
             ksef_url, lambda known: replace(known, health=after_answer(known.health, now)), now=now
         )
 
-    async def claim_probe(self, ksef_url: str, *, now: datetime) -> bool:
+    async def reserve_probe(self, ksef_url: str, *, now: datetime) -> bool:
         """Return whether this caller is to send the next probe; at most one caller is."""
         won = False
 
-        def claim(known: KsefRecord) -> KsefRecord:
+        def reserve(known: KsefRecord) -> KsefRecord:
             nonlocal won
-            claimed = claim_probe(known.health, now)
-            won = claimed is not None
-            return replace(known, health=claimed) if claimed is not None else known
+            reserved = reserve_probe(known.health, now)
+            won = reserved is not None
+            return replace(known, health=reserved) if reserved is not None else known
 
-        await self._change(ksef_url, claim, now=now)
+        await self._change(ksef_url, reserve, now=now)
         return won
 
     async def order(self, ksef_url: str, override: Override | None, *, now: datetime) -> KsefRecord:
         """Put an operator's order in the place of KSeF's answers, or take it back with None."""
         return await self._change(ksef_url, lambda known: replace(known, override=override), now=now)
 
-    async def settle(self, ksef_url: str, *, now: datetime) -> KsefRecord:
+    async def notify_of_expired_order(self, ksef_url: str, *, now: datetime) -> KsefRecord:
         """Notify tenants of a change without a call: an operator's order that has expired."""
         known = await self.read(ksef_url)
         if known.standing(now).state is known.notified_state:
@@ -115,10 +115,10 @@ class OutageStore:
         """Record that a session's job waits for KSeF, so that it is started when KSeF answers again."""
         await self._database.execute(_SQL["add_waiting"], {"session_id": session_id})
 
-    async def claim_latarnia(self, ksef_url: str, *, now: datetime) -> bool:
+    async def reserve_latarnia_query(self, ksef_url: str, *, now: datetime) -> bool:
         """Return whether this caller is to query Latarnia: at most one query is sent in ten minutes."""
         parameters = {"ksef_url": ksef_url, "now": now, "pause": LATARNIA_PAUSE}
-        return await self._database.fetch_one(_SQL["claim_latarnia"], parameters) is not None
+        return await self._database.fetch_one(_SQL["reserve_latarnia_query"], parameters) is not None
 
     async def save_latarnia(self, ksef_url: str, said: Mapping[str, Any], *, now: datetime) -> None:
         """Store the answer of Latarnia, for display."""
@@ -135,9 +135,9 @@ class OutageStore:
             changed = change(known)
             if changed != known:
                 await connection.execute(_SQL["save_ksef"], _columns(ksef_url, changed))
-            return await self._tell(connection, ksef_url, changed, now=now)
+            return await self._notify(connection, ksef_url, changed, now=now)
 
-    async def _tell(self, connection: Connection, ksef_url: str, known: KsefRecord, *, now: datetime) -> KsefRecord:
+    async def _notify(self, connection: Connection, ksef_url: str, known: KsefRecord, *, now: datetime) -> KsefRecord:
         counts = known.standing(now)
         if counts.state is known.notified_state:
             return known

@@ -1,5 +1,5 @@
 -- name: add_chunk
--- Nothing is returned when the chunk is there already: an earlier run of the job committed it.
+-- Returns no row when the chunk exists already: an earlier run of the job committed it.
 INSERT INTO chunks (id, last_id, tenant_id, upload_id, lane_id, first_entry, encoding, blob_key, queued, queued_bytes,
     latest_issue_date, atomic_pending, created_at)
 VALUES (%(id)s, %(last_id)s, %(tenant_id)s, %(upload_id)s, %(lane_id)s, %(first_entry)s, %(encoding)s, %(blob_key)s,
@@ -47,7 +47,7 @@ SELECT lane_id, sum(queued)::integer AS queued, min(created_at) AS oldest
 FROM chunks WHERE queued > 0 AND NOT atomic_pending GROUP BY lane_id
 
 -- name: queued_by_lane_of_tenant
--- Leans on chunks_queued, by the tenant's few lanes.
+-- Uses chunks_queued, by the tenant's few lanes.
 SELECT c.lane_id, sum(c.queued)::integer AS queued
 FROM lanes l JOIN chunks c ON c.lane_id = l.id AND c.queued > 0 AND NOT c.atomic_pending
 WHERE l.tenant_id = %(tenant_id)s GROUP BY c.lane_id

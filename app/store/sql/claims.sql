@@ -1,5 +1,5 @@
 -- name: claim_chunk
--- In the order of the identities, so that two transactions with common ones wait in the same order. The first position wins.
+-- In the order of the identities, so that two transactions with common ones cannot deadlock. The first invoice of an identity owns it.
 INSERT INTO claims (tenant_id, identity, invoice_id)
 SELECT tenant_id, identity, id FROM invoices
 WHERE id BETWEEN %(first)s AND %(last)s AND tenant_id = %(tenant_id)s AND state = 'queued'
@@ -7,14 +7,14 @@ ORDER BY identity, id
 ON CONFLICT DO NOTHING
 
 -- name: claim_staged
--- The same for single posts, whose rows come from several chunks.
+-- The same for single posts, whose rows are of several chunks.
 INSERT INTO claims (tenant_id, identity, invoice_id)
 SELECT tenant_id, identity, id FROM staged WHERE tenant_id = %(tenant_id)s AND state = 'queued'
 ORDER BY identity, id
 ON CONFLICT DO NOTHING
 
 -- name: lost_claims
--- Which queued invoices of these ranges do not hold their identity, who does, and whether that is the same document.
+-- Queued invoices of these ranges whose identity another invoice owns, with that owner, and whether both are the same XML.
 SELECT o.id AS invoice_id, k.invoice_id AS holder, h.number AS holder_number, h.ksef_number AS holder_ksef_number,
     h.sha256 = o.sha256 AS same
 FROM unnest(%(firsts)s::uuid[], %(lasts)s::uuid[]) AS c (first, last)

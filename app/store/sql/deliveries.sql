@@ -6,7 +6,7 @@ JOIN webhook_endpoints w ON w.id = d.endpoint_id
 WHERE d.id = %(id)s AND d.tenant_id = %(tenant_id)s
 
 -- name: lock_delivery
--- The delivery alone is locked: its event and its endpoint serve others at the same time.
+-- Locks the delivery only: other transactions use its event and its endpoint at the same time.
 SELECT d.*, e.id AS event_id, e.type AS event_type, w.disabled_at AS endpoint_disabled_at, w.deleted_at AS endpoint_deleted_at
 FROM deliveries d
 JOIN events e ON e.sequence = d.event_sequence
@@ -15,7 +15,7 @@ WHERE d.id = %(id)s AND d.tenant_id = %(tenant_id)s
 FOR NO KEY UPDATE OF d
 
 -- name: list_deliveries
--- Newest event first, older than the delivery `before`; leans on the unique index (endpoint_id, event_sequence).
+-- Newest event first, older than the delivery `before`; uses the unique index (endpoint_id, event_sequence).
 SELECT d.*, e.id AS event_id, e.type AS event_type
 FROM deliveries d JOIN events e ON e.sequence = d.event_sequence
 WHERE d.endpoint_id = %(endpoint_id)s AND d.tenant_id = %(tenant_id)s
@@ -40,8 +40,8 @@ WITH opened AS (
 SELECT pg_notify('ksefd_deliveries', '') FROM opened
 
 -- name: endpoints_with_work
--- Every endpoint that is owed something, with the moment when its next attempt is due. Steps from one endpoint to the next
--- along deliveries_waiting, so it costs by endpoints, however many deliveries each is owed.
+-- Every endpoint with pending deliveries, with the time of its next attempt. Steps from one endpoint to the next along
+-- deliveries_waiting, so the cost grows with the endpoints, not with their deliveries.
 WITH RECURSIVE waiting AS (
     (SELECT endpoint_id, next_attempt_at FROM deliveries WHERE state = 'pending'
         ORDER BY endpoint_id, next_attempt_at LIMIT 1)
@@ -58,7 +58,7 @@ SELECT w.endpoint_id, w.next_attempt_at, e.version,
 FROM waiting w JOIN webhook_endpoints e ON e.id = w.endpoint_id
 
 -- name: take_endpoints
--- Whoever holds an endpoint delivers to it, alone; the lock belongs to the connection and ends with its process.
+-- The process with the lease of an endpoint delivers to it alone. The lock belongs to its connection and ends with the process.
 SELECT id FROM unnest(%(ids)s::uuid[]) AS id WHERE pg_try_advisory_lock(hashtextextended('webhook:' || id, 0))
 
 -- name: release_endpoints
@@ -68,17 +68,17 @@ SELECT pg_advisory_unlock(hashtextextended('webhook:' || id, 0)) FROM unnest(%(i
 SELECT * FROM webhook_endpoints WHERE id = ANY(%(ids)s)
 
 -- name: give_up_deliveries
--- What endpoints are owed that take nothing any more, some at a time.
+-- Pending deliveries of closed endpoints, a bounded number at a time.
 UPDATE deliveries d SET state = 'failed', reason = %(reason)s, next_attempt_at = NULL, finished_at = %(now)s
 WHERE d.id IN (
     SELECT id FROM deliveries WHERE endpoint_id = %(endpoint_id)s AND state = 'pending' LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
 
--- name: claim_deliveries
--- Take the next attempts of several endpoints at once, `slots` of each, earliest first. The intent is in the history before
--- the requests leave. `busy` are those under way, which nobody but the asking process can have. Where order is asked for, a
--- delivery waits for every earlier one of its session. Leans on deliveries_waiting and deliveries_of_session.
+-- name: reserve_attempts
+-- Reserves the next attempts of several endpoints, `slots` of each, earliest first, and writes them into the history before their
+-- requests are sent. `busy` are the deliveries under way in this process. At an ordered endpoint a delivery waits for every
+-- earlier one of its session. Uses deliveries_waiting and deliveries_of_session.
 WITH due AS (
     SELECT d.id FROM unnest(%(endpoints)s::uuid[], %(slots)s::integer[], %(ordered)s::boolean[])
         AS wanted (endpoint_id, slots, ordered)
@@ -119,8 +119,8 @@ FROM unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(milliseconds)s::integer[
     AS s (id, attempt, milliseconds, status, outcome, answer, bytes)
 WHERE a.delivery_id = s.id AND a.attempt = s.attempt
 
--- name: settle_deliveries
--- Only by whoever made this attempt: a later one may have been claimed by a process that took the endpoint over.
+-- name: record_results
+-- Only for the last attempt: a process that took the endpoint over may have reserved a later one.
 UPDATE deliveries d SET state = s.state, next_attempt_at = s.next_attempt_at, reason = s.reason,
     finished_at = CASE WHEN s.state = 'pending' THEN NULL ELSE %(now)s END
 FROM unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(states)s::text[], %(next_attempts)s::timestamptz[],
@@ -128,24 +128,24 @@ FROM unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(states)s::text[], %(next
 WHERE d.id = s.id AND d.state = 'pending' AND d.attempts = s.attempt
 RETURNING d.id
 
--- name: hold_back
--- Later deliveries of a session wait as long as the earlier one that failed; they are not even looked at meanwhile.
+-- name: postpone
+-- Later deliveries of a session get the next time of the failed earlier one, so that they are not due before it.
 UPDATE deliveries d SET next_attempt_at = %(until)s
 WHERE d.endpoint_id = %(endpoint_id)s AND d.session_id = %(session_id)s AND d.state = 'pending'
     AND d.event_sequence > %(event_sequence)s AND d.next_attempt_at < %(until)s
 
--- name: let_go
--- What was held back and never tried goes now.
+-- name: resume
+-- Deliveries that were postponed and never tried are due now.
 UPDATE deliveries d SET next_attempt_at = %(now)s
 WHERE d.endpoint_id = %(endpoint_id)s AND d.session_id = %(session_id)s AND d.state = 'pending'
     AND d.event_sequence > %(event_sequence)s AND d.next_attempt_at > %(now)s AND d.attempts = d.attempts_before
 
 -- name: endpoints_recovered
--- Touches a row only when it was failing: a success is the usual case and must stay free.
+-- Writes a row only when it was failing: a success is the usual case and must cost no write.
 UPDATE webhook_endpoints SET failing_since = NULL WHERE id = ANY(%(ids)s) AND failing_since IS NOT NULL
 
 -- name: endpoint_failed
--- Remembers since when, and disables after the grace, or at once when the receiver wants nothing more.
+-- Records the time of the first failure, and disables the endpoint after the grace period, or at once when the receiver answered 410.
 UPDATE webhook_endpoints SET
     failing_since = coalesce(failing_since, %(now)s),
     disabled_reason = CASE WHEN %(gone)s THEN 'gone'
@@ -156,8 +156,8 @@ WHERE id = %(id)s AND disabled_at IS NULL AND deleted_at IS NULL
 RETURNING *
 
 -- name: remove_old_events
--- Events of before a moment that nobody is owed any more, with their deliveries and attempts: some at a time, after the
--- sequence number where the last look ended, since one that is still owed to somebody must not end the work. Leans on
+-- Events older than a moment without a pending delivery, with their deliveries and attempts: a bounded number, after the sequence
+-- number where the last call ended, since an event with a pending delivery must not stop the work. Uses
 -- deliveries' (endpoint_id, event_sequence) by the endpoints of a tenant, which are few.
 WITH old AS (
     SELECT sequence, tenant_id, written_by FROM events WHERE created_at < %(before)s AND sequence > %(after)s
@@ -169,7 +169,7 @@ WITH old AS (
 ), kept AS (
     SELECT sequence FROM owed WHERE state = 'pending'
     UNION
-    -- The newest event of a tenant stays: it is the cursor of whoever has pulled everything.
+    -- The newest event of a tenant is kept: it is the cursor of a reader that has read all events.
     SELECT o.sequence FROM old o WHERE NOT EXISTS (
         SELECT 1 FROM events n WHERE n.tenant_id = o.tenant_id AND (n.written_by, n.sequence) > (o.written_by, o.sequence))
 ), attempts_gone AS (

@@ -2,10 +2,10 @@
 SELECT written_by::text AS written_by, sequence FROM events WHERE id = %(id)s AND tenant_id = %(tenant_id)s
 
 -- name: events_page
--- In an order that no late commit can slip behind: only transactions older than every running one are shown, and what they
--- wrote is complete. A page ends before it grows beyond a bound (of stored, compressed bytes: nothing is unpacked to count),
--- but is never empty when there is something; `found` above the number of rows says that there is more. Every row also has the
--- newest event of the tenant by the same snapshot; without any event of the tenant no row comes back. Leans on events_by_tenant.
+-- In an order that no late commit can change: only events of transactions older than every running one are returned, so none is
+-- added before them. A page ends before it grows beyond a bound (of stored, compressed bytes: nothing is unpacked to count),
+-- but has at least one event if there is any; `found` above the number of rows means that there are more. Every row also has the
+-- newest event of the tenant by the same snapshot; without any event of the tenant no row comes back. Uses events_by_tenant.
 WITH newest AS MATERIALIZED (
     SELECT id, written_by, sequence FROM events
     WHERE tenant_id = %(tenant_id)s AND written_by < pg_snapshot_xmin(pg_current_snapshot())
@@ -31,7 +31,7 @@ LEFT JOIN page p ON p.position <= %(limit)s AND (p.position = 1 OR p.bytes <= %(
 ORDER BY p.position
 
 -- name: newest_events
--- The newest event of each of these tenants that may be shown: one look into events_by_tenant for each.
+-- The newest event of each of these tenants that may be returned: one access of events_by_tenant for each.
 SELECT t.tenant_id, e.id, e.written_by::text AS written_by, e.sequence
 FROM unnest(%(tenants)s::integer[]) AS t (tenant_id)
 CROSS JOIN LATERAL (

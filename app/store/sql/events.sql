@@ -4,21 +4,21 @@ VALUES (%(id)s, %(tenant_id)s, %(type)s, %(now)s, %(session_id)s, %(data)s)
 RETURNING sequence
 
 -- name: add_invoice_events
--- Up to 500 invoices an event, written as the JSON text that is sent, where the rows are. Leans on the primary key by the chunks of
+-- Up to 500 invoices an event, written as the JSON text that is sent, within the database. Uses the primary key by the chunks of
 -- the session, and on the order in which a loop over sorted chunks brings their sorted invoices: whichever share an event, each is in one.
 WITH listed AS (
-    SELECT i.told, (row_number() OVER () - 1) / 500 AS page
+    SELECT i.json, (row_number() OVER () - 1) / 500 AS page
     FROM (
         SELECT c.id, c.last_id FROM session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
         WHERE sc.session_id = %(session_id)s ORDER BY c.id OFFSET 0
     ) c
     CROSS JOIN LATERAL (
-        SELECT invoice_json_text(i) AS told FROM invoices i
+        SELECT invoice_json_text(i) AS json FROM invoices i
         WHERE i.id BETWEEN c.id AND c.last_id AND i.session_id = %(session_id)s AND i.state = ANY(%(states)s)
         ORDER BY i.id OFFSET 0
     ) i
 ), pages AS (
-    SELECT page, string_agg(told, ', ') AS invoices FROM listed GROUP BY page
+    SELECT page, string_agg(json, ', ') AS invoices FROM listed GROUP BY page
 )
 INSERT INTO events (id, tenant_id, type, created_at, session_id, data)
 SELECT gen_random_uuid(), %(tenant_id)s, %(type)s, %(now)s, %(session_id)s,
@@ -27,7 +27,7 @@ FROM pages ORDER BY page
 RETURNING sequence
 
 -- name: add_deliveries
--- One for each live endpoint of the tenant that wants this type. Whoever delivers is told at the commit, once however many.
+-- One for each enabled endpoint of the tenant that wants this type. The dispatcher is notified once, at the commit.
 WITH added AS (
     INSERT INTO deliveries (id, tenant_id, endpoint_id, event_sequence, session_id, state, next_attempt_at, created_at)
     SELECT gen_random_uuid(), e.tenant_id, w.id, e.sequence, e.session_id, 'pending', %(now)s, %(now)s

@@ -12,7 +12,7 @@ LEFT JOIN sessions s ON s.id = i.session_id
 WHERE i.id = %(id)s AND i.tenant_id = %(tenant_id)s
 
 -- name: by_upload
--- In the order of the upload, from a cursor; leans on the primary key by the upload's chunks.
+-- In the order of the upload, from a cursor; uses the primary key by the upload's chunks.
 SELECT i.id, invoice_json(i) AS json
 FROM chunks c
 CROSS JOIN LATERAL (
@@ -39,7 +39,7 @@ WHERE sc.session_id = %(session_id)s AND c.last_id > %(after)s
 ORDER BY c.id, i.id LIMIT %(limit)s
 
 -- name: by_tenant
--- All of a tenant, by its chunks; leans on chunks_by_tenant and the primary key.
+-- All invoices of a tenant, by its chunks; uses chunks_by_tenant and the primary key.
 SELECT i.id, invoice_json(i) AS json
 FROM chunks c
 CROSS JOIN LATERAL (
@@ -52,7 +52,7 @@ WHERE c.tenant_id = %(tenant_id)s AND c.last_id > %(after)s
 ORDER BY c.id, i.id LIMIT %(limit)s
 
 -- name: search
--- Each filter that is given must hold; number and hash have indexes of their own, the KSeF number a table.
+-- All given filters apply; number and hash have indexes of their own, the KSeF number a table.
 SELECT i.id, invoice_json(i) AS json FROM invoices i
 WHERE i.tenant_id = %(tenant_id)s AND i.id > %(after)s
     AND (%(number)s::text IS NULL OR i.number = %(number)s)

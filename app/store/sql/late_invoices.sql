@@ -1,6 +1,6 @@
 -- name: chunks_with_late
--- Chunks of a lane, after a cursor, that hold invoices which came on or before the day of their P_1 and may have missed it.
--- Only where the tenant decides on those itself.
+-- Chunks of a lane, after a cursor, with invoices that arrived on or before the day of their P_1 and may have missed it, of a tenant
+-- that decides on late invoices itself.
 SELECT c.id FROM chunks c
 JOIN uploads u ON u.id = c.upload_id
 JOIN lanes l ON l.id = c.lane_id
@@ -18,7 +18,7 @@ WHERE c.id = ANY(%(chunks)s) AND i.id BETWEEN c.id AND c.last_id
     AND i.issue_date < %(day)s AND i.issue_date >= warsaw_day(u.created_at)
 
 -- name: late_of_session
--- How many invoices of a session would change their mode by its opening on this day, and wait for nobody's decision yet.
+-- The number of invoices of a session that become offline by its opening on this day and on which the tenant has not decided.
 SELECT count(*)::integer AS n
 FROM session_chunks sc
 JOIN chunks c ON c.id = sc.chunk_id
@@ -34,7 +34,7 @@ SELECT c.id FROM session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
 WHERE sc.session_id = %(session_id)s ORDER BY c.id FOR UPDATE OF c
 
 -- name: unseal_invoices
--- The session was never opened: it does not count among the tries.
+-- The session was never opened, so it does not count as an attempt.
 WITH changed AS (
     UPDATE invoices i SET state = 'queued', session_id = NULL, attempts = i.attempts - 1
     FROM chunks c
@@ -45,7 +45,7 @@ WITH changed AS (
 SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
 
 -- name: recount_chunks
--- What waits for a session: queued, and in nobody's hands.
+-- Queue of each chunk: queued invoices that do not await a decision.
 UPDATE chunks c SET queued = n.queued, queued_bytes = n.bytes, latest_issue_date = n.latest
 FROM (
     SELECT c.id, count(i.id)::integer AS queued, coalesce(sum(i.blob_bytes + %(overhead)s), 0) AS bytes,
@@ -56,7 +56,7 @@ FROM (
 ) n WHERE c.id = n.id
 
 -- name: urgent_sessions
--- Whether sessions with invoices of the day wait to be opened; leans on sessions_unfinished.
+-- Whether sessions with invoices of the day wait to be opened; uses sessions_unfinished.
 SELECT EXISTS (
     SELECT 1 FROM sessions
     WHERE state IN ('sealed', 'packed', 'opening') AND tenant_id = %(tenant_id)s AND NOT offline_mode
@@ -64,7 +64,7 @@ SELECT EXISTS (
 ) AS waiting
 
 -- name: note_mode_change
--- Each invoice once. One that came after the day of its P_1 was offline from the start and is told so by the check.
+-- Each invoice once. One that arrived after the day of its P_1 was offline from the start and has a finding of the check.
 UPDATE invoices i SET findings = coalesce(i.findings, '[]'::jsonb) || %(finding)s::jsonb
 FROM sessions s
 JOIN session_chunks sc ON sc.session_id = s.id
@@ -79,7 +79,7 @@ WHERE s.id = %(session_id)s AND NOT s.offline_mode AND warsaw_day(u.created_at) 
 SELECT warsaw_day(coalesce(ksef_created_at, opened_at)) AS day FROM sessions WHERE id = %(session_id)s
 
 -- name: has_odd_modes
--- Whether any of the three statements below has something to do: the usual answer is no, and each of them goes through all invoices.
+-- Whether any of the next three statements would change a row: the usual answer is no, and each of them reads all invoices.
 SELECT EXISTS (
     SELECT FROM sessions s
     JOIN session_chunks sc ON sc.session_id = s.id
@@ -98,7 +98,7 @@ SELECT EXISTS (
 ) AS found
 
 -- name: take_back_mode_change
--- KSeF's clock was behind ours: the invoices were in time after all.
+-- KSeF's clock was behind ours, so the invoices were in time.
 UPDATE invoices i SET findings = jsonb_path_query_array(i.findings, '$[*] ? (@.rule != "mode-changed-by-midnight")')
 FROM session_chunks sc JOIN chunks c ON c.id = sc.chunk_id
 WHERE sc.session_id = %(session_id)s AND i.id BETWEEN c.id AND c.last_id AND i.session_id = sc.session_id
@@ -119,14 +119,14 @@ WHERE s.id = %(session_id)s AND i.id BETWEEN c.id AND c.last_id AND i.session_id
 SELECT count(*)::integer AS n FROM invoices WHERE tenant_id = %(tenant_id)s AND decision = 'held'
 
 -- name: some_awaiting_decision
--- After a cursor: what was released a moment ago still stands in the index.
+-- After a cursor: the index still has entries of invoices that were released a moment ago.
 SELECT id FROM invoices WHERE tenant_id = %(tenant_id)s AND decision = 'held' AND id > %(after)s ORDER BY id LIMIT %(limit)s
 
 -- name: lock_chunks
 SELECT id, lane_id FROM chunks WHERE id = ANY(%(chunks)s) AND tenant_id = %(tenant_id)s ORDER BY id FOR UPDATE
 
 -- name: release_invoices
--- Those of some chunks that are held, between two ids, which spares a walk over all that are held.
+-- Invoices of some chunks that await a decision, between two ids, so that the others that do are not read.
 UPDATE invoices i SET decision = 'released',
     findings = jsonb_path_query_array(i.findings, '$[*] ? (@.rule != "held-for-decision")') || %(finding)s::jsonb
 FROM chunks c

@@ -1,8 +1,8 @@
 -- name: load_limits
 SELECT * FROM ksef_limits WHERE tenant_id = %(tenant_id)s
 
--- name: claim_refresh
--- Gives a row to one asker only, and again to nobody before a while has passed, whatever came of it.
+-- name: reserve_refresh
+-- Returns a row to one caller only, and to no other within the pause, even if the reading failed.
 INSERT INTO ksef_limits (tenant_id, asked_at) VALUES (%(tenant_id)s, %(now)s)
 ON CONFLICT (tenant_id) DO UPDATE SET asked_at = excluded.asked_at
 WHERE (ksef_limits.asked_at IS NULL OR ksef_limits.asked_at <= %(now)s - %(pause)s::interval)
@@ -10,7 +10,7 @@ WHERE (ksef_limits.asked_at IS NULL OR ksef_limits.asked_at <= %(now)s - %(pause
 RETURNING tenant_id
 
 -- name: save_limits
--- A limit that KSeF's refusal taught us holds until KSeF itself says more.
+-- A limit learnt from KSeF's refusal applies until KSeF itself reports more.
 INSERT INTO ksef_limits (tenant_id, rate_limits, context_limits, fetched_at, asked_at)
 VALUES (%(tenant_id)s, %(rate_limits)s, %(context_limits)s, %(now)s, %(now)s)
 ON CONFLICT (tenant_id) DO UPDATE

@@ -20,7 +20,7 @@ WHERE ksef_url = %(ksef_url)s
 UPDATE ksef_state SET notified_state = %(notified_state)s, notified_tenants = %(notified_tenants)s WHERE ksef_url = %(ksef_url)s
 
 -- name: tenants_at_work
--- Tenants with anything that KSeF has not decided yet.
+-- Tenants with uploads, invoices or sessions without a verdict of KSeF.
 SELECT t.id FROM tenants t
 WHERE t.disabled_at IS NULL AND (
     EXISTS (SELECT FROM sessions s WHERE s.tenant_id = t.id AND s.state NOT IN ('completed', 'failed'))
@@ -35,8 +35,8 @@ INSERT INTO ksef_waiting_sessions (session_id) VALUES (%(session_id)s) ON CONFLI
 -- name: take_waiting
 DELETE FROM ksef_waiting_sessions RETURNING session_id
 
--- name: claim_latarnia
--- Gives a row to one asker only, whatever comes of it.
+-- name: reserve_latarnia_query
+-- Returns a row to one caller only, even if its query fails.
 INSERT INTO ksef_state (ksef_url, latarnia_asked_at) VALUES (%(ksef_url)s, %(now)s)
 ON CONFLICT (ksef_url) DO UPDATE SET latarnia_asked_at = excluded.latarnia_asked_at
 WHERE ksef_state.latarnia_asked_at IS NULL OR ksef_state.latarnia_asked_at <= %(now)s - %(pause)s::interval

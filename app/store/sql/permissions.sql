@@ -2,7 +2,7 @@
 SELECT * FROM ksef_permissions WHERE tenant_id = %(tenant_id)s
 
 -- name: due_permissions
--- Active tenants of whom nothing is known yet, or whose next question is due; those that wait longest come first.
+-- Active tenants without an answer, or whose next query is due; those that have waited longest come first.
 SELECT tenants.id
 FROM tenants LEFT JOIN ksef_permissions ON ksef_permissions.tenant_id = tenants.id
 WHERE tenants.disabled_at IS NULL
@@ -10,8 +10,8 @@ WHERE tenants.disabled_at IS NULL
 ORDER BY ksef_permissions.ask_after NULLS FIRST, tenants.id
 LIMIT %(limit)s
 
--- name: claim_permissions
--- Gives a row to one asker only, and to nobody else before the pause is over, whatever came of the question.
+-- name: reserve_permissions
+-- Returns a row to one caller only, and to no other within the pause, even if the query failed.
 INSERT INTO ksef_permissions (tenant_id, asked_at, ask_after)
 VALUES (%(tenant_id)s, %(now)s, %(now)s + %(pause)s::interval)
 ON CONFLICT (tenant_id) DO UPDATE SET asked_at = excluded.asked_at, ask_after = excluded.ask_after
@@ -26,21 +26,21 @@ ON CONFLICT (tenant_id) DO UPDATE
 SET attachments_allowed = excluded.attachments_allowed, attachments_end_at = excluded.attachments_end_at,
     fetched_at = excluded.fetched_at, asked_at = excluded.asked_at, refused = NULL,
     ask_after = CASE
-        -- Whoever sends attachments while KSeF says no is about to ask for the consent, or has it by now.
+        -- A tenant that sends attachments although KSeF refuses them is about to apply for the consent, or has it by now.
         WHEN known.wanted_at > %(now)s - %(wanted_for)s::interval AND excluded.attachments_allowed IS NOT TRUE
         THEN %(now)s + %(pause)s::interval
         ELSE excluded.ask_after
     END
 
 -- name: refuse_permissions
--- What was known before is not known any more.
+-- The earlier answer does not apply any more.
 INSERT INTO ksef_permissions (tenant_id, refused, fetched_at, asked_at, ask_after)
 VALUES (%(tenant_id)s, %(reason)s, %(now)s, %(now)s, %(now)s + %(pause)s::interval)
 ON CONFLICT (tenant_id) DO UPDATE
 SET attachments_allowed = NULL, attachments_end_at = NULL, refused = excluded.refused,
     fetched_at = excluded.fetched_at, asked_at = excluded.asked_at, ask_after = excluded.ask_after
 
--- name: want_attachments
+-- name: record_refused_attachment
 INSERT INTO ksef_permissions AS known (tenant_id, wanted_at, ask_after) VALUES (%(tenant_id)s, %(now)s, %(now)s)
 ON CONFLICT (tenant_id) DO UPDATE
 SET wanted_at = excluded.wanted_at,

@@ -2,38 +2,38 @@
 INSERT INTO ksef_quota (tenant_id, limit_group) VALUES (%(tenant_id)s, %(counter)s) ON CONFLICT DO NOTHING
 
 -- name: book
--- Asked and booked in one statement. An asker that had to wait for the row has all of this computed again on the row's new
--- version, so it sees what the one before it booked. The arrays are sorted, so the moment at which a window has room again
+-- Checks and books in one statement. For a caller that had to wait for the row all of this is computed again on the row's new
+-- version, with the bookings of the callers before it. The arrays are sorted, so the moment at which a window has room again
 -- is one element of them plus the window's length; an index outside an array gives NULL, which is "at once".
 UPDATE ksef_quota AS q
 SET (times, reserved, promised, close_waits_until, retry_at) = (
     SELECT
         CASE WHEN booked THEN kept || greatest(now, kept[cardinality(kept)]) ELSE kept END,
         CASE
-            WHEN booked AND %(closes)s THEN held[2:]
-            WHEN booked AND %(reserves)s THEN held || greatest(now, held[cardinality(held)])
-            ELSE held
+            WHEN booked AND %(closes)s THEN open_closes[2:]
+            WHEN booked AND %(reserves)s THEN open_closes || greatest(now, open_closes[cardinality(open_closes)])
+            ELSE open_closes
         END,
         CASE
             WHEN booked OR %(closes)s OR NOT promises THEN waiting
-            ELSE waiting || array_fill(told + %(lateness)s::interval, ARRAY[units])
+            ELSE waiting || array_fill(promised_at + %(lateness)s::interval, ARRAY[units])
         END,
         CASE
             WHEN NOT %(closes)s THEN q.close_waits_until
-            WHEN NOT booked THEN told + %(close_grace)s
+            WHEN NOT booked THEN promised_at + %(close_grace)s
         END,
-        CASE WHEN NOT booked THEN told END
+        CASE WHEN NOT booked THEN promised_at END
     FROM (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now OFFSET 0) AS clock
     CROSS JOIN LATERAL (
         SELECT
             ARRAY(SELECT t FROM unnest(q.times) AS t WHERE t > now - %(keep)s::interval ORDER BY t) AS kept,
-            ARRAY(SELECT t FROM unnest(q.reserved) AS t WHERE t > now - %(reservation)s::interval ORDER BY t) AS held,
+            ARRAY(SELECT t FROM unnest(q.reserved) AS t WHERE t > now - %(reservation)s::interval ORDER BY t) AS open_closes,
             ARRAY(SELECT t FROM unnest(q.promised) AS t WHERE t > now ORDER BY t) AS waiting,
             CASE WHEN %(reserves)s THEN 2 ELSE 1 END AS units
     ) AS pruned
     -- Reservations stand for requests to come, except the one that this request redeems.
     CROSS JOIN LATERAL (
-        SELECT units + cardinality(held) - CASE WHEN %(closes)s AND cardinality(held) > 0 THEN 1 ELSE 0 END AS needed
+        SELECT units + cardinality(open_closes) - CASE WHEN %(closes)s AND cardinality(open_closes) > 0 THEN 1 ELSE 0 END AS needed
     ) AS taken
     CROSS JOIN LATERAL (
         SELECT
@@ -41,7 +41,7 @@ SET (times, reserved, promised, close_waits_until, retry_at) = (
             max(CASE WHEN need > most THEN now + span
                 ELSE (kept || waiting)[cardinality(kept) + cardinality(waiting) - most + need] + span END) AS queue_ends_at
         FROM (VALUES
-            -- A close can wait for a second to pass, so nothing is kept free for it in this window.
+            -- A close can wait for a second to pass, so no room is reserved for it in this window.
             (%(per_second)s::integer, %(second)s::interval, 1),
             (%(per_minute)s::integer, %(minute)s::interval, needed),
             (%(per_hour)s::integer, %(hour)s::interval, needed)
@@ -59,13 +59,13 @@ SET (times, reserved, promised, close_waits_until, retry_at) = (
     CROSS JOIN LATERAL (
         SELECT
             coalesce(at <= now, true) AS booked,
-            -- A far place in the queue is not promised: should somebody not come, those behind must notice.
+            -- No far slot is promised: if a job does not return, the jobs behind it must move up.
             coalesce(queue_ends_at <= at + %(horizon)s::interval, true) AS promises,
             CASE
                 WHEN %(closes)s THEN at
                 WHEN queue_ends_at > at + %(horizon)s::interval THEN at + (0.2 + 0.8 * random()) * %(horizon)s::interval
                 ELSE greatest(at, queue_ends_at)
-            END AS told
+            END AS promised_at
     ) AS answer
 )
 WHERE q.tenant_id = %(tenant_id)s AND q.limit_group = %(counter)s
@@ -88,7 +88,7 @@ WHERE tenant_id = %(tenant_id)s AND limit_group = %(counter)s
     AND array_position(times, %(booked_at)s::timestamptz) IS NOT NULL
 
 -- name: release
--- The newest reservation goes; any would do, they differ only in when they end by themselves.
+-- Removes the newest reservation; they differ only in the time at which they expire.
 UPDATE ksef_quota SET reserved = reserved[:cardinality(reserved) - 1]
 WHERE tenant_id = %(tenant_id)s AND limit_group = %(counter)s
 
@@ -102,7 +102,7 @@ SET blocked_until = greatest(ksef_quota.blocked_until, excluded.blocked_until), 
 UPDATE ksef_quota SET blocked_until = NULL, blocked_reason = NULL WHERE tenant_id = %(tenant_id)s
 
 -- name: remaining
--- What is left in each window of each counter that was ever used: of one tenant, or the least over all of them.
+-- Requests left in each window of each counter that was ever used: of one tenant, or the least over all tenants.
 SELECT
     q.limit_group,
     min(CASE WHEN rate ->> 0 IS NOT NULL THEN greatest(0, (rate ->> 0)::integer - used_second) END) AS second,
@@ -118,11 +118,11 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT
         count(*) FILTER (WHERE t > now - %(second)s::interval) AS used_second,
-        count(*) FILTER (WHERE t > now - %(minute)s::interval) + held AS used_minute,
-        count(*) FILTER (WHERE t > now - %(hour)s::interval) + held AS used_hour
-    FROM (SELECT count(*) AS held FROM unnest(q.reserved) AS r WHERE r > now - %(reservation)s::interval) AS reservations
+        count(*) FILTER (WHERE t > now - %(minute)s::interval) + open_closes AS used_minute,
+        count(*) FILTER (WHERE t > now - %(hour)s::interval) + open_closes AS used_hour
+    FROM (SELECT count(*) AS open_closes FROM unnest(q.reserved) AS r WHERE r > now - %(reservation)s::interval) AS reservations
     LEFT JOIN unnest(q.times) AS t ON true
-    GROUP BY held
+    GROUP BY open_closes
 ) AS used
 WHERE %(tenant_id)s::integer IS NULL OR q.tenant_id = %(tenant_id)s
 GROUP BY q.limit_group

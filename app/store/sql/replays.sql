@@ -5,7 +5,7 @@ SELECT * FROM webhook_replays WHERE endpoint_id = %(endpoint_id)s AND state = 'r
 SELECT written_by, sequence FROM events WHERE id = %(id)s AND tenant_id = %(tenant_id)s
 
 -- name: count_missed
--- How many events a replay will make due. Leans on events_by_tenant and the unique index of deliveries.
+-- The number of events that a replay will make due. Uses events_by_tenant and the unique index of deliveries.
 SELECT count(*)::integer AS events FROM events e
 LEFT JOIN deliveries d ON d.endpoint_id = %(endpoint_id)s AND d.event_sequence = e.sequence
 WHERE e.tenant_id = %(tenant_id)s AND e.created_at <= %(until)s AND e.type <> 'webhook.test'
@@ -32,14 +32,14 @@ ORDER BY created_at DESC, id LIMIT %(limit)s
 SELECT id FROM webhook_replays WHERE state = 'running'
 
 -- name: lock_replay
--- Alone: two jobs of one replay go through it one after the other, or rather the second finds it finished.
+-- Locked: of two jobs of one replay the second waits, and finds it finished.
 SELECT r.*, w.disabled_at IS NOT NULL OR w.deleted_at IS NOT NULL AS closed,
     pg_snapshot_xmin(pg_current_snapshot()) >= r.written_before AS complete
 FROM webhook_replays r JOIN webhook_endpoints w ON w.id = r.endpoint_id
 WHERE r.id = %(id)s AND r.state = 'running' FOR NO KEY UPDATE OF r
 
 -- name: next_of_replay
--- In an order that no late commit can slip behind, as events are pulled. Leans on events_by_tenant.
+-- In an order that no late commit can change, as in `event_feed`. Uses events_by_tenant.
 SELECT sequence, written_by FROM events
 WHERE tenant_id = %(tenant_id)s AND written_by < %(written_before)s::xid8
     AND written_by < pg_snapshot_xmin(pg_current_snapshot())
@@ -50,8 +50,7 @@ WHERE tenant_id = %(tenant_id)s AND written_by < %(written_before)s::xid8
 ORDER BY written_by, sequence LIMIT %(limit)s
 
 -- name: make_due
--- What was never owed is owed now; what had failed is opened again with a whole schedule. What is on its way stays as it is,
--- and is not even locked.
+-- Adds missing deliveries, and reopens failed ones with a whole schedule. A pending delivery is neither changed nor locked.
 WITH again AS (
     UPDATE deliveries SET state = 'pending', next_attempt_at = %(now)s, finished_at = NULL, reason = NULL,
         attempts_before = attempts

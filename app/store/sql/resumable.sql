@@ -1,5 +1,5 @@
 -- name: add_unfinished
--- Nothing is returned when the key is taken by another unfinished upload.
+-- Returns no row when another unfinished upload has the key.
 INSERT INTO resumable_uploads (id, tenant_id, kind, boundary, bytes, declared_sha256, metadata, filename, reference,
     idempotency_key, offline_mode, flush, atomic, created_at, expires_at)
 VALUES (%(id)s, %(tenant_id)s, %(kind)s, %(boundary)s, %(bytes)s, %(declared_sha256)s, %(metadata)s, %(filename)s,
@@ -17,19 +17,19 @@ SELECT * FROM resumable_uploads WHERE id = %(id)s AND tenant_id = %(tenant_id)s
 SELECT count(*)::integer AS unfinished FROM resumable_uploads WHERE tenant_id = %(tenant_id)s
 
 -- name: list_unfinished
--- Newest first, from a cursor; leans on resumable_uploads_by_tenant.
+-- Newest first, from a cursor; uses resumable_uploads_by_tenant.
 SELECT * FROM resumable_uploads
 WHERE tenant_id = %(tenant_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s)
 ORDER BY id DESC LIMIT %(limit)s
 
 -- name: begin_writing
--- The newest request is the writer: an older one, whose connection may be dead, can commit nothing from here on.
+-- The newest request becomes the writer: an older one, whose connection may be dead, can commit nothing from then on.
 UPDATE resumable_uploads SET writer = %(writer)s, bytes = coalesce(bytes, %(bytes)s)
 WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND received = %(offset)s
 RETURNING *
 
 -- name: advance
--- Compare and set: only the present writer, and only from where it stands.
+-- Compare and set: only for the present writer, and only from the present offset.
 UPDATE resumable_uploads SET received = %(end)s, expires_at = %(expires_at)s
 WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND writer = %(writer)s AND received = %(start)s
 RETURNING *
@@ -39,7 +39,7 @@ INSERT INTO upload_segments (upload_id, start, bytes, blob_key)
 VALUES (%(id)s, %(start)s, %(bytes)s, %(blob_key)s)
 
 -- name: finish
--- The unfinished upload becomes an ordinary one. A key that an ordinary upload took meanwhile stays with that one.
+-- The unfinished upload becomes an ordinary one. A key that an ordinary upload has taken meanwhile is kept by that one.
 WITH done AS (
     DELETE FROM resumable_uploads WHERE id = %(id)s AND received = bytes RETURNING *
 )
@@ -72,7 +72,7 @@ DELETE FROM upload_segments WHERE upload_id = %(id)s RETURNING blob_key
 DELETE FROM resumable_uploads WHERE id = %(id)s AND tenant_id = %(tenant_id)s RETURNING id
 
 -- name: drop_expired
--- A few at a time: the rest is for the next run. One that is being written at this moment is passed over.
+-- A bounded number; the caller repeats it. An upload that is being written at this moment is skipped.
 DELETE FROM resumable_uploads WHERE id IN (
     SELECT id FROM resumable_uploads WHERE expires_at < %(now)s ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED
 )

@@ -21,7 +21,7 @@ UPDATE parts SET uploaded_at = NULL WHERE session_id = %(session_id)s AND ordina
 UPDATE sessions SET key_renewals = key_renewals + 1 WHERE id = %(id)s
 
 -- name: mark_sent
--- By ranges of the primary key, whatever the planner thinks of reading all invoices.
+-- By ranges of the primary key: OFFSET 0 keeps the planner from reading all invoices.
 WITH moved AS (
     UPDATE invoices i SET state = 'sent'
     WHERE i.id = ANY(ARRAY(

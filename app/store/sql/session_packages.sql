@@ -1,6 +1,6 @@
 -- name: session_entries
--- What a package is made of, in the order of the invoice ids, so that a repeat gives the same bytes. A row a chunk: ten thousand
--- rows would keep the event loop busy. Of each invoice the position in its chunk (2 bytes), CRC-32 (8), size, offset and length (4).
+-- Entries of a package, in the order of the invoice ids, so that a repeat gives the same bytes. One row for each chunk: ten thousand
+-- rows would block the event loop. Of each invoice the position in its chunk (2 bytes), CRC-32 (8), size, offset and length (4).
 SELECT c.id AS chunk_id, c.blob_key, count(*)::integer AS invoices, string_agg(
     substring(uuid_send(i.id) FROM 15) || int8send(i.crc32) || int4send(i.size) || int4send(i.blob_offset)
     || int4send(i.blob_bytes), ''::bytea ORDER BY i.id) AS entries

@@ -1,10 +1,10 @@
 -- name: lock_lane
 SELECT l.*, t.disabled_at IS NOT NULL AS disabled, t.late_invoices FROM lanes l JOIN tenants t ON t.id = l.tenant_id
--- Not FOR UPDATE: every new chunk holds its lane by a foreign key, and a post must not wait for a seal.
+-- Not FOR UPDATE: every new chunk locks its lane by a foreign key, and a post must not wait for sealing.
 WHERE l.id = %(lane_id)s FOR NO KEY UPDATE OF l
 
 -- name: queued_chunks
--- What waits in a lane, oldest first; leans on chunks_queued. Locked: a repeat of intake may not change them now.
+-- Queued chunks of a lane, oldest first; uses chunks_queued. Locked, so that a repeat of intake cannot change them now.
 SELECT id, last_id, queued, queued_bytes, created_at FROM chunks
 WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT atomic_pending ORDER BY id LIMIT %(limit)s
 FOR NO KEY UPDATE
@@ -16,7 +16,7 @@ FROM chunks
 WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT atomic_pending
 
 -- name: lanes_with_backlog
--- The same for all lanes of tenants that are not disabled; leans on chunks_queued.
+-- The same for all lanes of tenants that are not disabled; uses chunks_queued.
 SELECT l.*, b.* FROM (
     SELECT lane_id, sum(queued)::bigint AS invoices, sum(queued_bytes)::bigint AS bytes,
         min(created_at) AS oldest, min(created_at) FILTER (WHERE latest_issue_date >= %(today)s) AS oldest_of_today

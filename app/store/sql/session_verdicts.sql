@@ -12,7 +12,7 @@ UPDATE sessions SET not_found_polls = not_found_polls + 1 WHERE id = %(id)s RETU
 UPDATE sessions SET incomplete_polls = incomplete_polls + 1 WHERE id = %(id)s RETURNING incomplete_polls
 
 -- name: earlier_sessions
--- Sessions that carried any of these invoices before, newest first: the journal of what may have been accepted.
+-- Sessions that had any of these invoices before, newest first: KSeF may have accepted them there.
 SELECT DISTINCT s.id, s.reference_number FROM unnest(%(ids)s::uuid[]) AS i (id)
 JOIN chunks c ON i.id BETWEEN c.id AND c.last_id
 JOIN session_chunks sc ON sc.chunk_id = c.id AND sc.session_id <> %(session_id)s
@@ -20,9 +20,9 @@ JOIN sessions s ON s.id = sc.session_id AND s.reference_number IS NOT NULL
 ORDER BY s.id DESC
 
 -- name: sent_invoices
--- Those that have no verdict yet, without the ones that are named by their hashes (Base64, joined by \x1f). The invoices of a
--- session are ranges of the primary key; OFFSET 0 keeps the planner from reading all invoices instead, which it takes for cheaper
--- while there are few.
+-- Invoices without a verdict, except those named by their hashes (Base64, joined by \x1f). The invoices of a
+-- session are ranges of the primary key; OFFSET 0 keeps the planner from reading all invoices instead, which it estimates as
+-- cheaper while there are few.
 SELECT i.id, i.sha256, i.attempts
 FROM session_chunks sc
 JOIN chunks c ON c.id = sc.chunk_id
@@ -43,7 +43,7 @@ ON CONFLICT (session_id, page) DO NOTHING
 -- name: accept_invoices
 -- Joined by hash: KSeF's receipt names each document by the SHA-256 of its XML. Each column is one text, its values joined by \x1f,
 -- an empty one for NULL; arrays would be taken apart and put together on both sides. No index of `invoices` has a column that is
--- changed here, so that the new versions of the rows stay on their pages; KSeF numbers are looked for in a table of their own.
+-- changed here, so that the new versions of the rows stay on their pages; KSeF numbers have a table of their own for searches.
 WITH changed AS (
     UPDATE invoices i SET state = 'accepted', ksef_number = v.ksef_number, acquired_at = v.acquired_at::timestamptz,
         invoicing_mode = v.mode, upo_page = %(page)s, finished_at = %(now)s
@@ -68,7 +68,7 @@ WITH changed AS (
 SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
 
 -- name: refuse_invoices
--- Final without a number; the claim is released, so that a corrected document is welcome.
+-- Final without a number; the claim is deleted, so that a corrected invoice with the same number is accepted.
 WITH changed AS (
     UPDATE invoices i SET state = %(state)s, finished_at = %(now)s,
         findings = coalesce(i.findings, '[]'::jsonb) || v.finding::jsonb,

@@ -17,7 +17,7 @@ SELECT id, state FROM sessions WHERE state NOT IN ('completed', 'failed') ORDER 
 SELECT state, count(*)::integer AS n FROM sessions GROUP BY state
 
 -- name: oldest_opened
--- Leans on sessions_unfinished.
+-- Uses sessions_unfinished.
 SELECT state, min(opened_at) AS opened_at FROM sessions
 WHERE state NOT IN ('completed', 'failed') AND opened_at IS NOT NULL
 GROUP BY state
@@ -45,7 +45,7 @@ INSERT INTO session_history (session_id, at, action, outcome, detail)
 VALUES (%(session_id)s, %(now)s, %(action)s, %(outcome)s, %(detail)s::jsonb)
 
 -- name: move_session
--- Only from the state that the caller saw: a second worker with the same job changes nothing.
+-- Only from the state that the caller has read: a second worker with the same job changes nothing.
 UPDATE sessions SET state = %(new)s,
     closed_at = CASE WHEN %(new)s = 'processing' THEN coalesce(closed_at, %(now)s) ELSE closed_at END
 WHERE id = %(id)s AND state = %(old)s

@@ -1,5 +1,5 @@
 -- name: take_single_keys
--- Sorted by the caller. A key that is in use is not returned; one that another transaction is taking is waited for.
+-- Sorted by the caller. A key that is in use is not returned. The statement waits for another transaction that is taking a key.
 INSERT INTO single_keys (tenant_id, idempotency_key, invoice_id, sha256, offline_mode, created_at)
 SELECT %(tenant_id)s, k.key, k.invoice_id, k.sha256, %(offline_mode)s, %(now)s
 FROM unnest(%(keys)s::text[], %(invoice_ids)s::uuid[], %(hashes)s::bytea[])
@@ -16,7 +16,7 @@ WHERE tenant_id = %(tenant_id)s AND idempotency_key = %(idempotency_key)s
 DELETE FROM single_keys WHERE created_at < %(before)s
 
 -- name: unchecked_singles
--- Groups of single posts that wait for their check, oldest first; leans on chunks_unchecked.
+-- Groups of single posts that wait for their check, oldest first; uses chunks_unchecked.
 SELECT c.id, c.last_id, c.upload_id, c.lane_id, l.form_code, c.blob_key FROM chunks c JOIN lanes l ON l.id = c.lane_id
 WHERE c.tenant_id = %(tenant_id)s AND c.encoding = 'plain' ORDER BY c.id LIMIT %(limit)s
 
@@ -38,14 +38,14 @@ COPY staged (id, tenant_id, upload_id, state, name, number, seller_nip, kind, is
     crc32, blob_offset, blob_bytes, findings, finished_at) FROM STDIN
 
 -- name: apply_staged
--- Single posts have their rows since they were acknowledged; the check fills them in.
+-- Single posts have rows since their acknowledgement; this adds the results of the check.
 UPDATE invoices i SET state = s.state, number = s.number, seller_nip = s.seller_nip, kind = s.kind,
     issue_date = s.issue_date, identity = s.identity, crc32 = s.crc32, blob_offset = s.blob_offset,
     blob_bytes = s.blob_bytes, findings = s.findings, finished_at = s.finished_at
 FROM staged s WHERE i.id = s.id AND i.state = 'received'
 
 -- name: finish_singles
--- What the check made of each chunk, counted where the rows are. A chunk that somebody else finished is left out.
+-- Results of the check of each chunk, counted in the database. A chunk that another job has finished is left out.
 UPDATE chunks c SET encoding = 'deflate', blob_key = %(blob_key)s, queued = n.queued,
     queued_bytes = n.bytes + %(overhead)s * n.queued, latest_issue_date = n.latest
 FROM (

@@ -23,7 +23,7 @@ UPDATE tenants SET disabled_at = NULL WHERE id = %(tenant_id)s
 UPDATE tenants SET late_invoices = %(choice)s WHERE id = %(tenant_id)s
 
 -- name: set_credential
--- The tokens of the old credential go with it, and what its login could not find out is to be asked again.
+-- Deletes the tokens of the old credential, too, and what its login could not query, so that it is queried again.
 WITH dropped AS (DELETE FROM ksef_tokens WHERE tenant_id = %(tenant_id)s),
     forgotten AS (DELETE FROM ksef_permissions WHERE tenant_id = %(tenant_id)s)
 UPDATE tenants SET credential_kind = %(credential_kind)s, credential = %(credential)s WHERE id = %(tenant_id)s

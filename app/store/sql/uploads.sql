@@ -22,7 +22,7 @@ WHERE tenant_id = %(tenant_id)s AND idempotency_key = %(idempotency_key)s
 SELECT pg_advisory_xact_lock(hashtextextended('hash:' || %(tenant_id)s::text || encode(%(sha256)s::bytea, 'hex'), 0))
 
 -- name: note_repeat
--- The first body with the same bytes, kind, coding and mode in the window; leans on uploads_by_hash.
+-- The first body with the same bytes, kind, coding and mode in the window; uses uploads_by_hash.
 UPDATE uploads u SET repeat_of = (
     SELECT o.id FROM uploads o
     WHERE o.tenant_id = %(tenant_id)s AND o.sha256 = %(sha256)s AND o.kind <> 'invoices' AND o.id <> u.id
@@ -42,13 +42,13 @@ SELECT * FROM uploads WHERE id = %(id)s AND tenant_id = %(tenant_id)s
 SELECT * FROM uploads WHERE id = %(id)s
 
 -- name: list_uploads
--- Newest first, from a cursor; leans on uploads_by_tenant.
+-- Newest first, from a cursor; uses uploads_by_tenant.
 SELECT * FROM uploads
 WHERE tenant_id = %(tenant_id)s AND (%(before)s::uuid IS NULL OR id < %(before)s) AND kind <> 'invoices'
 ORDER BY id DESC LIMIT %(limit)s
 
 -- name: unread_beside
--- How many other uploads of the same tenant wait to be read; beyond a thousand it does not matter.
+-- The number of other uploads of the same tenant that wait to be read, counted to a thousand.
 SELECT u.tenant_id, u.bytes, (
     SELECT count(*) FROM (
         SELECT FROM uploads o WHERE o.tenant_id = u.tenant_id AND o.state IN ('received', 'reading') LIMIT 1001
@@ -84,7 +84,7 @@ FROM advanced, (VALUES
 WHERE one.invoices <> 0
 
 -- name: complete_uploads
--- An upload is complete when it was read and nothing of it is on the way. One that could not be read keeps its state.
+-- An upload is complete when it was read and all its invoices have their last state. One that could not be read keeps its state.
 UPDATE uploads SET
     state = CASE WHEN state = 'failed' THEN state ELSE 'completed' END,
     completed_at = %(now)s
@@ -99,20 +99,20 @@ UPDATE uploads SET idempotency_key = NULL WHERE idempotency_key IS NOT NULL AND 
 SELECT id FROM uploads WHERE state IN ('received', 'reading') ORDER BY id
 
 -- name: expired_uploads
--- Leans on uploads_unexpired.
+-- Uses uploads_unexpired.
 SELECT id FROM uploads WHERE completed_at < %(before)s AND expired_at IS NULL ORDER BY completed_at LIMIT %(limit)s
 
 -- name: mark_expired
 UPDATE uploads SET expired_at = %(now)s WHERE id = ANY(%(ids)s)
 
 -- name: remove_expired_groups
--- Leans on uploads_expired_groups. Totals are kept beside the rows, so no counter falls.
+-- Uses uploads_expired_groups. The totals of /metrics are in invoice_totals and do not change.
 DELETE FROM uploads WHERE id IN (
     SELECT id FROM uploads WHERE kind = 'invoices' AND expired_at IS NOT NULL ORDER BY id LIMIT %(limit)s
 )
 
 -- name: unknown_blobs
--- Which of these blobs nothing refers to; a few at a time, once a night.
+-- Those of these blobs to which no row refers; a bounded number, once a night.
 SELECT k.key FROM unnest(%(keys)s::text[]) AS k (key)
 WHERE NOT EXISTS (SELECT 1 FROM uploads u WHERE u.blob_key = k.key)
     AND NOT EXISTS (SELECT 1 FROM upload_segments s WHERE s.blob_key = k.key)

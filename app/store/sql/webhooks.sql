@@ -1,9 +1,9 @@
 -- name: lock_tenant
--- Registrations of one tenant happen one after the other, so that its bound on endpoints holds.
+-- Registrations of one tenant run one after the other, so that the most endpoints of a tenant are never exceeded.
 SELECT id FROM tenants WHERE id = %(tenant_id)s FOR NO KEY UPDATE
 
 -- name: add_endpoint
--- Nothing is added (no row comes back) when the tenant has as many live endpoints as it may have.
+-- Adds and returns no row when the tenant has the most endpoints already.
 INSERT INTO webhook_endpoints (id, tenant_id, url, description, event_types, secrets, signing, ordering, max_concurrency,
     header_names, headers, created_at)
 SELECT %(id)s, %(tenant_id)s, %(url)s, %(description)s, %(event_types)s, %(secrets)s, %(signing)s, %(ordering)s,
@@ -12,18 +12,18 @@ WHERE (SELECT count(*) FROM webhook_endpoints WHERE tenant_id = %(tenant_id)s AN
 RETURNING *
 
 -- name: list_endpoints
--- Oldest first; leans on webhook_endpoints_by_tenant. A tenant has few.
+-- Oldest first; uses webhook_endpoints_by_tenant. A tenant has few.
 SELECT * FROM webhook_endpoints WHERE tenant_id = %(tenant_id)s AND deleted_at IS NULL ORDER BY created_at, id
 
 -- name: get_endpoint
 SELECT * FROM webhook_endpoints WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
 
 -- name: lock_endpoint
--- For a change that depends on what the row says.
+-- For a change that depends on the present row.
 SELECT * FROM webhook_endpoints WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL FOR NO KEY UPDATE
 
 -- name: update_endpoint
--- Whoever delivers sees the new version and reads the row again.
+-- The dispatcher sees the new version and reads the row again.
 UPDATE webhook_endpoints SET
     url = %(url)s, description = %(description)s, event_types = %(event_types)s, ordering = %(ordering)s,
     max_concurrency = %(max_concurrency)s, header_names = %(header_names)s, headers = %(headers)s,
@@ -36,7 +36,7 @@ RETURNING *
 UPDATE webhook_endpoints SET secrets = %(secrets)s, signing = %(signing)s, version = version + 1 WHERE id = %(id)s
 
 -- name: delete_endpoint
--- The row stays for the history; its secrets do not.
+-- The row is kept for the history, without its secrets.
 UPDATE webhook_endpoints SET deleted_at = %(now)s, secrets = '', headers = NULL, version = version + 1
 WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
 RETURNING id

@@ -55,10 +55,10 @@ class LimitsStore:
         context = ContextLimits(**row["context_limits"]) if row["context_limits"] is not None else None
         return KnownLimits(RateLimits(rates), context, row["session_max_invoices"], row["fetched_at"], row["stale"])
 
-    async def claim_refresh(self, tenant_id: int, *, now: datetime) -> bool:
+    async def reserve_refresh(self, tenant_id: int, *, now: datetime) -> bool:
         """Return whether this caller is to read the limits: they are old, and no other caller has read them lately."""
         row = await self._database.fetch_one(
-            _SQL["claim_refresh"],
+            _SQL["reserve_refresh"],
             {"tenant_id": tenant_id, "pause": ASK_AT_MOST_EVERY, "good_for": GOOD_FOR, "now": now},
         )
         return row is not None

@@ -77,10 +77,10 @@ class PermissionStore:
         rows = await self._database.fetch_all(_SQL["due_permissions"], {"now": now, "limit": limit})
         return [row["id"] for row in rows]
 
-    async def claim(self, tenant_id: int, *, now: datetime) -> bool:
+    async def reserve_query(self, tenant_id: int, *, now: datetime) -> bool:
         """Return whether this caller is to query. No other caller is within the hour, even if the query fails."""
         row = await self._database.fetch_one(
-            _SQL["claim_permissions"], {"tenant_id": tenant_id, "now": now, "pause": ASK_AT_MOST_EVERY}
+            _SQL["reserve_permissions"], {"tenant_id": tenant_id, "now": now, "pause": ASK_AT_MOST_EVERY}
         )
         return row is not None
 
@@ -109,13 +109,15 @@ class PermissionStore:
             {"tenant_id": tenant_id, "reason": reason, "pause": REFUSED_FOR, "now": now},
         )
 
-    async def want_attachments(self, tenant_id: int, *, now: datetime, connection: Connection | None = None) -> None:
+    async def record_refused_attachment(
+        self, tenant_id: int, *, now: datetime, connection: Connection | None = None
+    ) -> None:
         """Record that an attachment was refused, here or by KSeF.
 
         The permission is queried at once, or an hour after the last query.
         """
         values = {"tenant_id": tenant_id, "pause": ASK_AT_MOST_EVERY, "now": now}
         if connection is not None:
-            await connection.execute(_SQL["want_attachments"], values)
+            await connection.execute(_SQL["record_refused_attachment"], values)
         else:
-            await self._database.execute(_SQL["want_attachments"], values)
+            await self._database.execute(_SQL["record_refused_attachment"], values)

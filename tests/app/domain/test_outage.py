@@ -15,7 +15,7 @@ from app.domain.outage import (
     Override,
     after_answer,
     after_failure,
-    claim_probe,
+    reserve_probe,
     standing,
 )
 
@@ -71,16 +71,16 @@ def test_an_answer_changes_nothing_when_all_is_well() -> None:
 def test_a_probe_is_given_to_one_asker_until_it_must_have_ended() -> None:
     health = _fail(Health(), 0, 60, 120, 150, 180)
     moment = START + timedelta(seconds=180)
-    assert claim_probe(health, moment) is None
+    assert reserve_probe(health, moment) is None
     pauses = []
     for _ in range(8):
         assert health.next_probe_at is not None
         pauses.append((health.next_probe_at - moment).total_seconds())
         moment = health.next_probe_at
-        claimed = claim_probe(health, moment)
+        claimed = reserve_probe(health, moment)
         assert claimed is not None
-        assert claim_probe(claimed, moment) is None
-        assert claim_probe(claimed, moment + timedelta(seconds=PROBE_SECONDS)) is None
+        assert reserve_probe(claimed, moment) is None
+        assert reserve_probe(claimed, moment + timedelta(seconds=PROBE_SECONDS)) is None
         health = claimed
     assert pauses == sorted(pauses)
     assert pauses[0] > PROBE_SECONDS
@@ -88,7 +88,7 @@ def test_a_probe_is_given_to_one_asker_until_it_must_have_ended() -> None:
 
 
 def test_nobody_probes_a_ksef_that_is_there() -> None:
-    assert claim_probe(_fail(Health(), 0, 60), START + timedelta(hours=1)) is None
+    assert reserve_probe(_fail(Health(), 0, 60), START + timedelta(hours=1)) is None
 
 
 def test_an_order_counts_until_it_ends() -> None:
@@ -124,7 +124,7 @@ def test_whatever_happens_the_rules_hold(steps: list[tuple[str, int]]) -> None:
                 assert health.state is AWAY
                 assert health.since == before.since
         else:
-            claimed = claim_probe(health, now)
+            claimed = reserve_probe(health, now)
             assert (claimed is not None) <= (health.state is AWAY)
             health = claimed or health
         if health.state is AWAY:

@@ -17,7 +17,7 @@ from psycopg.rows import DictRow
 from standardwebhooks import Webhook
 
 from app.domain.ids import public_id
-from app.store.events.delivery_queue import AttemptResult, Claim
+from app.store.events.delivery_queue import AttemptResult, ReservedAttempt
 from app.store.events.endpoints import Endpoint, NewEndpoint, Ordering
 from app.store.events.feed import BEGINNING
 from app.store.events.outbox import EventType
@@ -351,31 +351,33 @@ async def test_an_attempt_that_is_recorded_late_does_not_undo_the_next_one(
 ) -> None:
     endpoint, _ = await _endpoint(store, tenant, receiver.url(), clock)
     (delivery,) = await _event(store, tenant, clock)
-    late = await _claim(store, endpoint.id, clock)
+    late = await _reserve(store, endpoint.id, clock)
     await _deliver(context)
     failed = _settled(late, Attempt(Outcome.TIMEOUT, 130_000), clock)
-    await store.outgoing.settle([failed], given_up_before=clock() - DISABLE_AFTER, now=clock())
+    await store.delivery_queue.record_results([failed], given_up_before=clock() - DISABLE_AFTER, now=clock())
     row = await _delivery(store, tenant, delivery)
     assert row["state"] == "succeeded"
     assert [attempt["outcome"] for attempt in row["tries"]] == ["timeout", "delivered"]
     assert (await store.webhooks.get(tenant, endpoint.id)).failing_since is None
     # And while the next attempt is still under way:
     (other,) = await _event(store, tenant, clock)
-    late, present = await _claim(store, endpoint.id, clock), await _claim(store, endpoint.id, clock)
+    late, present = await _reserve(store, endpoint.id, clock), await _reserve(store, endpoint.id, clock)
     assert (late.attempt, present.attempt) == (1, 2)
     gone = _settled(late, Attempt(Outcome.GONE, 130_000), clock)
-    assert await store.outgoing.settle([gone], given_up_before=clock() - DISABLE_AFTER, now=clock()) == {}
+    assert await store.delivery_queue.record_results([gone], given_up_before=clock() - DISABLE_AFTER, now=clock()) == {}
     row = await _delivery(store, tenant, other)
     assert (row["state"], row["next_attempt_at"]) == ("pending", clock())
 
 
-async def _claim(store: Store, endpoint_id: UUID, clock: MovableClock) -> Claim:
-    (claim,) = await store.outgoing.claim({endpoint_id: (1, False)}, busy=[], due=clock(), now=clock())
-    return claim
+async def _reserve(store: Store, endpoint_id: UUID, clock: MovableClock) -> ReservedAttempt:
+    (reserved,) = await store.delivery_queue.reserve_attempts(
+        {endpoint_id: (1, False)}, busy=[], due=clock(), now=clock()
+    )
+    return reserved
 
 
-def _settled(claim: Claim, attempt: Attempt, clock: MovableClock) -> AttemptResult:
-    return classify_attempt(claim, attempt, size=10, ordered=False, jitter=0.5, now=clock())
+def _settled(reserved: ReservedAttempt, attempt: Attempt, clock: MovableClock) -> AttemptResult:
+    return classify_attempt(reserved, attempt, size=10, ordered=False, jitter=0.5, now=clock())
 
 
 class Hanging:

@@ -232,12 +232,12 @@ async def test_a_limit_that_a_refusal_taught_holds_until_ksef_says_more(store: S
 
 async def test_limits_are_asked_for_by_one_worker_and_not_too_often(store: Store) -> None:
     tenant = (await add_tenant(store)).id
-    assert [await store.limits.claim_refresh(tenant, now=START) for _ in range(2)] == [True, False]
-    assert await store.limits.claim_refresh(tenant, now=START + timedelta(minutes=5)), "nothing came of it"
+    assert [await store.limits.reserve_refresh(tenant, now=START) for _ in range(2)] == [True, False]
+    assert await store.limits.reserve_refresh(tenant, now=START + timedelta(minutes=5)), "nothing came of it"
     await store.limits.save(tenant, RateLimits({}), CONTEXT, now=START + timedelta(minutes=6))
-    assert not await store.limits.claim_refresh(tenant, now=START + timedelta(minutes=60))
+    assert not await store.limits.reserve_refresh(tenant, now=START + timedelta(minutes=60))
     await store.limits.distrust(tenant)
-    assert await store.limits.claim_refresh(tenant, now=START + timedelta(minutes=60))
+    assert await store.limits.reserve_refresh(tenant, now=START + timedelta(minutes=60))
 
 
 async def test_sealing_goes_by_the_lower_of_our_limit_and_ksefs(context: WorkerContext) -> None:

@@ -29,7 +29,7 @@ async def test_me_tells_whether_ksef_is_there(
     }
     for seconds in (0, 60, 120, 150, 180):
         await store.outages.failed(url, "HTTP 503", now=clock() + timedelta(seconds=seconds))
-    await store.outages.claim_latarnia(url, now=clock())
+    await store.outages.reserve_latarnia_query(url, now=clock())
     await store.outages.save_latarnia(url, {"status": "AVAILABLE", "announcements": []}, now=clock())
     shown = (await alpha.http.get("/v1/me")).json()["ksef"]
     assert shown == {

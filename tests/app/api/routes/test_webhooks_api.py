@@ -199,7 +199,7 @@ async def test_what_has_failed_is_due_again_when_asked_for(alpha: Caller, store:
     await _tell(store, alpha, clock())
     (delivery,) = (await alpha.http.get(f"/v1/webhooks/{made['id']}/deliveries")).json()["items"]
     endpoint_id = parse_public_id("whk", made["id"])
-    assert await store.outgoing.give_up(endpoint_id, reason="exhausted", now=clock()) == 1
+    assert await store.delivery_queue.give_up(endpoint_id, reason="exhausted", now=clock()) == 1
     for _ in range(5):
         response = await alpha.http.post(f"/v1/deliveries/{delivery['id']}/retry")
         assert (response.status_code, response.json()["state"], response.json()["reason"]) == (202, "pending", None)
@@ -234,7 +234,7 @@ async def test_a_webhooks_own_headers_are_masked_and_kept_where_the_mask_comes_b
     changed = (await alpha.http.patch(path, json={"headers": {"authorization": "***", "X-New": "1"}})).json()
     assert changed["headers"] == {"authorization": "***", "X-New": "***"}
     endpoint_id = parse_public_id("whk", made["id"])
-    target = (await store.outgoing.targets([endpoint_id]))[endpoint_id]
+    target = (await store.delivery_queue.targets([endpoint_id]))[endpoint_id]
     assert target.headers.items == (("authorization", "Bearer 7f6c"), ("X-New", "1"))
     refused = await alpha.http.patch(path, json={"headers": {"X-Other": "***"}})
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid-webhook-headers")

@@ -69,7 +69,7 @@ async def test_one_asker_of_many_gets_the_probe(store: Store, settings: Settings
         for number in range(12):
 
             async def claim(one: Store = (store, other)[number % 2]) -> None:
-                won.append(await one.outages.claim_probe(URL, now=at(300)))
+                won.append(await one.outages.reserve_probe(URL, now=at(300)))
 
             tasks.start_soon(claim)
     assert sorted(won) == [False] * 11 + [True]
@@ -103,8 +103,8 @@ async def test_an_order_is_told_and_its_end_by_time_too(store: Store) -> None:
     order = Override(KsefState.AWAY, START, at(3600), "maintenance")
     await store.outages.order(URL, order, now=START)
     assert (await store.outages.read(URL)).override == order
-    await store.outages.settle(URL, now=at(3599))
-    await store.outages.settle(URL, now=at(3600))
+    await store.outages.notify_of_expired_order(URL, now=at(3599))
+    await store.outages.notify_of_expired_order(URL, now=at(3600))
     told = [(kind, data["reason"], data["ordered"]) for _, kind, data in await _events(store)]
     assert told == [("ksef.unavailable", "maintenance", True), ("ksef.available", None, False)]
 
@@ -138,13 +138,13 @@ async def test_jobs_that_wait_for_ksef_are_woken_and_no_others(store: Store) -> 
 
 
 async def test_latarnia_is_asked_by_one_and_not_again_for_ten_minutes(store: Store) -> None:
-    assert await store.outages.claim_latarnia(URL, now=START)
-    assert not await store.outages.claim_latarnia(URL, now=at(599))
-    assert await store.outages.claim_latarnia(URL, now=at(600))
+    assert await store.outages.reserve_latarnia_query(URL, now=START)
+    assert not await store.outages.reserve_latarnia_query(URL, now=at(599))
+    assert await store.outages.reserve_latarnia_query(URL, now=at(600))
 
 
 async def test_what_latarnia_said_is_shown_while_it_is_fresh(store: Store) -> None:
-    await store.outages.claim_latarnia(URL, now=START)
+    await store.outages.reserve_latarnia_query(URL, now=START)
     await store.outages.save_latarnia(URL, {"status": "FAILURE", "announcements": []}, now=START)
     known = await store.outages.read(URL)
     shown = known.as_json(at(60))

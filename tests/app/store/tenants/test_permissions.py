@@ -41,7 +41,7 @@ def test_an_answer_is_believed_for_a_while_and_a_no_for_less(
 async def test_a_new_tenant_is_due_at_once_and_then_daily(store: Store) -> None:
     tenant, permissions = await add_tenant(store), store.permissions
     assert await permissions.due_for_job(now=NOW, limit=10) == [tenant.id]
-    assert [await permissions.claim(tenant.id, now=NOW) for _ in range(2)] == [True, False]
+    assert [await permissions.reserve_query(tenant.id, now=NOW) for _ in range(2)] == [True, False]
     await permissions.save(tenant.id, YES, now=NOW)
     assert await permissions.due_for_job(now=NOW + 23 * HOUR, limit=10) == []
     assert await permissions.due_for_job(now=NOW + 24 * HOUR, limit=10) == [tenant.id]
@@ -54,16 +54,16 @@ async def test_a_question_without_an_answer_is_asked_again_within_the_hour_and_w
 ) -> None:
     tenant, permissions = await add_tenant(store), store.permissions
     await permissions.save(tenant.id, YES, now=NOW)
-    assert await permissions.claim(tenant.id, now=NOW + 24 * HOUR)
-    assert not await permissions.claim(tenant.id, now=NOW + 24.5 * HOUR)
-    assert await permissions.claim(tenant.id, now=NOW + 25 * HOUR)
+    assert await permissions.reserve_query(tenant.id, now=NOW + 24 * HOUR)
+    assert not await permissions.reserve_query(tenant.id, now=NOW + 24.5 * HOUR)
+    assert await permissions.reserve_query(tenant.id, now=NOW + 25 * HOUR)
     assert (await permissions.of(tenant.id)).attachments_at(NOW + 25 * HOUR) is True
 
 
 async def test_a_refused_attachment_has_it_asked_at_once_but_at_most_hourly(store: Store) -> None:
     tenant, permissions = await add_tenant(store), store.permissions
     await permissions.save(tenant.id, NO, now=NOW)
-    await permissions.want_attachments(tenant.id, now=NOW + 0.5 * HOUR)
+    await permissions.record_refused_attachment(tenant.id, now=NOW + 0.5 * HOUR)
     assert await permissions.due_for_job(now=NOW + 0.9 * HOUR, limit=10) == []
     assert await permissions.due_for_job(now=NOW + HOUR, limit=10) == [tenant.id]
     # As long as attachments are refused, each "no" is asked about again after an hour; a "yes" is not.
@@ -71,7 +71,7 @@ async def test_a_refused_attachment_has_it_asked_at_once_but_at_most_hourly(stor
     assert await permissions.due_for_job(now=NOW + 2 * HOUR, limit=10) == [tenant.id]
     await permissions.save(tenant.id, YES, now=NOW + 2 * HOUR)
     assert await permissions.due_for_job(now=NOW + 4 * HOUR, limit=10) == []
-    await permissions.want_attachments(tenant.id, now=NOW + 10 * HOUR)
+    await permissions.record_refused_attachment(tenant.id, now=NOW + 10 * HOUR)
     assert await permissions.due_for_job(now=NOW + 10 * HOUR, limit=10) == [tenant.id]
 
 
@@ -79,7 +79,7 @@ async def test_a_login_that_may_not_ask_is_left_alone_until_it_changes(store: St
     tenant, permissions = await add_tenant(store), store.permissions
     await permissions.save(tenant.id, YES, now=NOW)
     await permissions.refuse(tenant.id, "missing permission", now=NOW)
-    await permissions.want_attachments(tenant.id, now=NOW + HOUR)
+    await permissions.record_refused_attachment(tenant.id, now=NOW + HOUR)
     known = await permissions.of(tenant.id)
     assert (known.attachments_at(NOW), known.refused) == (None, "missing permission")
     assert await permissions.due_for_job(now=NOW + timedelta(days=6), limit=10) == []
