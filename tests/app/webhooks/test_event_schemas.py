@@ -19,6 +19,7 @@ from app.store.tenants.tenants import Tenant
 from app.store.uploads.uploads import upload_json
 from app.webhooks.event_schemas import MODELS, CompletedUpload, EndedSession, Event, UpoData, json_schema, main
 from tests.app.api.filled_store import Filled, fill
+from tests.support.visible_events import events_are_visible
 
 FOLDER = Path(__file__).resolve().parents[3] / "schemas" / "events"
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123_000, tzinfo=UTC)
@@ -41,6 +42,7 @@ async def _told(store: Store, tenant: Tenant, event: EventType, filled: Filled) 
             states=["accepted", "rejected"],
             now=NOW,
         )
+    await events_are_visible(store)
     page = await store.feed.page(tenant.id, after=BEGINNING, types=[event.value], limit=1000)
     return [json.loads(row["data"]) for row in page.rows]
 
@@ -152,6 +154,7 @@ async def test_a_page_of_large_events_ends_early_and_nothing_is_lost(store: Stor
                    (SELECT string_agg(gen_random_uuid()::text, '') FROM generate_series(1, 6000)))""",
                 {"tenant": tenant.id, "now": NOW, "n": number},
             )
+    await events_are_visible(store)
     seen: list[int] = []
     after, more, pages = BEGINNING, True, 0
     while more:

@@ -28,6 +28,7 @@ from app.webhooks.delivery import Attempt, Outcome, Sender
 from app.webhooks.pace import FAILURES_BEFORE_A_PAUSE, FIRST_WINDOW, LONGEST_PAUSE
 from app.webhooks.signing import Signing, SigningSecret
 from tests.app.webhooks.receiver import Receiver, answer, running_receiver
+from tests.support.visible_events import events_are_visible
 from workers.delivery.attempt_policy import classify_attempt
 from workers.delivery.dispatcher import DeliveryContext, Dispatcher
 
@@ -259,6 +260,7 @@ async def test_a_receiver_that_is_gone_is_disabled_at_once_and_the_others_are_to
     assert sorted(body["type"] for body in bodies) == ["upload.completed", "webhook.disabled"]
     (told,) = [body["data"] for body in bodies if body["type"] == "webhook.disabled"]
     assert (told["webhook"], told["reason"]) == (gone.public_id, "gone")
+    await events_are_visible(store)
     pulled = (await store.feed.page(tenant, after=BEGINNING, types=["webhook.disabled"])).rows
     assert len(pulled) == 2
 
@@ -290,6 +292,7 @@ async def test_an_endpoint_at_which_nothing_succeeds_for_days_is_disabled(
     await _event(store, tenant, clock)
     await _deliver(context)
     assert (await store.webhooks.get(tenant, endpoint.id)).disabled_reason == "failing"
+    await events_are_visible(store)
     (event,) = (await store.feed.page(tenant, after=BEGINNING, types=["webhook.disabled"])).rows
     assert started.isoformat(timespec="milliseconds")[:23] in event["data"]
     enabled = await store.webhooks.update(tenant, endpoint.id, changes={}, disabled=False, now=clock())

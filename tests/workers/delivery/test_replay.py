@@ -20,6 +20,7 @@ from app.webhooks.addresses import AddressRules
 from app.webhooks.backoff import DISABLE_AFTER, MAX_ATTEMPTS
 from tests.app.webhooks.receiver import Receiver, answer, running_receiver
 from tests.support.replays import replay_to_the_end
+from tests.support.visible_events import events_are_visible
 from workers.context import RetryLater
 from workers.delivery.dispatcher import DeliveryContext, Dispatcher
 from workers.delivery.replay import replay_events
@@ -185,6 +186,7 @@ async def test_a_range_begins_after_an_event_and_ends_at_a_time(scene: Scene) ->
         scene.now += timedelta(minutes=1)
         await scene.tell(session)
     await scene.switch(disabled=False)
+    await events_are_visible(scene.store)
     rows = (await scene.store.feed.page(scene.tenant, after=BEGINNING, types=["upload.completed"])).rows
     await scene.replay(Wanted(since_event=rows[1]["id"], until=scene.now - timedelta(minutes=1)))
     await scene.deliver()

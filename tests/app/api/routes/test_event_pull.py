@@ -23,6 +23,7 @@ from app.store.store import Store
 from tests.app.api.conftest import Caller, MovableClock, eventually
 from tests.support.api_process import api_process
 from tests.support.server_sent_events import EventSource, Told
+from tests.support.visible_events import events_are_visible
 
 
 async def _tell(
@@ -37,6 +38,7 @@ async def _tell(
                 data={"words": word, "lines": "a\nb\r\u2028c\x85\u2029d"},
                 now=clock(),
             )
+    await events_are_visible(store)
 
 
 async def _page(caller: Caller, **parameters: Any) -> dict[str, Any]:
@@ -111,6 +113,7 @@ async def test_an_event_whose_transaction_ends_late_is_not_stepped_over(
         ahead = (await store.database.fetch_all("SELECT id FROM events ORDER BY sequence DESC LIMIT 1"))[0]["id"]
         early = await feed.cursor_of(alpha.tenant.id, ahead)
         assert (await feed.page(alpha.tenant.id, after=early)).cursor == early
+    await events_are_visible(store)
     page = await feed.page(alpha.tenant.id, after=start)
     assert [json.loads(row["data"])["words"] for row in page.rows] == ["slow", "fast"]
 

@@ -19,6 +19,7 @@ from app.webhooks.signing import SigningSecret
 from tests.app.api.conftest import Caller, MovableClock
 from tests.app.webhooks.receiver import answer, running_receiver
 from tests.support.replays import replay_to_the_end
+from tests.support.visible_events import events_are_visible
 from workers.delivery.dispatcher import DeliveryContext, Dispatcher
 
 URL = "https://erp.example.pl/ksef"
@@ -178,6 +179,7 @@ async def test_a_test_goes_to_one_webhook_and_its_history_tells_of_it(
     assert (await alpha.http.get(delivery["body"])).content == request.body
     assert event["tenant"] == alpha.tenant.public_id
     assert event["data"]["webhook"] == endpoint.public_id
+    await events_are_visible(store)
     pulled = (await alpha.http.get("/v1/events")).json()["items"]
     assert pulled == [event]
 
@@ -280,6 +282,7 @@ async def test_what_was_missed_while_disabled_is_replayed_and_shown(
     assert (await alpha.http.get(f"{path}/replays")).json() == {"items": [ended], "next": None}
     owed = (await alpha.http.get(f"{path}/deliveries")).json()["items"]
     assert [item["state"] for item in owed] == ["pending", "pending"]
+    await events_are_visible(store)
     first = (await alpha.http.get("/v1/events")).json()["items"][0]["id"]
     rest = (await alpha.http.post(f"{path}/replay", json={"since": first})).json()
     assert (rest["since"], rest["events"]) == (first, 1)
@@ -344,6 +347,7 @@ async def test_events_are_pulled_in_pages_and_from_the_last_one_known(
     for number in range(5):
         clock.move(timedelta(seconds=1))
         await _tell(store, alpha, clock(), EventType.SESSION_FAILED if number == 3 else EventType.UPLOAD_COMPLETED)
+    await events_are_visible(store)
     first = (await alpha.http.get("/v1/events", params={"limit": 3})).json()
     assert len(first["items"]) == 3
     rest = (await alpha.http.get("/v1/events", params={"limit": 3, "cursor": first["next"]})).json()
@@ -359,6 +363,7 @@ async def test_events_are_pulled_in_pages_and_from_the_last_one_known(
     empty = (await alpha.http.get("/v1/events", params={"cursor": last})).json()
     assert empty == {"items": [], "next": None, "cursor": last}
     await _tell(store, alpha, clock())
+    await events_are_visible(store)
     assert len((await alpha.http.get("/v1/events", params={"cursor": last})).json()["items"]) == 1
     only = await alpha.http.get("/v1/events", params={"types": "session.failed,session.completed"})
     assert [item["type"] for item in only.json()["items"]] == ["session.failed"]
@@ -387,6 +392,7 @@ async def test_another_tenant_sees_and_changes_nothing(
     path = f"/v1/webhooks/{made['id']}"
     before = (await alpha.http.get(path)).json()
     (delivery,) = (await alpha.http.get(f"{path}/deliveries")).json()["items"]
+    await events_are_visible(store)
     (event,) = (await alpha.http.get("/v1/events")).json()["items"]
     calls: list[tuple[str, str, dict[str, Any] | None]] = [
         ("GET", path, None),
