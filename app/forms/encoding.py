@@ -1,7 +1,7 @@
-"""What can be seen in the bytes before they are parsed: encoding, prolog, DTD, instructions, characters.
+"""Checks of the bytes before they are parsed: encoding, prolog, DTD, instructions, characters.
 
 libxml2 and the XSD let a BOM, a prolog that names ISO-8859-2, processing instructions, an empty DOCTYPE and most
-discouraged characters pass, and KSeF refuses each of them; so this look comes first. On a clean document it is
+discouraged characters pass, and KSeF refuses each of them, so these checks come first. On a clean document they cost
 a handful of searches for single bytes.
 """
 
@@ -22,7 +22,7 @@ _TARGET = re.compile(rb"[^\s?>]{1,40}")
 
 # U+007F-0084, 0086-009F, FDD0-FDEF and the last two of planes 1 to 16, as UTF-8. (U+FFFE and U+FFFF are not
 # XML characters at all: the parser refuses them.) One pattern for each first byte: a document without that byte has none of
-# its characters, and a pattern that begins with a known byte is found by looking for that byte, ten times faster.
+# its characters, and a pattern that begins with a known byte is found by searching for that byte, ten times faster.
 FORBIDDEN = tuple(
     (first, re.compile(first + rest))
     for first, rest in (
@@ -41,7 +41,7 @@ _MAX_COUNTED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class BytesSeen:
-    """What the look at the bytes found, and what is left to parse: None when parsing must not even be tried."""
+    """The findings in the bytes, and the bytes to parse: None when the document must not be parsed."""
 
     findings: list[Finding]
     parsable: bytes | None
@@ -64,7 +64,7 @@ def check_bytes(document: bytes) -> BytesSeen:
         findings.append(finding("not-utf-8", line=1, **reason))
         return BytesSeen(findings, None)
     document = _as_utf8(document, findings)
-    after_prolog = _look_at_prolog(document, findings)
+    after_prolog = _check_prolog(document, findings)
 
     literal_spans: list[tuple[int, int]] = []
     # "!" and "?" are rare and a single byte is found ten times faster than "<!".
@@ -80,12 +80,12 @@ def check_bytes(document: bytes) -> BytesSeen:
                 return BytesSeen(findings, None)
             else:
                 literal_spans.append((start, end))
-    _look_at_characters(document, literal_spans, findings)
+    _check_characters(document, literal_spans, findings)
     return BytesSeen(findings, document)
 
 
 def line_of(document: bytes, offset: int) -> int:
-    """Return the line, from 1, of a place in the document."""
+    """Return the line, from 1, of an offset in the document."""
     return document.count(b"\n", 0, offset) + 1
 
 
@@ -97,13 +97,13 @@ def _as_utf8(document: bytes, findings: list[Finding]) -> bytes:
         line = line_of(document, error.start)
         reasons = {"english_reason": f"byte {byte} cannot stand there", "polish_reason": f"niepoprawny bajt {byte}"}
         findings.append(finding("not-utf-8", line=line, **reasons))
-        # Later checks still see the rest: the numbers and dates of such a document are plain ASCII.
+        # Later checks still read the rest: numbers and dates of such a document are plain ASCII.
         return document.decode("utf-8", "replace").encode("utf-8")
     return document
 
 
-def _look_at_prolog(document: bytes, findings: list[Finding]) -> int:
-    """Return where the document goes on after its XML declaration (0 if it has none)."""
+def _check_prolog(document: bytes, findings: list[Finding]) -> int:
+    """Return the offset behind the XML declaration (0 if there is none)."""
     if not document.startswith(b"<?xml") or not document[5:6].isspace():
         return 0
     end = document.find(b"?>")
@@ -121,12 +121,12 @@ def _look_at_prolog(document: bytes, findings: list[Finding]) -> int:
 def _marked_sections(document: bytes, position: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield comments and CDATA sections, instructions (`<?`) and declarations (`<!`), with start and end.
 
-    Outside of these, well-formed XML has no `<!` and no `<?`. One that never ends ends the walk: the
-    parser will say so, and the walk stays linear.
+    Outside of these, well-formed XML has no `<!` and no `<?`. The search stops at one without an end: the
+    parser reports it, and the search stays linear.
     """
     bang, question = document.find(b"<!", position), document.find(b"<?", position)
     while True:
-        # Searched anew only when passed: the walk reads every byte a bounded number of times.
+        # Each search is repeated only behind its last find, so every byte is read a bounded number of times.
         if 0 <= bang < position:
             bang = document.find(b"<!", position)
         if 0 <= question < position:
@@ -154,7 +154,7 @@ def _instruction(document: bytes, start: int) -> Finding:
     return finding("processing-instruction", line=line_of(document, start), value=shown)
 
 
-def _look_at_characters(document: bytes, literal_spans: list[tuple[int, int]], findings: list[Finding]) -> None:
+def _check_characters(document: bytes, literal_spans: list[tuple[int, int]], findings: list[Finding]) -> None:
     seen: dict[tuple[int, bool], list[int]] = {}
     for first, pattern in FORBIDDEN:
         if first in document:
@@ -168,7 +168,7 @@ def _look_at_characters(document: bytes, literal_spans: list[tuple[int, int]], f
             while span is not None and span[1] <= match.start():
                 span = next(spans, None)
             if span is not None and span[0] <= match.start():
-                continue  # inside a comment or CDATA it is no reference but plain text
+                continue  # inside a comment or CDATA section it is plain text
             point = int(match[1], 16) if match[1] else int(match[2])
             if _is_forbidden(point):
                 _note(seen, point, True, match.start())

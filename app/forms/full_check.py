@@ -1,4 +1,4 @@
-"""The check of one document of one form: general rules, one parse, the rules of the form and the XSD; every fault is a finding."""
+"""The full check of one document: general rules, one parse, the rules of its form, and the XSD. Every fault is a finding."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class FormRules(Generic[E]):
 
 
 class FullCheck(Generic[E]):
-    """Checks documents by all rules of a form, one after the other. Belongs to one thread."""
+    """The full check of documents of one form. It belongs to one thread."""
 
     def __init__(self, schema: etree.XMLSchema, rules: FormRules[E]) -> None:
         """Take the compiled schema and the rules of the form."""
@@ -76,7 +76,7 @@ class FullCheck(Generic[E]):
         facts, findings = self._check_parsable(seen.parsable, len(document), context)
         findings = seen.findings + findings
         if facts is None and not has_errors(findings):
-            # Without them neither a duplicate nor KSeF's verdict could be found again.
+            # Without the facts neither a duplicate nor KSeF's verdict can be matched.
             findings.append(finding("key-fields-missing"))
         return CheckedInvoice(facts, _bounded(findings), code)
 
@@ -98,7 +98,7 @@ class FullCheck(Generic[E]):
         findings = [*bombs, *rules.check_elements(elements, size, context)]
         if bombs:
             return facts, findings
-        # Last, because it changes the tree of an invalid document.
+        # The XSD comes last, because its check changes the tree of an invalid document.
         given_up_at = find_where_to_give_up(document, self._schema) if is_large else None
         if given_up_at is None:
             rounds = FEW_ROUNDS if is_large else MANY_ROUNDS
@@ -114,7 +114,7 @@ class FullCheck(Generic[E]):
 
 
 def _bounded(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Return at most MAX_FINDINGS findings, errors before warnings when some must go, and then a note."""
+    """Return at most MAX_FINDINGS findings, errors before warnings when some are cut, and then a note."""
     if len(findings) <= MAX_FINDINGS:
         return tuple(findings)
     ordered = sorted(findings, key=lambda one: one.severity is Severity.WARNING)

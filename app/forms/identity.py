@@ -1,4 +1,4 @@
-"""What makes an invoice unique in KSeF."""
+"""The identity by which KSeF finds duplicates."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ IDENTITY_BYTES = 16
 
 
 def invoice_identity(tenant_id: int, seller_nip: str, kind: str, number: str) -> bytes:
-    """Return 16 bytes that stand for one invoice of one tenant, whatever document carries it.
+    """Return the 16-byte identity of one invoice of one tenant. Two documents of one invoice have the same identity.
 
     KSeF refuses a second invoice with the same seller NIP (`Podmiot1`), kind (`RodzajFaktury`) and number (`P_2`)
     with status 440. Every field is preceded by its length in bytes, so that no two triples are encoded alike.

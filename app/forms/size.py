@@ -1,4 +1,4 @@
-"""How many bytes an invoice may have, and how many attributes an element."""
+"""Limits on the bytes of an invoice and the attributes of an element."""
 
 import re
 from xml.parsers import expat
@@ -6,28 +6,28 @@ from xml.parsers import expat
 from app.domain.findings import Finding
 from app.forms.rules import finding
 
-# No element of FA(3) has more than two attributes; a few namespace declarations and xsi hints come on top.
+# No element of FA(3) has more than two attributes, besides a few namespace declarations and xsi hints.
 MAX_ATTRIBUTES = 64
 # Between a start tag and the next tag, FA(3) has at most 3,500 characters. More is only a reason to count.
 _LONG_STRETCH = re.compile(rb"<[^<!?/][^<]{8192}")
 
 
 def check_hard_limit(document: bytes, max_bytes: int) -> Finding | None:
-    """Return a finding when the document is larger than any invoice may be; it is then not even looked into."""
+    """Return a finding when the document is larger than any invoice may be; it is then not parsed."""
     if len(document) <= max_bytes:
         return None
     return finding("too-large", size=len(document), limit=max_bytes)
 
 
 def check_size(size: int, max_bytes: int, *, has_attachment: bool) -> list[Finding]:
-    """Return a finding when a document without an attachment is larger than such a one may be."""
+    """Return a finding when a document without an attachment exceeds the limit for such documents."""
     if size <= max_bytes or has_attachment:
         return []
     return [finding("too-large-without-attachment", size=size, limit=max_bytes)]
 
 
 def may_have_too_many_attributes(document: bytes) -> bool:
-    """Tell, from the bytes alone, whether a start tag may be absurdly long. Meant for large documents."""
+    """Return, from the bytes alone, whether a start tag may be too long. Used for large documents."""
     return _LONG_STRETCH.search(document) is not None
 
 
@@ -35,7 +35,7 @@ def check_attributes(document: bytes) -> list[Finding]:
     """Return a finding for the first element with more attributes and namespaces than any invoice needs.
 
     libxml2 reports every single attribute that is not allowed; half a million of them would fill the memory. Expat
-    counts namespace declarations too. For well-formed documents without DTD; says nothing about others.
+    counts namespace declarations too. For well-formed documents without DTD; finds nothing in others.
     """
     parser = expat.ParserCreate("UTF-8")
     # [name, value, name, value ...]: cheaper than a dictionary.
@@ -58,4 +58,4 @@ def check_attributes(document: bytes) -> list[Finding]:
 
 
 class _TooManyError(Exception):
-    """Ends the count early: name, count, line."""
+    """The signal that ends the count early: name, count, line."""

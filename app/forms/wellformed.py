@@ -1,4 +1,4 @@
-"""Parses a document, and says in plain words why it cannot be parsed."""
+"""Parsing of documents, and syntax errors in plain words."""
 
 import re
 
@@ -42,7 +42,7 @@ _BY_TYPE = {
 
 
 def make_parser(schema: etree.XMLSchema | None = None, *, recover: bool = False) -> etree.XMLParser:
-    """Return a parser that reads UTF-8 whatever the prolog says, expands nothing and asks nobody.
+    """Return a parser that reads UTF-8 independent of the prolog, expands no entities and opens no file or network.
 
     With a schema, the document is validated while it is parsed. With `recover`, a document cut off
     in the middle is read as far as it goes.
@@ -61,9 +61,9 @@ def make_parser(schema: etree.XMLSchema | None = None, *, recover: bool = False)
 
 
 def explain_syntax_error(error: etree.XMLSyntaxError) -> Finding:
-    """Return the finding for a document that the parser gave up on: the first fault, the others follow from it.
+    """Return the finding for a document that cannot be parsed: the first fault, since later ones follow from it.
 
-    Raises MemoryError when an allocation failed: that is no fault of the document's syntax.
+    Raises MemoryError when an allocation failed, since that is no fault of the document.
     """
     text = error.msg or ""
     kind = _name_of(error)

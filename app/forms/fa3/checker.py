@@ -32,10 +32,10 @@ def make_checker(schema_files: Mapping[str, bytes], *, fast_path: bool = True) -
 
 
 class InvoiceChecker:
-    """Checks documents one after the other. Belongs to one thread; make one per pool process and keep it."""
+    """The checker of FA(3) documents. It belongs to one thread; make one per pool process and keep it."""
 
     def __init__(self, schema: etree.XMLSchema, fast_path: FastPathRecogniser | None = None) -> None:
-        """Take the compiled schema and, to be fast with many, the recogniser of the fast path."""
+        """Take the compiled schema and the recogniser of the fast path, None for the full check only."""
         self._full = FullCheck(schema, FA3_RULES)
         self._fast_path = fast_path
 

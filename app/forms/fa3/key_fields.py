@@ -1,4 +1,4 @@
-"""Picks out of a parsed invoice the few elements that rules and later stages need, in one walk over its top."""
+"""Reader of the few elements that rules and later stages need, in one pass over the top of an invoice."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -9,7 +9,7 @@ from app.forms.fa3.schema import FA3_NAMESPACE
 from app.forms.fields import InvoiceFacts, first_child, make_facts, text_of
 
 _Element = etree._Element
-# The XSD allows 100; a document with more is invalid anyway and must not cost more.
+# The XSD allows 100. A document with more is invalid and must not cost more time.
 _MAX_THIRD_PARTIES = 100
 _MAX_NAMESPACE = 200
 
@@ -26,7 +26,7 @@ class Party:
 
 @dataclass(slots=True)
 class InvoiceElements:
-    """The elements that the rules look at; None where the document does not have them."""
+    """The elements that the rules read; None where the document lacks one."""
 
     form_code: _Element | None = None
     form_variant: _Element | None = None
@@ -101,7 +101,7 @@ def _names(namespace: str) -> _Names:
 
 
 def read_elements(root: _Element) -> InvoiceElements:
-    """Return the elements of an invoice of any version that has the shape of FA(3); never fails on a strange one."""
+    """Return the elements of an invoice of any version that has the shape of FA(3); never fails on another document."""
     namespace = FA3_NAMESPACE if root.tag.startswith(f"{{{FA3_NAMESPACE}}}") else root.tag.rpartition("}")[0][1:]
     found = InvoiceElements()
     if len(namespace) > _MAX_NAMESPACE:
@@ -188,9 +188,9 @@ def _read_body(body: _Element, names: _Names, found: InvoiceElements) -> None:
         elif tag == names.total:
             found.total = child
         elif tag == names.annotations:
-            # A number for the XSD: 01 and +1 are the same.
+            # The XSD's type is a number: 01 and +1 are equal.
             found.self_billing = text_of(first_child(child, names.self_billing)).lstrip("+0") == "1"
         elif tag == names.kind:
-            # Nothing that is wanted comes after it, but up to ten thousand lines do.
+            # No wanted element follows, but up to ten thousand lines do.
             found.kind = child
             return

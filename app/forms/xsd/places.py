@@ -1,15 +1,15 @@
-"""Where an element stands: its line and its path."""
+"""The place of an element: its line and its path."""
 
 import re
 
 from lxml import etree
 
-# libxml2 keeps the line of an element in 16 bits; this stands for "that or more".
+# libxml2 keeps the line of an element in 16 bits; this value means "this line or later".
 _UNKNOWN_LINE = 65_535
-# Put in the place of an element that was taken out of the tree, so that paths of its siblings stay right.
+# Replaces an element that was removed from the tree, so that paths of its siblings stay right.
 REMOVED = "taken out: "
 
-# A name of the schema has at most 26 characters; a strange document's may have thousands.
+# A name of the schema has at most 26 characters; an arbitrary document's may have thousands.
 _MAX_STEP = 60
 _STEP = re.compile(r"([^\[/]+)(?:\[(\d+)\])?")
 
@@ -38,7 +38,7 @@ def path_of(element: etree._Element) -> str:
 
 
 def find_by_node_path(root: etree._Element, node_path: str | None) -> etree._Element | None:
-    """Return the element that libxml2 means by a path such as `/*/*[5]/ns:x[2]`, or None."""
+    """Return the element at a path of libxml2 such as `/*/*[5]/ns:x[2]`, or None."""
     if not node_path:
         return None
     steps = _STEP.findall(node_path)
@@ -77,7 +77,7 @@ def _tag_of_step(parent: etree._Element, name: str) -> str:
 
 
 def _count_same(element: etree._Element, tag: str, *, preceding: bool) -> int:
-    # An element that was taken out (see schema_check) still counts: the reader's document has it.
+    # A removed element (see schema_check) still counts, since the sender's document has it.
     count = 0
     for other in element.itersiblings(tag, etree.Comment, preceding=preceding):
         count += other.tag == tag or other.text == f"{REMOVED}{tag}"

@@ -1,8 +1,8 @@
-"""Holds a document against the XSD and reports every fault, not only the first of each group.
+"""Validation of a document by the XSD that reports every fault, not only the first of each group.
 
-libxml2 stops looking at the children of an element at the first one that is out of place. So after a round
-of validation the tree is mended at those places, on the tree in memory only, and validated again: a missing element is put in, a
-surplus one taken out. What is found after that is still about the reader's document.
+libxml2 stops at the first child of an element that is out of place. So after a round of validation the tree in
+memory is mended at those places and validated again: a missing element is inserted, a surplus one removed. Findings of
+later rounds still describe the sender's document.
 """
 
 import re
@@ -22,9 +22,9 @@ LARGE_DOCUMENT_BYTES = 256 * 1024
 _FEED_BYTES = 32 * 1024
 _MAX_MESSAGES = 400
 MANY_ROUNDS = 20
-# Elements put in before one that is out of place, until it is in place: more would make another document of it.
+# Elements inserted before one that is out of place, until it is in place. More would change the document too much.
 _MOST_PUT_IN = 12
-# libxml2 names at most so many elements that it would have accepted: with so many the required one may not be among them.
+# libxml2 names at most this many accepted elements: a list of this length may lack the required one.
 _MOST_NAMED = 10
 FEW_ROUNDS = 3
 _MAX_FINDINGS = 150
@@ -46,10 +46,10 @@ _SAME_FAULT: dict[str, frozenset[str]] = {
 
 
 def find_where_to_give_up(document: bytes, schema: etree.XMLSchema) -> int | None:
-    """Return how many bytes of a large, well-formed document already hold more faults than anybody reads.
+    """Return the number of bytes of a large, well-formed document that already hold the maximum of faults.
 
-    None when the whole document does not. This parser reports faults without their places, and cheaply.
-    Its verdict is not used for anything else: it takes some documents that end too early for complete.
+    None when the whole document has fewer. This parser reports faults cheaply, without their places.
+    Its verdict has no other use, since it accepts some documents that end too early.
     """
     parser = make_parser(schema)
     try:
@@ -72,7 +72,7 @@ def check_schema(
     check = _Check(words)
     for round_number in range(rounds):
         if round_number and schema.validate(root):
-            check.settle_missing(set())
+            check.reword_missing(set())
             break
         if not check.take(root, schema) or len(check.findings) >= _MAX_FINDINGS:
             break
@@ -80,9 +80,9 @@ def check_schema(
 
 
 def _collapse_moments(root: etree._Element, schema: etree.XMLSchema) -> bool:
-    """Take the blanks from before moments that libxml2 refused; tell whether there were any.
+    """Remove the blanks around dates and times that libxml2 refused; return whether there were any.
 
-    For the XSD they are no part of any date or time (XML Schema Part 2, whiteSpace), and other readers know that.
+    The XSD ignores blanks around a date or time (XML Schema Part 2, whiteSpace), and other validators do so.
     """
     found = False
     for entry in list(schema.error_log)[:_MAX_MESSAGES]:  # type: ignore[call-overload]  # the stubs forget that it is iterable
@@ -99,7 +99,7 @@ def check_beginning(schema: etree.XMLSchema, words: Vocabulary, document: bytes,
     """Return the findings of the XSD in the first `end` bytes of a document that has very many; never empty."""
     root = etree.fromstring(document[:end], make_parser(recover=True))
     check = _Check(words)
-    # What is cut off is missing from the elements that are still open; that is no fault of theirs.
+    # Elements that are open at the cut lack the children behind it, which is no fault of the document.
     current: etree._Element | None = root
     while current is not None:
         check.put_in.add(current)
@@ -111,14 +111,14 @@ def check_beginning(schema: etree.XMLSchema, words: Vocabulary, document: bytes,
 
 @dataclass(slots=True)
 class _OutOfPlace:
-    """An element that stands where it may not: where its finding is, and libxml2's words, anew for each thing put in before it."""
+    """An element out of place: the index of its finding, and one message of libxml2 for each element inserted before it."""
 
     index: int
     messages: list[str]
     is_hopeless: bool = False
 
     def telling_messages(self) -> list[str]:
-        """Return a message for each element that was really missing: optional ones may be put in on the way to it."""
+        """Return a message for each required element that was missing. Optional ones may have been inserted before it."""
         last = len(self.messages) - 1
         return [
             message
@@ -129,16 +129,16 @@ class _OutOfPlace:
 
 @dataclass(slots=True)
 class _Check:
-    """What is known after some rounds. Elements are kept alive, so that each is recognised in the next round."""
+    """The findings of all rounds so far. Elements are kept alive, so that each is recognised in the next round."""
 
     words: Vocabulary
     findings: list[Finding] = field(default_factory=list)
     put_in: set[etree._Element] = field(default_factory=set)
     out_of_place: dict[etree._Element, _OutOfPlace] = field(default_factory=dict)
-    told: dict[etree._Element, set[str]] = field(default_factory=dict)
+    reported: dict[etree._Element, set[str]] = field(default_factory=dict)
 
     def take(self, root: etree._Element, schema: etree.XMLSchema) -> bool:
-        """Turn the messages of the last round into findings and mend the tree; tell whether it was changed."""
+        """Turn the messages of the last round into findings and mend the tree; return whether it was changed."""
         to_mend: list[tuple[etree._Element, list[str]]] = []
         for entry in list(schema.error_log)[: 4 * _MAX_MESSAGES]:  # type: ignore[call-overload]  # the stubs forget that it is iterable
             element = find_by_node_path(root, entry.path)
@@ -158,13 +158,13 @@ class _Check:
                 )
             elif is_out_of_place and element in self.out_of_place:
                 self.out_of_place[element].messages.append(message)
-        self.settle_missing({element for element, _ in to_mend})
+        self.reword_missing({element for element, _ in to_mend})
         for element, expected in to_mend:
             self._mend(element, expected)
         return bool(to_mend)
 
-    def settle_missing(self, still_out_of_place: set[etree._Element]) -> None:
-        """Reword what was said about an element that is in place once something was put in before it."""
+    def reword_missing(self, still_out_of_place: set[etree._Element]) -> None:
+        """Reword the finding of an element that is in place after insertions before it: those were missing."""
         for element in [one for one in self.out_of_place if one not in still_out_of_place]:
             known = self.out_of_place.pop(element)
             parent = element.getparent()
@@ -178,12 +178,12 @@ class _Check:
             self.findings += more[: _MAX_FINDINGS - len(self.findings)]
 
     def _is_new(self, element: etree._Element, kind: str, message: str) -> bool:
-        told = self.told.setdefault(element, set())
+        reported = self.reported.setdefault(element, set())
         # An element out of place is reported once, though mending may show it again with other words.
         key = kind if kind == CONTENT else f"{kind} {message[:_KEY_LENGTH]}"
-        if key in told or not told.isdisjoint(_SAME_FAULT.get(kind, ())):
+        if key in reported or not reported.isdisjoint(_SAME_FAULT.get(kind, ())):
             return False
-        told.update((key, kind))
+        reported.update((key, kind))
         return True
 
     def _mend(self, element: etree._Element, expected: list[str]) -> None:
@@ -194,7 +194,7 @@ class _Check:
         later = {sibling.tag for sibling in element.itersiblings()}
         earlier = {sibling.tag for sibling in element.itersiblings(preceding=True)}
         if known is not None and len(known.messages) <= _MOST_PUT_IN and expected and element.tag not in earlier:
-            # Nothing of what is expected comes later: then it is missing. Of several, the last is the required one.
+            # No expected element follows, so it is missing. Of several, the last is the required one.
             missing = element.makeelement(expected[-1])
             if missing.tag not in earlier and not later.intersection(expected):
                 element.addprevious(missing)
@@ -204,5 +204,5 @@ class _Check:
             known.is_hopeless = True
         mark = etree.Comment(f"{REMOVED}{element.tag}")
         mark.tail = element.tail
-        # Keep the element itself alive and where it was in `told`; only its place is taken.
+        # Keep the element itself alive in `reported`; the mark takes its place in the tree.
         parent.replace(element, mark)

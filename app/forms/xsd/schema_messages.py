@@ -1,7 +1,7 @@
-"""Puts libxml2's words about the XSD into a sentence for a bookkeeper, in English and Polish.
+"""Explanations of libxml2's XSD messages for a bookkeeper, in English and Polish.
 
-libxml2 speaks English only, writes element names with their namespaces and quotes values in full. Its messages are
-taken apart at their beginnings and ends, never searched as a whole: a value may be megabytes long and may
+libxml2 has English messages only, writes element names with their namespaces and quotes values in full. Its messages are
+parsed at their beginnings and ends, never searched as a whole: a value may be megabytes long and may
 contain any words.
 """
 
@@ -38,7 +38,7 @@ _BOUNDS = {
     "SCHEMAV_CVC_MINEXCLUSIVE_VALID": ("greater than", "większa niż"),
     "SCHEMAV_CVC_MAXEXCLUSIVE_VALID": ("less than", "mniejsza niż"),
 }
-# What libxml2 says of `xsi:nil` and `xsi:type` where they may not stand.
+# libxml2's words for `xsi:nil` and `xsi:type` where they are not allowed.
 _HINTS = (
     *("SCHEMAV_CVC_ELT_3_1", "SCHEMAV_CVC_ELT_3_2_1", "SCHEMAV_CVC_ELT_3_2_2"),
     *("SCHEMAV_CVC_ELT_4_1", "SCHEMAV_CVC_ELT_4_2", "SCHEMAV_CVC_ELT_4_3"),
@@ -57,14 +57,14 @@ def expected_names(message: str) -> list[str]:
 
 
 def is_about_missing_child(message: str) -> bool:
-    """Tell whether an element ends too early, rather than one of its children being out of place."""
+    """Return whether an element ends too early; else one of its children is out of place."""
     return _MISSING_CHILD in message[:_EDGE]
 
 
 def explain_missing(
     message: str, parent: etree._Element, line: int | None, path: str | None, words: Vocabulary
 ) -> Finding:
-    """Return the finding for a child that the parent must have and does not have at all."""
+    """Return the finding for a required child that the parent lacks."""
     names = [name.rpartition("}")[2] for name in expected_names(message)]
     return finding(
         "xsd-missing-element",
@@ -108,7 +108,7 @@ def _rule_and_values(kind: str, message: str, element: etree._Element, words: Vo
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """One message of libxml2, taken apart as far as every explainer needs."""
+    """One message of libxml2 in the parts that every explainer needs."""
 
     kind: str
     tail: str
@@ -118,15 +118,15 @@ class _Said:
     element: etree._Element
 
     def value(self) -> str:
-        """Return the value that is wrong, as it is shown."""
+        """Return the wrong value as the finding shows it."""
         return quoted((self.element.get(self.attribute[1]) or "") if self.attribute else _text(self.element))
 
     def is_empty(self) -> bool:
-        """Tell whether the fault is simply that the element has no text."""
+        """Return whether the fault is that the element has no text."""
         return self.attribute is None and not _text(self.element)
 
     def find(self, pattern: re.Pattern[str], otherwise: str) -> str:
-        """Return what the first group of the pattern holds at the end of the message."""
+        """Return the first group of the pattern at the end of the message, else `otherwise`."""
         found = pattern.search(self.tail)
         return found[1] if found else otherwise
 
@@ -251,7 +251,7 @@ def _in_both(words: Vocabulary, name: str, elements: list[str]) -> dict[str, obj
 
 def _listed(items: list[str], last: str = ", ") -> str:
     if len(items) > _MAX_LISTED:
-        # The last one is the most telling: in a sequence it is the one that is required, after others that may come first.
+        # The last one matters most: in a sequence it is the required one, behind optional ones.
         return f"{', '.join(items[: _MAX_LISTED - 1])}, … ({len(items)}){last}{items[-1]}"
     return ", ".join(items[:-1]) + (last if len(items) > 1 else "") + (items[-1] if items else "")
 

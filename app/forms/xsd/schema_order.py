@@ -1,14 +1,14 @@
-"""Puts the values that invoices really use to the front of the schema's long lists.
+"""Reordering of the schema's long lists: values that invoices use come first.
 
 libxml2 compares a value with a list from its beginning, one by one, and in the lists of 254 countries and 182 currencies the usual ones
-stand far down: that was a sixth of the whole validation. The set of allowed values, and so every verdict, stays the same.
+come late, which cost a sixth of the whole validation. The set of allowed values, and so every verdict, stays the same.
 """
 
 from lxml import etree
 
 _XSD = "{http://www.w3.org/2001/XMLSchema}"
 _LONG = 20
-# What invoices of Polish taxpayers carry most: Poland, its trading partners, their currencies.
+# The most frequent values in invoices of Polish taxpayers: Poland, its trading partners, their currencies.
 _USUAL = ("PL", "PLN", "EUR", "DE", "USD", "CZ", "GB", "FR", "SK", "NL", "IT", "CZK", "GBP")
 
 

@@ -18,7 +18,7 @@ class Vocabulary:
         return f"{name} ({known[polish]})" if known else name
 
 
-# How a pattern of the XSD begins -> what it asks for. Looked up in this order.
+# Beginning of an XSD pattern -> its meaning. The first that matches counts.
 PATTERNS: tuple[tuple[str, str, str], ...] = (
     (
         r"[1-9]((\d[1-9])|([1-9]\d))\d{7}-\d{5}",
@@ -71,7 +71,7 @@ PATTERNS: tuple[tuple[str, str, str], ...] = (
     (r"(.)+@(.)+", "an e-mail address", "adres e-mail"),
 )
 
-# Name of an XSD type -> what a value of it is.
+# Name of an XSD type -> the meaning of its values.
 TYPES: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
         ("TData", "TDataT", "TDataU", "date"), ("an existing date YYYY-MM-DD", "istniejąca data w postaci RRRR-MM-DD")
@@ -98,7 +98,7 @@ TYPES: dict[str, tuple[str, str]] = {
     "TNrREGON": ("a REGON of 9 or 14 digits", "numer REGON z 9 lub 14 cyfr"),
 }
 
-# Elements whose type has no name in the XSD -> the named type that a value of it is like.
+# Elements whose type has no name in the XSD -> a named type of the same meaning.
 UNNAMED_TYPES: dict[str, str] = {
     "DataWytworzeniaFa": "dateTime",
     "WariantFormularza": "integer",

@@ -1,4 +1,4 @@
-"""Does the tax fit its rate? Only a warning, and only for the rates that the law gives a field of its own."""
+"""Warnings for taxes that do not fit their rate, for the rates that have a field of their own."""
 
 from lxml import etree
 
@@ -9,10 +9,10 @@ from app.forms.fields import text_of
 from app.forms.rules import finding
 from app.forms.xsd.places import line_of_element, path_of
 
-# In an advance, settling or correcting invoice amounts may stand for differences; a simplified one may leave them out.
+# In an advance, settling or correcting invoice amounts may be differences; a simplified one may leave them out.
 _KIND = "VAT"
 _LINE = f"{{{FA3_NAMESPACE}}}FaWiersz"
-# Net value, tax, and the rates in per cent that both fields are for, as the schema describes them.
+# Net value, tax, and the rates in per cent of both fields, as the schema describes them.
 RATES: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("P_13_1", "P_14_1", (23, 22)),
     ("P_13_2", "P_14_2", (8, 7)),
@@ -24,7 +24,7 @@ _FIELDS = {
     for number, (net, tax, _) in enumerate(RATES, start=1)
     for sign, name in ((1, net), (-1, tax))
 }
-# Tax may be computed for each line and from gross values, and rounded to whole units: none of that is a mistake.
+# Tax may be computed for each line and from gross values, and rounded to whole units: both are allowed.
 RATE_TOLERANCE = 1.0
 _TOLERANCE_PER_LINE = 0.01
 
@@ -46,7 +46,7 @@ def check_rates(found: InvoiceElements) -> list[Finding]:
         if number > 0:
             nets[number] = value
             continue
-        # A net value stands before its tax, and may not be left out; where there is none, none is judged.
+        # A net value precedes its tax and is required with it; without one there is nothing to compare.
         net = nets.get(-number)
         if net is None:
             continue

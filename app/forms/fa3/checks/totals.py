@@ -1,4 +1,4 @@
-"""Does the total fit its parts? Only a warning, and only where the sum is certain."""
+"""Warnings for totals that do not fit their parts, where the sum is certain."""
 
 from decimal import Decimal, InvalidOperation
 
@@ -12,9 +12,9 @@ from app.forms.xsd.places import line_of_element, path_of
 # In an advance, settling, simplified or correcting invoice P_15 means something else than the sum.
 _KIND = "VAT"
 _LINE = f"{{{FA3_NAMESPACE}}}FaWiersz"
-# Tax may be computed per line or per rate, and totals rounded to whole units: none of that is a mistake.
+# Tax may be computed per line or per rate, and totals rounded to whole units: both are allowed.
 TOTAL_TOLERANCE = 1
-"""Units of the currency by which a total may differ whatever the number of its lines."""
+"""Units of the currency by which a total may always differ; lines add to it."""
 _TOLERANCE_PER_LINE = Decimal("0.01")
 
 

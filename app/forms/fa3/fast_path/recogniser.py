@@ -1,11 +1,11 @@
-"""Recognises a plain and faultless invoice in one match, without making a tree of it.
+"""Recogniser of plain and faultless invoices: one match, without a tree.
 
-Most invoices have nothing that needs a finding, and are written without comments, CDATA sections or the like. For those the
-match says that the whole check would find nothing, and gives the same facts. Whatever is not so certain is left to the check in
-`checker`: it alone says what is wrong.
+Most invoices need no finding and have no comments, CDATA sections or the like. For those the
+match proves that the full check would find nothing, and gives the same facts. Every other document goes to the full check, which alone
+explains what is wrong.
 
-What stands before the first element (prolog, root, namespaces) is the same in all documents of a sender. It is not understood
-here at all: it is taken for good once the check has found nothing wrong with a document that begins with the same characters.
+The characters before the first element (prolog, root, namespaces) are the same in all documents of a sender. The recogniser does not
+parse them: it remembers them as good once the full check has accepted a document that begins with them.
 """
 
 import re
@@ -37,12 +37,12 @@ _GROUPS: Final = {
 _FORM_CODE: Final = "FA (3)"
 _ISSUED_PATH: Final = "/Faktura/Fa/P_1"
 
-# Characters in the place of escaped ones: never the characters themselves, which in a tag would make another document.
+# Substitutes for escaped characters. The characters themselves would change the document where they end a tag.
 _NAMES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _ESCAPES: Final = {f"&{name};".encode(): STAND_INS[meant].encode() for name, meant in _NAMES.items()}
 _ESCAPE: Final = re.compile(rb"&(?:amp|lt|gt|quot|apos|#(?:x0*([0-9A-Fa-f]{1,6})|0*([0-9]{1,7})));")
 _MEANT: Final = str.maketrans({stand_in: meant for meant, stand_in in STAND_INS.items()})
-# Bytes that plain documents do without: controls, DEL, and what begins a character that is a stand-in, private or may be forbidden.
+# Bytes that plain documents do not contain: controls, DEL, and first bytes of substitutes, private and possibly forbidden characters.
 _SUSPECT: Final = bytes(byte for byte in range(0x20) if byte not in b"\t\n\r") + b"\x7f\xee\xef\xf1\xf2\xf3\xf4"
 # The other forbidden characters, by their first byte.
 _FORBIDDEN: Final = tuple((first, pattern.search) for first, pattern in FORBIDDEN if first[0] not in _SUSPECT)
@@ -54,17 +54,17 @@ _HEAD: Final = re.compile(
 )
 _MOST_HEADS: Final = 64
 _LONGEST_HEAD: Final = 1_000
-# So many namespaces and hints at most: a large document with very many is a fault (see `size`), a small one is not.
+# The most namespaces and hints: a large document with very many is a fault (see `size`), a small one is not.
 _MOST_IN_HEAD: Final = 16
-# Far below the length of one text from which libxml2 gives up, be it blanks between tags.
+# Far below the length of one text, blanks between tags included, at which libxml2 gives up.
 _LONGEST_DOCUMENT: Final = 4_000_000
-# Further down libxml2 is not sure of its lines, and the check says what libxml2 says.
+# Beyond this line libxml2's line numbers are uncertain, and the full check reports those.
 _LAST_SURE_LINE: Final = 65_000
 
-# What comes between the number and the total: dates of delivery, net values and taxes without their restatements in zloty.
+# The elements between number and total: dates of delivery, net values and taxes without their restatements in zloty.
 _AMOUNT: Final = re.compile(r"<P_(6|6_Od|6_Do|1[34]_[0-9_]+)>([^<]+)<")
 _PARTY_NIP: Final = re.compile(r"<(?:NIP|IDWew)>(\d{10})")
-# Amounts are floats here: up to this one their sums are exact enough to be compared, beyond the check decides.
+# Amounts are floats here: up to this bound their sums are exact enough to compare, beyond it the full check decides.
 _LARGEST_AMOUNT: Final = 1e11
 _MARGIN: Final = 0.01
 _TAX_RATES: Final = tuple((net.removeprefix("P_"), tax.removeprefix("P_"), rates) for net, tax, rates in RATES)
@@ -72,33 +72,33 @@ _TAX_RATES: Final = tuple((net.removeprefix("P_"), tax.removeprefix("P_"), rates
 
 @dataclass(frozen=True, slots=True)
 class PlainInvoice:
-    """A faultless invoice: its facts, and what its date alone may call for, all warnings."""
+    """A faultless invoice: its facts, and the warnings that its date alone causes."""
 
     facts: InvoiceFacts
     findings: tuple[Finding, ...]
 
 
 class FastPathRecogniser:
-    """Recognises plain invoices. Belongs to one thread; make one per pool process and keep it."""
+    """Recogniser of plain invoices. It belongs to one thread; make one per pool process and keep it."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         """Take the schema files, content by name. Raises UnusableSchemaError as `compile_grammar` does."""
         self._match = compile_grammar(files, _GROUPS).fullmatch
         self._heads: dict[bytes, str] = {}
-        """Beginnings that the check found nothing wrong with, and the prefix of their elements."""
+        """Prologues of documents that passed the full check, and the prefix of their elements."""
 
     def remember_prologue(self, document: bytes) -> None:
-        """Take the beginning of a document for good: the check has found no fault in it."""
+        """Remember the prologue of a document in which the full check found no fault."""
         head = document[: _end_of_head(document)]
         if head in self._heads or head.count(b"=") > _MOST_IN_HEAD or (known := _HEAD.fullmatch(head)) is None:
             return
         if len(self._heads) >= _MOST_HEADS:
-            # The oldest goes: a sender that writes a new one each time must not shut out all others for good.
+            # The oldest is dropped: a sender with a new prologue each time must not keep out all later ones.
             del self._heads[next(iter(self._heads))]
         self._heads[head] = f"{known[1].decode()}:" if known[1] else ""
 
     def read(self, document: bytes, tenant_nip: str, today: date, *, check_nip_checksums: bool) -> PlainInvoice | None:
-        """Return the invoice if it is certain that nothing is wrong with it, None if it has to be looked at."""
+        """Return the invoice if it is certainly faultless, None if it needs the full check."""
         end = _end_of_head(document)
         prefix = self._heads.get(document[:end]) if len(document) <= _LONGEST_DOCUMENT else None
         text = None if prefix is None else _without(prefix, _text_of(document[end:]))
@@ -133,7 +133,7 @@ class FastPathRecogniser:
 
 
 def _without(prefix: str, text: str | None) -> str | None:
-    """Return the text with the prefix left out of all tags, None if one does not have it: it would be another element."""
+    """Return the text without the prefix in all tags, None if a tag lacks it, since it would be another element."""
     if not prefix or text is None:
         return text
     if text.count("<") != text.count(f"<{prefix}") + text.count(f"</{prefix}"):
@@ -142,12 +142,12 @@ def _without(prefix: str, text: str | None) -> str | None:
 
 
 def _end_of_head(document: bytes) -> int:
-    """Return where the start tag of the root ends, 0 if there is none near the beginning."""
+    """Return the offset behind the root's start tag, 0 if there is none near the beginning."""
     return document.find(b">", max(document.find(b"Faktura", 0, _LONGEST_HEAD), 0), _LONGEST_HEAD) + 1
 
 
 def _text_of(document: bytes) -> str | None:
-    """Return the characters of a document with one in the place of each escape; None when it has what is not plain."""
+    """Return the text of a document with one character for each escape, None if the document is not plain."""
     if len(document.translate(None, _SUSPECT)) != len(document):
         return None
     for first, search in _FORBIDDEN:
@@ -166,14 +166,14 @@ def _text_of(document: bytes) -> str | None:
 
 
 def _stand_in(escape: re.Match[bytes]) -> bytes:
-    """Return what stands for an escape in a text, `&` for one that is not plain."""
+    """Return the substitute of an escape, `&` for one that is not plain."""
     known = _ESCAPES.get(escape[0])
     return _referenced(int(escape[1], 16) if escape[1] else int(escape[2])) if known is None else known
 
 
 @lru_cache(maxsize=1_024)
 def _referenced(point: int) -> bytes:
-    # A reference to a letter of ASCII or to a blank could stand for a part of a tag: nobody needs those.
+    # A reference to an ASCII letter or a blank could form part of a tag, and plain documents have none.
     if point < _FIRST_PLAIN_REFERENCE or 0xD800 <= point <= 0xDFFF or point > 0x10FFFF:
         return b"&"
     written = chr(point).encode()
@@ -189,7 +189,7 @@ _is_nip = lru_cache(maxsize=4_096)(is_nip)
 
 
 def _is_likely(between: list[tuple[str, str]], kind: str, total: str, issued: date) -> bool:
-    """Tell whether no rule on dates of delivery, totals and taxes can have anything to say. May be too careful."""
+    """Return whether the rules on delivery dates, totals and taxes certainly find nothing. It may be too careful."""
     days: dict[str, date] = {}
     amounts: dict[str, float] = {}
     added = 0.0

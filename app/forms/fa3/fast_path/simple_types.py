@@ -1,8 +1,8 @@
-"""The simple types of the schema as regular expressions that no wrong value matches.
+"""The simple types of the schema as regular expressions that no invalid value matches.
 
-An expression may refuse what a type allows, an amount written `+1.50` or a text that begins with a blank: such a document is
-looked at by libxml2 instead. It must never match what a type forbids; where a type is not understood it matches nothing.
-Texts are matched after `plain.py` has put one character in the place of each escape, and never hold a `<`.
+An expression may refuse a valid value, such as an amount written `+1.50` or a text that begins with a blank: libxml2 then
+checks the document. It must never match an invalid value; the expression of an unsupported type matches nothing.
+Texts are matched after the recogniser has put one character in the place of each escape, and never hold a `<`.
 Source of the rules: XML Schema Part 2, and how FA(3) uses it.
 """
 
@@ -14,20 +14,20 @@ from itertools import pairwise
 from typing import Final
 
 STAND_INS: Final = {"&": "\ue001", "<": "\ue002", ">": "\ue003", '"': "\ue004", "'": "\ue005"}
-"""What stands for an escaped character in a text that is matched."""
+"""Substitutes for escaped characters in matched texts."""
 NEVER: Final = "(?!)"
-"""Matches nothing at all."""
+"""An expression that matches nothing."""
 
 _LONGEST_OFFSET: Final = timedelta(hours=14)
 _DAY: Final = "(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _TIME: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
-# Without an offset a moment cannot be compared with the bounds of its type.
+# A time without an offset cannot be compared with the bounds of its type.
 _OFFSET: Final = "(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])"
 _AMOUNT_PATTERN: Final = re.compile(r"-\?\(\[1-9\]\\d\{0,(\d+)\}\|0\)\(\\\.\\d\{1,(\d+)\}\)\?")
 _LENGTHS: Final = frozenset(("minLength", "maxLength", "whiteSpace"))
 _BOUNDS: Final = frozenset(("minInclusive", "maxInclusive", "whiteSpace"))
 _BLANKS_IN: Final = {"string": "preserve", "normalizedString": "replace", "token": "collapse"}
-# What the patterns of FA(3) are written with: literals, classes, groups, counts. Anything else is not understood.
+# The syntax in FA(3)'s patterns: literals, classes, groups, counts. Other syntax is not supported.
 _PIECES: Final = re.compile(
     r"""\\d|\\s|\\[.?+*\\-]   # classes and literals
     |\[\^?(?:\\[ds]|[^]\[\\])+]   # sets
@@ -40,20 +40,20 @@ _RANGE_OF_A_CLASS: Final = re.compile(r"\\[ds]-[^]]")
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """A simple type taken apart: the built-in type that it comes from, and all restrictions on the way."""
+    """A simple type in parts: the built-in type that it restricts, and all restrictions."""
 
     base: str
     """Local name of the built-in type; `union` for one, which has `members`."""
     limits: dict[str, str] = field(default_factory=dict)
     """The innermost value of each facet that is given once, such as `maxLength`."""
     patterns: tuple[tuple[str, ...], ...] = ()
-    """For each restriction with patterns its alternatives; a value must fit one of each."""
+    """The alternatives of each restriction with patterns; a value must fit one of each."""
     values: tuple[str, ...] = ()
     members: tuple["Facets", ...] = ()
 
 
 def expression_of(facets: Facets) -> str:
-    """Return an expression for the values of a type; NEVER for one that is not understood."""
+    """Return an expression for the values of a type, NEVER for an unsupported type."""
     if facets.base == "union":
         return "(?:" + "|".join(expression_of(member) for member in facets.members) + ")"
     if facets.values:
@@ -69,7 +69,7 @@ def expression_of(facets: Facets) -> str:
 
 
 def literally(*words: str) -> str:
-    """Return an expression for exactly these words; NEVER when one cannot stand in a document as it is."""
+    """Return an expression for exactly these words, NEVER when a plain document cannot contain one of them."""
     is_plain = all(
         word == " ".join(word.split()) and word.isprintable() and not STAND_INS.keys() & word for word in words
     )
@@ -77,7 +77,7 @@ def literally(*words: str) -> str:
 
 
 def one_of(words: Iterable[str]) -> str:
-    """Return an expression for exactly these words, as a tree of their letters: the engine goes through lists one by one."""
+    """Return an expression for exactly these words, as a tree of letters: the engine would try a list word by word."""
     tails: dict[str, list[str]] = {}
     may_end = False
     for word in words:
@@ -144,7 +144,7 @@ def _moment(facets: Facets) -> str:
         return NEVER
     if facets.patterns or facets.limits.keys() - _BOUNDS or first.tzinfo is None or last.tzinfo is None:
         return NEVER
-    # Only years that lie within the bounds whatever the offset.
+    # Only years that lie within the bounds for every offset.
     since, until = (first + _LONGEST_OFFSET).year + 1, (last - _LONGEST_OFFSET).year - 1
     return f"{_years(since, until)}-{_DAY}T{_TIME}{_OFFSET}"
 
@@ -154,7 +154,7 @@ def _years(first: int, last: int) -> str:
 
 
 def _text(facets: Facets) -> str:
-    """Return the expression of a text. Blanks only ever make it shorter for the schema, so what fits as it stands is short enough."""
+    """Return the expression of a text. Collapsing blanks only shortens it, so a text that fits uncollapsed is valid."""
     least, most = int(facets.limits.get("minLength", 0)), facets.limits.get("maxLength")
     if set(facets.limits) - _LENGTHS or (most is None and not facets.patterns):
         return NEVER
@@ -163,10 +163,10 @@ def _text(facets: Facets) -> str:
     if facets.patterns:
         return _patterned(facets, least, most)
     if facets.limits.get("whiteSpace", _BLANKS_IN[facets.base]) != "collapse":
-        # Two line ends may count as one.
+        # Two line ends may count as one character.
         return rf"[^<\r]{{{least},{most}}}+"
     if least > 1:
-        # Blanks may count as nothing.
+        # Blanks may be collapsed to nothing.
         return NEVER
     return rf"[^ \t\r\n<][^<]{{0,{int(most or 1) - 1}}}+" if least else rf"[^<]{{0,{most}}}+"
 
@@ -182,7 +182,7 @@ def _patterned(facets: Facets, least: int, most: str | None) -> str:
 
 
 def _shape(alternatives: Sequence[str]) -> str:
-    """Return patterns of the schema as an expression, NEVER when one has something that is not known to mean the same."""
+    """Return patterns of the schema as an expression, NEVER when one has syntax that may differ in Python."""
     made = [_translated(pattern) for pattern in alternatives]
     return NEVER if NEVER in made else f"(?:{'|'.join(made)})"
 
@@ -194,10 +194,10 @@ def _translated(pattern: str) -> str:
     made = []
     for before, piece in pairwise(["(", *pieces]):
         if piece.startswith(_COUNTS) and before.startswith(("(", "|", *_COUNTS)):
-            # What Python means by two of them is not what the schema means.
+            # Two counts in a row mean something else in Python than in the schema.
             return NEVER
         if piece == r"\d":
-            # The schema's \d takes the digits of every script.
+            # The schema's \d matches the digits of every script.
             made.append("[0-9]")
         elif piece == "(":
             made.append("(?:")
@@ -214,7 +214,7 @@ def _translated(pattern: str) -> str:
 
 def _translated_set(piece: str) -> str:
     is_negated = piece.startswith("[^")
-    # Python's \s has more blanks than the schema's, and its \d as many digits: to leave out more is safe, to take more is not.
+    # Python's \s has more blanks than the schema's, and its \d as many digits: excluding more characters is safe, matching more is not.
     if r"\d" in piece if is_negated else r"\s" in piece:
         return NEVER
     if " " in piece or not (piece.isascii() and piece.isprintable()) or _RANGE_OF_A_CLASS.search(piece):

@@ -1,11 +1,11 @@
 """The whole schema as one regular expression, made from the official files when a process starts.
 
-FA(3) has no recursion, and at each place the next tag tells what follows, so its documents, written plainly, are a regular
-language. One match then does what parsing and libxml2's validation do together, in an eighth of their time. The expression
-may refuse a valid document, which is then looked at by libxml2, but it never matches an invalid one: see `grammar_values`.
+FA(3) has no recursion, and at each place the next tag determines what follows, so its plain documents are a regular
+language. One match replaces parsing and libxml2's validation, in an eighth of their time. The expression
+may refuse a valid document, which libxml2 then validates, but it never matches an invalid one: see `simple_types`.
 
-Every repetition and every choice is atomic: since the next tag decides, there is nothing to come back to, and no document can
-make a match slow. Written as groups, not as `?+` and the like, which before Python 3.11.5 match what they should not when
+Every repetition and every choice is atomic: since the next tag decides, backtracking is never needed, and no document can
+make a match slow. They are written as groups, not as `?+` and the like, which before Python 3.11.5 match wrongly when
 more than one character is repeated (CPython, issue 106052).
 """
 
@@ -24,7 +24,7 @@ _Element = etree._Element
 _XSD: Final = "http://www.w3.org/2001/XMLSchema"
 _BLANKS: Final = r"[ \t\r\n]*+"
 _MOST_ATTRIBUTES: Final = 3
-# What is understood, and with which attributes of its own: a schema with anything else matches nothing at that place.
+# The supported elements of a schema and their attributes. The expression of any other matches nothing.
 _COUNTED: Final = frozenset(("minOccurs", "maxOccurs"))
 _UNDERSTOOD: Final = {
     "element": _COUNTED | {"name", "type", "fixed"},
@@ -51,17 +51,17 @@ _ONCE_EACH: Final = frozenset(
 
 
 def compile_grammar(files: Mapping[str, bytes], groups: Mapping[str, str]) -> re.Pattern[str]:
-    """Return the expression for what stands in a plain FA(3) document behind the start tag of its root, to its end.
+    """Return the expression for a plain FA(3) document from behind the start tag of its root to its end.
 
     `files` are the schema files (content by name). `groups` names the elements whose text is to be captured: path below
-    the root, such as `Fa/P_2`, to the name of the group; each must be required and stand once. Raises
+    the root, such as `Fa/P_2`, to the name of the group; each must be required and occur once. Raises
     UnusableSchemaError when the files have no root element of FA(3).
     """
     return re.compile(_Grammar(files, groups).document())
 
 
 class _Grammar:
-    """The schema's types by name, and how each part of them is written as an expression."""
+    """The translation of the schema's types into expressions."""
 
     def __init__(self, files: Mapping[str, bytes], groups: Mapping[str, str]) -> None:
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
@@ -70,13 +70,13 @@ class _Grammar:
         self._root: _Element | None = None
         self._is_understood = True
         self._open: list[str] = []
-        """Names of the types that are being written: one within itself has no end."""
+        """Names of the types in translation: a type within itself would have no end."""
         for content in files.values():
             schema = etree.fromstring(content, parser)
             namespace = schema.get("targetNamespace", "")
             self._is_understood &= namespace != FA3_NAMESPACE or _is_qualified(schema)
             for child in schema.iterchildren(etree.Element):
-                # What redefines types would have to be known wherever they are used.
+                # Redefinitions change types wherever they are used, and are not supported.
                 self._is_understood &= child.tag in _OF_THE_SCHEMA
                 if child.tag == _xsd("element") and namespace == FA3_NAMESPACE:
                     self._root = child
@@ -92,7 +92,7 @@ class _Grammar:
         return f"{body}</{self._root.get('name')}>{_BLANKS}"
 
     def _type_of(self, element: _Element, path: str) -> str:
-        """Return what stands between the tags of an element."""
+        """Return the expression for the content between the tags of an element."""
         if not _is_understood(element):
             return NEVER
         inner = list(_children(element))
@@ -109,7 +109,7 @@ class _Grammar:
         kind = self._types.get(name)
         if kind is None or name in self._open or _own_attributes(kind):
             return NEVER
-        # Elements that the type of another namespace declares are of that namespace.
+        # Elements declared by a type of another namespace belong to that namespace.
         if kind.tag == _xsd("complexType") and not name.startswith(f"{{{FA3_NAMESPACE}}}"):
             return NEVER
         self._open.append(name)
@@ -124,7 +124,7 @@ class _Grammar:
             return NEVER
         made = [self._piece(child, path) for child in _children(kind) if child.tag != _xsd("attribute")]
         if not made:
-            # Where nothing may stand, not even a blank may.
+            # An element without content may not even contain a blank.
             return NEVER
         is_text = kind.find(_xsd("simpleContent")) is not None
         return "".join(made) if is_text else _BLANKS + "".join(made)
@@ -142,7 +142,7 @@ class _Grammar:
         return NEVER
 
     def _particle(self, particle: _Element, path: str) -> str:
-        """Return a sequence, a choice or an element as often as it may come."""
+        """Return the expression of a sequence, a choice or an element, repeated as often as allowed."""
         if particle.tag == _xsd("element"):
             made = self._element(particle, path)
         else:
@@ -183,7 +183,7 @@ class _Grammar:
         return expression_of(facets) if facets is not None and facets.values else NEVER
 
     def _facets(self, kind: _Element) -> Facets:
-        """Take a simple type apart, down to the built-in type that it comes from."""
+        """Return the parts of a simple type, down to the built-in type that it restricts."""
         derivations = list(_children(kind))
         if len(derivations) != 1 or not _is_understood(kind) or not _is_understood(derivations[0]):
             return Facets("unknown")
@@ -201,7 +201,7 @@ class _Grammar:
         limits = {name: value for name, value in given if name not in {"pattern", "enumeration"}}
         if inner.base == "unknown" or inner.members or not limits.keys() <= _ONCE_EACH:
             return Facets("unknown")
-        # A list that is narrowed further, or has a pattern of its own: FA(3) has none.
+        # A list that is narrowed further or has a pattern: FA(3) has none.
         if (inner.values and (values or patterns or limits)) or (values and patterns):
             return Facets("unknown")
         return Facets(
@@ -225,7 +225,7 @@ def _is_understood(part: _Element) -> bool:
 
 
 def _is_qualified(schema: _Element) -> bool:
-    """Tell whether elements are of the namespace of the schema, and attributes of none."""
+    """Return whether elements belong to the schema's namespace and attributes to none."""
     return (
         schema.get("elementFormDefault") == "qualified"
         and schema.get("attributeFormDefault", "unqualified") == "unqualified"
@@ -237,7 +237,7 @@ def _is_required(attribute: _Element) -> bool:
 
 
 def _own_attributes(holder: _Element) -> list[_Element]:
-    """Return the attributes that an element or a type declares; those of elements further in are theirs."""
+    """Return the attributes that an element or a type declares; those of nested elements are not included."""
     return [one for one in holder.iter(_xsd("attribute")) if next(one.iterancestors(_xsd("element")), holder) is holder]
 
 
