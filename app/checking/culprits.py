@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NoReturn
 
 from app.checking.check_chunk import check_entry
@@ -21,17 +22,20 @@ from app.checking.process_limits import MEMORY_EXIT, SHORT_LIMIT, use_limit
 from app.forms.form import CheckContext
 from app.reading.entry import RawEntry
 
-NORMAL_CULPRITS: Final = 8
+NORMAL_CULPRITS: Final = 4
 """Culprits of a chunk that are found with the normal limit. Beyond them the chunk is hostile, and its documents get the short limit, so that
 a thousand documents that hang cost seconds and not minutes."""
 
 STALLED_SECONDS: Final = 10.0
-"""Time without progress after which a child is ended. Processor time runs out first, unless the document blocks without using any."""
+"""Time that a child may sleep at one document. A document that computes uses up its processor time first."""
 _STALLED_SECONDS_HURRIED: Final = 1.0
+# Added to the pool process's own: while other tenants' chunks need the processors, they come first.
+_NICENESS: Final = 4
 
 _PR_SET_PDEATHSIG: Final = 1
 _POSITION_BYTES: Final = 8
 _FAULT_EXIT: Final = 70
+_WAITS: Final = 20
 _CAUSES: Final[dict[int, str]] = {signal.SIGPROF: "processor_time", signal.SIGSEGV: "segmentation_fault"}
 
 
@@ -80,7 +84,8 @@ def _check_in_child(search: Search, start: int, progress: mmap.mmap, *, hurried:
         _run_child(search, start, progress, hurried=hurried)
     os.close(writing)
     try:
-        stalled = not _wait_for_end(reading, progress, _STALLED_SECONDS_HURRIED if hurried else search.stalled_seconds)
+        patience = min(search.stalled_seconds, _STALLED_SECONDS_HURRIED if hurried else STALLED_SECONDS)
+        stalled = not _wait_for_end(child, reading, progress, patience)
         if stalled:
             os.kill(child, signal.SIGKILL)
     finally:
@@ -97,6 +102,7 @@ def _run_child(search: Search, start: int, progress: mmap.mmap, *, hurried: bool
     try:
         # The kernel ends the child when the pool process is ended.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.nice(_NICENESS)
         if hurried:
             use_limit(SHORT_LIMIT)
         for position in range(start, len(search.entries)):
@@ -109,17 +115,26 @@ def _run_child(search: Search, start: int, progress: mmap.mmap, *, hurried: bool
         os._exit(code)
 
 
-def _wait_for_end(pipe: int, progress: mmap.mmap, stalled_seconds: float) -> bool:
-    """Wait until the other end of the pipe is closed; return False when the position did not change for so many seconds."""
-    # Counted in short waits: a machine that stood still for a minute has not used up the time.
-    step = stalled_seconds / 20
-    last, waits = _position(progress), 0
+def _wait_for_end(child: int, pipe: int, progress: mmap.mmap, stalled_seconds: float) -> bool:
+    """Wait until the child has ended; return False when it has slept for so many seconds at the same position.
+
+    A child that is runnable, or waits for memory from the disk, does not sleep: a busy machine rejects no document.
+    """
+    step = stalled_seconds / _WAITS
+    last, sleeps = _position(progress), 0
     while not select.select([pipe], [], [], step)[0]:
         at = _position(progress)
-        last, waits = at, waits + 1 if at == last else 0
-        if waits >= 20:
+        sleeps = sleeps + 1 if at == last and _sleeps(child) else 0
+        last = at
+        if sleeps >= _WAITS:
             return False
     return True
+
+
+def _sleeps(child: int) -> bool:
+    """Return whether a process sleeps: state S of proc_pid_stat(5), behind the name in parentheses."""
+    state = Path(f"/proc/{child}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    return state == b"S"
 
 
 def _position(progress: mmap.mmap) -> int:
