@@ -1,6 +1,6 @@
 """End of a session: the verdicts of its invoices, the session's last state, and its events, in one transaction.
 
-Every invoice gets a KSeF number, gets a finding with the reason of its refusal, or is queued again in its lane.
+Every invoice gets a KSeF number, gets a finding with the reason of its rejection, or is queued again in its lane.
 """
 
 import time
@@ -20,7 +20,7 @@ from app.store.events.outbox import EventType
 from app.store.jobs import Task
 from app.store.sessions.session import Session
 from app.store.sessions.session_json import session_json
-from app.store.sessions.verdicts import Receipt, Receipts, Refusal
+from app.store.sessions.verdicts import Receipt, Receipts, Rejection
 from workers.context import WorkerContext
 from workers.sessions.receipts import UpoPage
 
@@ -48,7 +48,7 @@ class Verdicts:
     pages: list[UpoPage] = field(default_factory=list)
     accepted_by_list: list[Receipt] = field(default_factory=list)
     """Accepted invoices that KSeF lists and that none of the receipts names."""
-    rejected: list[Refusal] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     dead: list[tuple[UUID, str]] = field(default_factory=list)
     """Invoices that KSeF cancelled for reasons of its own, with its words: they may be sent in another session."""
     doubts: list[SuspectedDuplicate] = field(default_factory=list)
@@ -81,7 +81,7 @@ async def end_session(
         if uncounted or attempts.get(key, max_attempts) < max_attempts:
             again.append(key)
         else:
-            spent.append(Refusal(key, _gave_up(attempts.get(key, max_attempts), words).as_dict()))
+            spent.append(Rejection(key, _gave_up(attempts.get(key, max_attempts), words).as_dict()))
     async with store.database.transaction() as connection:
         accepted = 0
         for page in verdicts.pages:
@@ -98,7 +98,7 @@ async def end_session(
         requeued = await store.verdicts.requeue(
             connection, session.id, again, old=old, finding=_sent_again(session).as_dict(), uncounted=uncounted
         )
-        if any(refusal.finding["rule"] == _NO_ATTACHMENTS for refusal in verdicts.rejected):
+        if any(rejection.finding["rule"] == _NO_ATTACHMENTS for rejection in verdicts.rejected):
             await store.permissions.record_refused_attachment(session.tenant_id, now=now, connection=connection)
         for event, count, states in (
             (EventType.INVOICES_ACCEPTED, accepted, [InvoiceState.ACCEPTED.value]),

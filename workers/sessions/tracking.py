@@ -1,4 +1,4 @@
-"""Tracking: polls a session's status and, when KSeF has processed it, reads the receipts first and the refusals second.
+"""Tracking: polls a session's status and, when KSeF has processed it, reads the receipts first and the rejections second.
 
 The receipts (UPO) name every accepted invoice by hash and count against no limit. The list of refused invoices is requested only when
 there are some; the list of all invoices only after an unknown error, or for an invoice that is in neither.
@@ -19,7 +19,7 @@ from app.ksef.models import SessionInvoice, SessionStatus
 from app.observability import metrics
 from app.observability.logs import get_logger
 from app.store.sessions.session import Session
-from app.store.sessions.verdicts import Receipt, Refusal
+from app.store.sessions.verdicts import Receipt, Rejection
 from workers.context import WorkerContext
 from workers.sessions.ending import SuspectedDuplicate, Verdicts, end_session
 from workers.sessions.receipts import fetch_page
@@ -36,7 +36,7 @@ _CANCELLED_BY_KSEF: Final = frozenset({405, 500, 550})
 _NOT_FOUND_POLLS: Final = 8
 """Polls in a row that find no such session before it counts as gone; with growing pauses that is some ten minutes."""
 _INCOMPLETE_POLLS: Final = 4
-"""Polls of a processed session whose receipts and refusals do not name all invoices, before the list of all invoices is read."""
+"""Polls of a processed session whose receipts and rejections do not name all invoices, before the list of all invoices is read."""
 
 
 async def poll_status(context: WorkerContext, session: Session) -> Result:
@@ -154,7 +154,7 @@ class _ResultMatcher:
         elif code == _DUPLICATE:
             self._verdicts.doubts.append(SuspectedDuplicate(key, digest, invoice))
         else:
-            self._verdicts.rejected.append(Refusal(key, _refusal(invoice).as_dict(), invoice.reference_number))
+            self._verdicts.rejected.append(Rejection(key, _rejection(invoice).as_dict(), invoice.reference_number))
 
 
 async def prove_duplicates(context: WorkerContext, client: KsefClient, session: Session, verdicts: Verdicts) -> None:
@@ -171,7 +171,7 @@ async def prove_duplicates(context: WorkerContext, client: KsefClient, session: 
                 break
             await _search_earlier_session(context, client, session, earlier_id, reference, wanted, verdicts)
     verdicts.rejected += [
-        Refusal(doubt.invoice_id, _duplicate(doubt.listed).as_dict(), doubt.listed.reference_number)
+        Rejection(doubt.invoice_id, _duplicate(doubt.listed).as_dict(), doubt.listed.reference_number)
         for doubt in wanted.values()
     ]
     verdicts.doubts.clear()
@@ -213,7 +213,7 @@ async def _search_earlier_session(
         )
 
 
-def _refusal(invoice: SessionInvoice) -> Finding:
+def _rejection(invoice: SessionInvoice) -> Finding:
     words = "; ".join((invoice.status.description, *invoice.status.details))
     code = invoice.status.code
     return Finding(

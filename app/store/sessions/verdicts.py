@@ -81,7 +81,7 @@ class Receipts:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """An invoice that ends without a KSeF number, with the finding that says why."""
 
     invoice_id: UUID
@@ -182,7 +182,7 @@ class VerdictStore:
         self,
         connection: Connection,
         session_id: UUID,
-        refusals: Sequence[Refusal],
+        rejections: Sequence[Rejection],
         *,
         new: InvoiceState,
         old: InvoiceState = InvoiceState.SENT,
@@ -196,9 +196,9 @@ class VerdictStore:
                 "state": new.value,
                 "old": old.value,
                 "now": now,
-                "ids": [refusal.invoice_id for refusal in refusals],
-                "findings": [json.dumps(dict(refusal.finding), ensure_ascii=False) for refusal in refusals],
-                "references": [refusal.invoice_reference_number for refusal in refusals],
+                "ids": [rejection.invoice_id for rejection in rejections],
+                "findings": [json.dumps(dict(rejection.finding), ensure_ascii=False) for rejection in rejections],
+                "references": [rejection.invoice_reference_number for rejection in rejections],
             },
         )
         return await move_returned(connection, cursor, old=old, new=new)
