@@ -2,8 +2,7 @@
 
     python -m tests.support.run all | fast
 
-Files of tests are spread over two processes. Tests that measure, marked `alone`, run after them with the machine to
-themselves; what the sandboxes of all calls recorded is judged last.
+Files of tests are spread over two processes. A second call, of one file, judges what the sandboxes of the first recorded.
 """
 
 import os
@@ -23,16 +22,14 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 _SPREAD: Final = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 _RECORDED: Final = "tests/contract/test_recorded_traffic.py"
 _INTERRUPTED: Final = 2
-_NOTHING_COLLECTED: Final = 5
 _LEFT_OUT: Final = ("road", "benchmarks", "sandbox", "hostile", "agreement", "fuzz", "contract")
 """Folders of tests that `make check` leaves out, besides tests that are marked `slow`."""
 CALLS: Final[dict[str, Sequence[Sequence[str]]]] = {
     "all": (
-        (*_SPREAD, "-m", "not alone", f"--ignore={_RECORDED}"),
-        ("-m", "alone", f"--ignore={_RECORDED}"),
+        (*_SPREAD, f"--ignore={_RECORDED}"),
         (_RECORDED,),
     ),
-    "fast": ((*_SPREAD, "-m", "not alone and not slow", *(f"--ignore=tests/{folder}" for folder in _LEFT_OUT)),),
+    "fast": ((*_SPREAD, "-m", "not slow", *(f"--ignore=tests/{folder}" for folder in _LEFT_OUT)),),
 }
 """The arguments of each call, by what is asked for."""
 
@@ -59,7 +56,7 @@ def run_calls(calls: Sequence[Sequence[str]], *, folder: Path) -> int:
         report = folder / f"results-{number}.xml"
         command = [sys.executable, "-m", "pytest", *arguments, f"--junit-xml={report}"]
         code = subprocess.run(command, cwd=_ROOT, env=environment, check=False).returncode
-        worst = max(worst, 0 if code == _NOTHING_COLLECTED else code)
+        worst = max(worst, code)
         total.update(counts(report))
         if code == _INTERRUPTED:
             break
