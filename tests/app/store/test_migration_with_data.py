@@ -158,3 +158,8 @@ async def test_an_unfinished_upload_in_pieces_goes_on_from_where_it_stopped(old_
         assert (upload.state, upload.size) == (UploadState.RECEIVED, len(body))
         pieces = [await store.blobs.read(one.blob_key) for one in await store.resumable.segments_for_job(begun.id)]
         assert b"".join(pieces) == body
+
+
+async def test_the_totals_begin_with_what_was_there(old_settings: Settings) -> None:
+    async with open_store(old_settings) as store:
+        assert await store.invoices.state_counts() == FACTS["states"]["invoices"]
