@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -22,8 +21,8 @@ from app.observability.logs import configure_logging, get_logger
 from app.process.fair_slots import FairSemaphore
 from app.process.heartbeat import end_with_supervisor, send_heartbeats
 from app.process.memory import freeze_startup_objects
-from app.schema_files import load_schema_files
 from app.settings import Settings
+from app.store.installed_schemas import schema_loader
 from app.store.jobs import INTAKE_SHORT
 from app.store.store import Store, open_store
 from app.webhooks.network import stop_sniffio_searches
@@ -108,11 +107,12 @@ def run_worker(settings: Settings) -> int:
     stop_sniffio_searches()
     # Lower the CPU priority of this process, so that API requests on this machine stay fast.
     os.nice(_NICENESS)
+    load_schema = schema_loader(settings)
     # Loaded here too, so that missing files stop the start with one line.
-    load_schema_files(settings.schema_dir)
+    load_schema()
     with CheckService(
         settings.pool_workers,
-        partial(load_schema_files, settings.schema_dir),
+        load_schema,
         fast_path=settings.uses_fast_path,
         niceness=_POOL_NICENESS,
         count_checks=metrics.count_checks,

@@ -18,7 +18,7 @@ from app.checking.process_limits import begin_document, end_documents, end_witho
 from app.domain.findings import Finding, Severity, has_errors
 from app.domain.ids import invoice_ids_hex, sibling_chunk_id
 from app.domain.states import InvoiceState
-from app.forms.checker import CheckContext, CheckedInvoice, DocumentChecker, make_checker
+from app.forms.checker import CheckContext, CheckedInvoice, DocumentChecker, FindFiles, make_checker
 from app.forms.fields import InvoiceFacts
 from app.forms.identity import invoice_identity
 from app.forms.registry import DEFAULT_FORM, SchemaFiles
@@ -122,10 +122,13 @@ class _Collected:
 _checker: DocumentChecker | None = None
 
 
-def prepare(schema_files: SchemaFiles, *, fast_path: bool = True) -> None:
-    """Compile the schemas of all forms into the checker of this process. Without `fast_path` every document is checked the full way."""
+def prepare(schema_files: SchemaFiles, find_files: FindFiles | None = None, *, fast_path: bool = True) -> None:
+    """Compile the schemas of all forms into the checker of this process. Without `fast_path` every document is checked the full way.
+
+    `find_files` gives the files of forms that are installed later.
+    """
     global _checker  # noqa: PLW0603 - a process's own state, set once before its first task
-    _checker = make_checker(schema_files, fast_path=fast_path)
+    _checker = make_checker(schema_files, find_files, fast_path=fast_path)
 
 
 def check_entry(

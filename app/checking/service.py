@@ -30,6 +30,7 @@ from app.observability.logs import get_logger
 from app.process.fair_slots import FairSemaphore
 from app.process.memory import freeze_startup_objects
 from app.process.parent import end_with_parent
+from app.schema_files import LateForms
 
 log = get_logger(__name__)
 
@@ -209,5 +210,5 @@ def _start_process(load_schema: Callable[[], SchemaFiles], fast_path: bool, nice
     end_with_parent()
     os.nice(niceness)
     enforce_limits()
-    prepare(load_schema(), fast_path=fast_path)
+    prepare(load_schema(), LateForms(load_schema), fast_path=fast_path)
     freeze_startup_objects()

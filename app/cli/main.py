@@ -9,7 +9,7 @@ import typer
 
 from app import __version__
 from app.cli import exit_codes
-from app.cli.commands import auth, demo, events, invoices, keys, outage, processes, tenants, webhooks
+from app.cli.commands import auth, demo, events, invoices, keys, outage, processes, schemas, tenants, webhooks
 from app.cli.output import print_error
 from app.errors import DispatchError
 
@@ -28,6 +28,7 @@ SERVICE, ACCOUNTS, INVOICES, EVENTS = "Running the service", "Tenants and access
 for _name, _run in processes.COMMANDS.items():
     app.command(_name, rich_help_panel=SERVICE)(_run)
 app.add_typer(outage.app, name="outage", rich_help_panel=SERVICE)
+app.add_typer(schemas.app, name="schema", rich_help_panel=SERVICE)
 app.command("demo", rich_help_panel=SERVICE)(demo.demo)
 app.add_typer(tenants.app, name="tenant", rich_help_panel=ACCOUNTS)
 app.add_typer(keys.app, name="key", rich_help_panel=ACCOUNTS)

@@ -10,6 +10,7 @@ from lxml import etree
 
 from app.domain.findings import Finding
 from app.forms.fa3.schema import FA3_NAMESPACE
+from app.forms.fa_rr1.key_fields import FA_RR1_NAMESPACE
 from app.forms.fields import text_of
 from app.forms.rules import finding, quoted
 from app.forms.xsd.places import line_of_element, local_name
@@ -39,8 +40,8 @@ FA_2 = OtherForm("an invoice of the form FA (2)", "faktura FA (2)", _AS_FA3_ENGL
 FA_RR = OtherForm(
     "a VAT RR invoice (FA_RR), which a buyer issues for a flat-rate farmer",
     "faktura VAT RR (FA_RR), wystawiana przez nabywcę za rolnika ryczałtowego",
-    "KSeF takes it in sessions of its own, which this service does not open: send it by the ministry's Aplikacja Podatnika",
-    "KSeF przyjmuje ją w osobnych sesjach, których ta usługa nie otwiera: należy ją wysłać w Aplikacji Podatnika KSeF",
+    f"KSeF takes it by schema 1-1E only, whose namespace is {FA_RR1_NAMESPACE}",
+    f"KSeF przyjmuje ją tylko według schematu 1-1E, o przestrzeni nazw {FA_RR1_NAMESPACE}",
 )
 PEF = OtherForm("a Peppol invoice (PEF)", "faktura PEF (Peppol)", _PEF_ENGLISH, _PEF_POLISH)
 PEF_KOR = OtherForm("a Peppol credit note (PEF_KOR)", "faktura korygująca PEF_KOR (Peppol)", _PEF_ENGLISH, _PEF_POLISH)
@@ -48,11 +49,10 @@ PEF_KOR = OtherForm("a Peppol credit note (PEF_KOR)", "faktura korygująca PEF_K
 _BY_NAMESPACE = {
     "http://crd.gov.pl/wzor/2021/11/29/11089/": FA_1,
     "http://crd.gov.pl/wzor/2023/06/29/12648/": FA_2,
-    "http://crd.gov.pl/wzor/2026/03/06/14189/": FA_RR,
     "urn:oasis:names:specification:ubl:schema:xsd:Invoice-2": PEF,
     "urn:oasis:names:specification:ubl:schema:xsd:CreditNote-2": PEF_KOR,
 }
-# For a form whose namespace is new or wrong: what its header says of it. FA_RR called itself RR at first.
+# For a form whose namespace is new or wrong: the form by the code in its header. FA_RR was called RR at first.
 _BY_FORM_CODE = {
     "FA (1)": FA_1,
     "FA (2)": FA_2,

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.forms.fa3.form import FA3
+from app.forms.fa_rr1.form import FA_RR1
 from app.forms.form import Form
 from app.forms.root_tag import read_root_tag
 
 DEFAULT_FORM: Final = FA3
 """Its checker explains documents of unknown forms, and its lane takes them."""
 
-FORMS: Final[dict[str, Form]] = {form.code: form for form in (FA3,)}
+FORMS: Final[dict[str, Form]] = {form.code: form for form in (FA3, FA_RR1)}
 """All forms by their code, such as `FA (3)`."""
 
 SchemaFiles = Mapping[str, Mapping[str, bytes]]

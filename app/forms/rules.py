@@ -141,6 +141,16 @@ _ALL = (
         "KSeF API 2.9, POST /sessions/batch and POST /sessions/online, formCode",
     ),
     Rule(
+        "form-not-installed",
+        _ERROR,
+        "The official schema file of the document's form is not installed",
+        "The document is of the form {form}, whose official schema file is not installed here. An operator installs it with"
+        " `ksefd schema install FILE`; then send the document again.",
+        "Dokument ma formę {form}, a jej urzędowy plik schematu nie jest tu zainstalowany. Operator instaluje go poleceniem"
+        " `ksefd schema install FILE`; potem należy wysłać dokument ponownie.",
+        "schemas/catalog.toml",
+    ),
+    Rule(
         "form-header-mismatch",
         _ERROR,
         "The header does not announce the form of the namespace",
@@ -185,20 +195,30 @@ _ALL = (
         "ksef-docs, uprawnienia.md; KSeF API 2.9, invoice status 410",
     ),
     Rule(
+        "buyer-not-tenant",
+        _ERROR,
+        "The buyer of a VAT RR invoice, who issues it, is another taxpayer",
+        "The buyer's NIP is {value}, but invoices are sent for {tenant}. The buyer (Podmiot2) issues a VAT RR invoice, so it must"
+        " be {tenant}.",
+        "NIP nabywcy to {value}, a faktury są wysyłane w kontekście {tenant}. Fakturę VAT RR wystawia nabywca (Podmiot2), więc musi"
+        " nim być {tenant}.",
+        "Polish VAT Act, article 116(1); KSeF API 2.9, invoice status 410",
+    ),
+    Rule(
         "issue-date-in-future",
         _ERROR,
         "The issue date lies in the future",
-        "The issue date (P_1) {value} is later than today, {today}. KSeF refuses invoices from the future.",
-        "Data wystawienia (P_1) {value} jest późniejsza niż dzisiejsza, {today}. KSeF nie przyjmuje faktur z przyszłą datą.",
+        "The issue date ({field}) {value} is later than today, {today}. KSeF refuses invoices from the future.",
+        "Data wystawienia ({field}) {value} jest późniejsza niż dzisiejsza, {today}. KSeF nie przyjmuje faktur z przyszłą datą.",
         _CHECKS,
     ),
     Rule(
         "will-be-offline",
         _WARNING,
         "The issue date is past, so KSeF will take the invoice as an offline one",
-        "The issue date (P_1) {value} is earlier than today, {today}. KSeF will mark the invoice as offline, and its"
+        "The issue date ({field}) {value} is earlier than today, {today}. KSeF will mark the invoice as offline, and its"
         " visualisation needs both QR codes.",
-        "Data wystawienia (P_1) {value} jest wcześniejsza niż dzisiejsza, {today}. KSeF oznaczy fakturę jako offline,"
+        "Data wystawienia ({field}) {value} jest wcześniejsza niż dzisiejsza, {today}. KSeF oznaczy fakturę jako offline,"
         " a jej wizualizacja musi mieć oba kody QR.",
         "ksef-docs, offline/automatyczne-okreslanie-trybu-offline.md",
     ),
@@ -421,6 +441,10 @@ _ALL = (
 )
 
 RULES: dict[str, Rule] = {rule.id: rule for rule in _ALL}
+
+
+RULES_OF_THE_TENANT = frozenset(("seller-not-tenant", "buyer-not-tenant"))
+"""Rules that compare a party with the tenant; without a tenant they do not apply."""
 
 
 def finding(

@@ -98,6 +98,15 @@ class BlobStore:
         except (BaseError, OSError) as error:
             raise BlobStoreUnavailable("the blob store did not give the bytes") from error
 
+    def read_whole_blocking(self, key: str) -> bytes:
+        """Read a small blob from a thread."""
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except (FileNotFoundError, NotFoundError) as error:
+            raise BlobMissing(f"the blob {key} is missing") from error
+        except (BaseError, OSError) as error:
+            raise BlobStoreUnavailable("the blob store did not give the bytes") from error
+
     def read_blocking(self, key: str, *, start: int, length: int) -> bytes:
         """Read a range of a blob from a thread."""
         try:

@@ -4,7 +4,6 @@ The check service does it; this module limits how many documents wait, because e
 """
 
 from collections import Counter
-from functools import partial
 from typing import Final
 
 import anyio
@@ -18,8 +17,8 @@ from app.errors import TryLater
 from app.forms.form import CheckContext
 from app.observability.metrics import REFUSED_REQUESTS, count_checks
 from app.reading.entry import Encoding, RawEntry
-from app.schema_files import load_schema_files
 from app.settings import Settings
+from app.store.installed_schemas import schema_loader
 
 ANSWER_SECONDS: Final = 60.0
 """Longest time from a request to its findings; the search for a culprit takes half of it at most."""
@@ -40,7 +39,7 @@ class ValidationPool:
     def __init__(self, settings: Settings) -> None:
         self._service = CheckService(
             _PROCESSES,
-            partial(load_schema_files, settings.schema_dir),
+            schema_loader(settings),
             fast_path=settings.uses_fast_path,
             ahead=_DOCUMENTS_AHEAD,
             tasks_of_a_process=_DOCUMENTS_OF_A_PROCESS,

@@ -3,11 +3,9 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import partial
-from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
@@ -18,18 +16,17 @@ from app.cli.client.upload_sources import Found, LooseFile, inside_gzip, loose_f
 from app.cli.exit_codes import UsageProblem
 from app.errors import DispatchError
 from app.forms.form import CheckContext
+from app.forms.registry import SchemaFiles
+from app.forms.rules import RULES_OF_THE_TENANT
 from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import too_large
 from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
-from app.schema_files import load_schema_files
 
 _CHUNK_INVOICES: Final = 64
 _CHUNK_BYTES: Final = 2_000_000
 _LIMITS: Final = ReadingLimits()
-_ANY_SELLER: Final = "seller-not-tenant"
-"""The rule that only makes sense for a known tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class CheckPlan:
     nip: str | None
     today: date
     check_nip_checksums: bool
-    schema_dir: Path | None
+    load_schema: Callable[[], SchemaFiles]
     fast_path: bool
     processes: int
 
@@ -67,9 +64,7 @@ async def check_all(found: Found, plan: CheckPlan) -> AsyncIterator[CheckedDocum
     # Half a second to start a process is too long for a few documents.
     processes = plan.processes if len(ahead) > 1 else 1
     waiting: deque[asyncio.Task[list[CheckedDocument]]] = deque()
-    with CheckService(
-        processes, partial(load_schema_files, plan.schema_dir), fast_path=plan.fast_path, log_deaths=False
-    ) as service:
+    with CheckService(processes, plan.load_schema, fast_path=plan.fast_path, log_deaths=False) as service:
         while (chunk := ahead.popleft() if ahead else await anyio.to_thread.run_sync(read_chunk)) is not None:
             waiting.append(asyncio.create_task(_check_chunk(service, chunk, plan)))
             if len(waiting) > 2 * processes:
@@ -95,7 +90,9 @@ async def _check_chunk(service: CheckService, chunk: Sequence[Named], plan: Chec
         replace(
             checked,
             name=f"{archive}/{checked.name}" if archive else checked.name,
-            findings=tuple(one for one in checked.findings if plan.nip is not None or one.rule != _ANY_SELLER),
+            findings=tuple(
+                one for one in checked.findings if plan.nip is not None or one.rule not in RULES_OF_THE_TENANT
+            ),
         )
         for (archive, _), checked in zip(chunk, outcome.documents, strict=True)
     ]

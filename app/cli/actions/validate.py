@@ -21,6 +21,7 @@ from app.clock import utc_now, warsaw_day
 from app.domain.findings import Severity
 from app.errors import UnreadableUpload
 from app.settings import load_settings
+from app.store.installed_schemas import schema_loader
 
 _MOST_SHOWN: Final = 50
 """Documents whose findings the table lists; JSON lists up to `_MOST_LISTED`."""
@@ -74,7 +75,7 @@ def validate(paths: Sequence[Path], *, nip: str | None, language: Language, as_j
         nip=nip,
         today=warsaw_day(utc_now()),
         check_nip_checksums=settings.checks_nip_checksums,
-        schema_dir=settings.schema_dir,
+        load_schema=schema_loader(settings),
         fast_path=settings.uses_fast_path,
         processes=settings.pool_workers,
     )

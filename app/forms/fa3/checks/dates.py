@@ -12,6 +12,7 @@ from app.domain.findings import Finding
 from app.forms.fa3.key_fields import InvoiceElements
 from app.forms.fa3.schema import FA3_NAMESPACE
 from app.forms.fields import date_of, text_of
+from app.forms.issue_date import issue_date_findings
 from app.forms.rules import finding, quoted
 from app.forms.xsd.places import line_of_element, path_of
 
@@ -35,7 +36,7 @@ def check_dates(found: InvoiceElements, today: date) -> list[Finding]:
     issued = date_of(found.issue_date)
     if issued is not None and found.issue_date is not None and issued != today:
         line, path = line_of_element(found.issue_date), path_of(found.issue_date)
-        findings += issue_date_findings(issued, today, line=line, path=path)
+        findings += fa3_issue_date_findings(issued, today, line=line, path=path)
     if found.created_at is not None:
         findings += _check_creation(found.created_at, today)
     if issued is not None and (found.delivery is not None or found.period is not None):
@@ -43,15 +44,12 @@ def check_dates(found: InvoiceElements, today: date) -> list[Finding]:
     return findings
 
 
-def issue_date_findings(issued: date, today: date, *, line: int | None, path: str) -> list[Finding]:
-    """Return the findings on an issue date, which stands at `line` and `path`, against the day in Warsaw."""
-    if issued == today:
-        return []
-    values = {"value": issued.isoformat(), "today": today.isoformat()}
-    found = [finding("issue-date-in-future" if issued > today else "will-be-offline", line=line, path=path, **values)]
-    if issued < FA3_IN_FORCE_SINCE or today - issued > _LONG_PAST:
-        since = FA3_IN_FORCE_SINCE.isoformat()
-        found.append(finding("issue-date-long-past", line=line, path=path, since=since, **values))
+def fa3_issue_date_findings(issued: date, today: date, *, line: int | None, path: str) -> list[Finding]:
+    """Return the findings on an issue date, which is at `line` and `path`, against the day in Warsaw."""
+    found = issue_date_findings(issued, today, field="P_1", line=line, path=path)
+    if found and (issued < FA3_IN_FORCE_SINCE or today - issued > _LONG_PAST):
+        values = {"value": issued.isoformat(), "today": today.isoformat(), "since": FA3_IN_FORCE_SINCE.isoformat()}
+        found.append(finding("issue-date-long-past", line=line, path=path, **values))
     return found
 
 

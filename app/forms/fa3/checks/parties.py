@@ -3,11 +3,10 @@
 from app.domain.findings import Finding
 from app.forms.fa3.key_fields import InvoiceElements, Party
 from app.forms.fields import text_of
-from app.forms.nip import is_nip
-from app.forms.rules import finding, quoted
-from app.forms.xsd.places import line_of_element, local_name, path_of
+from app.forms.party_nips import check_party_nips, has_nip_digits
+from app.forms.rules import finding
+from app.forms.xsd.places import line_of_element, path_of
 
-_NIP_DIGITS = 10
 # Roles of Podmiot3 that issue the invoice themselves: an issuer in the seller's name, a local government unit
 # and a member of a VAT group (whose seller is the municipality or the group).
 _ISSUING_ROLES = frozenset(("5", "7", "9"))
@@ -21,15 +20,8 @@ def check_nips(found: InvoiceElements) -> list[Finding]:
     """
     findings: list[Finding] = []
     for party in (found.seller, found.buyer, *found.third_parties, found.authorised):
-        if party is None:
-            continue
-        nip = text_of(party.nip)
-        if _has_digits(nip) and not is_nip(nip):
-            findings.append(_wrong(party, "nip-checksum", nip))
-        internal_id = text_of(party.internal_id)
-        prefix = internal_id.partition("-")[0]
-        if _has_digits(prefix) and not is_nip(prefix):
-            findings.append(_wrong(party, "internal-id-checksum", internal_id))
+        if party is not None:
+            findings += check_party_nips(party.element, party.nip, party.internal_id)
     return findings
 
 
@@ -43,7 +35,7 @@ def check_seller(found: InvoiceElements, tenant_nip: str) -> list[Finding]:
     if found.seller is None:
         return []
     seller = text_of(found.seller.nip)
-    if not _has_digits(seller) or seller == tenant_nip:
+    if not has_nip_digits(seller) or seller == tenant_nip:
         return []
     if _is(found.authorised, tenant_nip) or (found.self_billing and _is(found.buyer, tenant_nip)):
         return []
@@ -55,18 +47,7 @@ def check_seller(found: InvoiceElements, tenant_nip: str) -> list[Finding]:
     return [finding("seller-not-tenant", line=line, path=path, value=seller, tenant=tenant_nip)]
 
 
-def _has_digits(value: str) -> bool:
-    # The XSD's \d takes the digits of every script, so that such a NIP is left to nobody else.
-    return len(value) == _NIP_DIGITS and value.isdecimal()
-
-
 def _is(party: Party | None, nip: str) -> bool:
     if party is None:
         return False
     return text_of(party.nip) == nip or text_of(party.internal_id).partition("-")[0] == nip
-
-
-def _wrong(party: Party, rule: str, value: str) -> Finding:
-    element = party.nip if rule == "nip-checksum" else party.internal_id
-    line, path = (None, None) if element is None else (line_of_element(element), path_of(element))
-    return finding(rule, line=line, path=path, value=quoted(value), party=local_name(party.element))

@@ -17,7 +17,7 @@ from typing import Final
 
 from app.domain.findings import Finding
 from app.forms.encoding import FORBIDDEN, line_of
-from app.forms.fa3.checks.dates import FAR_AHEAD, FAR_BEFORE, issue_date_findings
+from app.forms.fa3.checks.dates import FAR_AHEAD, FAR_BEFORE, fa3_issue_date_findings
 from app.forms.fa3.checks.rates import RATE_TOLERANCE, RATES
 from app.forms.fa3.checks.totals import TOTAL_TOLERANCE
 from app.forms.fa3.fast_path.simple_types import STAND_INS
@@ -128,7 +128,7 @@ class FastPathRecogniser:
             line = line_of(document, document.index(f"<{prefix}P_1>".encode()))
             if line > _LAST_SURE_LINE:
                 return None
-            findings = issue_date_findings(issued, today, line=line, path=_ISSUED_PATH)
+            findings = fa3_issue_date_findings(issued, today, line=line, path=_ISSUED_PATH)
         return PlainInvoice(facts, tuple(findings))
 
 

@@ -1,0 +1,66 @@
+"""Official schema files: which forms are on, and installing the file of a form that no package ships."""
+
+from pathlib import Path
+
+from app.cli.actions.accounts import in_store
+from app.cli.output import print_json, stdout_console, table
+from app.schema_files import LATE_FORMS_SECONDS, form_statuses, recognise_file
+from app.settings import load_settings
+from app.store.installed_schemas import InstalledSchemas
+
+
+def list_schemas(*, as_json: bool) -> None:
+    """Print each form of the catalog, whether it is on, and where its root file comes from."""
+    settings = load_settings()
+    found = form_statuses(settings.schema_dir, InstalledSchemas(settings.blob_url, settings.data_dir))
+    if as_json:
+        print_json(
+            [
+                {
+                    "form": one.code,
+                    "schema_version": one.schema_version,
+                    "on": one.is_on,
+                    "source": one.source,
+                    "file": one.file,
+                    "sha256": one.sha256,
+                    "problem": one.problem,
+                }
+                for one in found
+            ]
+        )
+        return
+    rows = table(
+        ("Form", "Schema", "On", "From", "Official file", "SHA-256"),
+        [
+            (
+                one.code,
+                one.schema_version,
+                "yes" if one.is_on else "no",
+                one.source or one.problem or f"install it: ksefd schema install {one.file}",
+                one.file,
+                one.sha256[:16] + "…",
+            )
+            for one in found
+        ],
+    )
+    stdout_console().print(rows)
+
+
+def install_schema(path: Path, *, as_json: bool) -> None:
+    """Store an official schema file for all processes and print its form. Raises ConfigurationError for any other file."""
+    found = recognise_file(path)
+    in_store(load_settings(), lambda store: store.blobs.put(found.key, found.content))
+    if as_json:
+        print_json({"form": found.form_code, "file": found.key})
+        return
+    rows = table(
+        ("Form", "Stored as", "Used"),
+        [
+            (
+                found.form_code,
+                found.key,
+                f"by running processes within {LATE_FORMS_SECONDS:.0f} seconds, without a restart",
+            )
+        ],
+    )
+    stdout_console().print(rows)
