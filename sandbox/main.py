@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--validate", choices=list(Validation), type=Validation, default=_DEFAULTS.validation)
     parser.add_argument("--api", choices=list(ApiVersion), type=ApiVersion, default=_DEFAULTS.api)
     parser.add_argument("--state", type=Path, help="keep everything in this file across restarts")
+    parser.add_argument("--schemas", type=Path, help="folder with the XSD files of forms besides FA(3)")
     parser.add_argument("--pool", "--pool-processes", dest="pool_processes", type=int, default=_DEFAULTS.pool_processes)
     parser.add_argument("--enforce-identifiers", action="store_true", help="check NIP checksums always")
     parser.add_argument("--access-token-seconds", type=int, default=_DEFAULTS.access_token_seconds)
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             api=chosen.api,
             state=chosen.state,
             validation=chosen.validate,
+            schemas=chosen.schemas,
             pool_processes=chosen.pool_processes,
             enforce_identifiers=chosen.enforce_identifiers,
             access_token_seconds=chosen.access_token_seconds,

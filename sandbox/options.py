@@ -38,6 +38,8 @@ class SandboxOptions:
     state: Path | None = None
     """File that keeps the state across restarts, with a folder `<file>.files`; None for memory only."""
     validation: Validation = Validation.FULL
+    schemas: Path | None = None
+    """Folder with the official XSD files of forms besides FA(3); sessions can have those that are found."""
     pool_processes: int = 1
     enforce_identifiers: bool = False
     """Whether NIP checksums are checked in every session, as in production; otherwise only with X-KSeF-Feature."""

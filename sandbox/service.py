@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from sandbox.clock import MovableClock
 from sandbox.keys import make_keys, restored_keys
 from sandbox.options import LimitProfile, SandboxOptions, Validation
+from sandbox.pool.forms import accepted_forms
 from sandbox.pool.package import enter_pool, warm_up
 from sandbox.state.faults import FaultBook
 from sandbox.state.file import StateFile
@@ -34,6 +35,7 @@ class Sandbox:
 
     def __init__(self, options: SandboxOptions, clock: MovableClock | None = None) -> None:
         self.options = options
+        self.forms = accepted_forms(options.schemas)
         self.clock = clock or MovableClock()
         self.state = SandboxState()
         self.limiter = make_limiter(options.api, enforced=options.limits is not LimitProfile.OFF)

@@ -30,7 +30,6 @@ SESSION_LIFE = timedelta(hours=12)
 OPENED = Status(100, "Sesja wsadowa rozpoczęta")
 BAD_KEY = Status(415, SESSION_TEXTS[415])
 _TOO_LATE = Status(440, "Sesja anulowana", ("Przekroczono czas wysyłki",))
-FORMS = {("FA (3)", "1-0E", "FA")}
 SENDERS = frozenset({"InvoiceWrite", "EnforcementOperations"})
 
 Hash = Annotated[str, Field(min_length=44, max_length=44)]
@@ -44,6 +43,11 @@ class FormCode(Body):
     system_code: str
     schema_version: str
     value: str
+
+    @property
+    def codes(self) -> tuple[str, str, str]:
+        """The three codes, by which a form is found."""
+        return self.system_code, self.schema_version, self.value
 
 
 class _FilePart(Body):
@@ -78,7 +82,7 @@ async def open_session(call: Call) -> Response:
     """POST /sessions/batch."""
     sandbox = call.sandbox
     wanted = await read_json(call.request, _OpenRequest)
-    encrypted_key, iv = _check(wanted)
+    encrypted_key, iv = _check(sandbox, wanted)
     key = await unwrap_key(sandbox, wanted.encryption, encrypted_key)
     now = sandbox.clock.now()
     file = wanted.batch_file
@@ -97,6 +101,7 @@ async def open_session(call: Call) -> Response:
         key=key,
         iv=iv,
         check_identifiers=checks_identifiers(call),
+        form=sandbox.forms[wanted.form_code.codes],
         created=now,
         updated=now,
         valid_until=now + SESSION_LIFE,
@@ -149,11 +154,11 @@ def _upload(call: Call, session: Session, part: Part) -> dict[str, object]:
     }
 
 
-def _check(wanted: _OpenRequest) -> tuple[bytes, bytes]:
+def _check(sandbox: Sandbox, wanted: _OpenRequest) -> tuple[bytes, bytes]:
     """Return the encrypted key and the vector; raises an error with all faults of the request."""
     faults: list[str] = []
     errors: list[ApiError] = []
-    encrypted_key, iv = read_encryption(wanted.form_code, wanted.encryption, faults)
+    encrypted_key, iv = read_encryption(sandbox, wanted.form_code, wanted.encryption, faults)
     file = wanted.batch_file
     faults.extend(
         f"'{name}' nie jest skrótem SHA-256 w Base64."
@@ -180,9 +185,11 @@ def _check(wanted: _OpenRequest) -> tuple[bytes, bytes]:
     return encrypted_key, iv
 
 
-def read_encryption(form: FormCode, encryption: EncryptionInfo, faults: list[str]) -> tuple[bytes, bytes]:
+def read_encryption(
+    sandbox: Sandbox, form: FormCode, encryption: EncryptionInfo, faults: list[str]
+) -> tuple[bytes, bytes]:
     """Return the encrypted key and the vector of a new session; adds faults of them or of the form to `faults`."""
-    if (form.system_code, form.schema_version, form.value) not in FORMS:
+    if form.codes not in sandbox.forms:
         faults.append("Wskazany kod formularza nie jest wspierany.")
     encrypted_key = decode_base64(encryption.encrypted_symmetric_key)
     if not encrypted_key:

@@ -59,7 +59,7 @@ async def open_session(call: Call) -> Response:
     sandbox = call.sandbox
     wanted = await read_json(call.request, _OpenRequest)
     faults: list[str] = []
-    encrypted_key, iv = read_encryption(wanted.form_code, wanted.encryption, faults)
+    encrypted_key, iv = read_encryption(sandbox, wanted.form_code, wanted.encryption, faults)
     if faults:
         raise bad(21405, *faults)
     key = await unwrap_key(sandbox, wanted.encryption, encrypted_key)
@@ -83,6 +83,7 @@ async def open_session(call: Call) -> Response:
         valid_until=now + SESSION_LIFE,
         status=_OPENED if key is not None else BAD_KEY,
         kind="Online",
+        form=sandbox.forms[wanted.form_code.codes],
     )
     sandbox.state.sessions[session.reference_number] = session
     body = {"referenceNumber": session.reference_number, "validUntil": stamp(session.valid_until)}

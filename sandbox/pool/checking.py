@@ -12,14 +12,14 @@ from typing import Any
 from lxml import etree
 
 from sandbox.ids import nip_checksum_is_right
+from sandbox.pool.forms import FA3_NAMESPACE, DocumentForm
 from sandbox.pool.outcome import DocumentRules, Verdict
-from sandbox.pool.xsd import FA3_NAMESPACE, fa3_schema
+from sandbox.pool.xsd import schema_of
 
 MAX_KEPT = 10_000_000
 """The largest size that a context can be allowed (POST /testdata/limits/context/session); longer content is not read."""
 _MAX_MESSAGES = 5
 _BOM = b"\xef\xbb\xbf"
-_NS = {"fa": FA3_NAMESPACE}
 _DECLARATION = re.compile(rb"<\?xml\s[^>]*?\?>")
 _ENCODING = re.compile(rb"""\sencoding\s*=\s*["']([^"']*)["']""")
 _VERSION = re.compile(rb"""\sversion\s*=\s*["']([^"']*)["']""")
@@ -41,7 +41,6 @@ _FORBIDDEN_BYTES = re.compile(
     rb"\x7f|\xc2[\x80-\x84\x86-\x9f]|\xef\xb7[\x90-\xaf]|[\xf0-\xf4][\x8f\x9f\xaf\xbf]\xbf[\xbe\xbf]"
 )
 _REFERENCE = re.compile(rb"&#(?:x0*([0-9A-Fa-f]{1,6})|0*([0-9]{1,7}));")
-_FORM = ("FA (3)", "1-0E", "FA", 3)
 
 
 class Objection(Exception):
@@ -92,14 +91,14 @@ def check_document(content: bytes, rules: DocumentRules, fields: KeyFields) -> N
         raise Objection(430, f"Rozmiar faktury {len(content)} B przekracza {rules.max_bytes_with_attachment} B.")
     _check_bytes(content)
     root = _parse(content)
-    has_attachment = root.find("fa:Zalacznik", _NS) is not None
+    has_attachment = root.find(_qualified(root, "Zalacznik")) is not None
     if len(content) > rules.max_bytes and not has_attachment:
         raise Objection(430, f"Rozmiar faktury bez załącznika {len(content)} B przekracza {rules.max_bytes} B.")
     _check_tree(content, root)
-    _check_form(root)
+    _check_form(root, rules.form)
     if rules.check_schema:
-        _check_schema(root)
-    _read_fields(root, fields)
+        _check_schema(root, rules.form)
+    _read_fields(root, rules.form, fields)
     if fields.issue_date is not None and fields.issue_date > rules.today:
         raise Objection(450, f"Data wystawienia {fields.issue_date} jest późniejsza niż dzień przyjęcia.")
     if rules.check_identifiers:
@@ -178,17 +177,17 @@ def _check_characters(text: str) -> None:
         raise Objection(450, f"Niedozwolony znak Unicode U+{ord(found[0]):04X}.")
 
 
-def _check_form(root: etree._Element) -> None:
-    if root.tag != f"{{{FA3_NAMESPACE}}}Faktura":
-        raise Objection(450, "Dokument nie jest fakturą FA(3).")
-    code = root.find("fa:Naglowek/fa:KodFormularza", _NS)
+def _check_form(root: etree._Element, form: DocumentForm) -> None:
+    if root.tag != f"{{{form.namespace}}}Faktura":
+        raise Objection(450, f"Dokument nie jest fakturą {form.system_code.replace(' ', '')}.")
+    code = root.find(_qualified(root, "Naglowek/KodFormularza"))
     found = (code.get("kodSystemowy"), code.get("wersjaSchemy"), _text_of(code)) if code is not None else (None,) * 3
-    if (*found, _number(_text(root, "fa:Naglowek/fa:WariantFormularza"))) != _FORM:
+    if (*found, _number(_text(root, "Naglowek/WariantFormularza"))) != (*form.codes, form.variant):
         raise Objection(450, "Nagłówek dokumentu jest niezgodny z kodem formularza sesji.")
 
 
-def _check_schema(root: etree._Element) -> None:
-    schema = fa3_schema()
+def _check_schema(root: etree._Element, form: DocumentForm) -> None:
+    schema = schema_of(form)
     if schema.validate(root):
         return
     # White space around a date and time is not part of its value, but libxml2 rejects it before the value.
@@ -202,18 +201,18 @@ def _check_schema(root: etree._Element) -> None:
         raise Objection(450, *(f"{item.line}: {item.message}" for item in list(log)[:_MAX_MESSAGES]))
 
 
-def _read_fields(root: etree._Element, fields: KeyFields) -> None:
+def _read_fields(root: etree._Element, form: DocumentForm, fields: KeyFields) -> None:
     """Read the four key fields. They are required even without the schema, because the checks need them."""
-    seller = _text(root, "fa:Podmiot1/fa:DaneIdentyfikacyjne/fa:NIP")
-    kind = _text(root, "fa:Fa/fa:RodzajFaktury")
-    number = _text(root, "fa:Fa/fa:P_2")
-    issued = _text(root, "fa:Fa/fa:P_1")
+    seller = _text(root, "Podmiot1/DaneIdentyfikacyjne/NIP")
+    kind = _text(root, form.kind)
+    number = _text(root, form.number)
+    issued = _text(root, form.issue_date)
     if not (seller and kind and number and issued):
-        raise Objection(450, "Brak NIP sprzedawcy, RodzajFaktury, P_1 lub P_2.")
+        raise Objection(450, f"Brak NIP sprzedawcy, {form.kind}, {form.issue_date} lub {form.number}.")
     try:
         fields.issue_date = date.fromisoformat(issued)
     except ValueError as error:
-        raise Objection(450, f"P_1 nie jest datą: {issued}.") from error
+        raise Objection(450, f"{form.issue_date} nie jest datą: {issued}.") from error
     # KSeF does not document whether numbers that differ in white space are equal; by the XSD's token rules they are.
     fields.seller_nip, fields.kind, fields.number = seller, kind, " ".join(re.split(f"[{_XML_SPACE}]+", number))
 
@@ -221,8 +220,8 @@ def _read_fields(root: etree._Element, fields: KeyFields) -> None:
 def _check_identifiers(root: etree._Element) -> None:
     """Check the parties' identifiers, except in Podmiot1K and Podmiot2K, where a correction may quote a wrong earlier NIP."""
     for party in _PARTIES:
-        for known in root.iterfind(f"fa:{party}/fa:DaneIdentyfikacyjne", _NS):
-            nip, internal = _text(known, "fa:NIP"), _text(known, "fa:IDWew")
+        for known in root.iterfind(_qualified(root, f"{party}/DaneIdentyfikacyjne")):
+            nip, internal = _text(known, "NIP"), _text(known, "IDWew")
             if nip is not None and not nip_checksum_is_right(nip):
                 raise Objection(450, f"Nieprawidłowa suma kontrolna NIP {nip}.")
             if internal is not None and not nip_checksum_is_right(internal[:10]):
@@ -232,15 +231,15 @@ def _check_identifiers(root: etree._Element) -> None:
 def _check_seller(root: etree._Element, rules: DocumentRules, seller: str) -> None:
     """Check that the context is the seller, or may issue for the seller in the way that the invoice states."""
     context = rules.context_nip
-    if context == seller:
+    buyer = _text(root, "Podmiot2/DaneIdentyfikacyjne/NIP")
+    if context == (buyer if rules.form.buyer_issues else seller):
         return
-    buyer = _text(root, "fa:Podmiot2/fa:DaneIdentyfikacyjne/fa:NIP")
-    self_invoicing = _number(_text(root, "fa:Fa/fa:Adnotacje/fa:P_17")) == 1
+    self_invoicing = _number(_text(root, "Fa/Adnotacje/P_17")) == 1
     if self_invoicing and buyer == context and seller in rules.self_invoiced_sellers:
         return
-    authorised = root.find("fa:PodmiotUpowazniony", _NS)
-    if authorised is not None and _text(authorised, "fa:DaneIdentyfikacyjne/fa:NIP") == context:
-        role = _number(_text(authorised, "fa:RolaPU"))
+    authorised = root.find(_qualified(root, "PodmiotUpowazniony"))
+    if authorised is not None and _text(authorised, "DaneIdentyfikacyjne/NIP") == context:
+        role = _number(_text(authorised, "RolaPU"))
         if role in {1, 2} and rules.enforcement:
             return
         if role == 3 and seller in rules.represented_sellers:
@@ -254,8 +253,14 @@ def _number(text: str | None) -> int | None:
 
 
 def _text(element: etree._Element, path: str) -> str | None:
-    found = element.find(path, _NS)
+    found = element.find(_qualified(element, path))
     return (_text_of(found).strip(_XML_SPACE) or None) if found is not None else None
+
+
+def _qualified(element: etree._Element, path: str) -> str:
+    """Return a path whose steps are in the namespace of an element."""
+    namespace = element.tag.rpartition("}")[0] + "}" if element.tag.startswith("{") else ""
+    return "/".join(f"{namespace}{step}" for step in path.split("/"))
 
 
 def _text_of(element: etree._Element) -> str:

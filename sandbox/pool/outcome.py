@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from sandbox.pool.forms import FA3, DocumentForm
+
 
 @dataclass(frozen=True, slots=True)
 class PackageJob:
@@ -40,6 +42,8 @@ class DocumentRules:
     max_bytes_with_attachment: int
     check_identifiers: bool
     check_schema: bool
+    form: DocumentForm = FA3
+    """The form of the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +105,4 @@ class UpoJob:
     documents: tuple[UpoDocument, ...]
     seal_key_pem: bytes
     seal_certificate_pem: bytes
+    form: DocumentForm = FA3

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from sandbox.pool.archive import BrokenArchive, TooManyEntries, read_entries
 from sandbox.pool.checking import MAX_KEPT, verdict_on
+from sandbox.pool.forms import FA3
 from sandbox.pool.outcome import PackageJob, PackageVerdict, Verdict
-from sandbox.pool.xsd import fa3_schema
+from sandbox.pool.xsd import schema_of
 
 MAX_PLAIN_PART = 100_000_000
 _READ = 1 << 20
@@ -48,7 +49,7 @@ def _end_with(parent: BaseProcess) -> None:
 def warm_up(check_schema: bool) -> None:
     """Compile the schema before the first package arrives."""
     if check_schema:
-        fa3_schema()
+        schema_of(FA3)
 
 
 def check_package(job: PackageJob) -> PackageVerdict:

@@ -9,7 +9,6 @@ from xml.sax.saxutils import escape
 
 from sandbox.pool.outcome import UpoDocument, UpoJob
 from sandbox.pool.seal import sealed
-from sandbox.pool.xsd import FA3_SCHEMA_NAME
 
 NAMESPACE = "http://upo.schematy.mf.gov.pl/KSeF/v4-3"
 _CONTEXT_ELEMENTS = {
@@ -50,8 +49,8 @@ def upo_document(job: UpoJob) -> bytes:
         f"<NumerReferencyjnySesji>{job.session_reference_number}</NumerReferencyjnySesji>"
         f"<Uwierzytelnienie><IdKontekstu><{element}>{escape(context_value)}</{element}></IdKontekstu>"
         f"{proof}</Uwierzytelnienie>{pages}"
-        f"<NazwaStrukturyLogicznej>{FA3_SCHEMA_NAME}</NazwaStrukturyLogicznej>"
-        "<KodFormularza>FA (3)</KodFormularza>"
+        f"<NazwaStrukturyLogicznej>{job.form.receipt_name}</NazwaStrukturyLogicznej>"
+        f"<KodFormularza>{job.form.system_code}</KodFormularza>"
         f"{''.join(map(_document, job.documents))}</Potwierdzenie>"
     ).encode()
 

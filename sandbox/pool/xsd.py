@@ -1,6 +1,6 @@
-"""The official FA(3) schema, compiled from the files that the `ksef-client` package carries, without a network.
+"""The official schemas, compiled from the files of the `ksef-client` package and of a folder, without a network.
 
-The files include each other by their public address; a resolver answers those addresses from the same folder.
+The files include each other by their public address; a resolver answers those addresses from the same folders.
 """
 
 from functools import cache
@@ -9,33 +9,31 @@ from pathlib import Path
 
 from lxml import etree
 
-FA3_NAMESPACE = "http://crd.gov.pl/wzor/2025/06/25/13775/"
-FA3_SCHEMA_NAME = "Schemat_FA(3)_v1-0E.xsd"
-"""The schema's name on receipts."""
-_MAIN = "schemat_FA(3)_v1-0E.xsd"
+from sandbox.pool.forms import DocumentForm
 
 
-class _FromFolder(etree.Resolver):
-    """Resolver that reads every schema address from one folder, by file name."""
+class _FromFolders(etree.Resolver):
+    """Resolves every schema address to a file of that name in some folders, and no other address."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self._folders = folders
 
-    def resolve(  # type: ignore[override]  # the stubs know neither the argument names nor the result
+    def resolve(  # type: ignore[override]  # the stubs have neither the argument names nor the result
         self, system_url: str, public_id: str, context: object
     ) -> object:
         """Return the file of that name; a missing file stops the compilation."""
         name = system_url.rsplit("/", 1)[-1]
-        return self.resolve_filename(str(self._folder / name), context)  # type: ignore[attr-defined]
+        found = next((path for folder in self._folders if (path := folder / name).is_file()), self._folders[-1] / name)
+        return self.resolve_filename(str(found), context)  # type: ignore[attr-defined]
 
 
 @cache
-def fa3_schema() -> etree.XMLSchema:
-    """Compile the schema, once for each process (about a second)."""
-    folder = schema_folder()
+def schema_of(form: DocumentForm) -> etree.XMLSchema:
+    """Return the compiled schema of a form, made once a process (about a second)."""
+    folders = (schema_folder(),) if form.folder is None else (form.folder, schema_folder())
     parser = etree.XMLParser(no_network=True, resolve_entities=False)
-    parser.resolvers.add(_FromFolder(folder))
-    return etree.XMLSchema(etree.parse(str(folder / _MAIN), parser))
+    parser.resolvers.add(_FromFolders(folders))
+    return etree.XMLSchema(etree.parse(str(folders[0] / form.schema_file), parser))
 
 
 def schema_folder() -> Path:

@@ -171,6 +171,7 @@ def document_rules(
         max_bytes_with_attachment=limits.max_invoice_with_attachment_mb * 1_000_000,
         check_identifiers=session.check_identifiers,
         check_schema=sandbox.options.validation is Validation.FULL,
+        form=session.form,
     )
 
 
@@ -305,6 +306,7 @@ def _upo_job(
         document_hash=session.opened_by.document_hash,
         page=position,
         documents=tuple(_upo_document(invoice, polish_stamp(invoice.sent or session.created)) for invoice in invoices),
+        form=session.form,
         seal_key_pem=seal.private_key_pem,
         seal_certificate_pem=seal.certificate_pem,
     )

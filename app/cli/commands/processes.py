@@ -89,6 +89,12 @@ def sandbox(
     record: Annotated[
         Path | None, typer.Option(help="Write every request and answer to this file as NDJSON, secrets masked.")
     ] = None,
+    schemas: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the official XSD files of forms besides FA(3), such as FA_RR(1).", file_okay=False
+        ),
+    ] = None,
     processing_delay: Annotated[
         float,
         typer.Option(help="Seconds of the sandbox's clock between the close of a session and its processing.", min=0),
@@ -107,6 +113,7 @@ def sandbox(
             state=state,
             record=str(record) if record else "",
             validation=Validation(validate.value),
+            schemas=schemas,
             pool_processes=pool,
             processing_delay_seconds=processing_delay,
         )

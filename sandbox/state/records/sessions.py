@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from sandbox.pool.forms import FA3, DocumentForm
 from sandbox.pool.outcome import Verdict
 from sandbox.state.faults import SessionScript
 from sandbox.state.records.common import Identifier, Status
@@ -96,6 +97,7 @@ class Session:
     counts: tuple[int, int, int] | None = None
     """Counts of all, accepted and rejected invoices; None until known."""
     kind: Literal["Batch", "Online"] = "Batch"
+    form: DocumentForm = FA3
     decided: list[Invoice] = field(default_factory=list)
     """Final verdicts on a package that are not published yet, because the receipt is not finished."""
     script: SessionScript = field(default_factory=SessionScript)
