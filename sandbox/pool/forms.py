@@ -28,7 +28,7 @@ class DocumentForm:
     issue_date: str = "Fa/P_1"
     buyer_issues: bool = False
     """Whether the buyer (Podmiot2) issues the invoice for the seller (Podmiot1)."""
-    folder: Path | None = None
+    folder: str | None = None
     """The folder of the schema file; None for the folder of the installed package."""
 
     @property
@@ -59,5 +59,5 @@ def accepted_forms(folder: Path | None) -> dict[tuple[str, str, str], DocumentFo
     if folder is not None:
         added = folder / "forms.json"
         more = [DocumentForm(**one) for one in json.loads(added.read_text())] if added.is_file() else []
-        forms += [replace(form, folder=folder) for form in (FA_RR1, *more) if (folder / form.schema_file).is_file()]
+        forms += [replace(form, folder=str(folder)) for form in (FA_RR1, *more) if (folder / form.schema_file).is_file()]
     return {form.codes: form for form in forms}

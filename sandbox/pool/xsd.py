@@ -30,7 +30,7 @@ class _FromFolders(etree.Resolver):
 @cache
 def schema_of(form: DocumentForm) -> etree.XMLSchema:
     """Return the compiled schema of a form, made once a process (about a second)."""
-    folders = (schema_folder(),) if form.folder is None else (form.folder, schema_folder())
+    folders = (schema_folder(),) if form.folder is None else (Path(form.folder), schema_folder())
     parser = etree.XMLParser(no_network=True, resolve_entities=False)
     parser.resolvers.add(_FromFolders(folders))
     return etree.XMLSchema(etree.parse(str(folders[0] / form.schema_file), parser))

@@ -47,6 +47,7 @@ _OURS = {
         f"sandbox.state.records.{area}"
         for area in ("certificates", "common", "limits", "logins", "sessions", "testdata")
     ),
+    "sandbox.pool.forms",
     "sandbox.pool.outcome",
     "sandbox.state.faults",
     "sandbox.clock",
