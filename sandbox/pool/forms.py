@@ -59,5 +59,7 @@ def accepted_forms(folder: Path | None) -> dict[tuple[str, str, str], DocumentFo
     if folder is not None:
         added = folder / "forms.json"
         more = [DocumentForm(**one) for one in json.loads(added.read_text())] if added.is_file() else []
-        forms += [replace(form, folder=str(folder)) for form in (FA_RR1, *more) if (folder / form.schema_file).is_file()]
+        forms += [
+            replace(form, folder=str(folder)) for form in (FA_RR1, *more) if (folder / form.schema_file).is_file()
+        ]
     return {form.codes: form for form in forms}

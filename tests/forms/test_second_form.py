@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from app.api.serve import make_server
-from app.checking.pool import CheckPool
+from app.checking.service import CheckService
 from app.clock import utc_now, warsaw_day
 from app.domain.ids import parse_public_id
 from app.domain.states import InvoiceState, SessionState
@@ -77,7 +77,7 @@ async def stages(settings: Settings, store: Store, second: Second, tmp_path: Pat
     folder = tmp_path / "forms-of-the-sandbox"
     folder.mkdir()
     second.teach_sandbox(folder)
-    with running_sandbox(schemas=str(folder)) as sandbox, CheckPool(1, second.load_schema(settings)) as pool:
+    with running_sandbox(schemas=str(folder)) as sandbox, CheckService(1, second.load_schema(settings)) as pool:
         own = settings.model_copy(update={"ksef_url": sandbox.base_url})
         async with worker_context(own, store, pool) as made:
             yield made

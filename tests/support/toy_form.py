@@ -77,7 +77,7 @@ TOY = Form(
     value=CODES.value,
     namespace=NAMESPACE,
     schema_files=(FILE,),
-    make_checker=lambda files: FullCheck(compile_schema(files, NAMESPACE), _RULES),
+    make_checker=lambda files, fast_path=True: FullCheck(compile_schema(files, NAMESPACE), _RULES),
 )
 
 
