@@ -35,8 +35,8 @@ def load_poisoned_schema(schema_dir: Path | None = None) -> SchemaFiles:
     assert multiprocessing.parent_process() is not None, "a test's own process must not be poisoned"
     make: Callable[..., Any] = check_chunk.__dict__["make_checker"]
 
-    def make_poisoned(files: SchemaFiles, *, fast_path: bool = True) -> _PoisonedChecker:
-        return _PoisonedChecker(make(files, fast_path=fast_path))
+    def make_poisoned(files: SchemaFiles, *late_forms: Any, fast_path: bool = True) -> _PoisonedChecker:
+        return _PoisonedChecker(make(files, *late_forms, fast_path=fast_path))
 
     check_chunk.__dict__["make_checker"] = make_poisoned
     return load_schema_files(schema_dir)

@@ -8,7 +8,7 @@ import pytest
 
 from app.api.intake import validation_pool
 from app.checking.service import CheckService
-from app.cli.actions import checking as command
+from app.cli.actions import validate as command
 from app.domain.ids import parse_public_id
 from app.settings import Settings
 from app.store.store import Store
@@ -35,8 +35,8 @@ FINDING = {
 @pytest.fixture(autouse=True)
 def _poisoned_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the processes of the API and of the command obey the markers of `tests.support.poison`."""
-    monkeypatch.setattr(validation_pool, "load_schema_files", load_poisoned_schema)
-    monkeypatch.setattr(command, "load_schema_files", load_poisoned_schema)
+    monkeypatch.setattr(validation_pool, "schema_loader", lambda _settings: load_poisoned_schema)
+    monkeypatch.setattr(command, "schema_loader", lambda _settings: load_poisoned_schema)
 
 
 async def test_the_finding_is_the_same_by_every_door(

@@ -28,7 +28,7 @@ CONTEXT = CheckContext(
 @pytest.fixture
 def poisoned_pool(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[ValidationPool]:
     """A pool whose processes obey the markers of `tests.support.poison`."""
-    monkeypatch.setattr(validation_pool, "load_schema_files", load_poisoned_schema)
+    monkeypatch.setattr(validation_pool, "schema_loader", lambda _settings: load_poisoned_schema)
     pool = ValidationPool(settings)
     yield pool
     anyio.run(pool.close)
