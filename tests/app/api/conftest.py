@@ -75,7 +75,7 @@ async def make_caller(store: Store, url: str, nip: str, now: datetime) -> Caller
         now=now,
     )
     _, key = await store.tenants.add_key(tenant.id, label="test", now=now)
-    client = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30, trust_env=False)
+    client = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=120, trust_env=False)
     return Caller(tenant, key, client)
 
 
@@ -102,7 +102,7 @@ async def blobs_of(store: Store, prefix: str) -> set[str]:
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what another process or thread does, with a deadline."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not await condition():
             await anyio.sleep(0.02)
 
