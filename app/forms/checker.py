@@ -16,9 +16,9 @@ FindFiles = Callable[[str], Mapping[str, bytes] | None]
 def make_checker(
     schema_files: SchemaFiles, find_files: FindFiles | None = None, *, fast_path: bool = True
 ) -> "DocumentChecker":
-    """Return a checker of all forms whose official files are given. Raises UnusableSchemaError when files do not fit their form.
+    """Make a checker of the forms in `schema_files`.
 
-    `find_files` is called when a document of another registered form comes, so that a form that is installed later is used at once.
+    Raises UnusableSchemaError when files do not fit their form. `find_files` is called when a document of another registered form comes, so that a form that is installed later is used at once.
     """
     return DocumentChecker(
         {code: FORMS[code].make_checker(files, fast_path=fast_path) for code, files in schema_files.items()}, find_files

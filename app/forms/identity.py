@@ -13,5 +13,5 @@ def invoice_identity(tenant_id: int, seller_nip: str, kind: str, number: str) ->
     Source: ksef-docs, faktury/weryfikacja-faktury.md, section on unique invoices.
     """
     fields = [field.encode("utf-8", "surrogatepass") for field in (str(tenant_id), seller_nip, kind, number)]
-    told = b"".join([len(field).to_bytes(8, "big") + field for field in fields])
-    return hashlib.sha256(b"ksefd invoice identity 1" + told).digest()[:IDENTITY_BYTES]
+    content = b"".join([len(field).to_bytes(8, "big") + field for field in fields])
+    return hashlib.sha256(b"ksefd invoice identity 1" + content).digest()[:IDENTITY_BYTES]

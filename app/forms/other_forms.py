@@ -1,6 +1,6 @@
 """Documents that are not FA(3): which form it is, and what its sender can do.
 
-KSeF knows more forms than this service sends. A document of one of them gets one finding and is not looked at any further.
+KSeF takes more forms than this service sends. A document of one of them gets one finding and is not checked any further.
 Namespaces and form codes: KSeF API 2.9, POST /sessions/batch and POST /sessions/online, formCode; ksef-docs, faktury/schemy.
 """
 

@@ -30,7 +30,7 @@ def check_party_nips(
 
 
 def has_nip_digits(value: str) -> bool:
-    """Tell whether a value is ten digits. The XSD's \\d takes the digits of every script, and so does this."""
+    """Return whether a value is ten digits. The XSD's \\d takes the digits of every script, and so does this."""
     return len(value) == _NIP_DIGITS and value.isdecimal()
 
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 BLOCK_BYTES: Final = 1 << 20
-# After a jump we do not know yet that reading goes on from there, so the first block is small.
+# After a jump it is not certain that reading goes on from there, so the first block is small.
 _FIRST_BLOCK_BYTES: Final = 1 << 15
 
 

@@ -1,4 +1,7 @@
-"""Official schema files that an operator installed: kept in the blob store, so that every process of an installation has them."""
+"""Reads the official schema files that an operator installed.
+
+They are kept in the blob store, so that every process of an installation has them.
+"""
 
 from collections.abc import Callable
 from functools import partial

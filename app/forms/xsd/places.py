@@ -56,7 +56,7 @@ def find_by_node_path(root: etree._Element, node_path: str | None) -> etree._Ele
 
 
 def line_of_element(element: etree._Element) -> int | None:
-    """Return the line, from 1, where the element's start tag ends; None where libxml2 does not know it.
+    """Return the line, from 1, where the element's start tag ends; None where libxml2 has no line.
 
     Beyond line 65,535 libxml2 infers the line from texts nearby: it can be off by one, or unknown.
     """

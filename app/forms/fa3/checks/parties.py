@@ -15,7 +15,7 @@ _ISSUING_ROLES = frozenset(("5", "7", "9"))
 def check_nips(found: InvoiceElements) -> list[Finding]:
     """Return a finding for each NIP, bare or inside an internal identifier, whose check digit is wrong.
 
-    Looks at Podmiot1, Podmiot2, every Podmiot3 and PodmiotUpowazniony. Values that are not ten digits are left to
+    Reads Podmiot1, Podmiot2, every Podmiot3 and PodmiotUpowazniony. Values that are not ten digits are left to
     the XSD.
     """
     findings: list[Finding] = []
@@ -30,7 +30,7 @@ def check_seller(found: InvoiceElements, tenant_nip: str) -> list[Finding]:
 
     Lawful reasons that a document can show: self-billing (P_17 is 1) with the tenant as buyer or as another entity;
     the tenant as PodmiotUpowazniony (enforcement authority, bailiff, tax representative); the tenant as an issuing
-    Podmiot3. Whether the permission was really given, only KSeF knows; it then answers with status 410.
+    Podmiot3. KSeF alone has the permissions; it answers with status 410 when one is missing.
     """
     if found.seller is None:
         return []
