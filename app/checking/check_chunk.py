@@ -99,7 +99,7 @@ class FormOutcome:
 
 @dataclass(slots=True)
 class ChunkOutcome:
-    """A checked chunk: an outcome for each form, in the order of their first entries, the findings by rule, and the time it took."""
+    """A checked chunk: an outcome for each form in the order of first entries, findings by rule, and the time taken."""
 
     forms: list[FormOutcome] = field(default_factory=list)
     findings: Counter[str] = field(default_factory=Counter)
@@ -123,9 +123,9 @@ _checker: DocumentChecker | None = None
 
 
 def prepare(schema_files: SchemaFiles, find_files: FindFiles | None = None, *, fast_path: bool = True) -> None:
-    """Compile the schemas of all forms into the checker of this process. Without `fast_path` every document is checked the full way.
+    """Compile the schemas of all forms into the checker of this process.
 
-    `find_files` gives the files of forms that are installed later.
+    Without `fast_path` every document takes the full check. `find_files` returns the files of forms that are installed later.
     """
     global _checker  # noqa: PLW0603 - a process's own state, set once before its first task
     _checker = make_checker(schema_files, find_files, fast_path=fast_path)

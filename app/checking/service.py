@@ -1,4 +1,4 @@
-"""Check service with one pool, one set of limits and one finding, for uploads, single posts, dry runs and `ksefd validate`.
+"""The check service: one pool, one set of limits and one finding, for the workers, the API and `ksefd validate`.
 
 Processes are started clean and compile the schema once. A document that ends or hangs its process is found (see `culprits`) and
 gets a finding; its neighbours are checked as if it were not there. Tenants take turns: a chunk waits for at most one chunk of each
