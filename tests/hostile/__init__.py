@@ -1,1 +1,1 @@
-"""Bodies and documents that nobody means well with, each with the verdict that it must get and what that may cost."""
+"""Hostile bodies and documents, each with the verdict that it must get and the cost that it may have."""

@@ -1,7 +1,7 @@
 """Runs one hostile body in a process of its own, with bounds on memory and CPU, the way intake and the pool would.
 
-A server process compiles the schema once and forks for each case, so that a case costs milliseconds and what it used is
-exactly known: `wait4` tells CPU seconds and peak memory of that child alone. Time on the clock is never judged.
+A server process compiles the schema once and forks for each case, so that a case costs milliseconds and its use is exactly
+known: `wait4` gives CPU seconds and peak memory of that child alone. Time on the clock is never compared with a limit.
 """
 
 import json
@@ -50,7 +50,7 @@ FULL: Final = bool(os.environ.get("HOSTILE_FULL"))
 
 
 def many(count: int) -> int:
-    """Return a number of pieces, fewer where everybody waits for the outcome."""
+    """Return a number of pieces, fewer unless the full size was asked for."""
     return count if FULL else count // 20
 
 
@@ -81,7 +81,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case, and what it cost."""
+    """The verdicts of a case, and its cost."""
 
     valid: int
     refused: dict[str, int]

@@ -19,7 +19,7 @@ def running() -> Iterator[Arena]:
 
 @pytest.fixture(scope="module")
 def outcomes() -> Iterator[list[tuple[str, Outcome]]]:
-    """What each case cost, printed at the end for whoever asked for the full size."""
+    """The cost of each case, printed at the end when the full size was asked for."""
     rows: list[tuple[str, Outcome]] = []
     yield rows
     if FULL:

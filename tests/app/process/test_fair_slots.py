@@ -78,3 +78,14 @@ async def test_one_whose_turns_take_long_leaves_some_to_others() -> None:
             turn.release()
             turn.release()
     assert [await turns.acquire("slow") for _ in range(3)]
+
+
+async def test_the_limit_of_a_limited_owner_may_be_below_half() -> None:
+    turns = FairSemaphore(6, most_of_limited=1)
+    with turns.limited("slow"):
+        first = await turns.acquire("slow")
+        with anyio.move_on_after(0.01) as waited:
+            await turns.acquire("slow")
+        assert waited.cancelled_caught
+        first.release()
+    assert [await turns.acquire("slow") for _ in range(6)]
