@@ -131,10 +131,17 @@ def load_hanging_schema() -> SchemaFiles:
     if multiprocessing.parent_process() is None:
         raise RuntimeError("only a checking process may be made to hang")
     make: Any = check_chunk.__dict__["make_checker"]
-    check_chunk.__dict__["make_checker"] = lambda files, *, fast_path=True: _HangingChecker(
-        make(files, fast_path=fast_path)
-    )
+    if not isinstance(make, _HangingMaker):
+        check_chunk.__dict__["make_checker"] = _HangingMaker(make)
     return load_schema_files()
+
+
+class _HangingMaker:
+    def __init__(self, make: Any) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any, **settings: Any) -> "_HangingChecker":
+        return _HangingChecker(self._make(*arguments, **settings))
 
 
 class _HangingChecker:
