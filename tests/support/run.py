@@ -22,7 +22,7 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 _SPREAD: Final = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 _RECORDED: Final = "tests/contract/test_recorded_traffic.py"
 _INTERRUPTED: Final = 2
-_LEFT_OUT: Final = ("road", "benchmarks", "sandbox", "hostile", "agreement", "fuzz", "contract")
+_LEFT_OUT: Final = ("road", "benchmarks", "sandbox", "hostile", "agreement", "fuzz", "forms", "contract")
 """Folders of tests that `make check` leaves out, besides tests that are marked `slow`."""
 CALLS: Final[dict[str, Sequence[Sequence[str]]]] = {
     "all": (

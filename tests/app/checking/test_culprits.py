@@ -55,6 +55,7 @@ def invalid_positions(outcome: ChunkOutcome) -> list[int]:
     ],
     ids=["crash", "hang", "memory", "block", "all"],
 )
+@pytest.mark.slow
 async def test_all_culprits_are_found_and_no_neighbour(service: CheckService, poisons: dict[int, bytes]) -> None:
     outcome = await service.check(task_of(30, poisons))
     assert invalid_positions(outcome) == sorted(poisons)
@@ -62,6 +63,7 @@ async def test_all_culprits_are_found_and_no_neighbour(service: CheckService, po
     assert outcome.forms[0].valid == 30 - len(poisons)
 
 
+@pytest.mark.slow
 async def test_neighbours_of_very_many_culprits_are_valid(service: CheckService) -> None:
     # Beyond the first ones the time limit is short; ordinary invoices do not come near it.
     poisons = dict.fromkeys(range(0, 40, 2), HANG)

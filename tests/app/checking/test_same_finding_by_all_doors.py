@@ -39,6 +39,7 @@ def _poisoned_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "schema_loader", lambda _settings: load_poisoned_schema)
 
 
+@pytest.mark.slow
 async def test_the_finding_is_the_same_by_every_door(
     alpha: Caller, settings: Settings, store: Store, ksefd: Ksefd, tmp_path: Path
 ) -> None:

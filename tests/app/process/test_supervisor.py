@@ -43,6 +43,7 @@ class _Process:
         self.killed.set()
 
 
+@pytest.mark.slow
 async def test_a_child_with_heartbeats_runs_on_and_one_whose_heartbeats_stop_is_killed() -> None:
     read_fd, write_fd = os.pipe()
     process = _Process()
@@ -59,6 +60,7 @@ async def test_a_child_with_heartbeats_runs_on_and_one_whose_heartbeats_stop_is_
     os.close(write_fd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_child_that_hangs_or_dies_is_started_again(tmp_path: Path, harm: signal.Signals) -> None:
     starts, stop = tmp_path / "starts", asyncio.Event()

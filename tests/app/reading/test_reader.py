@@ -225,6 +225,7 @@ def test_a_multipart_body_needs_its_boundary() -> None:
         read_entries(BodyKind.MULTIPART, io.BytesIO(), size=0, limits=LIMITS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [BodyKind.ZIP, BodyKind.TAR, BodyKind.TARGZ, BodyKind.NDJSON, BodyKind.MULTIPART])
 def test_memory_does_not_grow_with_the_number_of_entries(kind: BodyKind, tmp_path: Path) -> None:
     count = 3_000

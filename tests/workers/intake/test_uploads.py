@@ -58,6 +58,7 @@ def _bodies(documents: list[GeneratedInvoice]) -> list[tuple[BodyKind, bytes, st
     ]
 
 
+@pytest.mark.slow
 async def test_the_same_invoices_get_the_same_verdicts_whatever_the_body(context: WorkerContext) -> None:
     broken = GeneratedInvoice("X/1", "broken.xml", b"<Faktura>", "VAT")
     verdicts: list[list[tuple[str, str, tuple[str, ...]]]] = []

@@ -34,6 +34,7 @@ def poisoned_pool(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterat
     anyio.run(pool.close)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("poison", POISONS.values(), ids=POISONS)
 async def test_a_document_that_ends_or_hangs_its_process_is_a_finding_and_the_next_is_checked(
     poisoned_pool: ValidationPool, poison: bytes
@@ -120,6 +121,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_no_process_behind(tmp_path: Any) -> None:
     script = tmp_path / "parent.py"
     script.write_text(_PARENT)

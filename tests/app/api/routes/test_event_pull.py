@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 
-from app.api.event_watcher import MAX_WAITING_OF_A_TENANT
+from app.api.event_watcher import MAX_WAITING_OF_A_TENANT, EventWatcher
 from app.api.http.sse import EventStream, frame
 from app.domain.ids import parse_public_id
 from app.settings import Settings
@@ -200,16 +200,27 @@ async def test_a_tenant_has_so_many_seats_and_clients_that_go_give_theirs_back(
 
 
 async def test_a_key_that_is_revoked_while_it_waits_gets_nothing(
-    alpha: Caller, store: Store, clock: MovableClock
+    alpha: Caller, store: Store, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers: list[httpx.Response] = []
+    waits: list[int] = []
+    real = EventWatcher.wait_beyond
+
+    async def counted(self: EventWatcher, tenant_id: int, *arguments: Any, **named: Any) -> bool:
+        waits.append(tenant_id)
+        return await real(self, tenant_id, *arguments, **named)
+
+    async def waits_already() -> bool:
+        return bool(waits)
+
+    monkeypatch.setattr(EventWatcher, "wait_beyond", counted)
 
     async def wait() -> None:
         answers.append(await alpha.http.get("/v1/events", params={"wait": "60"}, timeout=70))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait)
-        await anyio.sleep(0.3)
+        await eventually(waits_already)
         await _revoke(store, alpha, clock)
         await _tell(store, alpha, clock, "secret")
     assert [answer.status_code for answer in answers] == [401]

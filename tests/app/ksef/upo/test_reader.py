@@ -176,6 +176,7 @@ print(count, psutil.Process().memory_info().rss - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_receipt() -> None:
     """In a process of its own, since libxml2's memory is none that Python could count."""
     root = Path(__file__).resolve().parents[4]
