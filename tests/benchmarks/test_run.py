@@ -91,7 +91,7 @@ def test_ending_early_ends_every_process() -> None:
 def test_a_goal_is_met_only_on_its_side_of_the_limit(goal: Goal, value: float, met: bool | None) -> None:
     one = figure(value, goal=goal, yardstick=Yardstick("stick", 2.0, "s"))
     assert one.met is met
-    assert verdict(one).plain == {True: "met", False: "missed", None: "too small to tell"}[met]
+    assert verdict(one).plain == {True: "met", False: "missed", None: "too small to decide"}[met]
 
 
 def test_a_ratio_needs_a_yardstick_and_a_measured_one_wins() -> None:
