@@ -49,7 +49,7 @@ ACTION_WORDS: Final[dict[Action, str]] = {
     Action.CHECK_OPENED: "poll the status once before the first part is sent",
     Action.STORE_PARTS: "send the parts without a confirmation",
     Action.CLOSE: "close",
-    Action.LOOK: "poll the status",
+    Action.POLL_STATUS: "poll the status",
     Action.READ_RESULTS: "fetch receipts, then the list of rejected invoices",
     Action.LIST_INVOICES: "fetch receipts, then the list of all invoices",
     Action.END_DEAD: "end; the invoices are sent again in another session",
@@ -61,7 +61,7 @@ PAUSE_WORDS: Final[dict[Pause, str]] = {
     Pause.NONE: "",
     Pause.GROWING: "2 s, growing to 5 min",
     Pause.POLL: "the time that the last sessions of this size took, else 1.5 s (4.5 s for 10,000 invoices), growing to 1 min",
-    Pause.TOLD: "the wait that the answer names",
+    Pause.RETRY_AFTER: "the wait that the answer names",
     Pause.WATCH: "5 min",
     Pause.PEOPLE: "15 min",
     Pause.BLOCKED: "30 min",
@@ -242,8 +242,8 @@ def _answers() -> Iterable[tuple[str, ...]]:
 
 def _does(move: Move) -> str:
     pause = f" (after {PAUSE_WORDS[move.pause]})" if move.pause is not Pause.NONE else ""
-    if move.pause is Pause.TOLD:
-        pause = f" ({PAUSE_WORDS[Pause.TOLD]})"
+    if move.pause is Pause.RETRY_AFTER:
+        pause = f" ({PAUSE_WORDS[Pause.RETRY_AFTER]})"
     return ACTION_WORDS[move.action] + pause + ("; alert" if move.alert else "")
 
 

@@ -73,7 +73,8 @@ class Action(StrEnum):
     STORE_PARTS = "store-parts"
     """Send the parts that are not known to be stored; there may be none."""
     CLOSE = "close"
-    LOOK = "look"
+    POLL_STATUS = "look"
+    """Ask for the session's status. The value is the word in histories that are stored already."""
     READ_RESULTS = "read-results"
     LIST_INVOICES = "list-invoices"
     """Ask for every invoice: after an unknown error some may have been accepted."""
@@ -92,7 +93,7 @@ class Pause(StrEnum):
     NONE = "none"
     GROWING = "growing"
     POLL = "poll"
-    TOLD = "told"
+    RETRY_AFTER = "retry-after"
     """As long as the answer states."""
     WATCH = "watch"
     """Minutes: only KSeF's next answer decides."""
@@ -121,7 +122,7 @@ _TROUBLE: Final = (Event.NOT_DONE, Event.NO_ANSWER, Event.RATE_LIMITED, Event.BL
 _PAUSE_AFTER: Final = {
     Event.NOT_DONE: Pause.GROWING,
     Event.NO_ANSWER: Pause.GROWING,
-    Event.RATE_LIMITED: Pause.TOLD,
+    Event.RATE_LIMITED: Pause.RETRY_AFTER,
     Event.BLOCKED: Pause.BLOCKED,
     Event.REFUSED: Pause.PEOPLE,
 }
@@ -136,7 +137,7 @@ def _again(state: SessionState, action: Action) -> dict[tuple[SessionState, Even
 
 _DEAD: Final = Move(_FAILED, Action.END_DEAD)
 _REBUILD: Final = Move(_FAILED, Action.END_REBUILD, alert=True)
-_LOOK_NOW: Final = Move(_PROCESSING, Action.LOOK)
+_POLL_NOW: Final = Move(_PROCESSING, Action.POLL_STATUS)
 
 TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
     (_PACKED, Event.RESUMED): Move(_OPENING, Action.OPEN),
@@ -151,9 +152,9 @@ TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
     (_OPEN, Event.RESUMED): Move(_OPEN, Action.STORE_PARTS),
     (_OPEN, Event.SEEN_WAITING): Move(_OPEN, Action.STORE_PARTS),
     # Another program closed it; the processing decides.
-    (_OPEN, Event.SEEN_WORKING): Move(_PROCESSING, Action.LOOK, Pause.POLL, alert=True),
-    (_OPEN, Event.SEEN_PROCESSED): _LOOK_NOW,
-    (_OPEN, Event.SEEN_ERROR): _LOOK_NOW,
+    (_OPEN, Event.SEEN_WORKING): Move(_PROCESSING, Action.POLL_STATUS, Pause.POLL, alert=True),
+    (_OPEN, Event.SEEN_PROCESSED): _POLL_NOW,
+    (_OPEN, Event.SEEN_ERROR): _POLL_NOW,
     (_OPEN, Event.SEEN_KEY_REFUSED): Move(_OPENING, Action.RENEW_KEY),
     (_OPEN, Event.SEEN_BROKEN): _REBUILD,
     (_OPEN, Event.SEEN_TOO_MANY): Move(_FAILED, Action.END_SPLIT),
@@ -166,37 +167,37 @@ TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
     (_OPEN, Event.LINKS_EXPIRED): _DEAD,
     (_OPEN, Event.PART_DAMAGED): _REBUILD,
     # --- closing: a close may have arrived, or not ---
-    **_again(_CLOSING, Action.LOOK),
+    **_again(_CLOSING, Action.POLL_STATUS),
     (_CLOSING, Event.NOT_DONE): Move(_CLOSING, Action.CLOSE, Pause.GROWING),
-    (_CLOSING, Event.RATE_LIMITED): Move(_CLOSING, Action.CLOSE, Pause.TOLD),
-    (_CLOSING, Event.RESUMED): Move(_CLOSING, Action.LOOK),
-    (_CLOSING, Event.CLOSED): Move(_PROCESSING, Action.LOOK, Pause.POLL),
-    (_CLOSING, Event.CLOSE_FORBIDDEN): _LOOK_NOW,
-    (_CLOSING, Event.TOO_LATE): _LOOK_NOW,
+    (_CLOSING, Event.RATE_LIMITED): Move(_CLOSING, Action.CLOSE, Pause.RETRY_AFTER),
+    (_CLOSING, Event.RESUMED): Move(_CLOSING, Action.POLL_STATUS),
+    (_CLOSING, Event.CLOSED): Move(_PROCESSING, Action.POLL_STATUS, Pause.POLL),
+    (_CLOSING, Event.CLOSE_FORBIDDEN): _POLL_NOW,
+    (_CLOSING, Event.TOO_LATE): _POLL_NOW,
     (_CLOSING, Event.PART_MISSING): Move(_CLOSING, Action.STORE_PARTS, Pause.GROWING),
     (_CLOSING, Event.PARTS_STORED): Move(_CLOSING, Action.CLOSE),
     (_CLOSING, Event.PARTS_UNSURE): Move(_CLOSING, Action.STORE_PARTS, Pause.GROWING),
     # It can no longer be completed, yet only KSeF may say that it is dead: about twelve hours after opening it does.
-    (_CLOSING, Event.LINKS_EXPIRED): Move(_CLOSING, Action.LOOK, Pause.WATCH, alert=True),
-    (_CLOSING, Event.PART_DAMAGED): Move(_CLOSING, Action.LOOK, Pause.WATCH, alert=True),
+    (_CLOSING, Event.LINKS_EXPIRED): Move(_CLOSING, Action.POLL_STATUS, Pause.WATCH, alert=True),
+    (_CLOSING, Event.PART_DAMAGED): Move(_CLOSING, Action.POLL_STATUS, Pause.WATCH, alert=True),
     (_CLOSING, Event.SEEN_WAITING): Move(_CLOSING, Action.STORE_PARTS),
-    (_CLOSING, Event.SEEN_WORKING): Move(_PROCESSING, Action.LOOK, Pause.POLL),
-    (_CLOSING, Event.SEEN_PROCESSED): _LOOK_NOW,
-    (_CLOSING, Event.SEEN_ERROR): _LOOK_NOW,
-    (_CLOSING, Event.SEEN_KEY_REFUSED): _LOOK_NOW,
-    (_CLOSING, Event.SEEN_BROKEN): _LOOK_NOW,
-    (_CLOSING, Event.SEEN_TOO_MANY): _LOOK_NOW,
-    (_CLOSING, Event.SEEN_CANCELLED): _LOOK_NOW,
-    (_CLOSING, Event.SEEN_DEAD): _LOOK_NOW,
-    (_CLOSING, Event.SESSION_UNKNOWN): Move(_CLOSING, Action.LOOK, Pause.GROWING),
+    (_CLOSING, Event.SEEN_WORKING): Move(_PROCESSING, Action.POLL_STATUS, Pause.POLL),
+    (_CLOSING, Event.SEEN_PROCESSED): _POLL_NOW,
+    (_CLOSING, Event.SEEN_ERROR): _POLL_NOW,
+    (_CLOSING, Event.SEEN_KEY_REFUSED): _POLL_NOW,
+    (_CLOSING, Event.SEEN_BROKEN): _POLL_NOW,
+    (_CLOSING, Event.SEEN_TOO_MANY): _POLL_NOW,
+    (_CLOSING, Event.SEEN_CANCELLED): _POLL_NOW,
+    (_CLOSING, Event.SEEN_DEAD): _POLL_NOW,
+    (_CLOSING, Event.SESSION_UNKNOWN): Move(_CLOSING, Action.POLL_STATUS, Pause.GROWING),
     # Close and status agree, many times over minutes: there is no such session, so nothing of it can be accepted.
     (_CLOSING, Event.SESSION_GONE): Move(_FAILED, Action.END_DEAD, alert=True),
     # --- processing: without a time limit ---
-    **_again(_PROCESSING, Action.LOOK),
-    (_PROCESSING, Event.RESUMED): _LOOK_NOW,
+    **_again(_PROCESSING, Action.POLL_STATUS),
+    (_PROCESSING, Event.RESUMED): _POLL_NOW,
     # KSeF reports it as open: close it again.
     (_PROCESSING, Event.SEEN_WAITING): Move(_CLOSING, Action.STORE_PARTS, Pause.GROWING),
-    (_PROCESSING, Event.SEEN_WORKING): Move(_PROCESSING, Action.LOOK, Pause.POLL),
+    (_PROCESSING, Event.SEEN_WORKING): Move(_PROCESSING, Action.POLL_STATUS, Pause.POLL),
     (_PROCESSING, Event.SEEN_PROCESSED): Move(_PROCESSING, Action.READ_RESULTS),
     (_PROCESSING, Event.SEEN_ERROR): Move(_PROCESSING, Action.LIST_INVOICES),
     (_PROCESSING, Event.SEEN_KEY_REFUSED): _REBUILD,
@@ -204,11 +205,11 @@ TABLE: Final[dict[tuple[SessionState, Event], Move]] = {
     (_PROCESSING, Event.SEEN_TOO_MANY): Move(_FAILED, Action.END_SPLIT),
     (_PROCESSING, Event.SEEN_CANCELLED): _DEAD,
     (_PROCESSING, Event.SEEN_DEAD): Move(_FAILED, Action.END_DEAD, alert=True),
-    (_PROCESSING, Event.SESSION_UNKNOWN): Move(_PROCESSING, Action.LOOK, Pause.GROWING),
+    (_PROCESSING, Event.SESSION_UNKNOWN): Move(_PROCESSING, Action.POLL_STATUS, Pause.GROWING),
     # It was closed, so it existed: KSeF does not find it now, and only a person can ask the ministry.
-    (_PROCESSING, Event.SESSION_GONE): Move(_PROCESSING, Action.LOOK, Pause.WATCH, alert=True),
+    (_PROCESSING, Event.SESSION_GONE): Move(_PROCESSING, Action.POLL_STATUS, Pause.WATCH, alert=True),
     (_PROCESSING, Event.RESULTS_COMPLETE): Move(_COMPLETED, Action.REST),
-    (_PROCESSING, Event.RESULTS_INCOMPLETE): Move(_PROCESSING, Action.LOOK, Pause.POLL),
+    (_PROCESSING, Event.RESULTS_INCOMPLETE): Move(_PROCESSING, Action.POLL_STATUS, Pause.POLL),
 }
 
 # Possible results of each action; a test proves by it that the table always has a next step.
@@ -216,7 +217,7 @@ _SEEN: Final = (
     Event.SEEN_WAITING, Event.SEEN_WORKING, Event.SEEN_PROCESSED, Event.SEEN_KEY_REFUSED, Event.SEEN_BROKEN,
     Event.SEEN_TOO_MANY, Event.SEEN_CANCELLED, Event.SEEN_ERROR, Event.SEEN_DEAD,
 )  # fmt: skip
-_LOOKS: Final = (*_SEEN, Event.SESSION_UNKNOWN, Event.SESSION_GONE, *_TROUBLE)
+_POLLED: Final = (*_SEEN, Event.SESSION_UNKNOWN, Event.SESSION_GONE, *_TROUBLE)
 _OPENS: Final = (Event.OPENED, Event.KEY_UNKNOWN, Event.OUR_FAULT, *_TROUBLE)
 _STORES: Final = (
     Event.PARTS_STORED, Event.PARTS_UNSURE, Event.LINKS_EXPIRED, Event.PART_DAMAGED, Event.BLOCKED,
@@ -230,7 +231,7 @@ OUTCOMES: Final[dict[Action, tuple[Event, ...]]] = {
     Action.CLOSE: (
         Event.CLOSED, Event.CLOSE_FORBIDDEN, Event.TOO_LATE, Event.PART_MISSING, Event.SESSION_UNKNOWN, *_TROUBLE,
     ),
-    Action.LOOK: _LOOKS,
+    Action.POLL_STATUS: _POLLED,
     Action.READ_RESULTS: _RESULTS,
     Action.LIST_INVOICES: _RESULTS,
     Action.END_DEAD: (),

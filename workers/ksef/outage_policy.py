@@ -25,7 +25,7 @@ log = get_logger(__name__)
 # key is not among them: it was counted already, and follows an answer within the second.
 _SENDING: Final = frozenset({Action.OPEN, Action.STORE_PARTS, Action.CLOSE})
 # Actions that an outage postpones: every call of the API. Parts go to the storage, which is another service, and their links expire.
-_CALLING: Final = (_SENDING - {Action.STORE_PARTS}) | {Action.LOOK, Action.READ_RESULTS, Action.LIST_INVOICES}
+_CALLING: Final = (_SENDING - {Action.STORE_PARTS}) | {Action.POLL_STATUS, Action.READ_RESULTS, Action.LIST_INVOICES}
 
 _LEAST_PAUSE: Final = 2.0
 _LONGEST_PAUSE: Final = 60.0

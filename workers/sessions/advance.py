@@ -45,7 +45,7 @@ ACTIONS: Final[Mapping[Action, Perform]] = {
     Action.CHECK_OPENED: lambda context, session, _: dispatch.check_opened(context, session),
     Action.STORE_PARTS: lambda context, session, _: dispatch.store_parts(context, session),
     Action.CLOSE: lambda context, session, _: dispatch.close_session(context, session),
-    Action.LOOK: lambda context, session, _: tracking.poll_status(context, session),
+    Action.POLL_STATUS: lambda context, session, _: tracking.poll_status(context, session),
     Action.READ_RESULTS: lambda context, session, before: tracking.read_results(
         context, session, before.status, list_all=False
     ),
@@ -141,12 +141,12 @@ async def _pause(context: WorkerContext, session: Session, move: Move, result: R
     raise RetryLater(
         why,
         seconds={
-            Pause.TOLD: result.wait_seconds or _DEFAULT_WAIT_SECONDS,
+            Pause.RETRY_AFTER: result.wait_seconds or _DEFAULT_WAIT_SECONDS,
             Pause.WATCH: _WATCH_SECONDS,
             Pause.PEOPLE: _PEOPLE_SECONDS,
             Pause.BLOCKED: _BLOCKED_SECONDS,
         }[move.pause],
         # The quota reserved a slot for this job from that time.
-        exact=move.pause is Pause.TOLD,
+        exact=move.pause is Pause.RETRY_AFTER,
         priority=priority,
     )

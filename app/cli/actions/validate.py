@@ -103,8 +103,8 @@ async def _run(paths: Sequence[Path], plan: CheckPlan, tally: _Tally, language: 
                     task, advance=1, description=f"{tally.invalid:,} invalid" if tally.invalid else "all valid"
                 )
         except UnreadableUpload as error:
-            told = [message_of(one, language) for one in error.errors or []]
-            tally.broken.append(told[0] if told else error.detail)
+            messages = [message_of(one, language) for one in error.errors or []]
+            tally.broken.append(messages[0] if messages else error.detail)
 
 
 def _print(console: Console, tally: _Tally, language: Language) -> None:

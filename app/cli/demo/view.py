@@ -99,7 +99,7 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
 
 def print_history(console: Console, invoice: dict[str, Any]) -> None:
     """Print one invoice's history."""
-    told = {
+    shown = {
         "Invoice": invoice.get("number"),
         "File": invoice.get("name"),
         "SHA-256": invoice.get("sha256"),
@@ -109,14 +109,14 @@ def print_history(console: Console, invoice: dict[str, Any]) -> None:
         "Mode": invoice.get("invoicing_mode"),
     }
     console.print(Text("One invoice's way", style="italic"))
-    console.print(fields(told))
+    console.print(fields(shown))
     rows = [_step(step) for step in invoice.get("history") or []]
     if rows:
         console.print(table(("When", "What"), rows))
 
 
 def _step(step: dict[str, Any]) -> tuple[object, object]:
-    told = [str(value) for name, value in step.items() if name not in {"at", "detail"} and value is not None]
+    shown = [str(value) for name, value in step.items() if name not in {"at", "detail"} and value is not None]
     detail: dict[str, Any] = step.get("detail") or {}
-    told += [f"{name} {value}" for name, value in detail.items() if value and name != "status"]
-    return step.get("at"), ", ".join(told)
+    shown += [f"{name} {value}" for name, value in detail.items() if value and name != "status"]
+    return step.get("at"), ", ".join(shown)

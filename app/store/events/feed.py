@@ -48,7 +48,7 @@ class FeedPage:
     more: bool
     """There are more of the wanted events already."""
     cursor: EventCursor
-    """Nothing that was wanted stands between this cursor and the last row."""
+    """Whether no wanted event lies between this cursor and the last row."""
 
 
 class EventFeed:

@@ -19,7 +19,7 @@ from app.store.database import Database, queries
 _SQL: Final = queries("quota")
 
 ADDRESS: Final = 0
-"""Stands for the tenant's number in counters of KSeF by address: calls without login."""
+"""Replaces the tenant's number in counters of KSeF by address: calls without login."""
 EVERYTHING: Final = "*"
 """The counter that pauses all others of its tenant."""
 

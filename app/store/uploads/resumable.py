@@ -176,7 +176,7 @@ class ResumableStore:
             at = found.size if isinstance(found, Upload) else found.offset
             raise WrongOffset(f"{at} bytes of {found.public_id} are durable, so the next one is not at {offset}")
         if size is not None and row["bytes"] != size:
-            raise RequestError(f"the length was told before, as {row['bytes']} bytes")
+            raise RequestError(f"the length was given before, as {row['bytes']} bytes")
         return _from_row(row)
 
     async def add(

@@ -82,7 +82,7 @@ def test_after_a_close_was_asked_for_only_ksefs_word_ends_a_session_without_resu
 @pytest.mark.parametrize("event", [Event.NO_ANSWER, Event.SESSION_UNKNOWN, Event.BLOCKED, Event.RESUMED])
 def test_a_close_without_a_clear_answer_is_followed_by_a_look_at_the_same_session(event: Event) -> None:
     move = next_move(SessionState.CLOSING, event)
-    assert (move.state, move.action) == (SessionState.CLOSING, Action.LOOK)
+    assert (move.state, move.action) == (SessionState.CLOSING, Action.POLL_STATUS)
 
 
 def test_a_key_is_wrapped_again_once_and_then_people_are_told() -> None:

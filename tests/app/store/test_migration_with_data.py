@@ -34,7 +34,7 @@ KEPT = (
     "events", "webhook_endpoints", "deliveries", "delivery_attempts", "webhook_replays", "resumable_uploads",
     "upload_segments", "ksef_numbers", "ksef_tokens",
 )  # fmt: skip
-"""Tables whose rows are somebody's data; the others hold what KSeF or a process would say again."""
+"""Tables that hold data of tenants. Rows of the other tables can be fetched from KSeF or written again by a process."""
 
 
 @pytest.fixture(scope="module")

@@ -180,7 +180,7 @@ async def test_an_order_to_pause_holds_back_sending_and_nothing_else(road: Worke
     for action in (Action.OPEN, Action.STORE_PARTS, Action.CLOSE):
         with pytest.raises(RetryLater, match="maintenance"):
             await outage.before_action(road, session, action)
-    for action in (Action.LOOK, Action.READ_RESULTS, Action.LIST_INVOICES, Action.RENEW_KEY, Action.END_DEAD):
+    for action in (Action.POLL_STATUS, Action.READ_RESULTS, Action.LIST_INVOICES, Action.RENEW_KEY, Action.END_DEAD):
         await outage.before_action(road, session, action)
     await road.store.outages.order(road.ksef_health.ksef_url, None, now=road.clock())
     await carry_one(road, session.id)
@@ -200,7 +200,7 @@ async def test_a_silence_holds_back_calls_to_the_api_but_not_parts_whose_links_r
 ) -> None:
     session = await _packed(dark)
     await _fall_silent(dark, session, hands)
-    for action in (Action.OPEN, Action.CLOSE, Action.LOOK, Action.READ_RESULTS, Action.LIST_INVOICES):
+    for action in (Action.OPEN, Action.CLOSE, Action.POLL_STATUS, Action.READ_RESULTS, Action.LIST_INVOICES):
         with pytest.raises(RetryLater):
             await outage.before_action(dark, session, action)
     await outage.before_action(dark, session, Action.STORE_PARTS)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Events of calls that are recorded by their own name. A status code, OPENED and RESULTS_COMPLETE have entries of their own.
 CALL_EVENTS = {
     event
-    for action in (Action.OPEN, Action.CHECK_OPENED, Action.CLOSE, Action.LOOK, Action.READ_RESULTS)
+    for action in (Action.OPEN, Action.CHECK_OPENED, Action.CLOSE, Action.POLL_STATUS, Action.READ_RESULTS)
     for event in OUTCOMES[action]
     if not event.value.startswith("seen-") and event not in {Event.OPENED, Event.RESULTS_COMPLETE}
 }
