@@ -126,12 +126,14 @@ class LateForms:
         now = time.monotonic()
         if now < self._again_at:
             return None
-        self._again_at = now + LATE_FORMS_SECONDS
         try:
-            return self._load().get(code)
+            files = self._load()
         except ConfigurationError:
             # `ksefd schema list` shows the reason; documents of the form are refused meanwhile.
-            return None
+            files = {}
+        # Not after any other error: a store that does not answer says nothing about the form, so the next document asks again.
+        self._again_at = now + LATE_FORMS_SECONDS
+        return files.get(code)
 
 
 def read_catalog() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from app.errors import ConfigurationError
 from app.forms.registry import FORMS
 from app.schema_files import LateForms, form_statuses, load_schema_files, read_catalog, recognise_file
+from app.store.blobs import BlobStoreUnavailable
 from app.store.installed_schemas import InstalledSchemas
 from tests.support.official_files import FA_RR_XSD, needs_fa_rr_xsd
 
@@ -117,3 +118,21 @@ def test_reading_installed_files_makes_no_folder(tmp_path: Path, as_url: bool) -
 
 def test_installed_files_in_an_object_store_are_read_there(tmp_path: Path) -> None:
     assert InstalledSchemas("memory:///", tmp_path)(KEY) is None
+
+
+def test_a_store_that_does_not_answer_once_does_not_make_a_form_look_uninstalled() -> None:
+    answers: list[Exception | dict[str, dict[str, bytes]]] = [
+        BlobStoreUnavailable("away"),
+        {"X (1)": {"x.xsd": b"<x/>"}},
+    ]
+
+    def load() -> dict[str, dict[str, bytes]]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    late = LateForms(load)
+    with pytest.raises(BlobStoreUnavailable):
+        late("X (1)")
+    assert late("X (1)") == {"x.xsd": b"<x/>"}
