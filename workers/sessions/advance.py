@@ -34,6 +34,8 @@ _BLOCKED_SECONDS: Final = 1800.0
 _DEFAULT_WAIT_SECONDS: Final = 30.0
 """Pause after an answer that asks to wait without a time."""
 _LOCKED_SECONDS: Final = 5.0
+_OPENING: Final = frozenset({Action.OPEN, Action.RENEW_KEY})
+_RECONCILING_SECONDS: Final = 30.0
 
 
 Perform = Callable[[WorkerContext, Session, Result], Awaitable[Result | None]]
@@ -81,6 +83,8 @@ async def advance_session(context: WorkerContext, session_id: UUID) -> None:
                     after=result.event.value,
                     detail=dict(result.detail),
                 )
+            if move.action in _OPENING:
+                await _reconciled(context, session)
             session = await _enter(context, session, move, result)
             if move.pause is not Pause.NONE:
                 await _pause(context, session, move, result)
@@ -91,6 +95,13 @@ async def advance_session(context: WorkerContext, session_id: UUID) -> None:
             result = await ACTIONS[move.action](context, session, result) or Result(Event.RESUMED)
             state = move.state
             session = await context.store.sessions.get_for_job(session_id)
+
+
+async def _reconciled(context: WorkerContext, session: Session) -> None:
+    """Raise RetryLater while the tenant's records are to be reconciled with KSeF: it may have the session's invoices already."""
+    tenant = await context.store.tenants.get(session.tenant_id)
+    if tenant.reconcile_since is not None:
+        raise RetryLater("the tenant's records are reconciled with KSeF first", seconds=_RECONCILING_SECONDS)
 
 
 async def _enter(context: WorkerContext, session: Session, move: Move, result: Result) -> Session:

@@ -1,5 +1,7 @@
 -- name: lock_lane
-SELECT l.*, t.disabled_at IS NOT NULL AS disabled, t.late_invoices FROM lanes l JOIN tenants t ON t.id = l.tenant_id
+-- A tenant whose records are to be reconciled with KSeF first counts as disabled until that has ended.
+SELECT l.*, t.disabled_at IS NOT NULL OR t.reconcile_since IS NOT NULL AS disabled, t.late_invoices
+FROM lanes l JOIN tenants t ON t.id = l.tenant_id
 -- Not FOR UPDATE: every new chunk locks its lane by a foreign key, and a post must not wait for sealing.
 WHERE l.id = %(lane_id)s FOR NO KEY UPDATE OF l
 
@@ -16,13 +18,13 @@ FROM chunks
 WHERE lane_id = %(lane_id)s AND queued > 0 AND NOT atomic_pending
 
 -- name: lanes_with_backlog
--- The same for all lanes of tenants that are not disabled; uses chunks_queued.
+-- The same for all lanes of tenants that are not disabled and have nothing to reconcile; uses chunks_queued.
 SELECT l.*, b.* FROM (
     SELECT lane_id, sum(queued)::bigint AS invoices, sum(queued_bytes)::bigint AS bytes,
         min(created_at) AS oldest, min(created_at) FILTER (WHERE latest_issue_date >= %(today)s) AS oldest_of_today
     FROM chunks WHERE queued > 0 AND NOT atomic_pending GROUP BY lane_id
 ) b JOIN lanes l ON l.id = b.lane_id JOIN tenants t ON t.id = l.tenant_id
-WHERE t.disabled_at IS NULL ORDER BY l.id
+WHERE t.disabled_at IS NULL AND t.reconcile_since IS NULL ORDER BY l.id
 
 -- name: add_session
 INSERT INTO sessions (id, tenant_id, lane_id, state, form_code, offline_mode, compression, invoices, sealed_at)

@@ -19,6 +19,14 @@ UPDATE tenants SET disabled_at = coalesce(disabled_at, %(now)s) WHERE id = %(ten
 -- name: enable_tenant
 UPDATE tenants SET disabled_at = NULL WHERE id = %(tenant_id)s
 
+-- name: require_reconciliation
+UPDATE tenants SET reconcile_since = least(reconcile_since, %(since)s) WHERE id = %(tenant_id)s
+
+-- name: end_reconciliation
+-- Not when an earlier moment was asked for meanwhile.
+UPDATE tenants SET reconcile_since = NULL
+WHERE id = %(tenant_id)s AND (%(since)s::timestamptz IS NULL OR reconcile_since >= %(since)s)
+
 -- name: set_late_invoices
 UPDATE tenants SET late_invoices = %(choice)s WHERE id = %(tenant_id)s
 

@@ -32,6 +32,8 @@ class Tenant:
     late_invoices: str
     created_at: datetime
     disabled_at: datetime | None
+    reconcile_since: datetime | None = None
+    """No session is opened for the tenant until its records since this moment are reconciled with KSeF's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,14 @@ class TenantStore:
     async def enable(self, tenant_id: int) -> None:
         """Undo `disable`."""
         await self._database.execute(_SQL["enable_tenant"], {"tenant_id": tenant_id})
+
+    async def require_reconciliation(self, tenant_id: int, *, since: datetime) -> None:
+        """Open no session for the tenant until its records since this moment are reconciled with KSeF's. The earliest one counts."""
+        await self._database.execute(_SQL["require_reconciliation"], {"tenant_id": tenant_id, "since": since})
+
+    async def end_reconciliation(self, tenant_id: int, *, since: datetime | None) -> None:
+        """Let sessions be opened again: the tenant's records since this moment, if given, are reconciled with KSeF's."""
+        await self._database.execute(_SQL["end_reconciliation"], {"tenant_id": tenant_id, "since": since})
 
     async def set_late_invoices(self, tenant_id: int, choice: str) -> None:
         """Choose whether invoices that miss the day of their `P_1` are sent (`send`) or await the tenant's decision (`hold`).
@@ -223,4 +233,5 @@ def _tenant(row: Mapping[str, Any]) -> Tenant:
         late_invoices=row["late_invoices"],
         created_at=row["created_at"],
         disabled_at=row["disabled_at"],
+        reconcile_since=row["reconcile_since"],
     )
