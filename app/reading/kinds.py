@@ -124,5 +124,14 @@ def sniff(path_name: str, head: bytes) -> BodyKind | None:
         return BodyKind.XML
     if text[:1] == b"{":
         return BodyKind.NDJSON
-    lowered = path_name.lower()
+    return _kind_of_name(path_name)
+
+
+def names_archive(name: str) -> bool:
+    """Return whether a file's name is that of a body with several invoices."""
+    return _kind_of_name(name) not in {None, BodyKind.XML} or name.lower().endswith((".ndjson.gz", ".jsonl.gz"))
+
+
+def _kind_of_name(name: str) -> BodyKind | None:
+    lowered = name.lower()
     return next((kind for suffix, kind in _SUFFIXES.items() if lowered.endswith(suffix)), None)

@@ -6,15 +6,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
 
 from app.checking.check_documents import CheckedDocument, DocumentsTask
 from app.checking.service import CheckService
-from app.cli.client.upload_sources import Found, LooseFile, inside_gzip, loose_files
+from app.cli.client.folder_walk import LooseFile, PassedOver, loose_files
+from app.cli.client.upload_sources import Found, inside_gzip
 from app.cli.exit_codes import UsageProblem
-from app.errors import DispatchError
+from app.errors import DispatchError, UnreadableUpload
 from app.forms.form import CheckContext
 from app.forms.registry import SchemaFiles
 from app.forms.rules import RULES_OF_THE_TENANT
@@ -45,12 +47,19 @@ Named = tuple[str, RawEntry]
 """The archive that an entry comes from (empty for a loose file), and the entry."""
 
 
-async def check_all(found: Found, plan: CheckPlan) -> AsyncIterator[CheckedDocument]:
+OnBroken = Callable[[str, UnreadableUpload], None]
+"""Takes the name of an archive that could not be read to its end, and why."""
+
+
+async def check_all(
+    found: Found, plan: CheckPlan, passed_over: PassedOver, on_broken: OnBroken
+) -> AsyncIterator[CheckedDocument]:
     """Check everything, in order; a few chunks are held in memory at a time.
 
-    Raises UnreadableUpload when an archive breaks off, after the verdicts on the entries before that.
+    What a folder holds beside XML files is noted in `passed_over`. The entries before the fault of an archive, and the
+    archives behind it, are checked too. Raises UsageProblem when there is nothing to check.
     """
-    chunks = _chunks(_entries(found))
+    chunks = _chunks(_entries(found, passed_over, on_broken))
     faults: list[DispatchError] = []
 
     def read_chunk() -> list[Named] | None:
@@ -109,7 +118,7 @@ def _chunks(entries: Iterator[Named]) -> Iterator[list[Named]]:
                 yield chunk
                 chunk, size = [], 0
     except DispatchError:
-        # Entries before a fault of their archive get their verdicts.
+        # Entries before the fault get their verdicts.
         if chunk:
             yield chunk
         raise
@@ -117,16 +126,26 @@ def _chunks(entries: Iterator[Named]) -> Iterator[list[Named]]:
         yield chunk
 
 
-def _entries(found: Found) -> Iterator[Named]:
-    for index, file in enumerate(loose_files(found.loose)):
+def _entries(found: Found, passed_over: PassedOver, on_broken: OnBroken) -> Iterator[Named]:
+    index = -1
+    for index, file in enumerate(loose_files(found.loose, passed_over)):
         yield "", _loose_entry(index, file)
+    if index < 0 and not found.archives and not passed_over.misses_invoices:
+        raise UsageProblem("there is no .xml file in what was given")
     for path, kind in found.archives:
-        with path.open("rb") as source:
-            size = os.fstat(source.fileno()).st_size
-            inside = inside_gzip(path) if kind is BodyKind.TARGZ else None
-            entries = read_entries(inside or kind, source, size=size, limits=_LIMITS, gzip_coded=inside is not None)
-            for entry in entries:
-                yield path.name, entry
+        try:
+            yield from _archived(path, kind)
+        except UnreadableUpload as error:
+            on_broken(path.name, error)
+
+
+def _archived(path: Path, kind: BodyKind) -> Iterator[Named]:
+    with path.open("rb") as source:
+        size = os.fstat(source.fileno()).st_size
+        inside = inside_gzip(path) if kind is BodyKind.TARGZ else None
+        entries = read_entries(inside or kind, source, size=size, limits=_LIMITS, gzip_coded=inside is not None)
+        for entry in entries:
+            yield path.name, entry
 
 
 def _loose_entry(index: int, file: LooseFile) -> RawEntry:

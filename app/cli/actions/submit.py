@@ -20,12 +20,14 @@ from rich.progress import (
 )
 
 from app.cli.actions.verdicts import Language, print_report, was_refused
+from app.cli.client.folder_walk import PassedOver
+from app.cli.client.pipes import pipes_copied
 from app.cli.client.progress import wait_for_uploads
 from app.cli.client.resumable_upload import PAUSES_SECONDS, PIECES_FROM_BYTES, pause_after, send_in_pieces
 from app.cli.client.service_client import Parameters, ServiceClient, ServiceUnreachable, connect
 from app.cli.client.upload_sources import Body, plan_bodies, sort_paths
 from app.cli.exit_codes import REFUSED
-from app.cli.output import megabytes, print_error, print_json, stderr_console, stdout_console, table
+from app.cli.output import megabytes, print_error, print_json, print_warning, stderr_console, stdout_console, table
 from app.errors import DispatchError
 
 
@@ -39,20 +41,56 @@ def submit(
     url: str | None,
     api_key_file: Path | None,
 ) -> None:
-    """Send the uploads and print their receipts or verdicts; with `wait`, exits with REFUSED if an invoice was refused."""
-    bodies = plan_bodies(sort_paths(paths))
+    """Send the uploads and print their receipts or verdicts.
+
+    Exits with REFUSED if a file named .xml was not sent and, with `wait`, if an invoice was refused.
+    """
+    passed_over = PassedOver()
+    uploads: list[dict[str, Any]] = []
+    with pipes_copied(paths) as files:
+        try:
+            bodies = plan_bodies(sort_paths(files), passed_over)
+        finally:
+            for line in passed_over.lines():
+                print_warning(f"not sent: {line}")
+        if bodies:
+            uploads = _send_and_report(
+                bodies,
+                wait=wait,
+                parameters=parameters,
+                language=language,
+                as_json=as_json,
+                url=url,
+                api_key_file=api_key_file,
+            )
+        elif as_json:
+            _print_json([])
+    if passed_over.misses_invoices or any(was_refused(upload) for upload in uploads):
+        raise typer.Exit(REFUSED)
+
+
+def _send_and_report(
+    bodies: Sequence[Body],
+    *,
+    wait: bool,
+    parameters: Parameters,
+    language: Language,
+    as_json: bool,
+    url: str | None,
+    api_key_file: Path | None,
+) -> list[dict[str, Any]]:
+    """Send the bodies, print their receipts or verdicts, and return the finished uploads, none unless they were waited for."""
     with connect(url, api_key_file) as service:
         ids = [upload["id"] for upload in _send_all(service, bodies, parameters)]
         if not wait:
             _print_receipts(service, ids, as_json=as_json)
-            return
+            return []
         uploads = wait_for_uploads(service, ids)
         if as_json:
             _print_json(uploads)
         else:
             print_report(stdout_console(), service, uploads, language)
-    if any(was_refused(upload) for upload in uploads):
-        raise typer.Exit(REFUSED)
+        return uploads
 
 
 def send_body(

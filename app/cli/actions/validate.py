@@ -14,6 +14,8 @@ from app.checking.check_documents import CheckedDocument
 from app.cli.actions.checking import CheckPlan, check_all
 from app.cli.actions.credentials import check_nip
 from app.cli.actions.verdicts import Language, message_of
+from app.cli.client.folder_walk import PassedOver
+from app.cli.client.pipes import pipes_copied
 from app.cli.client.upload_sources import sort_paths
 from app.cli.exit_codes import REFUSED
 from app.cli.output import print_json, print_warning, stderr_console, stdout_console, table
@@ -38,6 +40,7 @@ class _Tally:
         self.invalid = 0
         self.with_warnings = 0
         self.broken: list[str] = []
+        self.passed_over = PassedOver()
         self._keep = keep
         self._room = {True: _MOST_FINDINGS // 2, False: _MOST_FINDINGS // 2}
         self._kept_invalid: list[CheckedDocument] = []
@@ -62,8 +65,8 @@ class _Tally:
 
     @property
     def failed(self) -> bool:
-        """Something is invalid, or an archive could not be read to its end."""
-        return bool(self.invalid or self.broken)
+        """Something is invalid, an archive could not be read to its end, or a file named .xml not at all."""
+        return bool(self.invalid or self.broken or self.passed_over.misses_invoices)
 
 
 def validate(paths: Sequence[Path], *, nip: str | None, language: Language, as_json: bool) -> None:
@@ -80,7 +83,12 @@ def validate(paths: Sequence[Path], *, nip: str | None, language: Language, as_j
         processes=settings.pool_workers,
     )
     tally = _Tally(_MOST_LISTED if as_json else _MOST_SHOWN)
-    anyio.run(_run, paths, plan, tally, language)
+    try:
+        with pipes_copied(paths) as files:
+            anyio.run(_run, files, plan, tally, language)
+    finally:
+        for line in tally.passed_over.lines():
+            print_warning(f"not checked: {line}")
     if as_json:
         print_json(_shape(tally))
     else:
@@ -94,17 +102,16 @@ async def _run(paths: Sequence[Path], plan: CheckPlan, tally: _Tally, language: 
     columns = (SpinnerColumn(), TextColumn("checked"), MofNCompleteColumn(), TextColumn("{task.description}"),
                TimeElapsedColumn())  # fmt: skip
     found = sort_paths(paths)
+
+    def note_broken(name: str, error: UnreadableUpload) -> None:
+        messages = [message_of(one, language) for one in error.errors or []]
+        tally.broken.extend(f"{name}: {message}" for message in messages or [error.detail])
+
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)
-        try:
-            async for one in check_all(found, plan):
-                tally.add(one)
-                progress.update(
-                    task, advance=1, description=f"{tally.invalid:,} invalid" if tally.invalid else "all valid"
-                )
-        except UnreadableUpload as error:
-            messages = [message_of(one, language) for one in error.errors or []]
-            tally.broken.append(messages[0] if messages else error.detail)
+        async for one in check_all(found, plan, tally.passed_over, note_broken):
+            tally.add(one)
+            progress.update(task, advance=1, description=f"{tally.invalid:,} invalid" if tally.invalid else "all valid")
 
 
 def _print(console: Console, tally: _Tally, language: Language) -> None:

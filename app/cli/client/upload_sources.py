@@ -1,7 +1,6 @@
 """Upload bodies from the paths of a command line: each archive as it is, all loose files as one tar made while sending."""
 
 import gzip
-import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from app.cli.client.folder_walk import LooseFile, PassedOver, loose_files
 from app.cli.exit_codes import UsageProblem
 from app.reading.kinds import BodyKind, sniff
 
@@ -38,14 +38,6 @@ class Body:
             if start < len(piece):
                 yield piece[start:]
             start = max(0, start - len(piece))
-
-
-@dataclass(frozen=True, slots=True)
-class LooseFile:
-    """An XML file outside an archive, and its name in the upload."""
-
-    path: Path
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +73,15 @@ def sort_paths(paths: Sequence[Path]) -> Found:
     return Found(tuple(loose), tuple(archives))
 
 
-def loose_files(roots: Iterable[Path]) -> Iterator[LooseFile]:
-    """Walk files and folders in sorted order, with one folder's names in memory at a time. Skips hidden files."""
-    for root in roots:
-        if root.is_dir():
-            yield from _below(root, "")
-        else:
-            yield LooseFile(root, root.name)
+def plan_bodies(found: Found, passed_over: PassedOver | None = None) -> list[Body]:
+    """Plan the uploads: one for all loose files, one for each archive; what no upload takes is noted in `passed_over`.
 
-
-def plan_bodies(found: Found) -> list[Body]:
-    """Plan the uploads: one for all loose files, one for each archive. Raises UsageProblem if there is no file."""
+    Raises UsageProblem if there is no file named .xml, not even one that cannot be read.
+    """
+    noted = PassedOver() if passed_over is None else passed_over
     bodies = [_archive_body(path, kind) for path, kind in found.archives]
     count = size = 0
-    for file in loose_files(found.loose):
+    for file in loose_files(found.loose, noted):
         length = _size_of(file.path)
         size += len(tar_header(file.name, length)) + length + -length % tarfile.BLOCKSIZE
         count += 1
@@ -107,7 +94,7 @@ def plan_bodies(found: Found) -> list[Body]:
             lambda: tar_pieces(_opened(loose_files(found.loose))),
         )
         bodies.insert(0, body)
-    if not bodies:
+    if not bodies and not noted.misses_invoices:
         raise UsageProblem("there is no .xml file in what was given")
     return bodies
 
@@ -192,16 +179,3 @@ def _size_of(path: Path) -> int:
         return path.stat().st_size
     except OSError as error:
         raise UsageProblem(f"cannot read {path}: {error.strerror}") from error
-
-
-def _below(folder: Path, prefix: str) -> Iterator[LooseFile]:
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda one: one.name)
-    except OSError as error:
-        raise UsageProblem(f"cannot read {folder}: {error.strerror}") from error
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path), f"{prefix}{entry.name}/")
-        elif entry.name.lower().endswith(".xml") and entry.is_file():
-            yield LooseFile(Path(entry.path), prefix + entry.name)

@@ -223,3 +223,27 @@ def test_an_upload_that_broke_off_is_refused_and_explained(ksefd: Ksefd, service
     ran = ksefd("submit", str(folder), "--wait", url=service.url, api_key=KEY)
     assert ran.code == REFUSED
     assert "The ZIP was cut" in ran.out
+
+
+def test_an_xml_of_a_folder_that_cannot_be_read_is_named_and_told_by_the_exit_code(
+    ksefd: Ksefd, service: Service, folder: Path
+) -> None:
+    (folder / "gone.XML").symlink_to("nothing")
+    (folder / "more.zip").write_bytes(b"")
+    ran = ksefd("submit", str(folder), url=service.url, api_key=KEY)
+    assert ran.code == REFUSED
+    assert "not sent: 1 .xml file that cannot be read: gone.XML (a link to nothing)" in ran.err
+    assert "not sent: 1 archive in a folder (name it on the command line): more.zip" in ran.err
+    assert b"<Faktura/>" in service.bodies[0]
+    (folder / "one.xml").unlink()
+    nothing = ksefd("submit", str(folder), "--json", url=service.url, api_key=KEY)
+    assert (nothing.code, nothing.json, len(service.bodies)) == (REFUSED, {"uploads": []}, 1)
+
+
+def test_archives_and_empty_folders_beside_invoices_are_named_and_change_no_exit_code(
+    ksefd: Ksefd, service: Service, folder: Path
+) -> None:
+    (folder / "more.zip").write_bytes(b"")
+    (folder / "empty").mkdir()
+    ran = ksefd("submit", str(folder), url=service.url, api_key=KEY)
+    assert (ran.code, "more.zip" in ran.err) == (OK, True)

@@ -1,5 +1,7 @@
 """The check on this machine."""
 
+import os
+import threading
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,3 +79,43 @@ def test_a_wrong_nip_or_a_missing_file_is_wrong_usage(ksefd: Ksefd, tmp_path: Pa
     (tmp_path / "a.xml").write_text("<a/>")
     assert ksefd("validate", str(tmp_path / "a.xml"), "--nip", "12").code == USAGE
     assert ksefd("validate", str(tmp_path / "none.xml")).code == USAGE
+
+
+def test_lines_that_come_through_a_pipe_are_checked(ksefd: Ksefd, tmp_path: Path) -> None:
+    write_ndjson(tmp_path / "three.ndjson", generate_invoices(3, seller_nip=NIP, issue_date=TODAY))
+    reader, writer = os.pipe()
+
+    def fill() -> None:
+        with open(writer, "wb") as pipe:
+            pipe.write((tmp_path / "three.ndjson").read_bytes())
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    ran = ksefd("validate", f"/dev/fd/{reader}")
+    thread.join()
+    os.close(reader)
+    assert (ran.code, ran.out.splitlines()[-1]) == (OK, "3 checked: 3 valid, 0 invalid")
+
+
+def test_a_folder_without_invoices_is_wrong_usage_and_what_it_holds_is_named(ksefd: Ksefd, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.zip").write_bytes(b"")
+    ran = ksefd("validate", str(tmp_path / "in"))
+    assert ran.code == USAGE
+    assert "not checked: 1 archive in a folder" in ran.err
+
+
+def test_an_xml_that_cannot_be_read_fails_the_check_of_its_folder(ksefd: Ksefd, tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", generate_invoices(1, seller_nip=NIP, issue_date=TODAY))
+    (tmp_path / "in" / "gone.xml").symlink_to("nothing")
+    ran = ksefd("validate", str(tmp_path / "in"))
+    assert (ran.code, ran.out.splitlines()[-1]) == (REFUSED, "1 checked: 1 valid, 0 invalid")
+    assert "gone.xml (a link to nothing)" in ran.err
+
+
+def test_the_archives_behind_a_broken_one_are_checked_too(ksefd: Ksefd, tmp_path: Path) -> None:
+    write_zip(tmp_path / "b.zip", generate_invoices(2, seller_nip=NIP, issue_date=TODAY))
+    (tmp_path / "a.zip").write_bytes((tmp_path / "b.zip").read_bytes()[:-30])
+    ran = ksefd("validate", str(tmp_path / "a.zip"), str(tmp_path / "b.zip"), "--json")
+    assert (ran.code, ran.json["valid"], len(ran.json["errors"])) == (REFUSED, 2, 1)
+    assert ran.json["errors"][0].startswith("a.zip: ")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.cli.client.upload_sources import BLOCK_BYTES, loose_files, plan_bodies, sort_paths, tar_pieces
+from app.cli.client.folder_walk import loose_files
+from app.cli.client.upload_sources import BLOCK_BYTES, plan_bodies, sort_paths, tar_pieces
 from app.cli.exit_codes import UsageProblem
 from app.reading.entry import decode_entry
 from app.reading.kinds import BodyKind
