@@ -83,6 +83,20 @@ class Invoice(Shape):
 
 
 @with_config(ConfigDict(extra="allow"))
+class PassedOver(TypedDict):
+    """Things of one kind that an upload holds and that are no invoices."""
+
+    kind: Annotated[
+        str,
+        Field(
+            description="`folder`, `system-file`, `form-field`, `empty-part`, `archive` or `blank-line`. Expect others."
+        ),
+    ]
+    count: int
+    names: Annotated[list[str], Field(description="The first few names.")]
+
+
+@with_config(ConfigDict(extra="allow"))
 class UploadError(TypedDict):
     """One place where reading an upload ended early. It has a `reason`, or the `code` of an error without a place."""
 
@@ -92,6 +106,12 @@ class UploadError(TypedDict):
     message_pl: NotRequired[str]
     offset: NotRequired[
         Annotated[int | None, Field(description="The byte of the body near which reading ended; null when not known.")]
+    ]
+    passed_over: NotRequired[
+        Annotated[
+            list[PassedOver],
+            Field(description="With `no-invoices-found`: what the body holds in place of invoices."),
+        ]
     ]
 
 

@@ -20,6 +20,11 @@ _CHARSETS: Final = {
 _BROWSER_ESCAPES: Final = ((b"%22", b'"'), (b"%0D", b"\r"), (b"%0A", b"\n"))
 
 
+def field_of(disposition: bytes) -> str:
+    """Return the name of the form field, empty when there is none."""
+    return decode_name(parse_options_header(disposition)[1].get(b"name", b""))
+
+
 def filename_of(disposition: bytes) -> str | None:
     """Return the file name of a Content-Disposition value, None when it has none.
 

@@ -12,15 +12,17 @@ from app.errors import UnreadableUpload
 from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, ends_everything, together, unreadable
-from app.reading.filename import filename_of
+from app.reading.filename import field_of, filename_of
 from app.reading.kinds import BodyKind, kind_of_part, sniff
 from app.reading.names import clean_name, is_junk
+from app.reading.passed_over import Passed
 from app.reading.read_budget import ReadBudget
 from app.reading.source import Source
 
 _MAX_HEADER_BYTES: Final = 16_384
 _SNIFF_BYTES: Final = 512
 _PADDING_BYTES: Final = 256
+_MAX_PATH_BYTES: Final = 260
 # Faults of archives that are listed one by one; the upload has failed with the first.
 _MAX_BROKEN: Final = 20
 _PLAIN_ENCODINGS: Final = {"", "binary", "8bit", "7bit"}
@@ -34,6 +36,7 @@ class _Part:
     start: int
     size: int
     head: bytes
+    field: str
     filename: str | None
     content_type: str
     transfer_encoding: str
@@ -56,13 +59,12 @@ def read_multipart(
     try:
         for part in _parts(source, boundary.encode("ascii")):
             kind = _kind_of(part)
-            skipped = kind is None or (part.size == 0 and not part.filename) or is_junk(part.filename or "")
-            if kind is None or skipped:
-                budget.pass_over(source.start + part.start)
+            if kind is None or (part.size == 0 and not part.filename) or is_junk(part.filename or ""):
+                _pass_over(part, source, budget)
                 continue
             fault = _fault_of(part, kind, source, budget)
             if fault is None and kind is not BodyKind.XML:
-                budget.pass_over(source.start + part.start)
+                budget.pass_over(source.start + part.start, Passed.ARCHIVE, clean_name(part.filename or "", 0))
                 try:
                     yield from read_part(kind, source.window(part.start, part.size))
                 except UnreadableUpload as error:
@@ -79,6 +81,23 @@ def read_multipart(
         raise together([*broken, error]) from error
     if broken:
         raise together(broken)
+
+
+def _pass_over(part: _Part, source: Source, budget: ReadBudget) -> None:
+    """Note a part that is no file. A field with the path of a file shows it: its sender meant the file."""
+    place = source.start + part.start
+    if part.filename:
+        budget.pass_over(place, Passed.SYSTEM_FILE, clean_name(part.filename, 0))
+        return
+    name = clean_name(part.field, 0) if part.field else ""
+    if part.size == 0:
+        budget.pass_over(place, Passed.EMPTY_PART, name)
+        return
+    text = part.head.decode("utf-8", "replace").strip()
+    if sniff(text, b"") is not None and text.isprintable() and part.size <= _MAX_PATH_BYTES:
+        budget.passed_over.note_path()
+        name = f"{name}={text}"
+    budget.pass_over(place, Passed.FORM_FIELD, name)
 
 
 def _fault_of(part: _Part, kind: BodyKind, source: Source, budget: ReadBudget) -> EntryFault | None:
@@ -123,6 +142,7 @@ def _parts(source: Source, boundary: bytes) -> Iterator[_Part]:
             start,
             size,
             head[:size],
+            field_of(headers.get(b"content-disposition", b"")),
             filename_of(headers.get(b"content-disposition", b"")),
             headers.get(b"content-type", b"").decode("latin-1"),
             headers.get(b"content-transfer-encoding", b"").decode("latin-1").strip().lower(),

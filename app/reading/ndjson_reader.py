@@ -5,6 +5,7 @@ from typing import Final
 
 from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
+from app.reading.passed_over import Passed
 from app.reading.read_budget import ReadBudget
 from app.reading.source import Source
 
@@ -38,6 +39,7 @@ def read_ndjson(source: Source, budget: ReadBudget) -> Iterator[RawEntry]:
             blank = blank[: len(blank) - len(blank.lstrip(b" \t\r\n"))]
             number += blank.count(b"\n")
             position += len(blank)
+            budget.passed_over.note(Passed.BLANK_LINE, count=1 + blank.count(b"\n"))
             continue
         index = budget.admit(len(line), source.start + begin)
         if budget.wanted(index):

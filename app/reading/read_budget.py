@@ -4,6 +4,7 @@ from typing import Final
 
 from app.reading.faults import unreadable
 from app.reading.limits import ReadingLimits
+from app.reading.passed_over import Passed, PassedOver
 
 # A header and padding, which a tar has beside each document.
 _OVERHEAD_BYTES: Final = 2_048
@@ -14,10 +15,11 @@ class ReadBudget:
 
     def __init__(self, limits: ReadingLimits, start_index: int) -> None:
         self.limits = limits
+        self.passed_over = PassedOver()
         self._start_index = start_index
         self._next_index = 0
         self._total_bytes = 0
-        self._passed_over = 0
+        self._records = 0
         self._inflated = 0
 
     def admit(self, size: int, offset: int) -> int:
@@ -45,13 +47,23 @@ class ReadBudget:
         self._next_index = index + 1
         return index
 
-    def pass_over(self, offset: int) -> None:
-        """Count a record that is no entry (a folder, a form field, an extension header).
+    def expect_invoices(self) -> None:
+        """Raise UnreadableUpload if the whole body has been read and no entry was in it."""
+        if not self._next_index:
+            raise self.passed_over.no_invoices()
+
+    def pass_over(self, offset: int, kind: Passed, name: str = "") -> None:
+        """Count a thing that is no entry (a folder, a form field); `name` is safe to show. Raises as `skip_record`."""
+        self.passed_over.note(kind, name)
+        self.skip_record(offset)
+
+    def skip_record(self, offset: int) -> None:
+        """Count a record that is no entry (an extension header, a gzip member, what is passed over).
 
         Raises UnreadableUpload beyond the limit, since skipping them costs time too.
         """
-        self._passed_over += 1
-        if self._passed_over > self.limits.max_passed_over:
+        self._records += 1
+        if self._records > self.limits.max_passed_over:
             raise unreadable(
                 "too-much-else",
                 f"The upload has more than {self.limits.max_passed_over:,} folders, form fields and the like",

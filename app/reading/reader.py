@@ -37,7 +37,7 @@ def read_entries(
     entries. The iterator seeks in the file as it advances, so no other code may move its position meanwhile.
 
     Raises, possibly after some entries, UnreadableUpload when the body is cut, damaged, or beyond the limits;
-    entries yielded before stay valid. Raises ValueError for MULTIPART without a boundary, and for a kind that cannot be
+    entries yielded before stay valid. A body without any entry is such an error, too. Raises ValueError for MULTIPART without a boundary, and for a kind that cannot be
     gzip-coded (`kinds.takes_gzip`). Errors of `source` itself pass through unchanged.
     """
     if kind is BodyKind.MULTIPART and boundary is None:
@@ -46,9 +46,14 @@ def read_entries(
         raise ValueError(f"a body of kind {kind} cannot be gzip-coded")
     budget = ReadBudget(limits, start_index)
     body = Source(source, 0, size)
-    if gzip_coded:
-        return _read_coded(budget, boundary, kind, body)
-    return _read(budget, boundary, kind, body)
+    read = _read_coded if gzip_coded else _read
+    return _read_some(budget, read(budget, boundary, kind, body))
+
+
+def _read_some(budget: ReadBudget, entries: Iterator[RawEntry]) -> Iterator[RawEntry]:
+    """Yield the entries, and raise UnreadableUpload if there is none."""
+    yield from entries
+    budget.expect_invoices()
 
 
 def _read_coded(budget: ReadBudget, boundary: str | None, kind: BodyKind, body: Source) -> Iterator[RawEntry]:

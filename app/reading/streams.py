@@ -128,7 +128,7 @@ class GzipStream:
                     if self._ended:
                         return False
                     continue
-                self._budget.pass_over(self.offset)
+                self._budget.skip_record(self.offset)
                 self._member = isal_zlib.decompressobj(wbits=_GZIP)
                 self._between = False
             self._inflate()

@@ -14,6 +14,7 @@ from app.reading import faults
 from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, unreadable
 from app.reading.names import UNIX, clean_name, decode_name, is_junk
+from app.reading.passed_over import Passed
 from app.reading.read_budget import ReadBudget
 from app.reading.source import BLOCK_BYTES
 from app.reading.streams import Stream
@@ -72,7 +73,8 @@ def _entry(header: bytes, pending: _Pending, stream: Stream, budget: ReadBudget)
     if kind == _SPARSE:
         _skip_sparse_map(header, stream)
     if kind in _NOT_AN_ENTRY or (kind in _REGULAR and name.endswith("/")) or is_junk(name):
-        budget.pass_over(stream.offset)
+        passed = Passed.SYSTEM_FILE if is_junk(name) or kind == _LABEL else Passed.FOLDER
+        budget.pass_over(stream.offset, passed, clean_name(name, 0))
         _skip(stream, size)
         return
     fault = _fault_of(kind, size, pending, budget)
@@ -81,7 +83,7 @@ def _entry(header: bytes, pending: _Pending, stream: Stream, budget: ReadBudget)
     if fault is None and name.rpartition("/")[2].startswith("._"):
         payload = _take(stream, size)
         if payload.startswith(_APPLE_DOUBLE):  # metadata that macOS stores beside each file
-            budget.pass_over(stream.offset)
+            budget.pass_over(stream.offset, Passed.SYSTEM_FILE, clean_name(name, 0))
             return
         index = budget.admit(size, stream.offset)
     else:
@@ -116,7 +118,7 @@ def _fault_of(kind: bytes, size: int, pending: _Pending, budget: ReadBudget) -> 
 
 def _extend(pending: _Pending, header: bytes, stream: Stream, budget: ReadBudget) -> None:
     """Read an extension header, which describes the next entry."""
-    budget.pass_over(stream.offset)
+    budget.skip_record(stream.offset)
     kind = header[156:157]
     size = _size_of(header, stream)
     if kind in {_LONG_LINK, _PAX_GLOBAL}:

@@ -18,6 +18,7 @@ from app.reading.entry import Encoding, RawEntry
 from app.reading.faults import EntryFault, unreadable
 from app.reading.limits import ReadingLimits
 from app.reading.names import clean_name, decode_name, is_junk
+from app.reading.passed_over import Passed
 from app.reading.read_budget import ReadBudget
 from app.reading.source import Source
 from app.reading.zip_directory import Directory, find_directory
@@ -78,7 +79,7 @@ def read_zip(source: Source, budget: ReadBudget) -> Iterator[RawEntry]:
         # A damaged directory may point anywhere; the error must name an offset within the body.
         place = source.start + min(record.offset, directory.offset)
         if record.is_folder:
-            budget.pass_over(place)
+            budget.pass_over(place, Passed.FOLDER, clean_name(record.name, 0))
             continue
         fault = _fault_of(record, budget.limits)
         if end > directory.offset:
@@ -86,7 +87,7 @@ def read_zip(source: Source, budget: ReadBudget) -> Iterator[RawEntry]:
         elif not spans.occupy(record.offset, end):
             fault = faults.OVERLAPS
         if is_junk(record.name):
-            budget.pass_over(place)
+            budget.pass_over(place, Passed.SYSTEM_FILE, clean_name(record.name, 0))
             continue
         index = budget.admit(0 if fault else record.size, place)
         if not budget.wanted(index):

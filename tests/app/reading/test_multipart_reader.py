@@ -129,10 +129,6 @@ def test_a_damaged_body_ends_the_upload_with_a_reason(body: bytes, reason: str, 
     assert reason_of(BodyKind.MULTIPART, body, boundary="B") == reason
 
 
-def test_a_body_without_parts_has_no_entries(verdicts_of: Verdicts) -> None:
-    assert verdicts_of(BodyKind.MULTIPART, b"--B--\r\n", boundary="B") == []
-
-
 def test_a_document_that_looks_like_a_tar_by_chance_is_a_document(verdicts_of: Verdicts) -> None:
     content = b"<" + b"ustar\0\0\0" * 900
     body = body_of((FILE.format("a.xml") + "Content-Type: application/xml\r\n", content), (FILE.format("b"), b"<b/>"))

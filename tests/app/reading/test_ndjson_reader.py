@@ -46,11 +46,6 @@ def test_many_blank_lines_cost_little_and_are_counted(entries_of: Entries) -> No
     assert [(entry.index, entry.name) for entry in read] == [(0, "line-1"), (1, "line-1000002")]
 
 
-def test_no_lines_are_no_entries(entries_of: Entries) -> None:
-    assert entries_of(BodyKind.NDJSON, b"") == []
-    assert entries_of(BodyKind.NDJSON, b"\n" * 100_000) == []
-
-
 def test_a_line_of_polish_letters_that_are_all_escaped_is_taken(verdicts_of: Verdicts, limits: ReadingLimits) -> None:
     text = "<" + "ż" * ((limits.max_document_bytes - 1) // 2)
     line = json.dumps({"name": "a.xml", "xml": text}).encode()

@@ -30,7 +30,7 @@ LIMITS = ReadingLimits(max_document_bytes=100_000)
 
 NAMES = st.from_regex(r"\A[A-Za-z0-9_-]{1,30}( [a-z]{1,9})?\.xml\Z")
 CONTENTS = st.one_of(st.binary(max_size=1_500), st.binary(max_size=30).map(lambda b: b * 900)).map(lambda b: b"<" + b)
-DOCUMENTS = st.lists(st.tuples(NAMES, CONTENTS), max_size=8)
+DOCUMENTS = st.lists(st.tuples(NAMES, CONTENTS), min_size=1, max_size=8)
 
 
 def make_zip(documents: Documents, method: int = zipfile.ZIP_DEFLATED) -> bytes:

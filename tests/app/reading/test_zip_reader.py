@@ -219,10 +219,6 @@ def test_two_entries_of_one_name_are_two_entries(verdicts_of: Verdicts) -> None:
     assert verdicts_of(BodyKind.ZIP, body) == [("a.xml", b"<a/>"), ("a.xml", b"<b/>")]
 
 
-def test_an_empty_zip_has_no_entries(verdicts_of: Verdicts) -> None:
-    assert verdicts_of(BodyKind.ZIP, make()) == []
-
-
 GOOD = make(Member(), Member(b"b.xml"))
 END = struct.Struct("<4s4H2LH")
 
