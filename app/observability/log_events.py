@@ -17,6 +17,7 @@ ProcessEvent: TypeAlias = Literal[
     "process_stopped",
     "embedded_database_restarted",
     "running_jobs_requeued",
+    "audit_seal_broken",
 ]
 """Start, stop and restart of the processes of a service."""
 

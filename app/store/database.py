@@ -1,7 +1,7 @@
 """Connections to PostgreSQL and the queries of `sql/`. psycopg's errors are translated here."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
@@ -51,12 +51,31 @@ async def _check_idle(connection: Connection) -> None:
         await AsyncConnectionPool.check_connection(connection)
 
 
+# What a transaction has recorded for the audit so far.
+_acts: WeakKeyDictionary[Connection, list[Any]] = WeakKeyDictionary()
+
+
+def acts_of(connection: Connection) -> list[Any]:
+    """Return the acts recorded in the present transaction of a connection, to add one. Raises RuntimeError outside one."""
+    try:
+        return _acts[connection]
+    except KeyError as error:
+        raise RuntimeError("an act is recorded outside a transaction of `Database.transaction`") from error
+
+
 class Database:
     """A pool of connections. Rows come as dictionaries; each `transaction` is committed at its end or not at all."""
 
-    def __init__(self, url: str, *, max_connections: int = 10) -> None:
-        """`max_connections` bounds what this process takes of the server's connections."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int = 10,
+        write_acts: Callable[[Connection, list[Any]], Awaitable[None]] | None = None,
+    ) -> None:
+        """`max_connections` bounds what this process takes of the server's connections; `write_acts` writes the audit."""
         self.url = url
+        self._write_acts = write_acts
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=cast("type[Connection]", AsyncConnection),
@@ -103,9 +122,21 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection inside a transaction: committed when the block ends, rolled back when it raises."""
+        """Lend a connection inside a transaction: committed when the block ends, rolled back when it raises.
+
+        Recorded acts are written as the last step before the commit.
+        """
         async with self.connection() as connection, connection.transaction():
-            yield connection
+            acts: list[Any] = []
+            _acts[connection] = acts
+            try:
+                yield connection
+                if acts:
+                    if self._write_acts is None:
+                        raise RuntimeError("this database has no audit, and an act was recorded")
+                    await self._write_acts(connection, acts)
+            finally:
+                _acts.pop(connection, None)
 
     @asynccontextmanager
     async def exclusively(self, name: str) -> AsyncIterator[bool]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from app.errors import ConfigurationError
 from app.settings import Settings
+from app.store.audit.record import Seal
+from app.store.audit.store import AuditStore
 from app.store.blobs import BlobStore
 from app.store.database import Database
 from app.store.disk import Disk
@@ -70,6 +72,7 @@ class Store:
     limits: LimitsStore
     permissions: PermissionStore
     outages: OutageStore
+    audit: AuditStore
 
 
 @asynccontextmanager
@@ -82,7 +85,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
         raise ConfigurationError("KSEFD_DATABASE_URL: no database; start through `ksefd serve` to get the embedded one")
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     box = SecretBox(load_or_make_master_key(settings.master_key_file or settings.data_dir / "master.key"))
-    database = Database(settings.database_url, max_connections=max_connections)
+    database = Database(settings.database_url, max_connections=max_connections, write_acts=Seal(box))
     jobs = JobQueue(settings.database_url)
     outbox = Outbox()
     uploads = UploadStore(database, jobs, outbox)
@@ -121,6 +124,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             limits=LimitsStore(database),
             permissions=PermissionStore(database),
             outages=OutageStore(database, jobs, outbox),
+            audit=AuditStore(database, box),
         )
     finally:
         await database.close()

@@ -1,0 +1,37 @@
+"""Acts that the audit records. The database stores them, so a value never changes."""
+
+from enum import StrEnum
+
+
+class Act(StrEnum):
+    """An act of an operator, of a tenant's key or of a worker. Busy requests, such as uploads, are no acts."""
+
+    TENANT_ADDED = "tenant.added"
+    TENANT_DISABLED = "tenant.disabled"
+    TENANT_ENABLED = "tenant.enabled"
+    LATE_INVOICES_SET = "tenant.late-invoices-set"
+    """A tenant's late invoices are sent, or held for a decision, from now on."""
+    RECONCILIATION_REQUIRED = "tenant.reconciliation-required"
+    RECONCILED = "tenant.reconciled"
+    SENT_AT_ONCE = "tenant.sent-at-once"
+    """After a restore, invoices are sent without a reconciliation."""
+    CREDENTIAL_SET = "credential.set"
+    KEY_CREATED = "key.created"
+    KEY_REVOKED = "key.revoked"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    """By a worker, since the address answered 410 or failed for days."""
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_ROTATED = "webhook.rotated"
+    WEBHOOK_REPLAYED = "webhook.replayed"
+    INVOICES_FLUSHED = "invoices.flushed"
+    INVOICES_RELEASED = "invoices.released"
+    INVOICE_WITHDRAWN = "invoice.withdrawn"
+    INVOICE_RESOLVED = "invoice.resolved"
+    """The state of an invoice was decided by hand."""
+    OUTAGE_ORDERED = "outage.ordered"
+    OUTAGE_CLEARED = "outage.cleared"
+    SCHEMA_INSTALLED = "schema.installed"
+    INSTALLATION_RESTORED = "installation.restored"
+    MASTER_KEY_ROTATED = "master-key.rotated"
