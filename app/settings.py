@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.client_addresses import read_networks
 from app.errors import ConfigurationError
 
 
@@ -125,6 +126,19 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days after which bytes of finished invoices, and events, are removed; invoices and UPOs are kept.",
     )
+    connections_per_address: int = Field(
+        500,
+        ge=0,
+        le=100_000,
+        description="Most connections of one client address, an IPv6 address by its /64; 0: no limit.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description=(
+            "Addresses or networks of reverse proxies, separated by commas. Their connections are not limited, and their "
+            "`X-Forwarded-For` and `X-Forwarded-Proto` are believed."
+        ),
+    )
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="Format of log lines: for people, for machines, or chosen by the terminal."
     )
@@ -152,6 +166,12 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/") if value else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        read_networks(value)
+        return value
 
     @field_validator("database_url")
     @classmethod

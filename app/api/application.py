@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -21,16 +22,19 @@ from app.api.intake.admission import Admission
 from app.api.intake.group_commit import SinglesGrouping
 from app.api.intake.request_body import Receiver
 from app.api.intake.validation_pool import ValidationPool
+from app.api.readiness import Readiness
 from app.api.routes import account, deliveries, events, health, invoices, resumable, sessions, uploads, webhooks
 from app.api.routes import upo_links as links
 from app.api.routes.invoices_fast_path import InvoicesFastPath, invoices_route
 from app.api.state import ApiState
+from app.client_addresses import TrustedProxies, read_networks
 from app.clock import Clock, utc_now
 from app.errors import DispatchError
 from app.observability import metrics
 from app.process.heartbeat import send_heartbeats
 from app.process.memory import freeze_startup_objects
 from app.settings import Settings
+from app.store.health import store_faults
 from app.store.store import open_store
 
 _DESCRIPTION: Final = """\
@@ -71,6 +75,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                         checking=checking,
                         gauges=DatabaseGauges(store, settings.ksef_base_url, clock, admission.limits()),
                         watcher=watcher,
+                        readiness=Readiness(partial(store_faults, store), tasks),
                     )
                 }
             finally:
@@ -94,7 +99,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         except_paths=frozenset({"/v1/uploads", "/v1/invoices", "/v1/validate"}),
         except_below=resumable.PREFIX,
     )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, trusted=TrustedProxies(read_networks(settings.trusted_proxies)))
     app.add_exception_handler(DispatchError, answer_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)

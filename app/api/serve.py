@@ -6,23 +6,26 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
 
 from app.api.application import create_app
+from app.api.http.connections import ConnectionLimits, connections_that_fit
+from app.api.http.problems import refuse_connection
 from app.api.http.protocol import BoundedHttpProtocol
 from app.api.state import ApiState
+from app.client_addresses import TrustedProxies, read_networks
 from app.clock import Clock, utc_now
 from app.errors import ConfigurationError
 from app.observability.logs import configure_logging, get_logger
 from app.process.heartbeat import end_with_supervisor
+from app.process.open_files import raise_file_limit
 from app.settings import Settings
 
 GRACE_SECONDS: Final = 20
 """How long running requests may take to finish after a signal to stop; then they are cancelled."""
-
-_CONNECTIONS: Final = 1024
 
 log = get_logger(__name__)
 
@@ -78,18 +81,22 @@ def make_server(
     settings: Settings, host: str, port: int, *, ready: Callable[[str], None] | None = None, clock: Clock = utc_now
 ) -> ApiServer:
     """Return a server that has not started; `await server.serve()` runs it, `server.should_exit = True` stops it."""
+    limits = ConnectionLimits(
+        of_address=settings.connections_per_address,
+        trusted=TrustedProxies(read_networks(settings.trusted_proxies)),
+        most=connections_that_fit(raise_file_limit()),
+    )
     options: dict[str, Any] = {
         "host": host,
         "port": port,
         "loop": "uvloop",
-        "http": BoundedHttpProtocol,
+        "http": partial(BoundedHttpProtocol, limits=limits, refuse=refuse_connection),
         "ws": "none",
         "lifespan": "on",
         "log_config": None,
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,
-        "limit_concurrency": _CONNECTIONS,
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": GRACE_SECONDS,
     }

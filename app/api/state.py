@@ -9,6 +9,7 @@ from app.api.intake.admission import Admission
 from app.api.intake.group_commit import SinglesGrouping
 from app.api.intake.request_body import Receiver
 from app.api.intake.validation_pool import ValidationPool
+from app.api.readiness import Readiness
 from app.clock import Clock
 from app.settings import Settings
 from app.store.store import Store
@@ -28,3 +29,4 @@ class ApiState:
     checking: ValidationPool
     gauges: DatabaseGauges
     watcher: EventWatcher
+    readiness: Readiness

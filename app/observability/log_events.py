@@ -32,6 +32,8 @@ RequestEvent: TypeAlias = Literal[
     "segment_not_kept",
     "singles_not_committed",
     "waiting_not_counted",
+    "connections_limited",
+    "readiness_not_checked",
 ]
 """Requests to the API."""
 

@@ -41,7 +41,7 @@ class NotAcceptable(RequestError):
 
 
 class BodyTooSlow(RequestError):
-    """No more bytes of the body arrived; those that had arrived were dropped."""
+    """The body arrived too slowly or not to its end; the bytes that had arrived were dropped."""
 
     status = 408
     code = "body-too-slow"
@@ -112,6 +112,14 @@ class TenantLimitReached(TryLater):
     retry_after_seconds = 2
     code = "tenant-limit"
     title = "Tenant limit reached"
+
+
+class ConnectionLimitReached(TryLater):
+    """The client's address has too many connections open; close some, or use fewer at a time."""
+
+    status = 429
+    code = "connection-limit"
+    title = "Connection limit reached"
 
 
 class QueueFull(TryLater):

@@ -17,9 +17,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api.http import errors as api_errors
+from app.api.http.connections import Place
 from app.errors import DispatchError, NotFound, RequestError, TryLater, cause_fields
 from app.observability.logs import get_logger
 from app.store.blobs import BlobMissing, BlobStoreUnavailable
@@ -87,6 +89,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     TooManyUnfinished,
     api_errors.ChecksumMismatch,
     api_errors.TenantLimitReached,
+    api_errors.ConnectionLimitReached,
     errors.TryLater,
     api_errors.Busy,
     api_errors.SpoolFull,
@@ -152,15 +155,37 @@ def answer_error(request: Request, error: Exception) -> Response:
     if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request_failed", code=error.code, detail=detail, exc_info=error)
         detail = _HIDDEN
-    headers: dict[str, str] = {}
-    if isinstance(error, TryLater) and error.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        headers["Retry-After"] = str(error.retry_after_seconds)
+    if _is_put_off(error):
         log.warning("request_put_off", code=error.code, detail=detail, **cause_fields(error))
+    return answer_known(request, error, detail)
+
+
+def answer_known(request: Request, error: DispatchError, detail: str) -> Response:
+    """Turn a DispatchError into its problem without a log line."""
+    headers: dict[str, str] = {}
+    if isinstance(error, TryLater) and _is_put_off(error):
+        headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, api_errors.UnsupportedContentCoding):
         headers["Accept-Encoding"] = error.accepted
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return _problem(request, type(error), detail, errors_=error.errors, headers=headers)
+
+
+async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request on a connection that has no ordinary place, as an ASGI application."""
+    request = Request(scope)
+    error: TryLater = api_errors.Busy("all connections of this service are taken; try again")
+    if scope["ksefd"]["place"] is Place.OVER_ADDRESS_LIMIT:
+        error = api_errors.ConnectionLimitReached(
+            "this address has as many connections open as it may have; a reverse proxy belongs into KSEFD_TRUSTED_PROXIES"
+        )
+    await answer_known(request, error, error.detail)(scope, receive, send)
+
+
+def _is_put_off(error: DispatchError) -> bool:
+    put_off = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+    return isinstance(error, TryLater) and error.status in put_off
 
 
 def answer_invalid(request: Request, error: Exception) -> Response:
@@ -180,6 +205,7 @@ def answer_http(request: Request, error: Exception) -> Response:
     kinds: Mapping[int, type[DispatchError]] = {
         404: NotFound,
         405: api_errors.MethodNotAllowed,
+        408: api_errors.BodyTooSlow,
         413: errors.BodyTooLarge,
         415: errors.UnsupportedContentType,
     }

@@ -17,7 +17,6 @@ from app.api.state import ApiState
 from app.errors import TryLater
 from app.observability import metrics
 from app.store.disk import Reserve
-from app.store.health import store_faults
 
 router = APIRouter(tags=["health"])
 
@@ -31,7 +30,7 @@ async def livez() -> dict[str, Any]:
 @router.get("/readyz", response_model=Liveness, responses=declare(NotReady))
 async def readyz(state: CurrentState) -> dict[str, Any]:
     """Answer 200 when the database has the right schema and blobs can be written and read, so that requests can be served."""
-    faults = await store_faults(state.store)
+    faults = await state.readiness.faults()
     if faults:
         raise NotReady(
             ", ".join(part for part, _ in faults) + " cannot be used",

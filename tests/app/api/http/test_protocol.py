@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -13,7 +14,9 @@ from app.api.http import protocol
 from app.api.http.protocol import BoundedHttpProtocol
 from app.api.serve import ApiServer
 
-PRIVATE = ("loop", "transport", "parser", "flow", "cycle", "server_state", "expect_100_continue")
+PRIVATE = (
+    "loop", "transport", "parser", "flow", "cycle", "server_state", "expect_100_continue", "app", "scope", "client",
+)  # fmt: skip
 CALLED = ("send_400_response", "_unset_keepalive_if_required")
 
 
@@ -29,7 +32,7 @@ def test_every_callback_that_the_protocol_overrides_exists_in_uvicorn_with_the_s
     names = _overridden(BoundedHttpProtocol, HttpToolsProtocol)
     expected = {
         "connection_made", "connection_lost", "data_received", "on_message_begin", "on_header", "on_headers_complete",
-        "on_body", "on_message_complete", "on_response_complete",
+        "on_body", "on_message_complete", "on_response_complete", "pause_writing", "resume_writing",
     }  # fmt: skip
     assert set(names) >= expected
     for name in expected:
@@ -47,10 +50,15 @@ async def test_every_attribute_that_the_protocol_uses_exists_in_uvicorn() -> Non
     made = HttpToolsProtocol(uvicorn.Config(_nothing), ServerState(), {}, _loop=asyncio.get_running_loop())
     assert [name for name in PRIVATE if name not in vars(made)] == []
     assert made.server_state.total_requests == 0
+    assert FlowControl(asyncio.Transport()).read_paused is False
+    made.on_message_begin()
+    assert made.url == b""
     parameters: dict[str, Any] = dict.fromkeys(inspect.signature(RequestResponseCycle).parameters)
     cycle = RequestResponseCycle(**parameters)
     assert cycle.more_body is True
     assert cycle.response_started is False
+    assert cycle.response_complete is False
+    assert "scope" in vars(cycle)
     assert "keep_alive" in vars(cycle)
     assert list(inspect.signature(RequestResponseCycle.send).parameters) == ["self", "message"]
 
