@@ -35,6 +35,9 @@ KSEF_URLS: Final = {
     KsefEnvironment.PRODUCTION: "https://api.ksef.mf.gov.pl/v2",
 }
 
+MOST_BYTES_OF_AN_OBJECT: Final = 80_000_000_000
+"""Largest body that an object store takes: 10,000 parts of 8 MiB are 83.9 GB."""
+
 LATARNIA_URL: Final = "https://api-latarnia.ksef.mf.gov.pl"
 
 
@@ -185,6 +188,11 @@ class Settings(BaseSettings):
         if self.max_upload_bytes > self.spool_limit_bytes:
             raise ValueError(
                 "max_upload_bytes is above spool_limit_bytes: the service could never accept such an upload"
+            )
+        in_folder = self.blob_url is None or self.blob_url.startswith("file://")
+        if not in_folder and self.max_upload_bytes > MOST_BYTES_OF_AN_OBJECT:
+            raise ValueError(
+                f"max_upload_bytes is above {MOST_BYTES_OF_AN_OBJECT}, the largest body that the object store of blob_url takes"
             )
         return self
 

@@ -38,6 +38,15 @@ class WrittenFinding:
     source: str
 
 
+_S3_VARIABLES: Final = (
+    ("`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`", "Credentials."),
+    ("`AWS_REGION`", "Region of the bucket. Unset: `us-east-1`."),
+    ("`AWS_ENDPOINT_URL`", "Address of a server other than Amazon's."),
+    ("`AWS_ALLOW_HTTP`", "`true`: that address may be plain http."),
+    ("`AWS_VIRTUAL_HOSTED_STYLE_REQUEST`", "`true`: the bucket is in the host name and not in the path."),
+)
+
+
 def settings_page() -> str:
     """Return docs/settings.md."""
     rows = []
@@ -57,8 +66,12 @@ def settings_page() -> str:
         "name without the prefix, in lower case: `linger_seconds = 60`. The environment overrides the file. A wrong value stops the start\n"
         "with one line that names it. Every process of an installation should have the same settings.\n\n"
         + _table(("Setting", "Value", "Default", "What it does"), rows)
-        + "\nA path that is not absolute starts at the folder in which the command runs. An object store reads its credentials\n"
-        "from its usual variables, such as `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.\n"
+        + "\nA path that is not absolute starts at the folder in which the command runs.\n\n"
+        "## Object store\n\n"
+        "An object store has its usual variables, from the environment only. Google Cloud Storage reads\n"
+        "`GOOGLE_SERVICE_ACCOUNT`, Azure reads `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY`. S3 and its like read:\n\n"
+        + _table(("Variable", "What it does"), _S3_VARIABLES)
+        + "\nWithout keys the credentials of the machine, the task or the web identity are used.\n"
     )
 
 

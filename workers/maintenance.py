@@ -87,6 +87,8 @@ async def sweep(context: WorkerContext) -> None:
 async def remove_orphans(context: WorkerContext) -> int:
     """Remove blobs that no row refers to, which a killed process wrote and never committed; return their number.
 
+    Uploads of blobs that a killed process began and did not complete are ended, too.
+
     Only blobs of more than a day are removed: a younger one may belong to a transaction that is about to commit.
     """
     before, removed = context.clock() - _ORPHAN_AGE, 0
@@ -100,6 +102,8 @@ async def remove_orphans(context: WorkerContext) -> int:
         removed += await _remove_unknown(context, found)
     if removed:
         log.info("orphaned_blobs_removed", blobs=removed)
+    if ended := await context.store.blobs.end_unfinished(older_than=before):
+        log.info("unfinished_blobs_ended", blobs=ended)
     return removed
 
 

@@ -46,6 +46,8 @@ JobEvent: TypeAlias = Literal[
     "upload_bytes_expired",
     "events_expired",
     "orphaned_blobs_removed",
+    "unfinished_blobs_ended",
+    "unfinished_blobs_not_ended",
 ]
 """Jobs and maintenance."""
 

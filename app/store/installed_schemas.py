@@ -9,7 +9,8 @@ from pathlib import Path
 
 from app.schema_files import load_schema_files
 from app.settings import Settings
-from app.store.blobs import BlobMissing, BlobStore
+from app.store.blob_errors import BlobMissing
+from app.store.blobs import BlobStore
 
 _MAX_BYTES = 4_000_000
 

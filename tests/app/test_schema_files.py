@@ -9,7 +9,7 @@ import pytest
 from app.errors import ConfigurationError
 from app.forms.registry import FORMS
 from app.schema_files import LateForms, form_statuses, load_schema_files, read_catalog, recognise_file
-from app.store.blobs import BlobStoreUnavailable
+from app.store.blob_errors import BlobStoreUnavailable
 from app.store.installed_schemas import InstalledSchemas
 from tests.support.official_files import FA_RR_XSD, needs_fa_rr_xsd
 

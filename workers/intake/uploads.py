@@ -8,7 +8,7 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 import anyio
@@ -25,7 +25,8 @@ from app.reading.entry import RawEntry
 from app.reading.kinds import BodyKind
 from app.reading.limits import ReadingLimits
 from app.reading.reader import read_entries
-from app.store.blobs import BlobMissing, JoinedFile
+from app.store.blob_errors import BlobMissing
+from app.store.blob_files import BlobFile
 from app.store.disk import Reserve
 from app.store.tenants.check_context import MAX_DOCUMENT_BYTES, document_limits
 from app.store.tenants.tenants import Tenant
@@ -114,13 +115,13 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     log.info("upload_read", upload=upload.public_id, errors=len(errors))
 
 
-async def _open(context: WorkerContext, upload: Upload) -> IO[bytes] | JoinedFile:
+async def _open(context: WorkerContext, upload: Upload) -> BlobFile:
     if upload.blob_key is None:
         return context.store.blobs.open_joined_blocking(await context.store.resumable.segments_for_job(upload.id))
     return await anyio.to_thread.run_sync(context.store.blobs.open_blocking, upload.blob_key)
 
 
-async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, source: IO[bytes] | JoinedFile) -> None:
+async def _read(context: WorkerContext, upload: Upload, tenant: Tenant, source: BlobFile) -> None:
     known = (await context.quota.limits_of(tenant.id)).context
     entries = read_entries(
         BodyKind(upload.kind),

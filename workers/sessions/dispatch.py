@@ -35,7 +35,7 @@ from app.ksef.errors import (
 )
 from app.observability import metrics
 from app.observability.logs import get_logger
-from app.store.blobs import BlobMissing
+from app.store.blob_errors import BlobMissing
 from app.store.sessions.packages import Part
 from app.store.sessions.session import Session
 from workers.context import WorkerContext

@@ -10,7 +10,8 @@ from app.ksef.errors import KsefError
 from app.observability.logs import get_logger
 from app.package.errors import PartMismatch
 from app.package.parts import verify_part
-from app.store.blobs import BlobMissing, BlobStore
+from app.store.blob_errors import BlobMissing
+from app.store.blobs import BlobStore
 from app.store.sessions.packages import Part
 from app.store.sessions.session import Session
 from workers.context import WorkerContext

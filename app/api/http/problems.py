@@ -24,7 +24,7 @@ from app.api.http import errors as api_errors
 from app.api.http.connections import Place
 from app.errors import DispatchError, NotFound, RequestError, TryLater, cause_fields
 from app.observability.logs import get_logger
-from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.blob_errors import BlobMissing, BlobStoreUnavailable
 from app.store.database_errors import (
     DatabaseDiskFull,
     DatabaseError,

@@ -15,7 +15,7 @@ from app.api.http.errors import BodyTooSlow, EmptyBody
 from app.api.intake.admission import Admission, Arrival
 from app.errors import BodyTooLarge, RequestError
 from app.settings import Settings
-from app.store.blobs import BlobWriter
+from app.store.blob_writers import BlobWriter
 from app.store.store import Store
 
 IDLE_SECONDS: Final = 60.0

@@ -18,7 +18,8 @@ from app.api.intake.tus import Checksum
 from app.clock import Clock
 from app.errors import DispatchError, RequestError, TryLater
 from app.observability.logs import get_logger
-from app.store.blobs import BlobWriter, Segment
+from app.store.blob_files import Segment
+from app.store.blob_writers import BlobWriter
 from app.store.store import Store
 from app.store.uploads.resumable import Unfinished
 from app.store.uploads.uploads import Upload

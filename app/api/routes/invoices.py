@@ -55,7 +55,7 @@ from app.observability.metrics import STAGE_SECONDS, UPLOAD_BYTES, VALIDATION_FI
 from app.package.entries import decompress
 from app.package.errors import MalformedEntry
 from app.reading.kinds import BodyKind, body_kind
-from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.blob_errors import BlobMissing, BlobStoreUnavailable
 from app.store.disk import DiskLow
 from app.store.store import Store
 from app.store.tenants.check_context import MAX_DOCUMENT_BYTES, check_context

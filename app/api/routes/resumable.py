@@ -45,7 +45,7 @@ from app.errors import (
 )
 from app.observability.metrics import UPLOAD_BYTES
 from app.reading.kinds import BodyKind, body_kind, boundary_of, sniff
-from app.store.blobs import BlobStoreUnavailable
+from app.store.blob_errors import BlobStoreUnavailable
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.resumable import NewUnfinished, TooManyUnfinished, Unfinished, WrongOffset
 from app.store.uploads.uploads import Upload

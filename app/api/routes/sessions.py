@@ -19,7 +19,7 @@ from app.domain.session_times import close_by, upload_by
 from app.domain.states import SessionState
 from app.domain.timestamps import iso_utc
 from app.errors import NotFound, Unauthorized
-from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.blob_errors import BlobMissing, BlobStoreUnavailable
 from app.store.sessions.session import Session
 from app.store.sessions.session_json import session_json
 from app.store.store import Store

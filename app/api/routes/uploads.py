@@ -44,7 +44,7 @@ from app.errors import (
 )
 from app.observability.metrics import STAGE_SECONDS, UPLOAD_BYTES
 from app.reading.kinds import BodyKind, body_kind, boundary_of, takes_gzip
-from app.store.blobs import BlobStoreUnavailable
+from app.store.blob_errors import BlobStoreUnavailable
 from app.store.disk import DiskLow
 from app.store.uploads.invoices import FIRST, InvoiceFilter
 from app.store.uploads.resumable import UploadNotFinished

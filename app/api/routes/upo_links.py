@@ -9,7 +9,7 @@ from app.api.dependencies import CurrentStore, Now
 from app.api.http.problems import declare, gives
 from app.api.responses.upo import find_upo_page
 from app.errors import NotFound
-from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.blob_errors import BlobMissing, BlobStoreUnavailable
 from app.store.sessions.upo_links import LinkInvalid
 
 router: Final = APIRouter(prefix="/v1", tags=["sessions"])

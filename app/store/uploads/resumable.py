@@ -14,7 +14,7 @@ from psycopg.errors import UniqueViolation
 
 from app.domain.ids import public_id
 from app.errors import Conflict, IdempotencyKeyReused, NotFound, RequestError, TryLater
-from app.store.blobs import Segment
+from app.store.blob_files import Segment
 from app.store.database import Connection, Database, queries
 from app.store.jobs import JobQueue, Task
 from app.store.uploads.uploads import Upload, UploadStore, upload_from_row

@@ -146,7 +146,7 @@ async def test_an_absent_database_is_a_503_with_retry_after(
 async def test_readiness_names_an_old_schema_and_a_broken_blob_store(alpha: Caller, store: Store) -> None:
     assert (await alpha.http.get("/readyz")).json()["status"] == "ready"
     await store.database.execute("UPDATE alembic_version SET version_num = '0000'")
-    folder = store.blobs._folder
+    folder = store.blobs.folder
     assert folder is not None
     for path in (folder / "health").iterdir():
         path.unlink()

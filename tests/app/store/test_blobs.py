@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.store.blobs import BlobMissing, BlobStore
+from app.store.blob_errors import BlobMissing
+from app.store.blobs import BlobStore
 
 
 async def test_a_stream_gives_every_byte_in_pieces_of_the_asked_size(tmp_path: Path) -> None:

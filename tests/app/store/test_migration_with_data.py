@@ -14,7 +14,7 @@ from psycopg import errors
 from app.clock import utc_now
 from app.domain.states import UploadState
 from app.settings import Settings
-from app.store.blobs import Segment
+from app.store.blob_files import Segment
 from app.store.migrate import migrate, newest_revision
 from app.store.store import Store, open_store
 from app.store.uploads.uploads import Upload

@@ -12,7 +12,8 @@ from app.clock import utc_now
 from app.domain.ids import time_ordered_id
 from app.domain.states import InvoiceState, UploadState
 from app.reading.kinds import BodyKind
-from app.store.blobs import BlobStore, Segment
+from app.store.blob_files import Segment
+from app.store.blobs import BlobStore
 from app.store.store import Store
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.invoices import InvoiceFilter

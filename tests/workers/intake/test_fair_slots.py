@@ -17,7 +17,7 @@ from app.domain.ids import chunk_id, time_ordered_id
 from app.domain.states import InvoiceState
 from app.errors import TryLater
 from app.reading.kinds import BodyKind
-from app.store.blobs import BlobMissing, BlobStoreUnavailable
+from app.store.blob_errors import BlobMissing, BlobStoreUnavailable
 from app.store.database_errors import DatabaseUnavailable
 from app.store.disk import Disk, DiskLow, Space
 from app.store.jobs import INTAKE_SHORT, QUEUES, Task

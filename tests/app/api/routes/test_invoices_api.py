@@ -63,7 +63,7 @@ async def test_posts_of_the_same_moment_share_a_blob_and_keep_their_own_bytes(
 
 
 async def test_nobody_of_a_group_is_acknowledged_when_its_blob_cannot_be_written(alpha: Caller, store: Store) -> None:
-    folder = store.blobs._folder
+    folder = store.blobs.folder
     assert folder is not None
     (folder / "singles").write_bytes(b"a file where the folder should be")
     answers: list[httpx.Response] = []

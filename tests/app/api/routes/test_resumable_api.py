@@ -11,7 +11,7 @@ import pytest
 
 from app.api.intake import segments as segments_module
 from app.api.intake.segments import JOIN_SEGMENTS, SMALL_BYTES, to_join
-from app.store.blobs import Segment
+from app.store.blob_files import Segment
 from app.store.store import Store
 from app.store.uploads import resumable as resumable_module
 from tests.app.api.conftest import Caller, MovableClock, blobs_of, eventually, eventually_no_blobs

@@ -214,7 +214,7 @@ async def test_a_disconnect_in_the_middle_leaves_no_row_and_no_blob(
 
 def _any_file(store: Store) -> bool:
     # Partial files of the local store have no key yet, so the folder itself is looked at.
-    folder = store.blobs._folder
+    folder = store.blobs.folder
     assert folder is not None
     return any(path.is_file() for path in folder.rglob("*") if "health" not in path.parts)
 
