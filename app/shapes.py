@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from app.domain.findings import Severity
 from app.domain.outage import KsefState
 from app.domain.states import InvoiceState, SessionState, UploadState
+from app.open_values import OpenValues
 
 
 def _checked_timestamp(text: str) -> str:
@@ -36,6 +37,12 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 in 
 Count = Annotated[int, Field(ge=0)]
 # Strings instead of `datetime`: answers and events keep the exact text that the store wrote.
 Timestamp = Annotated[str, AfterValidator(_checked_timestamp), Field(json_schema_extra={"format": "date-time"})]
+# States in answers: clients must expect values that are not listed.
+AnyInvoiceState = Annotated[InvoiceState, OpenValues(InvoiceState)]
+AnyUploadState = Annotated[UploadState, OpenValues(UploadState)]
+AnySessionState = Annotated[SessionState, OpenValues(SessionState)]
+AnyKsefState = Annotated[KsefState, OpenValues(KsefState)]
+AnySeverity = Annotated[Severity, OpenValues(Severity)]
 Day = Annotated[str, AfterValidator(_checked_day), Field(json_schema_extra={"format": "date"})]
 
 
@@ -49,7 +56,9 @@ class Finding(Shape):
     """One fault (or oddity) of one invoice."""
 
     rule: str = Field(description="Stable id of the rule.")
-    severity: Severity = Field(description="`error` keeps an invoice from being sent, `warning` does not.")
+    severity: AnySeverity = Field(
+        description="`error` keeps an invoice from being sent, `warning` does not; expect others."
+    )
     message: str
     message_pl: str
     line: int | None = Field(description="Line of the XML, from 1; null when the fault has no place.")
@@ -63,7 +72,7 @@ class Invoice(Shape):
     """One invoice with its state, its findings and KSeF's verdict."""
 
     id: InvoiceId
-    state: InvoiceState
+    state: AnyInvoiceState
     name: str = Field(description="Name of the file or archive entry that the invoice was sent in.")
     number: str | None = Field(description="The issuer's own number (P_2).")
     seller_nip: str | None
@@ -119,8 +128,9 @@ class Upload(Shape):
     """One request body and the states of its invoices."""
 
     id: UploadId
-    state: UploadState = Field(
-        description="`completed` when every invoice has its last state, `failed` when the body could not be read to its end."
+    state: AnyUploadState = Field(
+        description="`received`, `reading`, `in_progress`, `completed` when every invoice has its last state, `failed` when the "
+        "body could not be read to its end; expect others."
     )
     bytes: Count
     sha256: Sha256 | None = Field(
@@ -130,7 +140,7 @@ class Upload(Shape):
         default=None, description="The first upload of the same body within seven days; null when there was none."
     )
     reference: str | None
-    counts: dict[InvoiceState, int] = Field(description="Invoices by state; states without invoices are left out.")
+    counts: dict[AnyInvoiceState, int] = Field(description="Invoices by state; states without invoices are left out.")
     errors: list[UploadError] = Field(description="Where reading ended early; empty when the body was read to its end.")
     created_at: Timestamp
     completed_at: Timestamp | None
@@ -163,7 +173,7 @@ class Session(Shape):
     """One batch session with KSeF."""
 
     id: SessionId
-    state: SessionState
+    state: AnySessionState
     reference_number: str | None = Field(description="KSeF's reference number of the session; null before it is open.")
     form_code: str
     offline_mode: bool
@@ -195,7 +205,7 @@ class HistoryEntry(Shape):
 class KsefAvailability(Shape):
     """Whether KSeF answers. While it is away sending pauses; invoices are taken as always."""
 
-    state: KsefState
+    state: AnyKsefState
     since: Timestamp | None = Field(description="Since when; null when it was never away.")
     reason: str | None = Field(description="The last call without an answer, or the operator's words.")
     ordered: bool = Field(description="True when an operator ordered it; false when KSeF's own answers say so.")

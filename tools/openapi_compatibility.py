@@ -6,6 +6,10 @@ one, change its type, or omit a required one. `breaks` returns one line for each
 Additions without a break are operations, optional parameters, media types, error statuses, members of answers, and a second
 success status, which clients get only on request. A new value of an enumeration in an answer is a break, because generated
 clients refuse the whole answer; `GROWING` names the enumerations whose readers must expect new values.
+
+Four ways to say more about the same requests and answers are no breaks. A closed list of an answer may become an open one with the
+same values. A parameter may lose null, which it could never send. A header may be a text instead of a list of texts, which it
+separates by commas. A form that was described as bytes may be described by its parts.
 """
 
 import json
@@ -18,6 +22,8 @@ from typing import Any, Final, Literal, TypeAlias
 Schema: TypeAlias = dict[str, Any]
 Direction: TypeAlias = Literal["request", "answer"]
 
+OPEN_VALUES: Final = "x-extensible-enum"
+"""A list of values that may grow. As an answer to clients that know a closed list, it counts as the values that it names."""
 GROWING: Final = frozenset({"EventType"})
 """Schemas whose enumeration may get new values: docs/webhooks.md asks receivers to ignore unknown types."""
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -67,7 +73,9 @@ class _Comparison:
                 continue
             if after[key].get("required") and not parameter.get("required"):
                 yield f"{at}: required, was optional"
-            yield from self._schema(at, parameter.get("schema", {}), after[key].get("schema", {}), "request")
+            before_schema, after_schema = _without_null(parameter.get("schema", {})), after[key].get("schema", {})
+            if not (key[0] == "header" and _is_list_of_texts(before_schema) and after_schema.get("type") == "string"):
+                yield from self._schema(at, before_schema, after_schema, "request")
         for key, parameter in after.items():
             if key not in before and parameter.get("required"):
                 yield f"{place}: {key[0]} parameter {key[1]}: new and required"
@@ -101,6 +109,8 @@ class _Comparison:
 
     def _content(self, place: str, old: Schema, new: Schema, direction: Direction) -> Iterator[str]:
         for media, before in old.items():
+            if media in new and direction == "request" and _describes_form(media, before, new[media]):
+                continue
             if media in new:
                 at = f"{place}: {media}"
                 yield from self._schema(at, before.get("schema", {}), new[media].get("schema", {}), direction)
@@ -161,7 +171,9 @@ def _is_other_type(reasons: list[str]) -> bool:
 def _narrowed(place: str, sent: Schema, taken: Schema, direction: Direction) -> Iterator[str]:
     """Compare values and bounds: those of the sender must lie within those of the receiver."""
     if "enum" in taken:
-        extra = [value for value in sent.get("enum", ["any value"]) if value not in taken["enum"]]
+        names = ("enum", OPEN_VALUES) if direction == "answer" else ("enum",)
+        named: list[Any] = next((sent[name] for name in names if name in sent), ["any value"])
+        extra = [value for value in named if value not in taken["enum"]]
         if extra and not (direction == "answer" and sent.get("title") in GROWING):
             verb = "no longer taken" if direction == "request" else "new in answers"
             yield f"{place}: {verb}: {', '.join(map(str, extra))}"
@@ -172,6 +184,25 @@ def _narrowed(place: str, sent: Schema, taken: Schema, direction: Direction) -> 
 
 def _more(schema: Schema) -> str:
     return "refused" if schema.get("additionalProperties") is False else str(schema.get("additionalProperties", "free"))
+
+
+def _without_null(parameter: Schema) -> Schema:
+    """Return the schema of a parameter without null, which a query or a header cannot send."""
+    variants = [variant for variant in parameter.get("anyOf", ()) if variant != {"type": "null"}]
+    return {**parameter, "anyOf": variants} if variants else parameter
+
+
+def _is_list_of_texts(parameter: Schema) -> bool:
+    variants = parameter.get("anyOf", [parameter])
+    return all(one.get("type") == "array" and one.get("items") == {"type": "string"} for one in variants)
+
+
+def _describes_form(media: str, old: Schema, new: Schema) -> bool:
+    """Return whether a form that was described as bytes only is now described by its parts, none of which it demands."""
+    after = new.get("schema", {})
+    free = not after.get("required") and after.get("additionalProperties", True) is True
+    is_bytes = old.get("schema") == {"type": "string", "format": "binary"}
+    return media == "multipart/form-data" and is_bytes and after.get("type") == "object" and free
 
 
 def _parameters_of(operation: Schema) -> dict[tuple[str, str], Schema]:

@@ -6,6 +6,7 @@
     http/         limits on request heads, request ids, problem details, paging, streaming
     intake/       request bodies made durable; invoices checked while the request waits
     responses/    models of answers
+    description/  the OpenAPI description, made from the routes
 
 A request passes `http/protocol`, `http/middleware` and `dependencies` (`authentication` reads its key) before its endpoint runs.
 `event_watcher` wakes requests that wait for events, `database_gauges` fills gauges of `/metrics`, and `openapi`

@@ -4,26 +4,37 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import anyio
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from app import __version__
 from app.api.authentication import Authenticator
 from app.api.database_gauges import DatabaseGauges
+from app.api.description.document import DESCRIPTION, TITLE, describe_api, operation_id
 from app.api.event_watcher import EventWatcher
 from app.api.http.middleware import RequestContext, SmallBodies
-from app.api.http.problems import Problem, answer_error, answer_http, answer_invalid
+from app.api.http.problems import answer_error, answer_http, answer_invalid
 from app.api.intake.admission import Admission
 from app.api.intake.group_commit import SinglesGrouping
 from app.api.intake.request_body import Receiver
 from app.api.intake.validation_pool import ValidationPool
 from app.api.readiness import Readiness
-from app.api.routes import account, deliveries, events, health, invoices, resumable, sessions, uploads, webhooks
+from app.api.routes import (
+    account,
+    deliveries,
+    documents,
+    events,
+    health,
+    invoices,
+    resumable,
+    sessions,
+    uploads,
+    webhooks,
+)
 from app.api.routes import upo_links as links
 from app.api.routes.invoices_fast_path import InvoicesFastPath, invoices_route
 from app.api.state import ApiState
@@ -36,16 +47,6 @@ from app.process.memory import freeze_startup_objects
 from app.settings import Settings
 from app.store.health import store_faults
 from app.store.store import open_store
-
-_DESCRIPTION: Final = """\
-Accepts invoices for KSeF, Poland's national e-invoice system, and reports the verdict on each.
-
-Send an API key as `Authorization: Bearer <key>`. Errors are answered with problem details (RFC 9457) that have a stable `code`.
-Lists have `items` and `next`; send `next` as `cursor` to get the next page. Times are UTC, ISO 8601.
-"""
-
-# FastAPI describes its own answer 422 for wrong parameters; this API answers them with a problem and status 400.
-_FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
@@ -85,11 +86,13 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                     await checking.close()
 
     app = FastAPI(
-        title="ksef-dispatch",
+        title=TITLE,
         version=__version__,
-        description=_DESCRIPTION,
+        description=DESCRIPTION,
         lifespan=lifespan,
-        redoc_url=None,
+        # `routes.documents` serves them: the description as it is packaged, and a page that loads nothing from elsewhere.
+        openapi_url=None,
+        generate_unique_id_function=operation_id,
         redirect_slashes=False,
     )
     # The last one added is the outermost.
@@ -115,45 +118,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         links.router,
         events.router,
         health.router,
+        documents.router,
     ):
         app.include_router(router)
-    app.openapi = lambda: openapi_description(app)  # type: ignore[method-assign]  # the extension point that FastAPI documents
+    app.openapi = lambda: describe_api(app)  # type: ignore[method-assign]  # the extension point that FastAPI documents
     return app
-
-
-def openapi_description(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 description, with problems instead of FastAPI's own errors. It is made once."""
-    if app.openapi_schema is None:
-        description = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
-        )
-        schemas = description.setdefault("components", {}).setdefault("schemas", {})
-        for path in description["paths"].values():
-            for operation in path.values():
-                _replace_validation_error(operation)
-        for name in _FASTAPI_ERRORS:
-            schemas.pop(name, None)
-        schemas["Problem"] = Problem.model_json_schema()
-        app.openapi_schema = description
-    return app.openapi_schema
-
-
-def _replace_validation_error(operation: dict[str, Any]) -> None:
-    responses = operation["responses"]
-    own = responses.get("422", {}).get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
-    if not own.endswith(_FASTAPI_ERRORS[0]):
-        if operation.get("parameters") or operation.get("requestBody"):
-            _add_invalid_request(responses)
-        return
-    del responses["422"]
-    _add_invalid_request(responses)
-
-
-def _add_invalid_request(responses: dict[str, Any]) -> None:
-    text = "`invalid-request`: A parameter or the body does not have the form that the endpoint takes."
-    known = responses.get("400")
-    if known is None:
-        schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
-        responses["400"] = {"description": text, "content": {"application/problem+json": schema}}
-    elif "`invalid-request`" not in known["description"]:
-        known["description"] = f"{known['description']}; {text}"

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from app.open_values import OpenValues
 from app.shapes import (
     Invoice,
     KsefAvailability,
@@ -28,6 +29,7 @@ from app.shapes import (
 
 EventId = Annotated[str, Field(pattern="^evt_[0-9a-f]{32}$")]
 WebhookId = Annotated[str, Field(pattern="^whk_[0-9a-f]{32}$")]
+_Reason = Literal["failing", "gone", "asked"]
 
 
 class InvoicesData(Shape):
@@ -78,8 +80,9 @@ class DisabledData(Shape):
     webhook: WebhookId
     url: str
     description: str
-    reason: Literal["failing", "gone", "asked"] = Field(
-        description="`failing` (no delivery has succeeded for days), `gone` (it answered 410), `asked` (switched off by a request)."
+    reason: Annotated[_Reason, OpenValues(_Reason)] = Field(
+        description="`failing` (no delivery has succeeded for days), `gone` (it answered 410), `asked` (switched off by a request); "
+        "expect others."
     )
     disabled_at: Timestamp
     failing_since: Timestamp | None = Field(

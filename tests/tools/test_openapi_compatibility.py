@@ -20,6 +20,8 @@ DOCUMENT: dict[str, Any] = {
                 "parameters": [
                     {"in": "query", "name": "state", "schema": {"$ref": "#/components/schemas/State"}},
                     {"in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
+                    {"in": "query", "name": "name", "schema": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+                    {"in": "header", "name": "prefer", "schema": {"type": "array", "items": {"type": "string"}}},
                 ],
                 "responses": {
                     "200": {
@@ -34,6 +36,7 @@ DOCUMENT: dict[str, Any] = {
                     "content": {
                         "application/json": {"schema": {"$ref": "#/components/schemas/NewThing"}},
                         "application/xml": {"schema": {"type": "string"}},
+                        "multipart/form-data": {"schema": {"type": "string", "format": "binary"}},
                     }
                 },
                 "responses": {"202": {"description": "taken"}},
@@ -71,6 +74,8 @@ SCHEMAS = "components.schemas."
 GET = "paths./things.get."
 POST = "paths./things.post."
 BODY = POST + "requestBody."
+FORM = BODY + "content.multipart/form-data.schema"
+OPEN_STATE = {"type": "string", "x-extensible-enum": ["new", "old"]}
 DROP = object()
 
 
@@ -128,6 +133,13 @@ def test_events_still_serve_receivers_of_the_last_release(path: Path) -> None:
         (POST + "requestBody", DROP, "the body was removed"),
         (SCHEMAS + "State.enum", ["new"], "query parameter state: no longer taken: old"),
         (SCHEMAS + "State.enum", ["new", "old", "odd"], "application/json.state: new in answers: odd"),
+        (SCHEMAS + "Thing.properties.state", {"type": "string"}, "application/json.state: new in answers: any value"),
+        (SCHEMAS + "Thing.properties.state", OPEN_STATE | {"x-extensible-enum": ["new", "odd"]}, "new in answers: odd"),
+        (GET + "parameters.0.schema", OPEN_STATE | {"enum": ["new"]}, "query parameter state: no longer taken: old"),
+        (GET + "parameters.2.schema", {"type": "integer"}, "query parameter name: another type: was string"),
+        (GET + "parameters.3.schema", {"type": "integer"}, "header parameter prefer: another type"),
+        (FORM, {"type": "object", "required": ["file"]}, "body: multipart/form-data: another type"),
+        (FORM, {"type": "object", "additionalProperties": False}, "body: multipart/form-data: another type"),
         (SCHEMAS + "NewThing.required", ["name", "note"], "application/json.note: required, was optional"),
         (SCHEMAS + "NewThing.properties.note", DROP, "application/json.note: removed"),
         (SCHEMAS + "NewThing.properties.note", {"type": "string"}, "application/json.note: another type"),
@@ -162,6 +174,10 @@ def test_a_break_is_found(place: str, value: Any, found: str) -> None:
         (GET + "responses.206", {"description": "a piece, for those who ask for one"}),
         (BODY + "content.text/plain", {"schema": {"type": "string"}}),
         (SCHEMAS + "EventType.enum", ["a", "b", "c"]),
+        (SCHEMAS + "Thing.properties.state", OPEN_STATE),
+        (GET + "parameters.2.schema", {"type": "string"}),
+        (GET + "parameters.3.schema", {"type": "string"}),
+        (FORM, {"type": "object", "properties": {"file": {"type": "array"}}}),
         (SCHEMAS + "NewThing.required", []),
         (SCHEMAS + "NewThing.properties.more", {"type": "string"}),
         (SCHEMAS + "NewThing.properties.name.maxLength", 11),

@@ -7,7 +7,7 @@ docs/problems.md from the same list.
 import html
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -131,13 +131,44 @@ def declare(*kinds: type[DispatchError]) -> dict[int | str, dict[str, Any]]:
     for kind in every:
         if kind not in by_status.setdefault(kind.status, []):
             by_status[kind.status].append(kind)
-    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
-        status: {
-            "description": "; ".join(f"`{kind.code}`: {_sentence(kind)}" for kind in kinds_of_status),
-            "content": {MEDIA_TYPE: schema},
+        status: problem_response(found) for status, found in sorted(by_status.items(), key=lambda item: str(item[0]))
+    }
+
+
+def problem_response(kinds: Sequence[type[DispatchError]]) -> dict[str, Any]:
+    """Describe for OpenAPI the answer of one status with these problems; each has an example under its code."""
+    lines = [f"`{kind.code}`: {_sentence(kind)}" for kind in kinds]
+    response: dict[str, Any] = {
+        "description": lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {kind.code: {"$ref": f"#/components/examples/{kind.code}"} for kind in kinds},
+            }
+        },
+    }
+    if any(issubclass(kind, TryLater) for kind in kinds):
+        response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+    return response
+
+
+def problem_examples() -> dict[str, Any]:
+    """Return an example of every problem, by its code."""
+    return {
+        kind.code: {
+            "summary": kind.title,
+            "value": {
+                "type": f"/docs/problems#{kind.code}",
+                "title": kind.title,
+                "status": kind.status,
+                "detail": _sentence(kind),
+                "code": kind.code,
+                "instance": "/v1/uploads",
+                "request_id": "4f1c0a5be2d94c6e8a7b3d2f1e0c9b8a",
+            },
         }
-        for status, kinds_of_status in sorted(by_status.items(), key=lambda item: str(item[0]))
+        for kind in PROBLEMS
     }
 
 

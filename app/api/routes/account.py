@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1", tags=["account"])
 
 
 @router.get("/me", response_model=Account, responses=declare(Unauthorized))
-async def me(
+async def get_account(
     state: CurrentState, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
 ) -> dict[str, Any]:
     """Show the tenant of the API key, the limits of this installation, and the rest of KSeF's limits."""
@@ -55,14 +55,14 @@ async def me(
 
 
 @router.post("/flush", status_code=202, response_model=FlushResult, responses=declare(Unauthorized))
-async def flush(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
+async def flush_invoices(store: CurrentStore, tenant: CurrentTenant, now: Now) -> dict[str, Any]:
     """Seal the queued invoices now. Invoices that arrive later wait for others as usual."""
     lanes = await store.tenants.request_flush(tenant.id, now=now)
     return {"lanes": len(lanes), "queued": await store.chunks.seal_soon(tenant.id)}
 
 
 @router.post("/release", status_code=202, response_model=ReleaseResult, responses=declare(Unauthorized))
-async def release_all(store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
+async def release_all_invoices(store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
     """Send the invoices that wait for a decision, as offline invoices, since they missed their day.
 
     One call releases at most some 50,000 invoices. Repeat it while `held_invoices` is not 0.

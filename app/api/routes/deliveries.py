@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -15,19 +16,37 @@ from app.api.http.problems import declare
 from app.domain.ids import parse_public_id, public_id
 from app.domain.timestamps import iso_utc
 from app.errors import Conflict, NotFound, Unauthorized
+from app.open_values import OpenValues
 from app.shapes import Timestamp
 from app.store.events.outbox import EventType
 from app.store.events.replays import ReplayConflict, UnknownEvent, Wanted
 from app.webhooks.delivery import plain_headers
+from app.webhooks.event_schemas import Event
 from app.webhooks.headers import MASK
 
 router: Final = APIRouter(prefix="/v1", tags=["webhooks"])
 
 
+class DeliveryState(StrEnum):
+    """States of a delivery."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class ReplayState(StrEnum):
+    """States of a replay."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+
+
 class SentRequest(BaseModel):
     """The request of an attempt. Its body is the same in all attempts; the delivery's `body` has its address."""
 
-    method: Literal["POST"]
+    method: Annotated[Literal["POST"], OpenValues(Literal["POST"])]
     url: str | None = Field(description="The address of the request; null for attempts of older versions.")
     headers: dict[str, str] = Field(description="Signatures and the values of the webhook's own headers are masked.")
     bytes: int | None = Field(description="Size of the body; null when the end of the attempt was not recorded.")
@@ -56,7 +75,7 @@ class Delivery(BaseModel):
     event: str
     type: str
     session: str | None = Field(description="The session that the event concerns; null for other events.")
-    state: Literal["pending", "succeeded", "failed"]
+    state: Annotated[DeliveryState, OpenValues(DeliveryState)]
     reason: str | None = Field(
         description="Why it failed: `exhausted`, `gone`, `endpoint_disabled`, `endpoint_deleted`; expect others."
     )
@@ -101,8 +120,9 @@ class Replay(BaseModel):
 
     id: str
     webhook: str
-    state: Literal["running", "completed", "stopped"] = Field(
-        description="`completed`: all deliveries are scheduled, though not yet made. `stopped`: the webhook was disabled meanwhile."
+    state: Annotated[ReplayState, OpenValues(ReplayState)] = Field(
+        description="`running`; `completed`: all deliveries are scheduled, though not yet made; `stopped`: the webhook was disabled "
+        "meanwhile. Expect others."
     )
     since: str = Field(description="As requested: a time, or an event's id.")
     until: Timestamp
@@ -125,17 +145,19 @@ _OF_ONE: Final = declare(Unauthorized, NotFound, InvalidRequest)
 
 
 @router.get("/webhooks/{webhook_id}/deliveries", responses=declare(Unauthorized, NotFound, InvalidRequest, BadCursor))
-async def list_deliveries(
+async def list_webhook_deliveries(
     webhook_id: str,
     tenant: CurrentTenant,
     store: CurrentStore,
-    state: Annotated[Literal["pending", "succeeded", "failed"] | None, Query()] = None,
+    state: Annotated[DeliveryState | None, Query(description="Only deliveries in this state.")] = None,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Deliveries:
     """List the deliveries of a webhook, pending and ended, with every attempt."""
     endpoint = await store.webhooks.get(tenant.id, parse_public_id("whk", webhook_id))
-    rows = await store.deliveries.page(tenant.id, endpoint.id, before=read_cursor(cursor), state=state, limit=limit + 1)
+    rows = await store.deliveries.page(
+        tenant.id, endpoint.id, before=read_cursor(cursor), state=state.value if state else None, limit=limit + 1
+    )
     kept, following = one_page(rows, limit, _row_id)
     return Deliveries(items=[delivery_shape(row) for row in kept], next=following)
 
@@ -149,7 +171,7 @@ async def get_delivery(delivery_id: str, tenant: CurrentTenant, store: CurrentSt
 @router.get(
     "/deliveries/{delivery_id}/body",
     response_class=Response,
-    responses={200: {"description": "The event.", "content": {"application/json": {}}}, **_OF_ONE},
+    responses={200: {"description": "The event, as it is sent.", "model": Event}, **_OF_ONE},
 )
 async def get_delivery_body(delivery_id: str, tenant: CurrentTenant, store: CurrentStore) -> Response:
     """Return the body of a delivery, byte for byte as every attempt sends it."""
@@ -195,7 +217,7 @@ async def replay_webhook(
 
 
 @router.get("/webhooks/{webhook_id}/replays", responses=_OF_ONE)
-async def list_replays(webhook_id: str, tenant: CurrentTenant, store: CurrentStore) -> Replays:
+async def list_webhook_replays(webhook_id: str, tenant: CurrentTenant, store: CurrentStore) -> Replays:
     """List the last hundred replays of a webhook."""
     endpoint = await store.webhooks.get(tenant.id, parse_public_id("whk", webhook_id))
     return Replays(items=[_replay(row) for row in await store.replays.of_endpoint(tenant.id, endpoint.id)], next=None)

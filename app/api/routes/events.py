@@ -29,7 +29,7 @@ from app.store.tenants.tenants import Tenant
 from app.webhooks.delivery import event_body
 from app.webhooks.event_schemas import Event
 
-router: Final = APIRouter(prefix="/v1", tags=["webhooks"])
+router: Final = APIRouter(prefix="/v1", tags=["events"])
 
 MAX_WAIT_SECONDS: Final = 60
 """Longest wait of a request; proxies close connections that are silent for longer."""
@@ -95,7 +95,9 @@ async def list_events(
             description="Seconds to wait for an event when there is none yet. `Prefer: wait=N` (RFC 7240) asks for the same.",
         ),
     ] = None,
-    prefer: Annotated[str | None, Header(max_length=500)] = None,
+    prefer: Annotated[
+        str | None, Header(max_length=500, description="`wait=N`: as `wait`, at most 60 seconds.")
+    ] = None,
 ) -> Response:
     """Return the events after a cursor, oldest first. A client that continues from its last event misses none."""
     wanted = _types(types)

@@ -1,17 +1,17 @@
-"""`/livez`, `/readyz`, `/metrics` and the page of problems: for probes and monitoring, without an API key."""
+"""`/livez`, `/readyz` and `/metrics`: for probes and monitoring, without an API key."""
 
 import contextlib
 from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 from prometheus_client.registry import Collector
 
 from app import __version__
 from app.api.dependencies import CurrentState
 from app.api.http.errors import NotReady
-from app.api.http.problems import declare, gives, problems_page
+from app.api.http.problems import declare, gives
 from app.api.responses.schemas import Liveness
 from app.api.state import ApiState
 from app.errors import TryLater
@@ -22,13 +22,13 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/livez", response_model=Liveness)
-async def livez() -> dict[str, Any]:
+async def get_liveness() -> dict[str, Any]:
     """Answer that the process runs, without using the database."""
     return {"status": "alive", "version": __version__}
 
 
 @router.get("/readyz", response_model=Liveness, responses=declare(NotReady))
-async def readyz(state: CurrentState) -> dict[str, Any]:
+async def get_readiness(state: CurrentState) -> dict[str, Any]:
     """Answer 200 when the database has the right schema and blobs can be written and read, so that requests can be served."""
     faults = await state.readiness.faults()
     if faults:
@@ -53,7 +53,7 @@ async def _warnings(state: ApiState) -> list[dict[str, str]]:
     response_class=Response,
     responses=gives("Prometheus's text format.", "text/plain"),
 )
-async def show_metrics(state: CurrentState) -> Response:
+async def get_metrics(state: CurrentState) -> Response:
     """Return the metrics of all processes of this machine. Without the database its gauges are missing."""
     more: tuple[Collector, ...] = ()
     with contextlib.suppress(TryLater):
@@ -61,9 +61,3 @@ async def show_metrics(state: CurrentState) -> Response:
     # Reads the files of all processes, so it runs in a thread.
     page = await anyio.to_thread.run_sync(metrics.exposition, *more)
     return Response(page, media_type=metrics.CONTENT_TYPE)
-
-
-@router.get("/docs/problems", response_class=HTMLResponse, include_in_schema=False)
-async def problems() -> str:
-    """Return the page that the `type` of every problem points to."""
-    return problems_page("html")

@@ -96,8 +96,8 @@ async def create_invoice(
     request: Request,
     state: CurrentState,
     tenant: CurrentTenant,
-    offline: bool = False,
-    name: Text = "invoice.xml",
+    offline: Annotated[bool, Query(description="Send it as an offline invoice.")] = False,
+    name: Annotated[Text, Query(description="Name of the file, shown with the invoice.")] = "invoice.xml",
     prefer: Annotated[
         list[str] | None, Header(description="`handling=strict`: check at once, and refuse a faulty invoice with 422.")
     ] = None,
@@ -143,7 +143,7 @@ async def create_invoice(
     responses=declare(*_BODY_PROBLEMS),
     tags=["validation"],
 )
-async def validate(request: Request, state: CurrentState, tenant: CurrentTenant) -> dict[str, Any]:
+async def validate_invoice(request: Request, state: CurrentState, tenant: CurrentTenant) -> dict[str, Any]:
     """Check one invoice without storing it. Duplicates are not found: they are only detected when an invoice is queued."""
     _require_xml(request)
     with state.singles.room_for(tenant, _expected_size(request)):
@@ -155,17 +155,17 @@ async def validate(request: Request, state: CurrentState, tenant: CurrentTenant)
 async def list_invoices(
     store: CurrentStore,
     tenant: CurrentTenant,
-    number: Text | None = None,
-    ksef_number: Text | None = None,
+    number: Annotated[Text | None, Query(description="The issuer's own number (P_2).")] = None,
+    ksef_number: Annotated[Text | None, Query(description="The number that KSeF gave.")] = None,
     sha256: Annotated[str | None, Query(pattern="^[0-9a-fA-F]{64}$", description="Of the XML, in hex.")] = None,
-    upload: Annotated[str | None, Query(pattern="^upl_[0-9a-f]{32}$")] = None,
-    session: Annotated[str | None, Query(pattern="^ses_[0-9a-f]{32}$")] = None,
-    state: Annotated[list[InvoiceState] | None, Query()] = None,
+    upload: Annotated[str | None, Query(pattern="^upl_[0-9a-f]{32}$", description="Id of an upload.")] = None,
+    session: Annotated[str | None, Query(pattern="^ses_[0-9a-f]{32}$", description="Id of a session.")] = None,
+    state: Annotated[list[InvoiceState] | None, Query(description="Only these states; may be repeated.")] = None,
     held: Annotated[bool, Query(description="Only invoices that wait for a decision.")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """List invoices that match all given filters, oldest first. `state` may be repeated."""
+    """List invoices that match all given filters, oldest first."""
     wanted = InvoiceFilter(
         number=number,
         ksef_number=ksef_number,
@@ -215,7 +215,7 @@ async def withdraw_invoice(invoice_id: str, store: CurrentStore, tenant: Current
     responses=gives("The XML, byte for byte.", "application/xml")
     | declare(Unauthorized, NotFound, XmlNotKept, BlobStoreUnavailable, BlobMissing),
 )
-async def get_xml(
+async def get_invoice_xml(
     invoice_id: str, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant, now: Now
 ) -> Response:
     """Return the invoice's XML, byte for byte as it was sent."""
@@ -246,7 +246,7 @@ async def get_xml(
     responses=gives("The UPO page that has this invoice.", "application/xml")
     | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
 )
-async def get_upo_of_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
+async def get_invoice_upo(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
     """Return the page of the session's UPO that contains this invoice, as KSeF signed it."""
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["session_id"] is None or row["upo_page"] is None:
@@ -262,7 +262,7 @@ async def get_upo_of_invoice(invoice_id: str, store: CurrentStore, tenant: Curre
     response_class=Response,
     responses=gives("KOD I.", *QR_MEDIA_TYPES) | declare(Unauthorized, NotFound, QrNotAvailable, NotAcceptable),
 )
-async def get_qr(
+async def get_invoice_qr(
     invoice_id: str, request: Request, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant
 ) -> Response:
     """Return KOD I of an invoice as SVG, as PNG, or its link as JSON, by Accept. The `label` belongs below the code."""

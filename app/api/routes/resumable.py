@@ -29,7 +29,7 @@ from app.api.intake import tus
 from app.api.intake.request_body import declared_digest, refuse_content_encoding, too_large
 from app.api.intake.segments import SegmentTaker
 from app.api.responses.schemas import UnfinishedPage, UnfinishedUpload
-from app.api.routes.uploads import Text
+from app.api.routes.uploads import Atomic, Flush, Offline, Reference
 from app.api.state import ApiState
 from app.domain.ids import parse_public_id, time_ordered_id
 from app.domain.timestamps import iso_utc
@@ -69,7 +69,7 @@ _PIECE: Final[dict[str, Any]] = {
 
 
 @router.options("", status_code=204, response_class=Response)
-async def describe(settings: CurrentSettings) -> Response:
+async def describe_resumable_uploads(settings: CurrentSettings) -> Response:
     """Answer with the supported version, extensions and limits of tus. Needs no key."""
     return Response(
         status_code=204,
@@ -89,7 +89,7 @@ async def describe(settings: CurrentSettings) -> Response:
     openapi_extra=_PIECE,
     responses=declare(*_BODY_PROBLEMS, EmptyBody, IdempotencyKeyReused, TooManyUnfinished),
 )
-async def announce(
+async def create_resumable_upload(
     request: Request,
     state: CurrentState,
     tenant: CurrentTenant,
@@ -105,10 +105,10 @@ async def announce(
             description="filetype, filename, sha256 (hex), reference, offline, flush, atomic; each value in Base64."
         ),
     ] = None,
-    offline: bool = False,
-    flush: bool = False,
-    atomic: bool = False,
-    reference: Text | None = None,
+    offline: Offline = False,
+    flush: Flush = False,
+    atomic: Atomic = False,
+    reference: Reference = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Announce an upload, and send its first bytes if there are any. `Location` is the address for further bytes.
@@ -137,7 +137,7 @@ async def announce(
 
 
 @router.get("", response_model=UnfinishedPage, responses=declare(BadCursor, Unauthorized))
-async def list_unfinished(
+async def list_resumable_uploads(
     store: CurrentStore, tenant: CurrentTenant, limit: Limit = 100, cursor: Cursor = None
 ) -> dict[str, Any]:
     """List uploads that are not complete, newest first, so that a client can find an interrupted one."""
@@ -147,7 +147,7 @@ async def list_unfinished(
 
 
 @router.get("/{upload_id}", response_model=UnfinishedUpload, responses=declare(Unauthorized, NotFound))
-async def get_unfinished(upload_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
+async def get_resumable_upload(upload_id: str, store: CurrentStore, tenant: CurrentTenant) -> dict[str, Any]:
     """Show the progress of an upload that is sent in pieces."""
     return _shape(await store.resumable.get(tenant.id, parse_public_id("upl", upload_id)))
 
@@ -157,7 +157,7 @@ async def get_unfinished(upload_id: str, store: CurrentStore, tenant: CurrentTen
     response_class=Response,
     responses=declare(Unauthorized, NotFound, UnsupportedTusVersion),
 )
-async def get_offset(
+async def get_resumable_upload_offset(
     upload_id: str, store: CurrentStore, tenant: CurrentTenant, tus_resumable: _TusVersion
 ) -> Response:
     """Answer with the number of durable bytes in `Upload-Offset`, where the next request begins."""
@@ -175,7 +175,7 @@ async def get_offset(
     openapi_extra=_PIECE,
     responses=declare(*_BODY_PROBLEMS, NotFound),
 )
-async def add_bytes(
+async def append_to_resumable_upload(
     upload_id: str,
     request: Request,
     state: CurrentState,
@@ -201,7 +201,9 @@ async def add_bytes(
     response_class=Response,
     responses=declare(Unauthorized, NotFound, Conflict, UnsupportedTusVersion),
 )
-async def end(upload_id: str, state: CurrentState, tenant: CurrentTenant, tus_resumable: _TusVersion) -> Response:
+async def delete_resumable_upload(
+    upload_id: str, state: CurrentState, tenant: CurrentTenant, tus_resumable: _TusVersion
+) -> Response:
     """End an upload that is not complete and remove its bytes."""
     await state.store.resumable.remove(tenant.id, parse_public_id("upl", upload_id))
     return Response(status_code=204)
@@ -220,9 +222,9 @@ async def overridden(
     if method == "PATCH":
         return await _add(upload_id, request, state, tenant)
     if method == "DELETE":
-        return await end(upload_id, state, tenant, tus.VERSION)
+        return await delete_resumable_upload(upload_id, state, tenant, tus.VERSION)
     if method == "HEAD":
-        return await get_offset(upload_id, state.store, tenant, tus.VERSION)
+        return await get_resumable_upload_offset(upload_id, state.store, tenant, tus.VERSION)
     raise MethodNotAllowed("POST is not possible at this address")
 
 

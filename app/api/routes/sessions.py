@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from app.api.dependencies import CurrentStore, CurrentTenant, Now
@@ -31,7 +31,7 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 async def list_sessions(
     store: CurrentStore,
     tenant: CurrentTenant,
-    state: SessionState | None = None,
+    state: Annotated[SessionState | None, Query(description="Only sessions in this state.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
@@ -62,7 +62,7 @@ async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenan
     responses=gives("The UPO, or the list of its pages.", "application/xml")
     | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
 )
-async def get_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -> Any:
+async def get_session_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -> Any:
     """Return the session's UPO: the XML itself when it has one page, the list of its pages as JSON when it has more."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
     pages = await store.sessions.upo_pages(tenant.id, session.id)
@@ -79,8 +79,11 @@ async def get_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -
     responses=gives("The page, as KSeF signed it.", "application/xml")
     | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
 )
-async def get_upo_page(
-    session_id: str, page: Annotated[int, Path(ge=1, le=10_000)], store: CurrentStore, tenant: CurrentTenant
+async def get_session_upo_page(
+    session_id: str,
+    page: Annotated[int, Path(ge=1, le=10_000, description="Number of the page, from 1.")],
+    store: CurrentStore,
+    tenant: CurrentTenant,
 ) -> Response:
     """Return one page of the session's UPO, pages counted from 1."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))

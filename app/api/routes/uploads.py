@@ -53,6 +53,11 @@ from app.store.uploads.uploads import NewUpload, Upload, upload_json
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
 Text = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Offline = Annotated[bool, Query(description="Send the invoices as offline invoices.")]
+Flush = Annotated[bool, Query(description="Seal the invoices at once instead of waiting for more.")]
+Atomic = Annotated[bool, Query(description="All or nothing: send no invoice of a body that cannot be read to its end.")]
+Reference = Annotated[Text | None, Query(description="A name of yours for the upload, shown with it.")]
+States = Annotated[list[InvoiceState] | None, Query(description="Only invoices in these states; may be repeated.")]
 
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
@@ -68,10 +73,37 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 # Writing a thousand invoices at once would block the event loop for more than five milliseconds.
 _ROWS_AT_A_TIME: Final = 100
 
+_BODIES: Final = {
+    BodyKind.ZIP: "A ZIP archive of XML files.",
+    BodyKind.TARGZ: "A tar archive of XML files, compressed with gzip.",
+    BodyKind.TAR: "A tar archive of XML files.",
+    BodyKind.NDJSON: 'One invoice a line: `{"name": "1.xml", "xml": "<Faktura..."}`, or `xml_base64` instead of `xml`.',
+    BodyKind.XML: "One invoice.",
+}
+# The form comes first: generated clients that know no other body of this operation can send it.
+_FORM: Final[dict[str, Any]] = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            "file": {
+                "type": "array",
+                "items": {"type": "string", "format": "binary"},
+                "description": "XML files and archives, each a part with a file name. Parts of any other name are read, too.",
+            }
+        },
+    },
+    "encoding": {"file": {"contentType": ", ".join(kind.content_type for kind in _BODIES)}},
+}
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "content": {kind.content_type: {"schema": {"type": "string", "format": "binary"}} for kind in BodyKind},
+        "content": {
+            BodyKind.MULTIPART.content_type: _FORM,
+            **{
+                kind.content_type: {"schema": {"type": "string", "format": "binary", "description": text}}
+                for kind, text in _BODIES.items()
+            },
+        },
     }
 }
 
@@ -91,10 +123,10 @@ async def create_upload(
     state: CurrentState,
     tenant: CurrentTenant,
     now: Now,
-    offline: bool = False,
-    flush: bool = False,
-    atomic: bool = False,
-    reference: Text | None = None,
+    offline: Offline = False,
+    flush: Flush = False,
+    atomic: Atomic = False,
+    reference: Reference = None,
     idempotency_key: IdempotencyKey = None,
     content_digest: Annotated[
         str | None, Header(description="sha-256=:<Base64>: of the body as it is sent (RFC 9530).")
@@ -160,11 +192,11 @@ async def get_upload(upload_id: str, store: CurrentStore, tenant: CurrentTenant)
 
 
 @router.get("/{upload_id}/invoices", response_model=InvoicePage, responses=declare(BadCursor, Unauthorized, NotFound))
-async def list_invoices_of_upload(
+async def list_upload_invoices(
     upload_id: str,
     store: CurrentStore,
     tenant: CurrentTenant,
-    state: Annotated[list[InvoiceState] | None, Query()] = None,
+    state: States = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
@@ -182,12 +214,12 @@ async def list_invoices_of_upload(
     responses=gives("One line for each invoice, in the order of the upload.", NDJSON, CSV)
     | declare(Unauthorized, NotFound, NotAcceptable),
 )
-async def stream_results(
+async def get_upload_results(
     upload_id: str,
     request: Request,
     store: CurrentStore,
     tenant: CurrentTenant,
-    state: Annotated[list[InvoiceState] | None, Query()] = None,
+    state: States = None,
 ) -> Response:
     """Stream every invoice of an upload as NDJSON or, with `Accept: text/csv`, as CSV.
 

@@ -21,7 +21,11 @@ router: Final = APIRouter(prefix="/v1", tags=["sessions"])
     responses=gives("The page, as KSeF signed it.", "application/xml")
     | declare(LinkInvalid, BlobStoreUnavailable, BlobMissing),
 )
-async def get_upo_by_link(token: Annotated[str, Query(max_length=200)], store: CurrentStore, now: Now) -> Response:
+async def get_upo_by_link(
+    token: Annotated[str, Query(max_length=200, description="As in the `link` of an event.")],
+    store: CurrentStore,
+    now: Now,
+) -> Response:
     """Return one page of a UPO by the `link` of an event, which works for four days and needs no API key."""
     place = store.upo_links.read(token, now=now)
     try:

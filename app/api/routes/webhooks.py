@@ -13,6 +13,7 @@ from app.api.routes.deliveries import Delivery, delivery_shape
 from app.domain.ids import parse_public_id
 from app.domain.timestamps import iso_utc
 from app.errors import Conflict, NotFound, Unauthorized
+from app.open_values import OpenValues
 from app.settings import Settings
 from app.shapes import Timestamp
 from app.store.events.endpoints import (
@@ -114,9 +115,9 @@ class Webhook(BaseModel):
     url: str
     description: str
     events: list[str] | None
-    signing: Signing
+    signing: Annotated[Signing, OpenValues(Signing)]
     public_keys: list[PublicKeyItem] = Field(description="Newest first; empty when a secret signs.")
-    ordering: Ordering
+    ordering: Annotated[Ordering, OpenValues(Ordering)]
     max_concurrency: int
     headers: dict[str, str] = Field(description="Names of the additional headers; the values are masked.")
     created_at: Timestamp
@@ -165,7 +166,7 @@ _OF_ONE: Final = declare(Unauthorized, NotFound, InvalidRequest)
     status_code=201,
     responses=declare(Unauthorized, InvalidRequest, InvalidWebhookUrl, InvalidWebhookHeaders, Conflict),
 )
-async def add_webhook(
+async def create_webhook(
     new: NewWebhook, response: Response, tenant: CurrentTenant, store: CurrentStore, settings: CurrentSettings, now: Now
 ) -> NewWebhookAnswer:
     """Register a webhook. Only this answer has its secret; a public key can be read again."""
@@ -203,7 +204,7 @@ async def get_webhook(webhook_id: str, tenant: CurrentTenant, store: CurrentStor
     "/webhooks/{webhook_id}",
     responses=declare(Unauthorized, NotFound, InvalidRequest, InvalidWebhookUrl, InvalidWebhookHeaders),
 )
-async def change_webhook(
+async def update_webhook(
     webhook_id: str,
     changes: WebhookChanges,
     tenant: CurrentTenant,
@@ -230,7 +231,7 @@ async def delete_webhook(webhook_id: str, tenant: CurrentTenant, store: CurrentS
 
 
 @router.post("/webhooks/{webhook_id}/rotate-secret", responses=_OF_ONE)
-async def rotate_secret(
+async def rotate_webhook_secret(
     webhook_id: str, tenant: CurrentTenant, store: CurrentStore, now: Now, wanted: NewKind | None = None
 ) -> KeyAnswer:
     """Create a new key of the webhook; the old one signs beside it for 24 hours. `signing` chooses the kind of the new key."""
