@@ -27,6 +27,9 @@ AWAY_SECONDS: Final = 3.0
 MAX_WAITING: Final = 400
 """Limit on requests that wait or stream in this process: each uses one of the server's 1,024 connections."""
 
+MAX_WAITING_FOR_NEWCOMERS: Final = 200
+"""More for tenants of which no request waits, so that twenty tenants do not stop all others."""
+
 MAX_WAITING_OF_A_TENANT: Final = 20
 """Limit for one tenant, so that one alone cannot reach `MAX_WAITING`."""
 
@@ -86,7 +89,8 @@ class EventWatcher:
         """Occupy a slot for one request, which may wait repeatedly inside the block. Raises Busy when no slot is free."""
         if self._taken[tenant_id] >= self._most_of_a_tenant:
             raise Busy(f"{self._most_of_a_tenant} requests of this tenant already wait for events")
-        if self._taken.total() >= self._most:
+        most = self._most if self._taken[tenant_id] else self._most + MAX_WAITING_FOR_NEWCOMERS
+        if self._taken.total() >= most:
             raise Busy("too many requests wait for events")
         self._taken[tenant_id] += 1
         try:

@@ -32,6 +32,7 @@ RequestEvent: TypeAlias = Literal[
     "segment_not_kept",
     "singles_not_committed",
     "waiting_not_counted",
+    "slow_upload_ended",
     "connections_limited",
     "readiness_not_checked",
 ]

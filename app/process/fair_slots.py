@@ -1,7 +1,8 @@
 """A semaphore that gives its slots to waiting owners in rotation."""
 
+import math
 from collections import Counter
-from collections.abc import AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import anyio
@@ -28,22 +29,42 @@ class Slot:
 class FairSemaphore:
     """A semaphore of `capacity` slots, of which one owner has at most `most_of_one`. Belongs to one event loop at a time."""
 
-    def __init__(self, capacity: int, *, most_of_one: int | None = None, most_of_limited: int | None = None) -> None:
-        """Create the slots. `most_of_limited` limits an owner inside `limited`; without it half of the capacity."""
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        most_of_one: int | None = None,
+        most_of_limited: int | None = None,
+        newcomers_first: bool = False,
+    ) -> None:
+        """Create the slots. `most_of_limited` limits an owner inside `limited`; without it half of the capacity.
+
+        With `newcomers_first` an owner without a slot gets the next one before all owners that have some.
+        """
         self.capacity = capacity
+        self._newcomers_first = newcomers_first
         self._most = min(capacity, most_of_one or capacity)
         self._most_of_limited = max(1, min(self._most, most_of_limited or capacity // 2))
         self._waiting: FairQueue[Slot] = FairQueue()
         self._running: Counter[Hashable] = Counter()
         self._limited: Counter[Hashable] = Counter()
 
-    async def acquire(self, owner: Hashable) -> Slot:
-        """Wait for a slot, at most until every other waiting owner has got one. The caller releases it."""
+    async def acquire(
+        self, owner: Hashable, *, hurry_after: float = math.inf, hurry: Callable[[], None] = lambda: None
+    ) -> Slot:
+        """Wait for a slot, at most until every other waiting owner has got one. The caller releases it.
+
+        `hurry` is called once when the wait has lasted `hurry_after` seconds.
+        """
         slot = Slot(self, owner)
         self._waiting.push(owner, slot)
         self._grant()
         try:
-            await slot._granted.wait()
+            with anyio.move_on_after(hurry_after):
+                await slot._granted.wait()
+            if not slot._granted.is_set():
+                hurry()
+                await slot._granted.wait()
         except BaseException:
             if slot._granted.is_set():
                 slot.release()
@@ -77,8 +98,15 @@ class FairSemaphore:
         most = self._most_of_limited if owner in self._limited else self._most
         return self._running[owner] < most
 
+    def _is_newcomer(self, owner: Hashable) -> bool:
+        return owner not in self._running and self._may(owner)
+
+    def _next(self) -> tuple[Hashable, Slot] | None:
+        newcomer = self._waiting.pop(self._is_newcomer) if self._newcomers_first else None
+        return newcomer or self._waiting.pop(self._may)
+
     def _grant(self) -> None:
-        while self._running.total() < self.capacity and (following := self._waiting.pop(self._may)) is not None:
+        while self._running.total() < self.capacity and (following := self._next()) is not None:
             owner, slot = following
             self._running[owner] += 1
             slot._granted.set()

@@ -16,6 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from app.api.http.errors import Busy, QueueFull, SpoolFull, TenantLimitReached
+from app.api.intake.arrival import Arrival
 from app.errors import DispatchError, TryLater, cause_fields
 from app.observability.logs import get_logger
 from app.observability.metrics import REFUSED_REQUESTS
@@ -33,6 +34,9 @@ CONCURRENT_BODIES_OF_A_TENANT: Final = 8
 
 WAIT_SECONDS: Final = 30.0
 """How long a request waits for a slot. Its body is not read meanwhile, so it uses no memory."""
+
+SHARE_SECONDS: Final = 5.0
+"""How long a tenant without a slot waits until the slowest body of a tenant with several slots is ended for it."""
 
 UNREAD_UPLOADS: Final = 20_000
 UNREAD_UPLOADS_OF_A_TENANT: Final = 5_000
@@ -65,26 +69,6 @@ class Limits:
     invoices: int
 
 
-class Arrival:
-    """A body that is being received, and counted meanwhile."""
-
-    def __init__(self, admission: "Admission", tenant_id: int, declared: int | None) -> None:
-        self._admission = admission
-        self.tenant_id = tenant_id
-        self.booked = declared or 1
-        self.received = 0
-
-    def grow_to(self, size: int) -> None:
-        """Count the received bytes, and check the limits when they exceed the declared size.
-
-        Raises TenantLimitReached, SpoolFull, DiskLow.
-        """
-        self.received = size
-        if size > self.booked:
-            self.booked = size
-            self._admission.check_growth(self.tenant_id)
-
-
 class Admission:
     """Counts waiting work and checks it against the limits."""
 
@@ -93,8 +77,9 @@ class Admission:
         self._store = store
         self._settings = settings
         self._tasks = tasks
-        self._bodies = FairSemaphore(CONCURRENT_BODIES)
+        self._bodies = FairSemaphore(CONCURRENT_BODIES, newcomers_first=True)
         self._arrivals: dict[int, list[Arrival]] = {}
+        self._made_room_for: set[int] = set()
         self._usage: Usage | None = None
         self._space: Space | None = None
         self._counted_at = -math.inf
@@ -112,7 +97,7 @@ class Admission:
         and Busy before a byte is read.
         """
         others = self._arrivals.setdefault(tenant_id, [])
-        arrival = Arrival(self, tenant_id, declared)
+        arrival = Arrival(tenant_id, declared, self.check_growth)
         others.append(arrival)
         try:
             await self._refresh()
@@ -122,10 +107,14 @@ class Admission:
             # Acquired by hand: `fail_after` around `async with` would also limit the body of the block.
             try:
                 with anyio.fail_after(WAIT_SECONDS):
-                    slot = await self._bodies.acquire(tenant_id)
+                    slot = await self._bodies.acquire(
+                        tenant_id, hurry_after=SHARE_SECONDS, hurry=lambda: self._make_room_for(tenant_id)
+                    )
             except TimeoutError as error:
                 raise self._refusal("busy", Busy("too many uploads are being received")) from error
             try:
+                arrival.has_slot = True
+                self._made_room_for.discard(tenant_id)
                 yield arrival
                 self._taken[tenant_id, "uploads"] += 1
                 self._taken[tenant_id, "spooled_bytes"] += arrival.received
@@ -135,6 +124,21 @@ class Admission:
             others.remove(arrival)
             if not others:
                 self._arrivals.pop(tenant_id, None)
+                self._made_room_for.discard(tenant_id)
+
+    def _make_room_for(self, tenant_id: int) -> None:
+        """End the slowest body of the tenants with several slots, unless the tenant has a slot or a body was ended for it."""
+        receiving = {tenant: [one for one in arrivals if one.has_slot] for tenant, arrivals in self._arrivals.items()}
+        if receiving.get(tenant_id) or tenant_id in self._made_room_for:
+            return
+        bodies = [one for arrivals in receiving.values() if len(arrivals) > 1 for one in arrivals]
+        if not bodies:
+            return
+        now = anyio.current_time()
+        slowest = min(bodies, key=lambda one: one.pace.bytes_a_second(now))
+        self._made_room_for.add(tenant_id)
+        log.warning("slow_upload_ended", tenant=slowest.tenant_id, received=slowest.received, for_tenant=tenant_id)
+        slowest.end_early()
 
     async def admit_invoice(self, tenant_id: int) -> None:
         """Count one invoice that is posted alone. Raises TenantLimitReached, QueueFull, DiskLow."""

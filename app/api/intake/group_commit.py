@@ -37,6 +37,9 @@ GROUP_BYTES: Final = 8_000_000
 WAITING_BYTES: Final = 64_000_000
 """Limit on the bytes of single posts in this process's memory; further posts get 503 or 429."""
 
+WAITING_BYTES_FOR_NEWCOMERS: Final = 32_000_000
+"""More bytes for tenants of which no post is being received, so that slow posts of a few tenants do not stop all others."""
+
 WAITING_BYTES_OF_A_TENANT: Final = WAITING_BYTES // 2
 """Limit for one tenant, so that its slow connections cannot use all of `WAITING_BYTES`."""
 
@@ -102,7 +105,8 @@ class SinglesGrouping:
                 f"{reserved} of {WAITING_BYTES_OF_A_TENANT} bytes of this tenant's single invoices are being received; send fewer at a time",
                 errors=[{"limit": "bytes_under_way", "used": reserved, "most": WAITING_BYTES_OF_A_TENANT}],
             )
-        if self._reserved_of.total() + size > WAITING_BYTES:
+        most = WAITING_BYTES if reserved else WAITING_BYTES + WAITING_BYTES_FOR_NEWCOMERS
+        if self._reserved_of.total() + size > most:
             REFUSED_REQUESTS.labels(reason="busy").inc()
             raise Busy("too many single invoices wait for the disk")
         self._reserved_of[tenant.id] += size

@@ -11,15 +11,13 @@ import anyio
 from starlette.requests import Request
 
 from app.api.http.content_coding import DeclaredDigests, content_coding, inflate_whole, read_digests
-from app.api.http.errors import BodyTooSlow, EmptyBody
-from app.api.intake.admission import Admission, Arrival
+from app.api.http.errors import EmptyBody
+from app.api.intake.admission import Admission
+from app.api.intake.arrival import Arrival, pieces
 from app.errors import BodyTooLarge, RequestError
 from app.settings import Settings
 from app.store.blob_writers import BlobWriter
 from app.store.store import Store
-
-IDLE_SECONDS: Final = 60.0
-"""How long a client may pause in the middle of a body."""
 
 _CLEANUP_SECONDS: Final = 10.0
 
@@ -85,7 +83,7 @@ class Receiver:
     ) -> ReceivedBody:
         digest = hashlib.sha256()
         size = 0
-        async for piece in pieces(request):
+        async for piece in pieces(request, arrival):
             size += len(piece)
             if size > self._settings.max_upload_bytes:
                 raise too_large(self._settings.max_upload_bytes)
@@ -98,24 +96,6 @@ class Receiver:
         expected.verify()
         await writer.close()
         return ReceivedBody(writer.key, size, digest.digest())
-
-
-async def pieces(request: Request) -> AsyncIterator[bytes]:
-    """Yield the body piece by piece.
-
-    Raises BodyTooSlow after a minute without bytes, ClientDisconnect when the client disconnects.
-    """
-    stream = request.stream()
-    while True:
-        try:
-            with anyio.fail_after(IDLE_SECONDS):
-                piece = await anext(stream, None)
-        except TimeoutError as error:
-            raise BodyTooSlow(f"no byte of the body arrived for {IDLE_SECONDS:.0f} seconds") from error
-        if piece is None:
-            return
-        if piece:
-            yield piece
 
 
 async def small_body(request: Request, limit: int) -> bytes:

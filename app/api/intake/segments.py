@@ -12,8 +12,8 @@ import anyio
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.http.errors import BodyTooSlow
-from app.api.intake.admission import Arrival
-from app.api.intake.request_body import pieces, too_large
+from app.api.intake.arrival import Arrival, pieces
+from app.api.intake.request_body import too_large
 from app.api.intake.tus import Checksum
 from app.clock import Clock
 from app.errors import DispatchError, RequestError, TryLater
@@ -58,7 +58,7 @@ class SegmentTaker:
         beyond the upload's length, ChecksumMismatch, WrongOffset when another request has become the writer, SpoolFull,
         BodyTooSlow and BlobStoreUnavailable; ClientDisconnect when the client disconnects.
         """
-        stream = pieces(request)
+        stream = pieces(request, arrival)
         keep = not checksums
         size = 0
         try:

@@ -25,6 +25,8 @@ ANSWER_SECONDS: Final = 60.0
 
 WAITING_DOCUMENTS: Final = 64
 WAITING_DOCUMENTS_OF_A_TENANT: Final = 16
+WAITING_DOCUMENTS_FOR_NEWCOMERS: Final = 32
+"""More documents for tenants of which none waits, so that a few tenants do not stop all others."""
 
 # One process, of which a tenant has one turn at a time, and the service's reserve for another tenant: a document that hangs stops only
 # its own tenant's checks.
@@ -80,7 +82,8 @@ class ValidationPool:
                     }
                 ],
             )
-        if self._waiting.total() >= WAITING_DOCUMENTS:
+        most = WAITING_DOCUMENTS if self._waiting[owner] else WAITING_DOCUMENTS + WAITING_DOCUMENTS_FOR_NEWCOMERS
+        if self._waiting.total() >= most:
             REFUSED_REQUESTS.labels(reason="busy").inc()
             raise Busy("too many documents wait for their check")
 

@@ -66,6 +66,28 @@ async def test_a_newcomer_has_the_next_turn_but_one_however_many_wait() -> None:
     assert len(order) == 51
 
 
+async def test_an_owner_without_a_slot_gets_the_next_one_before_owners_that_have_some() -> None:
+    turns = FairSemaphore(5, newcomers_first=True)
+    held = [await turns.acquire(owner) for owner in ("many", "many", "one", "many", "one")]
+    order: list[str] = []
+    hurried: list[str] = []
+
+    async def wait(owner: str) -> None:
+        await turns.acquire(owner, hurry_after=0, hurry=lambda: hurried.append(owner))
+        order.append(owner)
+
+    async with anyio.create_task_group() as tasks:
+        for owner in ("many", "one", "new", "newer"):
+            tasks.start_soon(wait, owner)
+            await anyio.wait_all_tasks_blocked()
+        assert hurried == ["many", "one", "new", "newer"]
+        for slot in held[:3]:
+            slot.release()
+            await anyio.wait_all_tasks_blocked()
+        assert order == ["new", "newer", "many"]
+        tasks.cancel_scope.cancel()
+
+
 async def test_one_whose_turns_take_long_leaves_some_to_others() -> None:
     turns = FairSemaphore(3)
     with turns.limited("slow"):

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from app.api.http.errors import BadCursor, NotAcceptable
 from app.api.http.negotiation import choose
 from app.api.http.paging import one_page, read_cursor, write_cursor
-from app.api.intake import admission
-from app.api.intake import request_body as receiving
+from app.api.intake import admission, arrival
 from app.store.store import Store
 from tests.app.api.conftest import Caller, MovableClock, eventually, eventually_no_blobs
 from tests.app.api.filled_store import fill
@@ -28,7 +27,7 @@ ZIP = {"Content-Type": "application/zip"}
 async def test_a_body_that_stops_arriving_is_dropped(
     alpha: Caller, store: Store, running_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(arrival, "IDLE_SECONDS", 0.2)
     stream = await anyio.connect_tcp("127.0.0.1", int(running_api.rpartition(":")[2]))
     await stream.send(
         b"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\nContent-Length: 100\r\n"
