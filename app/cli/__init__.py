@@ -6,5 +6,6 @@
     client/         the service over HTTP
     demo/           a run of the whole service against the KSeF sandbox, with checks of the results
 
-`output` prints results on stdout and everything else on stderr; `timestamps` reads times from arguments.
+`output` prints results on stdout and everything else on stderr; `tables` and `findings` lay them out, and `formats` has the one
+form of times and numbers. `timestamps` reads times from arguments. `templates/` has the page of `validate --report`.
 """

@@ -17,11 +17,13 @@ UNEXPECTED: Final = 5
 """A fault in ksef-dispatch. KSEFD_LOG_LEVEL=DEBUG shows where."""
 INTERRUPTED: Final = 130
 """Ended by Ctrl-C."""
+OUTPUT_CLOSED: Final = 141
+"""The program that reads the output ended before it had all (`| head`): 128 and the number of SIGPIPE."""
 
 EPILOG: Final = (
     "Exit codes: 0 done; 1 an invoice was refused or a check failed; 2 wrong usage or configuration; "
     "3 the service, the database or KSeF cannot be reached; 4 the request was refused (unknown API key, no such "
-    "thing, already there); 5 an unexpected failure; 130 interrupted."
+    "thing, already there); 5 an unexpected failure; 130 interrupted; 141 the output's reader ended (`| head`)."
 )
 
 

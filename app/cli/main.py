@@ -10,7 +10,7 @@ import typer
 from app import __version__
 from app.cli import exit_codes
 from app.cli.commands import auth, demo, events, invoices, keys, outage, processes, schemas, tenants, webhooks
-from app.cli.output import print_error
+from app.cli.output import OutputClosed, drop_output, flush_output, prepare_streams, print_error
 from app.errors import DispatchError
 
 app = typer.Typer(
@@ -59,20 +59,41 @@ def main() -> None:
 
     KSEFD_LOG_LEVEL=DEBUG adds the traceback.
     """
+    prepare_streams()
+    try:
+        code = _end()
+        flush_output()
+    except OutputClosed:
+        drop_output()
+        code = exit_codes.OUTPUT_CLOSED
+    sys.exit(code)
+
+
+def _end() -> int | str | None:
+    streams = sys.stdout, sys.stderr
     try:
         app(prog_name="ksefd")
+    except SystemExit as end:
+        if (sys.stdout, sys.stderr) != streams:
+            # Typer replaces them when a pipe was closed, and nowhere else; its exit code would be a verdict's.
+            sys.stdout, sys.stderr = streams
+            raise OutputClosed from end
+        return end.code
+    except OutputClosed:
+        raise
     except DispatchError as error:
         _show_traceback_if_wanted()
         print_error(error.detail)
-        sys.exit(exit_codes.exit_code_of(error))
+        return exit_codes.exit_code_of(error)
     except KeyboardInterrupt:
-        sys.exit(exit_codes.INTERRUPTED)
+        return exit_codes.INTERRUPTED
     except Exception as error:
         _show_traceback_if_wanted()
         print_error(
             f"unexpected failure: {type(error).__name__}: {error}; KSEFD_LOG_LEVEL=DEBUG shows where it comes from"
         )
-        sys.exit(exit_codes.UNEXPECTED)
+        return exit_codes.UNEXPECTED
+    return exit_codes.OK
 
 
 def _show_traceback_if_wanted() -> None:

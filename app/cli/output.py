@@ -1,90 +1,99 @@
-"""Output of the commands: tables with colours for people, one line of JSON for programs."""
+"""Output of the commands: consoles for people, one line of JSON for programs, and what happens when the reader has left."""
 
+import io
 import json
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TextIO
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-# Without a terminal rich assumes 80 columns, in which a KSeF number and a reason do not fit side by side.
-_WIDTH_WITHOUT_TERMINAL: Final = 180
+from app.cli.formats import printable
 
-_STATE_STYLES: Final = {
-    "accepted": "green",
-    "completed": "green",
-    "invalid": "red",
-    "rejected": "red",
-    "failed": "red",
-    "duplicate": "yellow",
-}
+# Rich has no width without an end: this is wider than any row, so that a row in a pipe is one line.
+_WIDTH_WITHOUT_TERMINAL: Final = 100_000
+
+
+class OutputClosed(Exception):
+    """The reader of the output has ended (`| head`). Not an OSError: those end a command with a verdict's exit code in typer."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise OutputClosed
+
+
+def prepare_streams() -> None:
+    """Let both streams replace what their encoding cannot hold, so that no command fails after its work is done."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in {"strict", "surrogateescape"}:
+            stream.reconfigure(errors="replace")
+
+
+def flush_output() -> None:
+    """Write what is still buffered. Raises OutputClosed."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise OutputClosed from error
+
+
+def drop_output() -> None:
+    """Send what is left to nowhere, or Python would complain of the closed pipe at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def stdout_console() -> Console:
     """Create the console for results."""
-    return Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=False)
+    return _console(sys.stdout)
 
 
 def stderr_console() -> Console:
     """Create the console for progress and errors, which must not mix with results in a pipe."""
-    return Console(stderr=True, width=None if sys.stderr.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=False)
+    return _console(sys.stderr)
 
 
 def print_json(data: Any) -> None:
-    """Print data as one line of JSON, times in ISO 8601."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, default=_plain) + "\n")
-    sys.stdout.flush()
+    """Print data as one line of JSON, times in ISO 8601. Characters that the stream cannot hold are escaped."""
+    text = json.dumps(data, ensure_ascii=False, default=_plain)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(data, default=_plain)
+    try:
+        sys.stdout.write(text + "\n")
+    except BrokenPipeError as error:
+        raise OutputClosed from error
+    flush_output()
 
 
 def print_error(message: str) -> None:
     """Print one red line on the error stream; line ends inside the message are folded."""
-    stderr_console().print(Text(f"ksefd: {' '.join(message.split())}", style="bold red"), soft_wrap=True)
+    stderr_console().print(Text(f"ksefd: {_one_line(message)}", style="bold red"), soft_wrap=True)
 
 
 def print_warning(message: str) -> None:
     """Print one yellow line on the error stream."""
-    stderr_console().print(Text(f"ksefd: {' '.join(message.split())}", style="yellow"), soft_wrap=True)
+    stderr_console().print(Text(f"ksefd: {_one_line(message)}", style="yellow"), soft_wrap=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """Create a table. Cells are printed literally, not read as markup; a known state gets its colour."""
-    made = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else state_text(shown(cell)) for cell in row))
-    return made
+def print_note(message: str) -> None:
+    """Print one plain line on the error stream: what happens now, or what can be done next."""
+    stderr_console().print(Text(_one_line(message)), soft_wrap=True)
 
 
-def fields(pairs: Mapping[str, object]) -> Table:
-    """Create a two-column table of the fields of one object."""
-    made = Table.grid(padding=(0, 2))
-    made.add_column(style="bold", no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, value in pairs.items():
-        made.add_row(name, state_text(shown(value)))
-    return made
+def _console(stream: TextIO) -> Console:
+    # The file is left to rich, which takes the stream that is in place when it prints.
+    return _Console(
+        stderr=stream is sys.stderr, width=None if stream.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=False
+    )
 
 
-def state_text(word: str) -> Text:
-    """Return a word as text, coloured if it is the name of a state."""
-    return Text(word, style=_STATE_STYLES.get(word, ""))
-
-
-def shown(value: object) -> str:
-    """Format a value for a table: a dash for None, times to the second."""
-    if value is None or value == "":
-        return "–"
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat(sep=" ", timespec="seconds") if hasattr(value, "hour") else value.isoformat())
-    return str(value)
-
-
-def megabytes(count: int) -> str:
-    """Format a number of bytes in decimal units."""
-    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count:,} bytes"
+def _one_line(message: str) -> str:
+    return printable(" ".join(message.split(None)))
 
 
 def _plain(value: object) -> str:

@@ -1,9 +1,9 @@
 """A finding: one fault (or oddity) of one invoice, explained in English and Polish."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Severity(StrEnum):
@@ -13,13 +13,22 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
+class Compared(NamedTuple):
+    """The value in the document and the value wanted there, in English and Polish; empty where there is none."""
+
+    found: str
+    wanted: str
+    wanted_pl: str
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One fault found in one document.
 
     `rule` is a stable id in kebab case. `line` counts from 1 and `path` is an XPath without namespaces
     (`/Faktura/Fa/P_1`); either is None when the fault has no place in the document. `raw` keeps the
-    words of the tool or service that reported it, when they are not ours.
+    words of the tool or service that reported it, when they are not ours. `compared` is for reports on this
+    machine: it is neither stored nor part of the API's JSON.
     """
 
     rule: str
@@ -29,6 +38,7 @@ class Finding:
     line: int | None = None
     path: str | None = None
     raw: str | None = None
+    compared: Compared | None = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON shape of the API: rule, severity, message, message_pl, line, path and, if known, raw."""

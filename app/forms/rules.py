@@ -6,6 +6,7 @@ The documentation of the rules is made from `RULES`; the check makes its finding
 from dataclasses import dataclass
 
 from app.domain.findings import Finding, Severity
+from app.forms.compared import compared
 
 MAX_RAW = 500
 MAX_VALUE = 80
@@ -461,6 +462,7 @@ def finding(
         line=line,
         path=path,
         raw=None if raw is None else _shortened(raw, MAX_RAW),
+        compared=compared(rule, shown),
     )
 
 

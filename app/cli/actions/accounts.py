@@ -4,11 +4,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
+from rich.console import Console
 
 from app.cli.actions.credentials import CredentialSource, certificate_end, check_nip, read_credential
 from app.cli.exit_codes import UsageProblem
+from app.cli.formats import moment
 from app.cli.local_store import local_store
-from app.cli.output import fields, print_json, print_warning, stdout_console, table
+from app.cli.output import print_json, print_warning, stdout_console
+from app.cli.tables import print_fields, print_table
 from app.clock import utc_now
 from app.domain.ids import parse_public_id
 from app.settings import Settings, load_settings
@@ -44,7 +47,7 @@ def add_tenant(nip: str, *, name: str, source: CredentialSource, compression: st
         print_json({"tenant": tenant.public_id, "nip": tenant.nip, "api_key": api_key})
         return
     console = stdout_console()
-    console.print(fields({"Tenant": tenant.public_id, "NIP": tenant.nip, "Name": tenant.name, "API key": api_key}))
+    print_fields(console, {"Tenant": tenant.public_id, "NIP": tenant.nip, "Name": tenant.name, "API key": api_key})
     console.print("The key is shown this once. Next: export KSEFD_API_KEY=<the key>; ksefd submit ...", style="dim")
 
 
@@ -58,7 +61,7 @@ def list_tenants(*, as_json: bool) -> None:
         (one.public_id, one.nip, one.name, one.credential_kind, one.compression, one.created_at, _standing(one))
         for one in tenants
     ]
-    stdout_console().print(table(("Tenant", "NIP", "Name", "Credential", "Packages", "Added", "Standing"), rows))
+    print_table(stdout_console(), ("Tenant", "NIP", "Name", "Credential", "Packages", "Added", "Standing"), rows)
 
 
 def show_tenant(nip: str, *, as_json: bool) -> None:
@@ -86,8 +89,8 @@ def show_tenant(nip: str, *, as_json: bool) -> None:
         "Added": tenant.created_at,
         "Standing": _standing(tenant),
     }
-    console.print(fields(known))
-    console.print(_key_table(keys))
+    print_fields(console, known)
+    _print_keys(console, keys)
 
 
 def set_disabled(nip: str, *, disabled: bool, as_json: bool) -> None:
@@ -135,7 +138,7 @@ def create_key(nip: str, *, label: str, as_json: bool) -> None:
         print_json({"key": key_id, "nip": nip, "api_key": api_key})
         return
     console = stdout_console()
-    console.print(fields({"Key": key_id, "API key": api_key}))
+    print_fields(console, {"Key": key_id, "API key": api_key})
     console.print("The key is shown this once.", style="dim")
 
 
@@ -149,7 +152,7 @@ def list_keys(nip: str, *, as_json: bool) -> None:
     if as_json:
         print_json([_key_shape(key) for key in keys])
     else:
-        stdout_console().print(_key_table(keys))
+        _print_keys(stdout_console(), keys)
 
 
 def revoke_key(nip: str, key: str, *, as_json: bool) -> None:
@@ -179,7 +182,7 @@ def in_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
 
 
 def _standing(tenant: Tenant) -> str:
-    return "active" if tenant.disabled_at is None else f"disabled since {tenant.disabled_at:%Y-%m-%d %H:%M} UTC"
+    return "active" if tenant.disabled_at is None else f"disabled since {moment(tenant.disabled_at)}"
 
 
 def _tenant_shape(tenant: Tenant) -> dict[str, Any]:
@@ -205,6 +208,6 @@ def _key_shape(key: ApiKeyInfo) -> dict[str, Any]:
     }
 
 
-def _key_table(keys: list[ApiKeyInfo]) -> Any:
+def _print_keys(console: Console, keys: list[ApiKeyInfo]) -> None:
     rows = [(key.id, key.label, key.created_at, key.last_used_at, key.revoked_at) for key in keys]
-    return table(("API key", "Label", "Made", "Last used", "Revoked"), rows)
+    print_table(console, ("API key", "Label", "Made", "Last used", "Revoked"), rows)

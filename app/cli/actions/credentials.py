@@ -16,6 +16,7 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from app.cli.exit_codes import UsageProblem
+from app.cli.formats import moment
 from app.errors import ConfigurationError
 from app.forms.nip import is_nip
 from app.ksef.login.certificates import SigningIdentity, load_certificate, self_signed_seal
@@ -84,7 +85,7 @@ def read_credential(
         _secret_line(source.password_file, "password").encode() if source.password_file else None,
     )
     if identity.valid_until <= now:
-        raise UsageProblem(f"the certificate ended on {identity.valid_until:%Y-%m-%d}")
+        raise UsageProblem(f"the certificate ended on {moment(identity.valid_until)}")
     return "certificate", stored_identity(identity)
 
 

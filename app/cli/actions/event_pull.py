@@ -10,9 +10,10 @@ from typing import Any, Final
 from rich.text import Text
 
 from app.cli.client.service_client import Parameters, ServiceClient, ServiceUnreachable, connect
+from app.cli.formats import count, moment, printable
 from app.cli.output import print_json, print_warning, stdout_console
 from app.cli.timestamps import parse_time
-from app.clock import WARSAW, utc_now
+from app.clock import utc_now
 
 WAIT_SECONDS: Final = 50
 """How long the service may hold a request open: below the minute after which many proxies cut a connection."""
@@ -95,11 +96,11 @@ def show_events(
 def event_line(event: dict[str, Any], *more: Text) -> Text:
     """Format one event as a line: Polish time, type, id and subject."""
     line = Text()
-    line.append(f"{datetime.fromisoformat(event['timestamp']).astimezone(WARSAW):%d.%m. %H:%M:%S}  ", style="dim")
+    line.append(f"{moment(event['timestamp'])}  ", style="dim")
     line.append(f"{event['type']:<18}  ", style=_STYLES.get(str(event["type"]).rpartition(".")[2], ""))
     for piece in more:
         line.append_text(piece).append("  ")
-    line.append(about(event)).append(f"  {event['id']}", style="dim")
+    line.append(printable(about(event))).append(f"  {event['id']}", style="dim")
     return line
 
 
@@ -123,7 +124,7 @@ def about(event: dict[str, Any]) -> str:
     if isinstance(invoices, list):
         first = invoices[0] if invoices else {}
         named = first.get("ksef_number") or first.get("number") or first.get("id") or ""
-        rest = f" and {len(invoices) - 1} more" if len(invoices) > 1 else ""
+        rest = f" and {count(len(invoices) - 1)} more" if len(invoices) > 1 else ""
         return f"{named}{rest}, session {data.get('session')}"
     for name in ("id", "session", "webhook", "state"):
         if isinstance(data.get(name), str):

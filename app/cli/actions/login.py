@@ -10,7 +10,9 @@ import typer
 from app.cli.actions.accounts import in_store
 from app.cli.actions.credentials import certificate_end, login_credentials
 from app.cli.exit_codes import REFUSED
-from app.cli.output import fields, print_error, print_json, print_warning, stdout_console
+from app.cli.formats import shown
+from app.cli.output import print_error, print_json, print_warning, stdout_console
+from app.cli.tables import print_fields
 from app.clock import utc_now
 from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, Outcome, PermissionMissing
@@ -61,10 +63,10 @@ def check_login(nip: str, *, as_json: bool) -> None:
         "Access until": login.access_valid_until,
         "Renewable until": login.refresh_valid_until,
         "Certificate ends": certificate_ends,
-        "Permissions": ", ".join(login.permissions) or "not lines by KSeF",
+        "Permissions": ", ".join(login.permissions) or "not named by KSeF",
         "Attachments": _attachments(permissions),
     }
-    stdout_console().print(fields(lines))
+    print_fields(stdout_console(), lines)
 
 
 @asynccontextmanager
@@ -95,7 +97,7 @@ def _attachments(known: KnownPermissions) -> str:
         return f"not known: {known.refused}" if known.refused else "not known"
     if not allowed:
         return "not allowed"
-    return f"allowed until {known.attachments_end_at:%Y-%m-%d}" if known.attachments_end_at else "allowed"
+    return f"allowed until {shown(known.attachments_end_at)}" if known.attachments_end_at else "allowed"
 
 
 def _shape(

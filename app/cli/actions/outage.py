@@ -5,7 +5,9 @@ from typing import Any
 
 from app.cli.actions.accounts import in_store
 from app.cli.exit_codes import UsageProblem
-from app.cli.output import fields, print_json, stdout_console
+from app.cli.formats import moment
+from app.cli.output import print_json, stdout_console
+from app.cli.tables import print_fields
 from app.clock import WARSAW, utc_now
 from app.domain.outage import KsefState, Override
 from app.settings import Settings, load_settings
@@ -64,10 +66,10 @@ def _print(settings: Settings, known: KsefRecord, *, as_json: bool) -> None:
         lines["Order ends"] = order.until
     latarnia = shape["latarnia"]
     if latarnia is not None:
-        lines["Latarnia"] = f"{latarnia['status']} at {latarnia['at']}"
+        lines["Latarnia"] = f"{latarnia['status']} at {moment(latarnia['at'])}"
         lines |= {f"Announced {n}": _announced(one) for n, one in enumerate(latarnia["announcements"], start=1)}
-    stdout_console().print(fields(lines))
+    print_fields(stdout_console(), lines)
 
 
 def _announced(one: dict[str, Any]) -> str:
-    return f"{one['title']} ({one['start'] or '?'} to {one['end'] or '?'})"
+    return f"{one['title']} ({moment(one['start'])} to {moment(one['end'])})"

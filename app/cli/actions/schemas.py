@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from app.cli.actions.accounts import in_store
-from app.cli.output import print_json, stdout_console, table
+from app.cli.output import print_json, stdout_console
+from app.cli.tables import print_table
 from app.schema_files import LATE_FORMS_SECONDS, form_statuses, recognise_file
 from app.settings import load_settings
 from app.store.installed_schemas import InstalledSchemas
@@ -29,7 +30,8 @@ def list_schemas(*, as_json: bool) -> None:
             ]
         )
         return
-    rows = table(
+    print_table(
+        stdout_console(),
         ("Form", "Schema", "On", "From", "Official file", "SHA-256"),
         [
             (
@@ -38,12 +40,11 @@ def list_schemas(*, as_json: bool) -> None:
                 "yes" if one.is_on else "no",
                 one.source or one.problem or f"install it: ksefd schema install {one.file}",
                 one.file,
-                one.sha256[:16] + "…",
+                one.sha256,
             )
             for one in found
         ],
     )
-    stdout_console().print(rows)
 
 
 def install_schema(path: Path, *, as_json: bool) -> None:
@@ -53,7 +54,8 @@ def install_schema(path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"form": found.form_code, "file": found.key})
         return
-    rows = table(
+    print_table(
+        stdout_console(),
         ("Form", "Stored as", "Used"),
         [
             (
@@ -63,4 +65,3 @@ def install_schema(path: Path, *, as_json: bool) -> None:
             )
         ],
     )
-    stdout_console().print(rows)

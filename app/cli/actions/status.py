@@ -10,7 +10,9 @@ from app.cli.actions.verdicts import Language, print_report
 from app.cli.client.progress import counts_line
 from app.cli.client.service_client import ServiceClient, connect
 from app.cli.exit_codes import UsageProblem
-from app.cli.output import fields, megabytes, print_json, stdout_console, table
+from app.cli.formats import moment, size
+from app.cli.output import print_json, stdout_console
+from app.cli.tables import print_fields, print_table
 from app.errors import NotFound
 
 _RECENT: Final = 10
@@ -27,18 +29,18 @@ def show_recent(*, as_json: bool, url: str | None, api_key_file: Path | None) ->
         return
     console = stdout_console()
     rows: list[tuple[object, ...]] = [
-        (one["id"], one["state"], one.get("reference"), megabytes(one.get("bytes") or 0), one.get("created_at"),
+        (one["id"], one["state"], one.get("reference"), size(one.get("bytes") or 0), moment(one.get("created_at")),
          counts_line([one]))
         for one in uploads
     ]  # fmt: skip
-    console.print(table(("Upload", "State", "Reference", "Size", "Received", "Invoices"), rows, title="Uploads"))
+    print_table(console, ("Upload", "State", "Reference", "Size", "Received", "Invoices"), rows, title="Uploads")
     rows = [
-        (one["id"], one["state"], one.get("reference_number"), one.get("invoices"), one.get("opened_at"),
+        (one["id"], one["state"], one.get("reference_number"), one.get("invoices"), moment(one.get("opened_at")),
          len(one.get("upo") or []))
         for one in sessions
     ]  # fmt: skip
     columns = ("Session", "State", "Number at KSeF", "Invoices", "Opened", "UPO pages")
-    console.print(table(columns, rows, title="Sessions"))
+    print_table(console, columns, rows, title="Sessions")
 
 
 def show_upload(
@@ -51,16 +53,16 @@ def show_upload(
             print_json(upload)
             return
         console = stdout_console()
-        known = {
+        known: dict[str, object] = {
             "Upload": upload["id"],
             "State": upload["state"],
             "Reference": upload.get("reference"),
-            "Size": megabytes(upload.get("bytes") or 0),
+            "Size": size(upload.get("bytes") or 0),
             "SHA-256": upload.get("sha256"),
-            "Received": upload.get("created_at"),
-            "Completed": upload.get("completed_at"),
+            "Received": moment(upload.get("created_at")),
+            "Completed": moment(upload.get("completed_at")),
         }
-        console.print(fields(known))
+        print_fields(console, known)
         print_report(console, service, [upload], language)
 
 
@@ -84,7 +86,7 @@ def save_upo(what: str, output: Path, *, as_json: bool, url: str | None, api_key
         print_json({"files": [str(path) for path in written]})
         return
     for path in written:
-        stdout_console().print(f"{path}  {megabytes(path.stat().st_size)}", markup=False, soft_wrap=True)
+        stdout_console().print(f"{path}  {size(path.stat().st_size)}", markup=False, soft_wrap=True)
 
 
 def page_numbers(session: dict[str, Any]) -> list[int]:

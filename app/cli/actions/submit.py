@@ -27,7 +27,9 @@ from app.cli.client.resumable_upload import PAUSES_SECONDS, PIECES_FROM_BYTES, p
 from app.cli.client.service_client import Parameters, ServiceClient, ServiceUnreachable, connect
 from app.cli.client.upload_sources import Body, plan_bodies, sort_paths
 from app.cli.exit_codes import REFUSED
-from app.cli.output import megabytes, print_error, print_json, print_warning, stderr_console, stdout_console, table
+from app.cli.formats import size
+from app.cli.output import print_error, print_json, print_warning, stderr_console, stdout_console
+from app.cli.tables import print_table
 from app.errors import DispatchError
 
 
@@ -47,9 +49,9 @@ def submit(
     """
     passed_over = PassedOver()
     uploads: list[dict[str, Any]] = []
-    with pipes_copied(paths) as files:
+    with pipes_copied(paths) as given:
         try:
-            bodies = plan_bodies(sort_paths(files), passed_over)
+            bodies = plan_bodies(sort_paths(given.files, given.shown), passed_over)
         finally:
             for line in passed_over.lines():
                 print_warning(f"not sent: {line}")
@@ -192,9 +194,9 @@ def _print_receipts(service: ServiceClient, ids: Sequence[str], *, as_json: bool
     if as_json:
         _print_json(uploads)
         return
-    rows = [(one["id"], one["state"], megabytes(one.get("bytes") or 0), one.get("reference")) for one in uploads]
+    rows = [(one["id"], one["state"], size(one.get("bytes") or 0), one.get("reference")) for one in uploads]
     console = stdout_console()
-    console.print(table(("Upload", "State", "Size", "Reference"), rows))
+    print_table(console, ("Upload", "State", "Size", "Reference"), rows)
     console.print("Durable and acknowledged. Next: ksefd status UPLOAD", style="dim")
 
 

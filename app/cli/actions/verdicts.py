@@ -10,7 +10,9 @@ from rich.text import Text
 
 from app.cli.client.progress import total_counts
 from app.cli.client.service_client import Parameters, ServiceClient
-from app.cli.output import table
+from app.cli.findings import ListedFinding, print_findings
+from app.cli.formats import NOTHING, count, printable
+from app.cli.tables import print_table
 from app.domain.states import InvoiceState, UploadState
 
 _MOST_ROWS: Final = 40
@@ -58,12 +60,12 @@ def print_report(
     for upload in uploads:
         for error in upload.get("errors") or []:
             text = message_of(error, language) if isinstance(error, dict) else str(error)
-            console.print(Text(f"{upload['id']}: {text}", style="red"), soft_wrap=True)
+            console.print(Text(f"{upload['id']}: {printable(text)}", style="red"), soft_wrap=True)
     rows = [
-        (upload["id"], upload["state"], f"{sum((upload.get('counts') or {}).values()):,}", _by_state(upload))
+        (upload["id"], upload["state"], sum((upload.get("counts") or {}).values()), _by_state(upload))
         for upload in uploads
     ]
-    console.print(table(("Upload", "State", "Invoices", "Of which"), rows))
+    print_table(console, ("Upload", "State", "Invoices", "Of which"), rows)
 
 
 def _print_verdicts(console: Console, invoices: list[dict[str, Any]]) -> None:
@@ -79,37 +81,36 @@ def _print_verdicts(console: Console, invoices: list[dict[str, Any]]) -> None:
         )
         for one in invoices
     ]
-    console.print(table(("Invoice", "Number", "Verdict", "KSeF number", "Same as"), rows, title="Verdicts"))
+    print_table(console, ("Invoice", "Number", "Verdict", "KSeF number", "Same as"), rows, title="Verdicts")
 
 
 def _print_findings(console: Console, refused: list[dict[str, Any]], of_all: int, language: Language) -> None:
-    rows: list[tuple[object, ...]] = []
-    for invoice in refused:
-        rows += _finding_rows(invoice, language)
-    more = f", the first {len(refused)}" if of_all > len(refused) else ""
-    shown = rows[:_MOST_REFUSED]
-    columns = ("Invoice", "Verdict", "Rule", "Line", "Path", "Message")
-    console.print(table(columns, shown, title=f"Not accepted: {of_all:,}{more}"))
-    if len(rows) > len(shown):
-        console.print(f"{len(rows) - len(shown)} more findings; GET /v1/uploads/UPLOAD/results has all", style="dim")
+    found = [one for invoice in refused for one in _findings(invoice, language)]
+    more = f", the first {count(len(refused))}" if of_all > len(refused) else ""
+    shown = found[:_MOST_REFUSED]
+    print_findings(console, shown, about="Verdict", title=f"Not accepted: {count(of_all)}{more}")
+    if len(found) > len(shown):
+        left = f"{count(len(found) - len(shown))} more findings; GET /v1/uploads/UPLOAD/results has all"
+        console.print(Text(left, style="dim"), soft_wrap=True)
 
 
-def _finding_rows(invoice: dict[str, Any], language: Language) -> list[tuple[object, ...]]:
+def _findings(invoice: dict[str, Any], language: Language) -> list[ListedFinding]:
     name, state = invoice.get("name") or invoice["id"], invoice["state"]
     errors = [one for one in invoice.get("findings") or [] if one.get("severity", "error") == "error"]
     if errors:
         return [
-            (name, state, one.get("rule"), one.get("line"), one.get("path"), message_of(one, language))
+            ListedFinding(name, state, one.get("rule"), one.get("line"), one.get("path"), message_of(one, language))
             for one in errors
         ]
+    rule, why = None, NOTHING
     if invoice.get("duplicate_of"):
+        rule = "duplicate"
         why = (
             f"To samo co {invoice['duplicate_of']}: ten sam dokument albo ten sam sprzedawca, rodzaj i numer"
             if language is Language.PL
             else f"The same as {invoice['duplicate_of']}: the same document, or the same seller, kind and number"
         )
-        return [(name, state, "duplicate", None, None, why)]
-    return [(name, state, None, None, None, None)]
+    return [ListedFinding(name, state, rule, None, None, why)]
 
 
 def _all_invoices(service: ServiceClient, uploads: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -127,4 +128,4 @@ def _refused_invoices(service: ServiceClient, uploads: Sequence[dict[str, Any]])
 
 def _by_state(upload: dict[str, Any]) -> str:
     counts = upload.get("counts") or {}
-    return ", ".join(f"{count:,} {state}" for state, count in counts.items() if count) or "–"
+    return ", ".join(f"{count(number)} {state}" for state, number in counts.items() if number) or NOTHING

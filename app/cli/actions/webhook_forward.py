@@ -19,6 +19,7 @@ from app.cli.actions.event_pull import event_line, pull, start_of
 from app.cli.actions.webhook_verify import Verifier
 from app.cli.client.service_client import connect
 from app.cli.exit_codes import UsageProblem
+from app.cli.formats import milliseconds
 from app.cli.output import print_json, stderr_console, stdout_console
 from app.clock import Clock, utc_now
 from app.webhooks.signing import SECRET_BYTES, SigningSecret, signed_headers
@@ -115,7 +116,7 @@ def _show(event: dict[str, Any], forwarded: Forwarded | None, *, as_json: bool) 
     if forwarded is not None:
         said = f"{forwarded.status}" if forwarded.status is not None else forwarded.reason or "no answer"
         style = "green" if forwarded.taken else "red"
-        words.append(Text(f"{said} in {forwarded.milliseconds} ms", style=style))
+        words.append(Text(f"{said} in {milliseconds(forwarded.milliseconds)}", style=style))
     stdout_console().print(event_line(event, *words), soft_wrap=True)
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from app.cli.actions.event_pull import event_line
 from app.cli.actions.webhook_verify import Verdict, Verifier
 from app.cli.exit_codes import UsageProblem
+from app.cli.formats import printable, size
 from app.cli.output import print_json, stderr_console, stdout_console
 from app.clock import Clock, utc_now
 
@@ -157,7 +158,8 @@ def _print_line(delivery: ReceivedDelivery) -> None:
     if event is None or not delivery.verdict.genuine:
         words = Text(f"answered {delivery.status}: ").append_text(words)
         stdout_console().print(
-            words.append(f"  {delivery.message_id[:80]}  {len(delivery.body)} bytes", style="dim"), soft_wrap=True
+            words.append(f"  {printable(delivery.message_id[:80])}  {size(len(delivery.body))}", style="dim"),
+            soft_wrap=True,
         )
     else:
         stdout_console().print(event_line(event, words), soft_wrap=True)

@@ -7,7 +7,9 @@ from typing import Any
 
 from app.cli.client.service_client import ServiceClient, connect
 from app.cli.exit_codes import UsageProblem
-from app.cli.output import fields, print_json, print_warning, stdout_console, table
+from app.cli.formats import moment
+from app.cli.output import print_json, print_warning, stdout_console
+from app.cli.tables import print_fields, print_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def list_(access: Access) -> None:
     rows: list[tuple[object, ...]] = [
         (one["id"], one["url"], _events(one), _state(one), one.get("signing"), one.get("description")) for one in items
     ]
-    stdout_console().print(table(("Webhook", "Address", "Events", "State", "Signing", "Description"), rows))
+    print_table(stdout_console(), ("Webhook", "Address", "Events", "State", "Signing", "Description"), rows)
 
 
 def show(webhook: str, access: Access) -> None:
@@ -143,12 +145,12 @@ def rotate(webhook: str, signing: str | None, access: Access) -> None:
     if access.as_json:
         print_json(made)
         return
-    stdout_console().print(fields(_key_fields(made)))
+    print_fields(stdout_console(), _key_fields(made))
 
 
 def resource_path(public_id: str, action: str | None = None, *, kind: str = "webhooks") -> str:
     """Return the API's path of a webhook or a delivery. Raises UsageProblem for another kind of id."""
-    prefix = {"webhooks": "whk_", "deliveries": "dlv_"}[kind]
+    prefix = {"webhooks": "whk_", "deliveries": "dlv_", "replays": "rpl_"}[kind]
     if not (public_id.startswith(prefix) and public_id.isascii() and public_id.replace("_", "").isalnum()):
         raise UsageProblem(f"{public_id[:64]!r} is not the id of a {kind[:-1].replace('ie', 'y')} ({prefix}...)")
     return f"/v1/{kind}/{public_id}" + (f"/{action}" if action else "")
@@ -171,8 +173,8 @@ def _show(webhook: dict[str, Any], access: Access) -> None:
     headers = webhook.get("headers")
     if headers:
         known["Headers"] = ", ".join(f"{name}: {value}" for name, value in headers.items())
-    known |= {"Added": webhook.get("created_at")} | _key_fields(webhook)
-    stdout_console().print(fields(known))
+    known |= {"Added": moment(webhook.get("created_at"))} | _key_fields(webhook)
+    print_fields(stdout_console(), known)
 
 
 def _key_fields(shape: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +183,7 @@ def _key_fields(shape: Mapping[str, Any]) -> dict[str, Any]:
         known["Secret, shown this once"] = shape["secret"]
     keys = shape.get("public_keys") or ([{"key": shape["public_key"]}] if shape.get("public_key") else [])
     for number, key in enumerate(keys, start=1):
-        ends = f" until {key['expires_at']}" if key.get("expires_at") else ""
+        ends = f" until {moment(key['expires_at'])}" if key.get("expires_at") else ""
         known["Public key" if len(keys) == 1 else f"Public key {number}"] = f"{key['key']}{ends}"
     return known
 
@@ -192,5 +194,5 @@ def _events(webhook: Mapping[str, Any]) -> str:
 
 def _state(webhook: Mapping[str, Any]) -> str:
     if webhook.get("disabled_at"):
-        return f"disabled ({webhook.get('disabled_reason')}) since {webhook['disabled_at']}"
-    return f"failing since {webhook['failing_since']}" if webhook.get("failing_since") else "enabled"
+        return f"disabled ({webhook.get('disabled_reason')}) since {moment(webhook['disabled_at'])}"
+    return f"failing since {moment(webhook['failing_since'])}" if webhook.get("failing_since") else "enabled"

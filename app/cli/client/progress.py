@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from app.cli.client.service_client import ServiceClient, ServiceUnreachable
+from app.cli.formats import count
 from app.cli.output import stderr_console
 from app.domain.states import FINAL_INVOICE_STATES, InvoiceState, UploadState
 
@@ -85,4 +86,4 @@ def counts_line(uploads: Sequence[dict[str, Any]]) -> str:
     counts = total_counts(uploads)
     known = [state.value for state in InvoiceState]
     states = [*known, *sorted(set(counts) - set(known))]
-    return "  ".join(f"{state} {counts[state]:,}" for state in states if counts[state]) or "reading"
+    return "  ".join(f"{state} {count(counts[state])}" for state in states if counts[state]) or "reading"

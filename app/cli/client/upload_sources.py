@@ -3,7 +3,7 @@
 import gzip
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,8 +49,11 @@ class Found:
     archives: tuple[tuple[Path, BodyKind], ...]
 
 
-def sort_paths(paths: Sequence[Path]) -> Found:
-    """Sort the paths into loose XML and archives. Raises UsageProblem for a path that is neither or does not exist."""
+def sort_paths(paths: Sequence[Path], shown: Mapping[Path, str] | None = None) -> Found:
+    """Sort the paths into loose XML and archives. `shown` has the names for messages.
+
+    Raises UsageProblem for a path that is neither or does not exist.
+    """
     loose: list[Path] = []
     archives: list[tuple[Path, BodyKind]] = []
     for path in paths:
@@ -65,7 +68,7 @@ def sort_paths(paths: Sequence[Path]) -> Found:
         # A file named .xml is an invoice even if its content is damaged: the check gives the verdict on it.
         kind = BodyKind.XML if path.suffix.lower() == ".xml" else sniff(path.name, head)
         if kind is None:
-            raise UsageProblem(f"{path} has no known format: give {_KNOWN}")
+            raise UsageProblem(f"{(shown or {}).get(path, str(path))} has no known format: give {_KNOWN}")
         if kind is BodyKind.XML:
             loose.append(path)
         else:

@@ -18,7 +18,10 @@ ApiKeyFile = Annotated[
 ]
 Paths = Annotated[
     list[Path],
-    typer.Argument(metavar="PATH", help="XML files, folders of them, .zip, .tar.gz, .tar or .ndjson.", exists=True),
+    typer.Argument(
+        metavar="PATH",
+        help="XML files, folders of them, .zip, .tar.gz, .tar or .ndjson; - reads one of these from standard input.",
+    ),
 ]
 
 
@@ -82,6 +85,16 @@ def validate(
     paths: Paths,
     nip: Annotated[str | None, typer.Option(help="Check as this tenant; without it the seller is not checked.")] = None,
     lang: LangOption = Lang.EN,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the last line, with the sums, and no progress.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Also write the findings to this file, in English and Polish: to keep, or for the maker of your ERP.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help='Print {"checked", "valid", "invalid", "warnings", "documents": [...]}.'),
@@ -89,12 +102,13 @@ def validate(
 ) -> None:
     """Check invoices on this machine, by all rules and the official XSD; no data leave it.
 
-    Exits 1 if any invoice is invalid. With --json, `documents` lists the invoices with findings.
+    Exits 1 if any invoice is invalid. Errors come first, sorted by file and line; warnings are summed by rule. In a pipe and on a
+    narrow terminal a finding is one line, `file:line: rule: message`. With --json, `documents` lists the invoices with findings.
     """
     from app.cli.actions.validate import validate as run
     from app.cli.actions.verdicts import Language
 
-    run(paths, nip=nip, language=Language(lang.value), as_json=as_json)
+    run(paths, nip=nip, language=Language(lang.value), quiet=quiet, report=report, as_json=as_json)
 
 
 def status(

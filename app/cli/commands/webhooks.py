@@ -231,6 +231,9 @@ def replay(
     until: Annotated[str | None, typer.Option(metavar="TIME", help="End; now without it.")] = None,
     events: Events = None,
     everything: Annotated[bool, typer.Option("--all", help="Also events that were delivered already.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="End when all its events are scheduled; exit 1 if it was stopped.")
+    ] = False,
     url: Url = None,
     api_key_file: ApiKeyFile = None,
     as_json: AsJson = False,
@@ -241,7 +244,7 @@ def replay(
 
     access = Access(url, api_key_file, as_json)
     deliveries.replay(
-        webhook, since=since, until=until, types=split_types(events), everything=everything, access=access
+        webhook, since=since, until=until, types=split_types(events), everything=everything, wait=wait, access=access
     )
 
 

@@ -11,7 +11,9 @@ from rich.text import Text
 
 from app.cli.demo.checks import BadInvoiceResult, Check
 from app.cli.demo.watching import Snapshot
-from app.cli.output import fields, stderr_console, table
+from app.cli.formats import count, moment, seconds
+from app.cli.output import stderr_console
+from app.cli.tables import print_fields, print_table
 
 _LINE_EVERY_SECONDS: Final = 2.0
 
@@ -73,19 +75,21 @@ class ProgressView:
 def print_results(console: Console, report: dict[str, Any], bad_results: Sequence[BadInvoiceResult]) -> None:
     """Print verdicts, timings, the webhooks received and the refused invoices."""
     counts: dict[str, int] = report["counts"]
-    console.print(table(("Verdict", "Invoices"), [(state, f"{n:,}") for state, n in counts.items()], title="Verdicts"))
-    seconds: dict[str, float | None] = report["seconds"]
+    print_table(console, ("Verdict", "Invoices"), list(counts.items()), title="Verdicts")
+    times: dict[str, float | None] = report["seconds"]
     rate = report["invoices"]
     rows = [
-        (name, f"{taken:.1f} s", f"{rate / taken:,.0f} invoices a second") for name, taken in seconds.items() if taken
+        (name, seconds(taken), f"{count(round(rate / taken))} invoices a second")
+        for name, taken in times.items()
+        if taken
     ]
-    console.print(table(("From the first byte until", "Taken", "Rate"), rows, title="Timings"))
+    print_table(console, ("From the first byte until", "Taken", "Rate"), rows, title="Timings")
     webhooks: dict[str, Any] = report["webhooks"]
-    events = [(name, f"{n:,}") for name, n in sorted(webhooks["events"].items())]
-    console.print(table(("Event", "Seen"), events, title="Webhooks"))
+    events = sorted(webhooks["events"].items())
+    print_table(console, ("Event", "Seen"), events, title="Webhooks")
     if bad_results:
         rows_refused = [(one.name, one.why, one.expected, one.message) for one in bad_results]
-        console.print(table(("Bad invoice", "It", "Rule", "What the service says"), rows_refused, title="Refused"))
+        print_table(console, ("Bad invoice", "It", "Rule", "What the service says"), rows_refused, title="Refused")
 
 
 def print_checks(console: Console, checks: Sequence[Check]) -> None:
@@ -94,7 +98,7 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
         (Text("✓", style="bold green") if one.ok else Text("✗", style="bold red"), one.name, one.detail)
         for one in checks
     ]
-    console.print(table(("", "Checked", "Found"), rows, title="Checks"))
+    print_table(console, ("", "Checked", "Found"), rows, title="Checks")
 
 
 def print_history(console: Console, invoice: dict[str, Any]) -> None:
@@ -105,18 +109,18 @@ def print_history(console: Console, invoice: dict[str, Any]) -> None:
         "SHA-256": invoice.get("sha256"),
         "KSeF number": invoice.get("ksef_number"),
         "Session": invoice.get("session"),
-        "Acquired": invoice.get("acquired_at"),
+        "Acquired": moment(invoice.get("acquired_at")),
         "Mode": invoice.get("invoicing_mode"),
     }
     console.print(Text("One invoice's way", style="italic"))
-    console.print(fields(shown))
+    print_fields(console, shown)
     rows = [_step(step) for step in invoice.get("history") or []]
     if rows:
-        console.print(table(("When", "What"), rows))
+        print_table(console, ("When", "What"), rows)
 
 
 def _step(step: dict[str, Any]) -> tuple[object, object]:
     shown = [str(value) for name, value in step.items() if name not in {"at", "detail"} and value is not None]
     detail: dict[str, Any] = step.get("detail") or {}
     shown += [f"{name} {value}" for name, value in detail.items() if value and name != "status"]
-    return step.get("at"), ", ".join(shown)
+    return moment(step.get("at")), ", ".join(shown)

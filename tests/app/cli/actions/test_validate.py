@@ -1,9 +1,13 @@
 """The check on this machine."""
 
+import html
+import io
 import os
+import re
+import sys
 import threading
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -119,3 +123,97 @@ def test_the_archives_behind_a_broken_one_are_checked_too(ksefd: Ksefd, tmp_path
     ran = ksefd("validate", str(tmp_path / "a.zip"), str(tmp_path / "b.zip"), "--json")
     assert (ran.code, ran.json["valid"], len(ran.json["errors"])) == (REFUSED, 2, 1)
     assert ran.json["errors"][0].startswith("a.zip: ")
+
+
+def test_errors_come_first_sorted_by_file_and_line_and_the_sums_last(ksefd: Ksefd, tmp_path: Path) -> None:
+    yesterday = TODAY - timedelta(days=1)
+    write_folder(tmp_path, generate_invoices(3, seller_nip=NIP, issue_date=yesterday, profile="small"))
+    for name in ("10.xml", "9.xml", "b/1.xml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("<x>\n</y>")
+    lines = ksefd("validate", str(tmp_path)).out.splitlines()
+    assert [line.removeprefix(f"{tmp_path}/").partition(": ")[0] for line in lines[:3]] == [
+        "9.xml:2",
+        "10.xml:2",
+        "b/1.xml:2",
+    ]
+    (warning,) = [line for line in lines if "will-be-offline" in line]
+    assert warning.startswith(str(tmp_path))
+    assert "will-be-offline: warning: " in warning
+    assert "(and 2 more documents)" in warning
+    assert lines[-1] == "6 checked: 3 valid, 3 of them with warnings, 3 invalid"
+
+
+def test_quiet_leaves_only_the_sums(ksefd: Ksefd, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<x/>")
+    ran = ksefd("validate", str(tmp_path / "a.xml"), "--quiet")
+    assert (ran.code, ran.out) == (REFUSED, "1 checked: 0 valid, 1 invalid\n")
+
+
+@pytest.mark.parametrize("form", ["one.xml", "a.zip"])
+def test_the_standard_input_is_read_for_a_dash(
+    ksefd: Ksefd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    if form == "a.zip":
+        write_zip(tmp_path / form, generate_invoices(4, seller_nip=NIP, issue_date=TODAY))
+    else:
+        (tmp_path / form).write_text("<x/>")
+    with (tmp_path / form).open("rb") as file:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
+        ran = ksefd("validate", "-")
+    if form == "a.zip":
+        assert (ran.code, ran.out) == (OK, "4 checked: 4 valid, 0 invalid\n")
+    else:
+        assert ran.out.startswith("stdin:1: ")
+
+
+def test_an_empty_standard_input_is_wrong_usage(ksefd: Ksefd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    ran = ksefd("validate", "-")
+    assert ran.code == USAGE
+    assert "stdin has no known format" in ran.err
+
+
+def test_the_report_has_every_finding_in_both_languages_with_found_and_wanted_value(
+    ksefd: Ksefd, tmp_path: Path
+) -> None:
+    (one,) = generate_invoices(1, seller_nip=NIP, issue_date=TODAY, profile="small")
+    wrong = one.xml.replace(b"<KodWaluty>PLN<", b"<KodWaluty>&lt;b&gt;X<")
+    assert wrong != one.xml
+    (tmp_path / "a<i>.xml").write_bytes(wrong)
+    report = tmp_path / "report.html"
+    ran = ksefd("validate", str(tmp_path / "a<i>.xml"), "--report", str(report), "--nip", NIP, "--quiet")
+    assert ran.code == REFUSED
+    page = report.read_text("utf-8")
+    cells = [html.unescape(cell) for cell in re.findall(r"<td>(?:<code>)?(.*?)(?:</code>)?</td>", page)]
+    place, line, number, rule, path, found, wanted, message = cells
+    assert (place, rule, path) == (str(tmp_path / "a<i>.xml"), "xsd-value-not-allowed", "/Faktura/Fa/KodWaluty")
+    assert found == '"<b>X"'
+    assert wanted.startswith("PLN, EUR")
+    assert line == "1"
+    assert number
+    assert "jest niedozwolona" in message
+    assert "is not allowed" in message
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert str(TODAY) in page
+    assert NIP in page
+    assert not re.search(r"<script|src=|href=|url\(|@import", page)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_report_of_nothing_but_valid_invoices_says_so(ksefd: Ksefd, tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", generate_invoices(2, seller_nip=NIP, issue_date=TODAY, profile="small"))
+    assert ksefd("validate", str(tmp_path / "in"), "--report", str(tmp_path / "r.html")).code == OK
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "2 checked: 2 valid" in page
+    assert "<table>" not in page
+
+
+@pytest.mark.parametrize("place", ["no-folder/r.html", "."])
+def test_a_report_that_cannot_be_written_is_refused_before_the_check(ksefd: Ksefd, tmp_path: Path, place: str) -> None:
+    (tmp_path / "a.xml").write_text("<x/>")
+    ran = ksefd("validate", str(tmp_path / "a.xml"), "--report", str(tmp_path / place))
+    assert ran.code == USAGE
+    assert ran.out == ""
+    assert "--report" in ran.err

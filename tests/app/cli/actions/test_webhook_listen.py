@@ -108,7 +108,12 @@ def test_the_command_verifies_prints_and_ends_with_ctrl_c() -> None:
     headers = signed_headers([KEY], message_id="evt_7", body=body, now=datetime.now(UTC))
     for options, expected in (
         (["--json"], None),
-        ([], re.compile(r"22\.11\. 13:00:00  invoices\.accepted   genuine  K-7 and 1 more, session ses_1  evt_0*7")),
+        (
+            [],
+            re.compile(
+                r"2026-11-22 13:00:00\+01:00  invoices\.accepted   genuine  K-7 and 1 more, session ses_1  evt_0*7"
+            ),
+        ),
     ):
         with subprocess.Popen(
             [sys.executable, "-m", "app.cli.main", "webhook", "listen", "--port", "0", "--secret", KEY.text, *options],
@@ -234,7 +239,7 @@ def test_events_are_printed_as_lines_or_as_json(ksefd: Ksefd, monkeypatch: pytes
     }  # fmt: skip
     _use(monkeypatch, Feed([_event(1)]))
     (line,) = ksefd("events", "--after", "evt_0").out.splitlines()
-    assert line.startswith("22.11. 13:00:00  invoices.accepted   K-1 and 1 more, session ses_1  evt_")
+    assert line.startswith("2026-11-22 13:00:00+01:00  invoices.accepted   K-1 and 1 more, session ses_1  evt_")
 
 
 def test_failures_have_their_exit_codes(ksefd: Ksefd, monkeypatch: pytest.MonkeyPatch) -> None:

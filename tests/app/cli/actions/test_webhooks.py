@@ -106,7 +106,7 @@ def test_public_keys_are_shown_with_the_time_of_their_end(ksefd: Ksefd, service:
     ]
     shown = ksefd("webhook", "show", ID).out
     assert "whpk_b" in shown
-    assert "whpk_a until 2026-11-23T12:00:00Z" in shown
+    assert "whpk_a until 2026-11-23 13:00:00+01:00" in shown
     assert "whpk_c" in ksefd("webhook", "rotate", ID, "--signing", "ed25519").out
     assert service.asked[1] == ("POST", f"/v1/webhooks/{ID}/rotate-secret", {"signing": "ed25519"})
 

@@ -83,7 +83,7 @@ def test_a_pipe_is_copied_and_the_copy_removed(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     writer = threading.Thread(target=fifo.write_bytes, args=(b'{"xml": "<a/>"}\n' * 100_000,))
     writer.start()
-    with pipes_copied([tmp_path, fifo]) as (folder, copy):
+    with pipes_copied([tmp_path, fifo]) as ((folder, copy), _):
         assert folder == tmp_path
         assert (copy.name, copy.read_bytes()) == ("lines", b'{"xml": "<a/>"}\n' * 100_000)
     writer.join()
