@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.api.state import ApiState
 from app.errors import Unauthorized
 from app.settings import Settings
+from app.store.audit.actor import Actor, set_actor
 from app.store.store import Store
 from app.store.tenants.tenants import Tenant
 
@@ -50,9 +51,11 @@ async def current_tenant(
 
 
 async def tenant_of_key(request: Request, key: str) -> Tenant:
-    """Return the tenant of an API key, and add it to the request's log line. Raises Unauthorized."""
+    """Return the tenant of an API key, and add it to the log line and the audit rows of the request. Raises Unauthorized."""
     tenant = await api_state(request).authenticator.authenticate(key)
-    request.scope.setdefault("ksefd", {})["tenant"] = tenant.public_id
+    known = request.scope.setdefault("ksefd", {})
+    known["tenant"] = tenant.public_id
+    set_actor(Actor("key", tenant.key_label or "", known.get("request_id")))
     return tenant
 
 

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager, contextmanager
 
 import anyio.to_thread
 
+from app.cli.operator import operator
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
+from app.store.audit.actor import set_actor
 from app.store.embedded import EmbeddedPostgres
 from app.store.health import store_faults
 from app.store.migrate import migrate
@@ -45,6 +47,7 @@ async def local_store(settings: Settings) -> AsyncIterator[Store]:
         async with open_store(ready, max_connections=2) as store:
             if settings.database_url is not None:
                 await _refuse_other_revision(store)
+            set_actor(operator())
             yield store
     finally:
         with anyio.CancelScope(shield=True):

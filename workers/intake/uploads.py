@@ -109,7 +109,7 @@ async def read_upload(context: WorkerContext, upload_id: UUID) -> None:
     await context.store.chunks.finish_upload(upload, errors=errors, now=context.clock())
     metrics.STAGE_SECONDS.labels(stage="read").observe(anyio.current_time() - started)
     if upload.flush:
-        await context.store.tenants.request_flush(upload.tenant_id, now=context.clock())
+        await context.store.tenants.request_flush(upload.tenant_id, now=context.clock(), by_upload=True)
     for lane_id in await context.store.chunks.lanes_of_for_job(upload.id):
         await context.seal_soon(lane_id)
     log.info("upload_read", upload=upload.public_id, errors=len(errors))

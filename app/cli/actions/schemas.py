@@ -1,5 +1,6 @@
 """Official schema files: which forms are on, and installing the file of a form that no package ships."""
 
+import hashlib
 from pathlib import Path
 
 from app.cli.actions.accounts import in_store
@@ -7,7 +8,9 @@ from app.cli.output import print_json, stdout_console
 from app.cli.tables import print_table
 from app.schema_files import LATE_FORMS_SECONDS, form_statuses, recognise_file
 from app.settings import load_settings
+from app.store.audit.acts import Act
 from app.store.installed_schemas import InstalledSchemas
+from app.store.store import Store
 
 
 def list_schemas(*, as_json: bool) -> None:
@@ -50,7 +53,13 @@ def list_schemas(*, as_json: bool) -> None:
 def install_schema(path: Path, *, as_json: bool) -> None:
     """Store an official schema file for all processes and print its form. Raises ConfigurationError for any other file."""
     found = recognise_file(path)
-    in_store(load_settings(), lambda store: store.blobs.put(found.key, found.content))
+
+    async def work(store: Store) -> None:
+        await store.blobs.put(found.key, found.content)
+        details = {"form": found.form_code, "sha256": hashlib.sha256(found.content).hexdigest()}
+        await store.audit.record_alone(act=Act.SCHEMA_INSTALLED, object=found.key, details=details)
+
+    in_store(load_settings(), work)
     if as_json:
         print_json({"form": found.form_code, "file": found.key})
         return

@@ -1,14 +1,15 @@
 """Reads the audit: pages by filter, and the check of the whole chain."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from psycopg.rows import DictRow
 
+from app.store.audit.acts import Act
 from app.store.audit.chain import AuditRow, ChainCheck, Fault, Head
-from app.store.audit.record import PURPOSE
+from app.store.audit.record import PURPOSE, record
 from app.store.database import Connection, Database, queries
 from app.store.secrets import SecretBox
 
@@ -36,11 +37,16 @@ class CheckedChain:
 
 
 class AuditStore:
-    """Rows of the audit. Nothing here changes one."""
+    """Rows of the audit, which are added and never changed."""
 
     def __init__(self, database: Database, box: SecretBox) -> None:
         self._database = database
         self._box = box
+
+    async def record_alone(self, *, act: Act, object: str, details: Mapping[str, Any]) -> None:  # noqa: A002 - as in `record`
+        """Record an act that changed no row of the database. Call it after the act, which can be repeated."""
+        async with self._database.transaction() as connection:
+            record(connection, act=act, object=object, details=details)
 
     async def page(self, wanted: AuditFilter, *, before: int | None, limit: int) -> Sequence[DictRow]:
         """Return rows below a number, newest first, with the tenant's public id and NIP."""

@@ -15,6 +15,8 @@ from uuid import UUID
 from app.domain.ids import public_id
 from app.errors import ConfigurationError
 from app.observability.logs import get_logger
+from app.store.audit.acts import Act
+from app.store.audit.record import record
 from app.store.database import Connection, Database, queries
 from app.store.events.deliveries import body_of_event
 from app.store.events.endpoints import Ordering, add_disabled_event, open_headers, open_keys
@@ -278,6 +280,13 @@ class DeliveryQueue:
             if row is not None and row["disabled_at"] is not None:
                 disabled[endpoint_id] = row["disabled_reason"]
                 await add_disabled_event(self._outbox, connection, row, now=now)
+                record(
+                    connection,
+                    act=Act.WEBHOOK_DISABLED,
+                    tenant_id=row["tenant_id"],
+                    object=public_id("whk", endpoint_id),
+                    details={"reason": row["disabled_reason"]},
+                )
         return disabled
 
     def _target(self, row: Mapping[str, Any]) -> Target:

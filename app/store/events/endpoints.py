@@ -13,6 +13,8 @@ from psycopg.rows import DictRow
 from app.domain.ids import public_id
 from app.domain.timestamps import iso_utc
 from app.errors import Conflict, NotFound
+from app.store.audit.acts import Act
+from app.store.audit.record import record
 from app.store.database import Connection, Database, queries
 from app.store.events.outbox import EventType, Outbox
 from app.store.secrets import SecretBox
@@ -126,6 +128,8 @@ class WebhookStore:
                 },
             )
             row = await cursor.fetchone()
+            if row is not None:
+                _record(connection, Act.WEBHOOK_CREATED, row)
         if row is None:
             raise Conflict(f"a tenant has at most {MAX_ENDPOINTS} webhooks; delete one first")
         return self._endpoint(row), key
@@ -175,6 +179,7 @@ class WebhookStore:
             cursor = await connection.execute(_SQL["update_endpoint"], {"id": endpoint_id} | fields | switch)
             changed = await cursor.fetchone()
             assert changed is not None  # noqa: S101 - the row is locked
+            _record(connection, Act.WEBHOOK_CHANGED, changed, changed=[*sorted(changes), *_switched(disabled)])
             if ends:
                 await add_disabled_event(self._outbox, connection, changed, now=now)
         return self._endpoint(changed)
@@ -182,8 +187,11 @@ class WebhookStore:
     async def delete(self, tenant_id: int, endpoint_id: UUID, *, now: datetime) -> None:
         """Delete an endpoint with its keys and headers; its pending deliveries fail soon after. Raises NotFound."""
         parameters = {"tenant_id": tenant_id, "id": endpoint_id, "now": now}
-        if await self._database.fetch_one(_SQL["delete_endpoint"], parameters) is None:
-            raise no_webhook(endpoint_id)
+        async with self._database.transaction() as connection:
+            row = await (await connection.execute(_SQL["delete_endpoint"], parameters)).fetchone()
+            if row is None:
+                raise no_webhook(endpoint_id)
+            _record(connection, Act.WEBHOOK_DELETED, row)
 
     async def rotate(
         self, tenant_id: int, endpoint_id: UUID, *, signing: Signing | None = None, now: datetime
@@ -199,6 +207,7 @@ class WebhookStore:
             keys = rotated(open_keys(self._box, endpoint_id, row["secrets"]), key, now=now)
             sealed = seal_keys(self._box, endpoint_id, keys)
             await connection.execute(_SQL["set_secrets"], {"id": endpoint_id, "secrets": sealed, "signing": kind.value})
+            _record(connection, Act.WEBHOOK_ROTATED, row, signing=kind.value)
         return key
 
     async def test(self, tenant_id: int, endpoint_id: UUID, *, now: datetime) -> UUID:
@@ -259,6 +268,15 @@ async def add_disabled_event(outbox: Outbox, connection: Connection, row: Mappin
         },
         now=now,
     )
+
+
+def _record(connection: Connection, act: Act, row: Mapping[str, Any], **details: Any) -> None:
+    """Record an act on an endpoint. Neither its address nor its headers are in the audit, since both may contain secrets."""
+    record(connection, act=act, tenant_id=row["tenant_id"], object=public_id("whk", row["id"]), details=details)
+
+
+def _switched(disabled: bool | None) -> list[str]:
+    return {None: [], True: ["disabled"], False: ["enabled"]}[disabled]
 
 
 async def lock_endpoint(connection: Connection, tenant_id: int, endpoint_id: UUID) -> DictRow:

@@ -14,6 +14,8 @@ from psycopg.rows import DictRow
 
 from app.domain.ids import public_id
 from app.errors import Conflict, NotFound, RequestError
+from app.store.audit.acts import Act
+from app.store.audit.record import record
 from app.store.database import Connection, Database, queries
 from app.store.events.endpoints import lock_endpoint
 from app.store.jobs import JobQueue, Task
@@ -98,6 +100,13 @@ class ReplayStore:
             row = await _one(connection, "add_replay", parameters | (counted or {}))
             assert row is not None  # noqa: S101 - INSERT ... RETURNING gives a row
             await self._jobs.defer(Task.REPLAY_EVENTS, connection=connection, replay_id=str(row["id"]))
+            record(
+                connection,
+                act=Act.WEBHOOK_REPLAYED,
+                tenant_id=tenant_id,
+                object=public_id("whk", endpoint_id),
+                details={"replay": public_id("rpl", row["id"])},
+            )
         return row
 
     async def get(self, tenant_id: int, replay_id: UUID) -> DictRow:

@@ -18,6 +18,8 @@ from app.domain.outage import (
     standing,
 )
 from app.domain.timestamps import iso_utc
+from app.store.audit.acts import Act
+from app.store.audit.record import record
 from app.store.database import Connection, Database, queries
 from app.store.events.outbox import EventType, Outbox
 from app.store.jobs import JobQueue
@@ -102,7 +104,13 @@ class OutageStore:
 
     async def order(self, ksef_url: str, override: Override | None, *, now: datetime) -> KsefRecord:
         """Put an operator's order in the place of KSeF's answers, or take it back with None."""
-        return await self._change(ksef_url, lambda known: replace(known, override=override), now=now)
+        details: dict[str, Any] = {"ksef_url": ksef_url}
+        if override is not None:
+            details |= {"state": override.state.value, "until": override.until, "reason": override.reason}
+        act = Act.OUTAGE_ORDERED if override is not None else Act.OUTAGE_CLEARED
+        return await self._change(
+            ksef_url, lambda known: replace(known, override=override), now=now, act=act, details=details
+        )
 
     async def notify_of_expired_order(self, ksef_url: str, *, now: datetime) -> KsefRecord:
         """Notify tenants of a change without a call: an operator's order that has expired."""
@@ -125,8 +133,16 @@ class OutageStore:
         parameters = {"ksef_url": ksef_url, "latarnia": json.dumps(said, ensure_ascii=False), "now": now}
         await self._database.execute(_SQL["save_latarnia"], parameters)
 
-    async def _change(self, ksef_url: str, change: Callable[[KsefRecord], KsefRecord], *, now: datetime) -> KsefRecord:
-        """Change the row under a lock, and add the events of a change of availability."""
+    async def _change(
+        self,
+        ksef_url: str,
+        change: Callable[[KsefRecord], KsefRecord],
+        *,
+        now: datetime,
+        act: Act | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> KsefRecord:
+        """Change the row under a lock, and add the events of a change of availability; record an operator's act."""
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["make_ksef"], {"ksef_url": ksef_url})
             row = await (await connection.execute(_SQL["lock_ksef"], {"ksef_url": ksef_url})).fetchone()
@@ -135,6 +151,8 @@ class OutageStore:
             changed = change(known)
             if changed != known:
                 await connection.execute(_SQL["save_ksef"], _columns(ksef_url, changed))
+            if act is not None:
+                record(connection, act=act, details=details)
             return await self._notify(connection, ksef_url, changed, now=now)
 
     async def _notify(self, connection: Connection, ksef_url: str, known: KsefRecord, *, now: datetime) -> KsefRecord:

@@ -47,7 +47,7 @@ SELECT id, label, created_at, last_used_at, revoked_at FROM api_keys WHERE tenan
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s) WHERE id = %(id)s AND tenant_id = %(tenant_id)s
 
 -- name: api_key_with_tenant
-SELECT k.secret_sha256, k.id AS key_id, k.last_used_at, t.*
+SELECT k.secret_sha256, k.id AS key_id, k.label, k.last_used_at, t.*
 FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
 WHERE k.id = %(id)s AND k.revoked_at IS NULL
 

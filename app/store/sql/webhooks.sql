@@ -39,4 +39,4 @@ UPDATE webhook_endpoints SET secrets = %(secrets)s, signing = %(signing)s, versi
 -- The row is kept for the history, without its secrets.
 UPDATE webhook_endpoints SET deleted_at = %(now)s, secrets = '', headers = NULL, version = version + 1
 WHERE id = %(id)s AND tenant_id = %(tenant_id)s AND deleted_at IS NULL
-RETURNING id
+RETURNING id, tenant_id

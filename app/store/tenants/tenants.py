@@ -5,13 +5,15 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from app.domain.ids import public_id
 from app.errors import Conflict, NotFound, Unauthorized
+from app.store.audit.acts import Act
+from app.store.audit.record import record
 from app.store.database import Database, queries
 from app.store.secrets import SecretBox
 
@@ -34,6 +36,8 @@ class Tenant:
     disabled_at: datetime | None
     reconcile_since: datetime | None = None
     """No session is opened for the tenant until its records since this moment are reconciled with KSeF's."""
+    key_label: str | None = None
+    """The label of the API key that authenticated, for the audit; None when no key did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +69,26 @@ class TenantStore:
         now: datetime,
     ) -> Tenant:
         """Add a tenant. `credential` is kept encrypted. Raises Conflict when the NIP is there already."""
-        row = await self._database.fetch_one(
-            _SQL["add_tenant"],
-            {
-                "public_id": UUID(bytes=secrets.token_bytes(16), version=4),
-                "nip": nip,
-                "name": name,
-                "credential_kind": credential_kind,
-                "credential": self._seal(nip, credential),
-                "compression": compression,
-                "now": now,
-            },
-        )
-        if row is None:
-            raise Conflict(f"there is a tenant with NIP {nip} already")
+        tenant = UUID(bytes=secrets.token_bytes(16), version=4)
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(
+                _SQL["add_tenant"],
+                {
+                    "public_id": tenant,
+                    "nip": nip,
+                    "name": name,
+                    "credential_kind": credential_kind,
+                    "credential": self._seal(nip, credential),
+                    "compression": compression,
+                    "now": now,
+                },
+            )
+            row = await cursor.fetchone()
+            if row is None:
+                raise Conflict(f"there is a tenant with NIP {nip} already")
+            details = {"credential": credential_kind, "compression": compression}
+            named = public_id("ten", tenant)
+            record(connection, act=Act.TENANT_ADDED, tenant_id=row["id"], object=named, details=details)
         return await self.get(row["id"])
 
     async def get(self, tenant_id: int) -> Tenant:
@@ -101,11 +111,11 @@ class TenantStore:
 
     async def disable(self, tenant_id: int, *, now: datetime) -> None:
         """Refuse the tenant's keys and open no more sessions for it; its sessions at KSeF are still tracked."""
-        await self._database.execute(_SQL["disable_tenant"], {"tenant_id": tenant_id, "now": now})
+        await self._change(Act.TENANT_DISABLED, "disable_tenant", {"tenant_id": tenant_id, "now": now})
 
     async def enable(self, tenant_id: int) -> None:
         """Undo `disable`."""
-        await self._database.execute(_SQL["enable_tenant"], {"tenant_id": tenant_id})
+        await self._change(Act.TENANT_ENABLED, "enable_tenant", {"tenant_id": tenant_id})
 
     async def require_reconciliation(self, tenant_id: int, *, since: datetime) -> None:
         """Open no session for the tenant until its records since this moment are reconciled with KSeF's. The earliest one counts."""
@@ -120,7 +130,8 @@ class TenantStore:
 
         Invoices that await a decision already still do until they are released or withdrawn.
         """
-        await self._database.execute(_SQL["set_late_invoices"], {"tenant_id": tenant_id, "choice": choice})
+        parameters = {"tenant_id": tenant_id, "choice": choice}
+        await self._change(Act.LATE_INVOICES_SET, "set_late_invoices", parameters, details={"choice": choice})
 
     async def credential(self, tenant_id: int) -> tuple[str, dict[str, str]]:
         """Decrypt the tenant's credential: its kind and its parts."""
@@ -132,29 +143,25 @@ class TenantStore:
 
     async def set_credential(self, tenant: Tenant, *, credential_kind: str, credential: Mapping[str, str]) -> None:
         """Replace the tenant's credential; the tokens that the old one obtained are dropped."""
-        await self._database.execute(
-            _SQL["set_credential"],
-            {
-                "tenant_id": tenant.id,
-                "credential_kind": credential_kind,
-                "credential": self._seal(tenant.nip, credential),
-            },
-        )
+        parameters = {
+            "tenant_id": tenant.id,
+            "credential_kind": credential_kind,
+            "credential": self._seal(tenant.nip, credential),
+        }
+        await self._change(Act.CREDENTIAL_SET, "set_credential", parameters, details={"kind": credential_kind})
 
     async def add_key(self, tenant_id: int, *, label: str, now: datetime) -> tuple[str, str]:
         """Make an API key: its id and the key itself, which is shown this once and kept only as a hash."""
         key_id = UUID(bytes=secrets.token_bytes(16), version=4)
         secret = secrets.token_urlsafe(32)
-        await self._database.execute(
-            _SQL["add_api_key"],
-            {
-                "id": key_id,
-                "tenant_id": tenant_id,
-                "label": label,
-                "secret_sha256": hashlib.sha256(secret.encode()).digest(),
-                "now": now,
-            },
-        )
+        parameters = {
+            "id": key_id,
+            "tenant_id": tenant_id,
+            "label": label,
+            "secret_sha256": hashlib.sha256(secret.encode()).digest(),
+            "now": now,
+        }
+        await self._change(Act.KEY_CREATED, "add_api_key", parameters, key=key_id, details={"label": label})
         return public_id("key", key_id), f"{_KEY_PREFIX}_{key_id.hex}_{secret}"
 
     async def keys(self, tenant_id: int) -> list[ApiKeyInfo]:
@@ -164,10 +171,8 @@ class TenantStore:
 
     async def revoke_key(self, tenant_id: int, key_id: UUID, *, now: datetime) -> None:
         """Revoke a key at once. Raises NotFound when the tenant has no such key."""
-        changed = await self._database.execute(
-            _SQL["revoke_api_key"], {"tenant_id": tenant_id, "id": key_id, "now": now}
-        )
-        if not changed:
+        parameters = {"tenant_id": tenant_id, "id": key_id, "now": now}
+        if not await self._change(Act.KEY_REVOKED, "revoke_api_key", parameters, key=key_id):
             raise NotFound("the tenant has no such key")
 
     async def authenticate(self, key: str, *, now: datetime) -> Tenant:
@@ -187,7 +192,7 @@ class TenantStore:
         if not hmac.compare_digest(digest, known) or row is None or row["disabled_at"] is not None:
             raise refused
         await self._database.execute(_SQL["touch_api_key"], {"id": key_id, "now": now})
-        return _tenant(row)
+        return replace(_tenant(row), key_label=row["label"])
 
     async def load_tokens(self, tenant_id: int) -> bytes | None:
         """Give the tokens that any worker saved last, decrypted, or None."""
@@ -213,10 +218,34 @@ class TenantStore:
         assert row is not None  # noqa: S101 - INSERT ... DO UPDATE RETURNING always gives a row
         return int(row["id"])
 
-    async def request_flush(self, tenant_id: int, *, now: datetime) -> list[int]:
-        """Mark a tenant's lanes so that their present queues are due at once; return the lanes."""
-        rows = await self._database.fetch_all(_SQL["request_flush"], {"tenant_id": tenant_id, "now": now})
-        return [row["id"] for row in rows]
+    async def request_flush(self, tenant_id: int, *, now: datetime, by_upload: bool = False) -> list[int]:
+        """Mark a tenant's lanes so that their present queues are due at once; return the lanes.
+
+        The flush that an upload asks for is a part of the upload, so the audit has no row of it.
+        """
+        async with self._database.transaction() as connection:
+            cursor = await connection.execute(_SQL["request_flush"], {"tenant_id": tenant_id, "now": now})
+            lanes = [row["id"] for row in await cursor.fetchall()]
+            if not by_upload:
+                record(connection, act=Act.INVOICES_FLUSHED, tenant_id=tenant_id, details={"lanes": len(lanes)})
+        return lanes
+
+    async def _change(
+        self,
+        act: Act,
+        query: str,
+        parameters: Mapping[str, Any],
+        *,
+        key: UUID | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Run one statement about a tenant and record it as an act; return how many rows changed. Without any there is no act."""
+        async with self._database.transaction() as connection:
+            changed = (await connection.execute(_SQL[query], parameters)).rowcount
+            if changed:
+                named = public_id("key", key) if key is not None else None
+                record(connection, act=act, tenant_id=parameters["tenant_id"], object=named, details=details)
+        return changed
 
     def _seal(self, nip: str, credential: Mapping[str, str]) -> bytes:
         return self._box.encrypt(json.dumps(dict(credential)).encode(), purpose=f"credential:{nip}")

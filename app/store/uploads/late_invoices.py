@@ -14,6 +14,8 @@ from app.domain.findings import Finding, Severity
 from app.domain.ids import CHUNK_CAPACITY, public_id
 from app.domain.states import InvoiceState
 from app.errors import Conflict, NotFound
+from app.store.audit.acts import Act
+from app.store.audit.record import record
 from app.store.database import Connection, Database, queries
 from app.store.jobs import JobQueue
 from app.store.uploads import state_counts
@@ -160,6 +162,8 @@ class LateInvoiceStore:
                 uploads = {row["upload_id"]: 1}
                 await state_counts.move(connection, uploads, old=InvoiceState.QUEUED, new=InvoiceState.FAILED)
                 await self._uploads.complete_for_job(connection, uploads, now=now)
+                named = public_id("inv", invoice_id)
+                record(connection, act=Act.INVOICE_WITHDRAWN, tenant_id=tenant_id, object=named)
         if row is None:
             await self._refuse(tenant_id, invoice_id)
 
@@ -180,6 +184,10 @@ class LateInvoiceStore:
                 _SQL["release_invoices"], parameters | {"first": first, "last": last, "finding": _json(_released())}
             )
             await self._recount(connection, chunks)
+            if cursor.rowcount:
+                named = public_id("inv", first) if first == last else None
+                details = {"invoices": cursor.rowcount}
+                record(connection, act=Act.INVOICES_RELEASED, tenant_id=tenant_id, object=named, details=details)
         return cursor.rowcount
 
     async def _recount(self, connection: Connection, chunks: Sequence[UUID]) -> None:
