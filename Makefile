@@ -16,6 +16,7 @@ setup: $(STAMP) ## Make the virtual environment in .venv
 
 $(STAMP): $(INPUTS)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	@echo "Installing $$(grep -c '^[a-z].*==' requirements-dev.lock) packages into $(VENV), checked against the lock file; about a minute without a word ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -3,7 +3,10 @@
 import argparse
 import logging
 import os
+import socket
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -15,6 +18,8 @@ from sandbox.recorder import Recorder, record_path
 from sandbox.state.file import UnusableState
 
 _KEEP_ALIVE_SECONDS = 65
+_START_FAILED = 3
+_ALL_ADDRESSES = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - recognised, not listened on
 _DEFAULTS = SandboxOptions()
 RECORD_VARIABLE = "KSEF_SANDBOX_RECORD"
 """Environment variable in place of `--record`, for programs that start the sandbox without this option."""
@@ -30,7 +35,7 @@ def run_sandbox(options: SandboxOptions) -> None:
     record = options.record or os.environ.get(RECORD_VARIABLE, "")
     if record:
         app = Recorder(app, record_path(record))
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=options.host,
         port=options.port,
@@ -40,6 +45,37 @@ def run_sandbox(options: SandboxOptions) -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=2,
     )
+    server = _Server(config, announcement(options))
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise SystemExit(_START_FAILED)
+
+
+def announcement(options: SandboxOptions) -> str:
+    """Return the lines that say where the sandbox listens and what a client has to be set to."""
+    everywhere = options.host in _ALL_ADDRESSES
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"http://{'127.0.0.1' if everywhere else host}:{options.port}"
+    where = f"{address}/v2{', and on every other address of this machine' if everywhere else ''}"
+    return (
+        f"KSeF sandbox, API {options.api.value}, limits {options.limits.value}: {where}\n"
+        f"Set KSEFD_KSEF_URL={address}/v2 for ksefd. Ledger: {address}/_sandbox/ledger. Ctrl-C ends it.\n"
+    )
+
+
+class _Server(uvicorn.Server):
+    """A server that prints a text when it has begun to listen."""
+
+    def __init__(self, config: uvicorn.Config, announced: str) -> None:
+        super().__init__(config)
+        self._announced = announced
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            sys.stderr.write(self._announced)
+            sys.stderr.flush()
 
 
 def run(host: str = _DEFAULTS.host, port: int = _DEFAULTS.port) -> None:

@@ -1,5 +1,6 @@
 """Entry point of `ksefd`: the tree of commands, and the conversion of errors to an error line and an exit code."""
 
+import inspect
 import os
 import sys
 import traceback
@@ -38,6 +39,19 @@ for _name, _run in invoices.COMMANDS.items():
     app.command(_name, rich_help_panel=INVOICES)(_run)
 app.add_typer(webhooks.app, name="webhook", rich_help_panel=EVENTS)
 app.command("events", rich_help_panel=EVENTS)(events.events)
+
+
+def _join_lines(tree: typer.Typer) -> None:
+    """Let help texts flow: typer would keep the line ends that a docstring has in the source."""
+    for group in tree.registered_groups:
+        if group.typer_instance is not None:
+            _join_lines(group.typer_instance)
+    for command in tree.registered_commands:
+        text = inspect.getdoc(command.callback) or ""
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+_join_lines(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,8 +3,9 @@
 import io
 import json
 import os
+import shutil
 import sys
-from typing import Any, Final, NoReturn, TextIO
+from typing import Any, BinaryIO, Final, NoReturn, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -68,6 +69,15 @@ def print_json(data: Any) -> None:
     except BrokenPipeError as error:
         raise OutputClosed from error
     flush_output()
+
+
+def write_bytes(source: BinaryIO) -> None:
+    """Write a file's bytes to the standard output as they are."""
+    try:
+        shutil.copyfileobj(source, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        raise OutputClosed from error
 
 
 def print_error(message: str) -> None:

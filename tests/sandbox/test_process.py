@@ -1,5 +1,6 @@
 """The sandbox as a process: its pool, its end, its place in the product, and receipts of several pages."""
 
+import re
 import secrets
 from collections.abc import Iterator
 
@@ -9,6 +10,8 @@ import psutil
 import pytest
 from lxml import etree
 
+from sandbox.main import announcement
+from sandbox.options import SandboxOptions
 from tests.support.ksef_by_hand import HandClient, Package, invoice, tar_package, zip_package
 from tests.support.sandbox_process import SandboxHandle, running_sandbox
 
@@ -84,3 +87,17 @@ def test_the_sandbox_knows_nothing_of_the_product_but_its_pure_domain() -> None:
     assert used == {"app.domain.ksef_number"}
     pool = graph.find_upstream_modules("sandbox.pool", as_package=True)
     assert not {name for name in pool if name in {"sandbox.app", "sandbox.state.memory", "sandbox.service"}}
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8099/v2"),
+        ("::1", "http://[::1]:8099/v2"),
+        ("0.0.0.0", "http://127.0.0.1:8099/v2, and"),
+    ],
+)
+def test_the_sandbox_says_where_it_listens_and_what_to_set(host: str, expected: str) -> None:
+    first, second = announcement(SandboxOptions(host=host)).splitlines()
+    assert expected in first
+    assert re.search(r"KSEFD_KSEF_URL=http://\S+:8099/v2 ", second)

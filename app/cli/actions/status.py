@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -11,11 +12,12 @@ from app.cli.client.progress import counts_line
 from app.cli.client.service_client import ServiceClient, connect
 from app.cli.exit_codes import UsageProblem
 from app.cli.formats import moment, size
-from app.cli.output import print_json, stdout_console
+from app.cli.output import print_json, stdout_console, write_bytes
 from app.cli.tables import print_fields, print_table
 from app.errors import NotFound
 
 _RECENT: Final = 10
+_STDOUT: Final = Path("-")
 
 
 def show_recent(*, as_json: bool, url: str | None, api_key_file: Path | None) -> None:
@@ -66,27 +68,41 @@ def show_upload(
         print_report(console, service, [upload], language)
 
 
-def save_upo(what: str, output: Path, *, as_json: bool, url: str | None, api_key_file: Path | None) -> None:
-    """Save the pages of a session's UPO, or the page that names an invoice. A partly downloaded file is removed."""
+def save_upo(what: str, output: Path | None, *, as_json: bool, url: str | None, api_key_file: Path | None) -> None:
+    """Save the pages of a session's UPO, or the page that names an invoice; `-` writes one page to standard output.
+
+    A partly downloaded file is removed. Raises UsageProblem for several pages on the standard output.
+    """
+    to_stdout = output == _STDOUT
+    if to_stdout and as_json:
+        raise UsageProblem("-o - and --json exclude each other: both write to standard output")
     with connect(url, api_key_file) as service:
-        if what.startswith("inv_"):
-            written = [_save(service, f"/v1/invoices/{_safe(what)}/upo", output)]
-        elif what.startswith("ses_"):
-            session = service.get(f"/v1/sessions/{_safe(what)}")
-            pages = page_numbers(session)
-            if not pages:
-                raise NotFound(f"{what} is {session['state']} and has no UPO yet")
-            written = [
-                _save(service, f"/v1/sessions/{what}/upo/{page}", page_path(output, page, of=len(pages)))
-                for page in pages
-            ]
-        else:
-            raise UsageProblem(f"{what[:64]!r} is neither a session's id (ses_...) nor an invoice's (inv_...)")
+        pages = _page_paths(service, what)
+        if to_stdout:
+            if len(pages) > 1:
+                raise UsageProblem(f"{what} has {len(pages)} pages, each an XML document: give -o FILE")
+            _write_out(service, pages[0])
+            return
+        file = output or Path(f"upo-{what}.xml")
+        written = [_save(service, path, page_path(file, number, of=len(pages))) for number, path in enumerate(pages, 1)]
     if as_json:
         print_json({"files": [str(path) for path in written]})
         return
     for path in written:
         stdout_console().print(f"{path}  {size(path.stat().st_size)}", markup=False, soft_wrap=True)
+
+
+def _page_paths(service: ServiceClient, what: str) -> list[str]:
+    """Return the API's paths of the pages of a receipt."""
+    if what.startswith("inv_"):
+        return [f"/v1/invoices/{_safe(what)}/upo"]
+    if not what.startswith("ses_"):
+        raise UsageProblem(f"{what[:64]!r} is neither a session's id (ses_...) nor an invoice's (inv_...)")
+    session = service.get(f"/v1/sessions/{_safe(what)}")
+    numbers = page_numbers(session)
+    if not numbers:
+        raise NotFound(f"{what} is {session['state']} and has no UPO yet")
+    return [f"/v1/sessions/{what}/upo/{number}" for number in numbers]
 
 
 def page_numbers(session: dict[str, Any]) -> list[int]:
@@ -98,6 +114,14 @@ def page_numbers(session: dict[str, Any]) -> list[int]:
 def page_path(output: Path, page: int, *, of: int) -> Path:
     """Return the file name of one page; the name that was given when there is only one page."""
     return output if of == 1 else output.with_name(f"{output.stem}-{page}{output.suffix}")
+
+
+def _write_out(service: ServiceClient, path: str) -> None:
+    # Whole or not at all: a program that reads the pipe must not get half a receipt.
+    with tempfile.TemporaryFile() as file:
+        service.download(path, file)
+        file.seek(0)
+        write_bytes(file)
 
 
 def _save(service: ServiceClient, path: str, output: Path) -> Path:

@@ -28,7 +28,7 @@ from app.cli.client.service_client import Parameters, ServiceClient, ServiceUnre
 from app.cli.client.upload_sources import Body, plan_bodies, sort_paths
 from app.cli.exit_codes import REFUSED
 from app.cli.formats import size
-from app.cli.output import print_error, print_json, print_warning, stderr_console, stdout_console
+from app.cli.output import print_json, print_note, print_warning, stderr_console, stdout_console
 from app.cli.tables import print_table
 from app.errors import DispatchError
 
@@ -87,7 +87,11 @@ def _send_and_report(
         if not wait:
             _print_receipts(service, ids, as_json=as_json)
             return []
-        uploads = wait_for_uploads(service, ids)
+        try:
+            uploads = wait_for_uploads(service, ids)
+        except (KeyboardInterrupt, ServiceUnreachable):
+            _say_what_goes_on(ids)
+            raise
         if as_json:
             _print_json(uploads)
         else:
@@ -175,14 +179,24 @@ def _send_all(service: ServiceClient, bodies: Sequence[Body], parameters: Parame
                     )
                 )
             except KeyboardInterrupt:
+                progress.stop()
+                _say_what_goes_on([upload["id"] for upload in sent])
                 if body.size >= PIECES_FROM_BYTES:
-                    print_error("the service keeps the bytes it has for a day; the same command resumes there")
+                    print_note("the service keeps the bytes it has for a day; the same command resumes there")
+                else:
+                    print_note(f"{body.label} was not acknowledged; ksefd status shows whether it came in")
                 raise
             except DispatchError:
-                if sent:
-                    print_error(f"sent before this failure: {', '.join(upload['id'] for upload in sent)}")
+                progress.stop()
+                _say_what_goes_on([upload["id"] for upload in sent])
                 raise
     return sent
+
+
+def _say_what_goes_on(ids: Sequence[str]) -> None:
+    """Print which uploads the service goes on with by itself, a line each, with the command that follows it."""
+    for upload_id in ids:
+        print_note(f"{upload_id} goes on in the service; follow it: ksefd status {upload_id}")
 
 
 def _show(progress: Progress, task: TaskID, description: str, count: int) -> None:

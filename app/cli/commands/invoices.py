@@ -136,9 +136,15 @@ def upo(
         str, typer.Argument(metavar="SESSION|INVOICE", help="Id of a session (`ses_...`) or an invoice (`inv_...`).")
     ],
     output: Annotated[
-        Path,
-        typer.Option("-o", "--output", help="File to write; several pages become FILE-1.xml, FILE-2.xml and so on."),
-    ],
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="File to write, upo-ID.xml without it; several pages become FILE-1.xml, FILE-2.xml and so on; - writes "
+            "one page to standard output.",
+        ),
+    ] = None,
     url: Url = None,
     api_key_file: ApiKeyFile = None,
     as_json: Annotated[bool, typer.Option("--json", help='Print {"files": [...]} as one line of JSON.')] = False,

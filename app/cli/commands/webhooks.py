@@ -257,9 +257,7 @@ def listen(
     host: Annotated[str, typer.Option(help="Address to receive on.")] = "127.0.0.1",
     forward: Annotated[
         str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Post each event to this address, signed, such as http://127.0.0.1:9000/hook."
-        ),
+        typer.Option(metavar="ADDRESS", help="Post each event to this address, signed, such as http://127.0.0.1:9000."),
     ] = None,
     secret: Annotated[
         str | None,

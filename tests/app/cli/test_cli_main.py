@@ -1,11 +1,17 @@
 """The command tree and what becomes of failures."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+import typer.main
+from typer.core import TyperGroup
+from typer.testing import CliRunner
 
 from app.cli.exit_codes import DENIED, UNEXPECTED, UNREACHABLE, USAGE, UsageProblem, exit_code_of
+from app.cli.main import app
 from app.errors import ConfigurationError, Conflict, DispatchError, NotFound, TryLater
 from app.ksef.errors import CertificateUnusable, ServerFailed
 from app.store.database_errors import DatabaseUnavailable
@@ -85,3 +91,24 @@ def test_an_unknown_command_is_wrong_usage(ksefd: Ksefd) -> None:
 
 def test_the_version_is_printed(ksefd: Ksefd) -> None:
     assert ksefd("--version").out == "ksefd 0.1.0\n"
+
+
+def _paths(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    if isinstance(command, TyperGroup):
+        for name, inner in command.commands.items():
+            yield from _paths(inner, (*path, name))
+
+
+def test_every_help_fits_into_80_columns_and_nothing_is_cut() -> None:
+    known = list(_paths(typer.main.get_command(app)))
+    assert len(known) > 40
+    for path in known:
+        text = CliRunner(env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).invoke(app, [*path, "--help"]).output
+        assert max(map(len, text.splitlines())) <= 80, path
+        assert "…" not in text, path
+        words = re.split(r"\n [╭\n]", text)[0]
+        short = [
+            line for line in words.splitlines()[3:-1] if 0 < len(line.rstrip()) < 50 and line.rstrip()[-1] not in ".:)"
+        ]
+        assert short == [], path

@@ -101,3 +101,32 @@ def test_pages_without_numbers_are_counted() -> None:
     assert page_numbers({"upo": ["x", "y"]}) == [1, 2]
     assert page_numbers({"upo": [{"page": 3}]}) == [3]
     assert page_numbers({}) == []
+
+
+def test_without_a_name_the_file_is_named_after_the_id(
+    ksefd: Ksefd, served: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ksefd("upo", INVOICE, "--json").json == {"files": [f"upo-{INVOICE}.xml"]}
+    assert ksefd("upo", SESSION).code == OK
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"upo-{INVOICE}.xml", f"upo-{SESSION}-1.xml", f"upo-{SESSION}-2.xml",
+    ]  # fmt: skip
+
+
+def test_a_dash_writes_the_receipt_and_nothing_else_to_standard_output(ksefd: Ksefd, served: Archive) -> None:
+    ran = ksefd("upo", INVOICE, "-o", "-")
+    assert (ran.code, ran.out, ran.err) == (OK, f"<half/v1/invoices/{INVOICE}/upo", "")
+
+
+def test_half_a_receipt_never_goes_to_standard_output(ksefd: Ksefd, served: Archive) -> None:
+    served.breaks = True
+    ran = ksefd("upo", INVOICE, "-o", "-")
+    assert (ran.code, ran.out) == (UNREACHABLE, "")
+
+
+def test_several_pages_are_no_one_stream(ksefd: Ksefd, served: Archive) -> None:
+    ran = ksefd("upo", SESSION, "-o", "-")
+    assert (ran.code, ran.out) == (USAGE, "")
+    assert "2 pages" in ran.err
+    assert ksefd("upo", INVOICE, "-o", "-", "--json").code == USAGE

@@ -247,3 +247,35 @@ def test_archives_and_empty_folders_beside_invoices_are_named_and_change_no_exit
     (folder / "empty").mkdir()
     ran = ksefd("submit", str(folder), url=service.url, api_key=KEY)
     assert (ran.code, "more.zip" in ran.err) == (OK, True)
+
+
+def test_ctrl_c_while_waiting_says_what_goes_on_and_how_to_follow_it(
+    ksefd: Ksefd, service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.cli.actions.submit.wait_for_uploads", interrupted)
+    ran = ksefd("submit", str(folder), "--wait", url=service.url, api_key=KEY)
+    assert ran.code == 130
+    assert ran.err == "upl_1 goes on in the service; follow it: ksefd status upl_1\n"
+
+
+def test_ctrl_c_while_sending_names_what_was_sent_and_what_was_not(
+    ksefd: Ksefd, service: Service, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = iter([{"id": "upl_1"}])
+
+    def second_interrupted(*_: object, **__: object) -> dict[str, str]:
+        for answer in sent:
+            return answer
+        raise KeyboardInterrupt
+
+    (tmp_path / "b.ndjson").write_text('{"name": "a", "xml": "<a/>"}\n')
+    monkeypatch.setattr("app.cli.actions.submit.send_body", second_interrupted)
+    ran = ksefd("submit", str(folder), str(tmp_path / "b.ndjson"), url=service.url, api_key=KEY)
+    assert ran.code == 130
+    assert ran.err.splitlines() == [
+        "upl_1 goes on in the service; follow it: ksefd status upl_1",
+        "b.ndjson was not acknowledged; ksefd status shows whether it came in",
+    ]

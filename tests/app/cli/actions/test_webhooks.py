@@ -259,3 +259,22 @@ def test_json_of_every_command_is_one_line(ksefd: Ksefd, service: Service) -> No
     for arguments in (["show", ID], ["enable", ID], ["rotate", ID], ["update", ID, "--description", "d"]):
         ran = ksefd("webhook", *arguments, "--json")
         assert json.loads(ran.out) == WEBHOOK
+
+
+def test_waiting_for_a_replay_ends_with_its_last_state(ksefd: Ksefd, service: Service) -> None:
+    known = {
+        "id": "rpl_" + "4" * 32,
+        "webhook": ID,
+        "events": 1_200,
+        "until": "2026-11-22T12:00:00.000Z",
+        "types": None,
+    }
+    states = [("running", 0), ("running", 500), ("running", 500), ("completed", 1_200)]
+    service.answers = [known | {"state": state, "made": made} for state, made in states]
+    ran = ksefd("webhook", "replay", ID, "--since", "1d", "--wait")
+    assert ran.code == OK
+    assert ran.err == "0 of 1,200 events scheduled\n500 of 1,200 events scheduled\n"
+    assert "2026-11-22 13:00:00+01:00" in ran.out
+    assert [path for _, path, _ in service.asked[1:]] == [f"/v1/replays/{known['id']}"] * 3
+    service.answers = [known | {"state": state, "made": 3} for state in ("running", "stopped")]
+    assert ksefd("webhook", "replay", ID, "--since", "1d", "--wait", "--json").code == REFUSED
