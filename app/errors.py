@@ -81,6 +81,13 @@ class Forbidden(RequestError):
     title = "Forbidden"
 
 
+class TenantDisabled(Forbidden):
+    """The tenant of the API key is disabled; the operator enables it with `ksefd tenant enable`."""
+
+    code = "tenant-disabled"
+    title = "Tenant disabled"
+
+
 class NotFound(RequestError):
     """The tenant has no object with this id."""
 

@@ -44,16 +44,19 @@ async def current_moment(request: Request) -> datetime:
 async def current_tenant(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 ) -> Tenant:
-    """Return the tenant of the request's API key. Raises Unauthorized."""
+    """Return the tenant of the request's API key. Raises Unauthorized, TooManyFailedKeys and TenantDisabled."""
     if credentials is None:
         raise Unauthorized
     return await tenant_of_key(request, credentials.credentials)
 
 
 async def tenant_of_key(request: Request, key: str) -> Tenant:
-    """Return the tenant of an API key, and add it to the log line and the audit rows of the request. Raises Unauthorized."""
-    tenant = await api_state(request).authenticator.authenticate(key)
+    """Return the tenant of an API key, and add it to the log line and the audit rows of the request.
+
+    Raises the errors of `Authenticator`.
+    """
     known = request.scope.setdefault("ksefd", {})
+    tenant = await api_state(request).authenticator.authenticate(key, known.get("client"))
     known["tenant"] = tenant.public_id
     set_actor(Actor("key", tenant.key_label or "", known.get("request_id")))
     return tenant

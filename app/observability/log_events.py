@@ -33,6 +33,7 @@ RequestEvent: TypeAlias = Literal[
     "singles_not_committed",
     "waiting_not_counted",
     "slow_upload_ended",
+    "keys_not_checked",
     "connections_limited",
     "readiness_not_checked",
 ]

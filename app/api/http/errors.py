@@ -122,6 +122,14 @@ class ConnectionLimitReached(TryLater):
     title = "Connection limit reached"
 
 
+class TooManyFailedKeys(TryLater):
+    """This address has sent too many wrong API keys; a valid key is accepted from it all the same."""
+
+    status = 429
+    code = "too-many-failed-keys"
+    title = "Too many failed keys"
+
+
 class QueueFull(TryLater):
     """Too many invoices of this installation wait for KSeF; it accepts more when some have been sent."""
 

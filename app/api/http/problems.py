@@ -44,6 +44,8 @@ from app.webhooks.headers import InvalidWebhookHeaders
 
 MEDIA_TYPE: Final = "application/problem+json"
 
+_KEY_PROBLEMS: Final[tuple[type[DispatchError], ...]] = (errors.TenantDisabled, api_errors.TooManyFailedKeys)
+
 DATABASE_PROBLEMS: Final[tuple[type[DatabaseError], ...]] = (
     DatabaseUnavailable,
     TransactionConflict,
@@ -63,6 +65,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     api_errors.ContentCodingDamaged,
     errors.Unauthorized,
     errors.Forbidden,
+    errors.TenantDisabled,
     LinkInvalid,
     errors.NotFound,
     api_errors.XmlNotKept,
@@ -90,6 +93,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     api_errors.ChecksumMismatch,
     api_errors.TenantLimitReached,
     api_errors.ConnectionLimitReached,
+    api_errors.TooManyFailedKeys,
     errors.TryLater,
     api_errors.Busy,
     api_errors.SpoolFull,
@@ -124,10 +128,11 @@ class Problem(BaseModel):
 def declare(*kinds: type[DispatchError]) -> dict[int | str, dict[str, Any]]:
     """Describe for OpenAPI the problems that an endpoint can answer with.
 
-    Problems of the database and internal errors are added, since they are possible everywhere.
+    Problems of the database and internal errors are added, since they are possible everywhere, and those of a key with Unauthorized.
     """
     by_status: dict[int | str, list[type[DispatchError]]] = {}
-    every: tuple[type[DispatchError], ...] = (*kinds, *DATABASE_PROBLEMS, errors.DispatchError)
+    with_key = _KEY_PROBLEMS if errors.Unauthorized in kinds else ()
+    every: tuple[type[DispatchError], ...] = (*kinds, *with_key, *DATABASE_PROBLEMS, errors.DispatchError)
     for kind in every:
         if kind not in by_status.setdefault(kind.status, []):
             by_status[kind.status].append(kind)

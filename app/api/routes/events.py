@@ -12,9 +12,9 @@ from pydantic import AwareDatetime, BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.api.dependencies import CurrentState, CurrentTenant
+from app.api.dependencies import CurrentState, CurrentTenant, tenant_of_key
 from app.api.http import sse
-from app.api.http.errors import BadCursor, Busy, InvalidRequest
+from app.api.http.errors import BadCursor, Busy, InvalidRequest, TooManyFailedKeys
 from app.api.http.paging import Limit
 from app.api.http.problems import declare
 from app.api.http.sse import EventStream
@@ -174,7 +174,7 @@ async def _wait(
     ):
         # A cancelled query would close the connection to the database; a client that disconnects must not cause that.
         with anyio.CancelScope(shield=True):
-            await state.authenticator.authenticate(_key(request))
+            await tenant_of_key(request, _key(request))
             page = await read(page.cursor)
     return page
 
@@ -194,7 +194,7 @@ async def _stream(
             try:
                 # A cancelled query would close the connection to the database; a client that disconnects must not cause that.
                 with anyio.CancelScope(shield=True):
-                    await state.authenticator.authenticate(_key(request))
+                    await tenant_of_key(request, _key(request))
                     page = FeedPage((), False, after)
                     if is_due:
                         page = await state.store.feed.page(
@@ -205,7 +205,7 @@ async def _stream(
                             limit=_STREAM_LIMIT,
                             max_bytes=_STREAM_BYTES,
                         )
-            except (Unauthorized, Forbidden):
+            except (Unauthorized, Forbidden, TooManyFailedKeys):
                 # The client gets the reason when it connects again with this key.
                 return
             except DatabaseError:

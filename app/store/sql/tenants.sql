@@ -46,15 +46,15 @@ SELECT id, label, created_at, last_used_at, revoked_at FROM api_keys WHERE tenan
 -- name: revoke_api_key
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s) WHERE id = %(id)s AND tenant_id = %(tenant_id)s
 
--- name: api_key_with_tenant
-SELECT k.secret_sha256, k.id AS key_id, k.label, k.last_used_at, t.*
+-- name: api_keys_with_tenants
+SELECT k.secret_sha256, k.id AS key_id, k.label, t.*
 FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
-WHERE k.id = %(id)s AND k.revoked_at IS NULL
+WHERE k.id = ANY(%(ids)s) AND k.revoked_at IS NULL
 
--- name: touch_api_key
+-- name: touch_api_keys
 -- At most one write a minute and key: reading must not turn into writing.
 UPDATE api_keys SET last_used_at = %(now)s
-WHERE id = %(id)s AND (last_used_at IS NULL OR last_used_at < %(now)s - interval '1 minute')
+WHERE id = ANY(%(ids)s) AND (last_used_at IS NULL OR last_used_at < %(now)s - interval '1 minute')
 
 -- name: load_tokens
 SELECT tokens FROM ksef_tokens WHERE tenant_id = %(tenant_id)s

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.domain.ids import parse_public_id
-from app.errors import Conflict, Unauthorized
+from app.errors import Conflict
 from app.store.store import Store
 from app.store.tenants.tenants import Tenant
 
@@ -18,38 +18,46 @@ async def _tenant(store: Store, nip: str = "5265877635") -> Tenant:
     )
 
 
-async def test_a_key_opens_its_own_tenant_only(store: Store) -> None:
+async def test_keys_are_found_together_and_each_opens_its_own_tenant_only(store: Store) -> None:
     first, second = await _tenant(store), await _tenant(store, "5213814999")
-    _, key = await store.tenants.add_key(first.id, label="erp", now=NOW)
-    assert (await store.tenants.authenticate(key, now=NOW)).id == first.id
-    assert first.id != second.id
+    keys = [(await store.tenants.add_key(one.id, label="erp", now=NOW))[1] for one in (first, second)]
+    mixed = keys[0][:-5] + "00000"
+    found = await store.tenants.authenticate([keys[1], mixed, "x", keys[0], keys[0]], now=NOW)
+    assert [tenant.id if tenant else None for tenant in found] == [second.id, None, None, first.id, first.id]
+    assert [key.last_used_at for one in (first, second) for key in await store.tenants.keys(one.id)] == [NOW, NOW]
 
 
 async def test_a_revoked_key_is_refused_like_an_unknown_one(store: Store) -> None:
     tenant = await _tenant(store)
     key_id, key = await store.tenants.add_key(tenant.id, label="erp", now=NOW)
     await store.tenants.revoke_key(tenant.id, parse_public_id("key", key_id), now=NOW)
-    with pytest.raises(Unauthorized) as revoked:
-        await store.tenants.authenticate(key, now=NOW)
-    with pytest.raises(Unauthorized) as unknown:
-        await store.tenants.authenticate("ksefd_" + "0" * 32 + "_x", now=NOW)
-    assert revoked.value.detail == unknown.value.detail
+    assert await store.tenants.authenticate([key, "ksefd_" + "0" * 32 + "_x"], now=NOW) == [None, None]
 
 
 @pytest.mark.parametrize(
-    "key", ["", "x", "ksefd_", "ksefd_zz_y", "other_" + "0" * 32 + "_x", "ksefd_" + "z" * 32 + "_x"]
+    "key",
+    [
+        "",
+        "x",
+        "ksefd_",
+        "ksefd_zz_y",
+        "other_" + "0" * 32 + "_x",
+        "ksefd_" + "z" * 32 + "_x",
+        "ksefd_" + "٠" * 32 + "_x",
+        "\ud800",
+    ],
 )
 async def test_a_malformed_key_is_refused(store: Store, key: str) -> None:
-    with pytest.raises(Unauthorized):
-        await store.tenants.authenticate(key, now=NOW)
+    assert await store.tenants.authenticate([key], now=NOW) == [None]
 
 
-async def test_a_disabled_tenant_is_refused(store: Store) -> None:
+async def test_the_key_of_a_disabled_tenant_is_found_with_its_tenant(store: Store) -> None:
     tenant = await _tenant(store)
     _, key = await store.tenants.add_key(tenant.id, label="erp", now=NOW)
     await store.tenants.disable(tenant.id, now=NOW)
-    with pytest.raises(Unauthorized):
-        await store.tenants.authenticate(key, now=NOW)
+    (found,) = await store.tenants.authenticate([key], now=NOW)
+    assert found is not None
+    assert found.disabled_at == NOW
 
 
 async def test_a_nip_belongs_to_one_tenant(store: Store) -> None:
