@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 INPUTS := requirements-dev.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve sandbox check test coverage torture fuzz agree lint format types bench lock clean
+.PHONY: help setup demo serve sandbox check test coverage torture fuzz clients agree lint format types bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,18 @@ fuzz: $(STAMP) ## Ten minutes of coverage-guided fuzzing each for the readers of
 	    -print_final_stats=1 -artifact_prefix=$(FUZZ)/found-$$target- $(FUZZ)/$$target tests/fuzz/seeds/$$target || exit 1; \
 	done
 
+# Needs node 20 or newer. The generators are in environments of their own, locked by hash.
+CLIENTS := var/clients
+
+clients: $(STAMP) ## Lint the API's description, generate clients in Python and TypeScript, use them against a service (needs node)
+	@command -v npm >/dev/null || { echo "make clients needs node 20 or newer, with npm" >&2; exit 1; }
+	$(BIN)/python -m venv --clear $(CLIENTS)/venv
+	$(CLIENTS)/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/clients/requirements.lock
+	mkdir -p $(CLIENTS)/typescript
+	cp tests/clients/typescript/* $(CLIENTS)/typescript/
+	npm ci --prefix $(CLIENTS)/typescript --ignore-scripts --no-audit --no-fund
+	$(BIN)/python -m tests.clients
+
 agree: $(STAMP) ## 20,000 mutated invoices, judged by our check, a sandbox and (with a JDK) another validator
 	$(BIN)/python -m tests.agreement
 
@@ -79,6 +91,7 @@ bench: $(STAMP) ## Measure, each figure beside its yardstick from the same run
 lock: ## Renew the lock files (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra build pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra build --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header tests/clients/requirements.in -o tests/clients/requirements.lock
 
 clean: ## Remove the environment and what runs left behind
 	rm -rf $(VENV) var demo-out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -90,7 +90,8 @@ def _remove_unused(description: dict[str, Any], *kinds: str) -> None:
         parts = [components[kind][name] for kind, name in (reference.split("/") for reference in found)]
         found = _references(parts) - used
     for kind in kinds:
-        components[kind] = {name: part for name, part in components[kind].items() if f"{kind}/{name}" in used}
+        # Sorted, since FastAPI gathers the models in no fixed order.
+        components[kind] = {name: part for name, part in sorted(components[kind].items()) if f"{kind}/{name}" in used}
 
 
 def _references(part: Any) -> set[str]:

@@ -73,7 +73,7 @@ _WEBHOOK: Final[dict[str, Any]] = {
     "signing": "hmac",
     "public_keys": [],
     "ordering": "none",
-    "max_concurrency": 4,
+    "max_concurrency": 10,
     "headers": {},
     "created_at": _TIME,
     "disabled_at": None,

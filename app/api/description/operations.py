@@ -1,5 +1,6 @@
 """Completes the description of each operation: what FastAPI says wrongly, or does not say."""
 
+import json
 from typing import Any, Final
 
 from app.api.http.errors import InvalidRequest
@@ -30,9 +31,13 @@ def complete_operation(path: str, method: str, operation: dict[str, Any], schema
         del responses["422"]
     if path.startswith("/v1/") and method != "options":
         _add_problem(responses, InvalidRequest)
-    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if body is not None:
         _add_problem(responses, BodyTooLarge)
+        for variant in (body["schema"], *body["schema"].get("anyOf", ())):
+            _tell_defaults(schemas.get(_name(variant), {}))
     for status, response in responses.items():
+        _put_xml_first(response)
         if response["description"] == _FASTAPI_SUCCESS:
             response["description"] = _description(status, response, schemas)
     operation["responses"] = dict(sorted(responses.items()))
@@ -61,6 +66,28 @@ def _add_problem(responses: dict[str, Any], kind: type[DispatchError]) -> None:
         responses[status] = problem_response([*(_BY_CODE[code] for code in known), kind])
 
 
+def _tell_defaults(body: dict[str, Any]) -> None:
+    """Move the defaults of a body's members into their descriptions: some generators demand members that have a default."""
+    for member in body.get("properties", {}).values():
+        if "default" not in member:
+            continue
+        default = member.pop("default")
+        # Null, false and empty need no word: they mean "none".
+        if default:
+            member["description"] = f"{member.get('description', '')} Default: `{json.dumps(default)}`.".strip()
+
+
+def _name(schema: dict[str, Any]) -> str:
+    return str(schema.get("$ref", "")).removeprefix(_REFERENCE)
+
+
+def _put_xml_first(response: dict[str, Any]) -> None:
+    """Put XML before JSON. A generated client that knows one type of an answer takes the first, and XML parsed as JSON fails."""
+    content = response.get("content", {})
+    if "application/xml" in content:
+        response["content"] = {"application/xml": content["application/xml"]} | content
+
+
 def _is_fastapi_error(response: dict[str, Any]) -> bool:
     schema = response.get("content", {}).get("application/json", {}).get("schema", {})
     return str(schema.get("$ref", "")).endswith(_FASTAPI_ERROR)
@@ -69,8 +96,7 @@ def _is_fastapi_error(response: dict[str, Any]) -> bool:
 def _description(status: str, response: dict[str, Any], schemas: dict[str, Any]) -> str:
     """Return what the schema of an answer says about itself."""
     schema = response.get("content", {}).get("application/json", {}).get("schema", {})
-    name = str(schema.get("$ref", "")).removeprefix(_REFERENCE)
-    told = str(schemas.get(name, {}).get("description", ""))
+    told = str(schemas.get(_name(schema), {}).get("description", ""))
     return (
         told.splitlines()[0] if told else {"201": "Created.", "202": "Accepted.", "204": "Done."}.get(status, "Done.")
     )

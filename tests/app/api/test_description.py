@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.api.application import create_app
 from app.api.description.examples import ANSWERS, REQUESTS
 from app.api.description.operations import without_null
-from app.settings import Settings
+from app.api.openapi import openapi_text
 from app.webhooks.event_schemas import MODELS, json_schema
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(create_app(Settings()).openapi()))
+DOCUMENT: dict[str, Any] = json.loads(openapi_text())
 OPERATIONS = {
     operation["operationId"]: (method, path, operation)
     for path, item in DOCUMENT["paths"].items()
@@ -110,6 +109,18 @@ def test_the_first_body_of_an_upload_is_a_form_of_files() -> None:
     assert set(content) == {
         "multipart/form-data", "application/zip", "application/gzip", "application/x-tar", "application/x-ndjson", "application/xml",
     }  # fmt: skip
+
+
+def test_a_member_of_a_request_that_may_be_absent_has_no_default_that_a_generator_would_demand() -> None:
+    for name in ("NewWebhook", "NewReplay", "WebhookChanges", "NewKind"):
+        assert [member for member in SCHEMAS[name]["properties"].values() if "default" in member] == []
+    assert SCHEMAS["NewWebhook"]["properties"]["max_concurrency"]["description"].endswith("Default: `10`.")
+    assert SCHEMAS["NewWebhook"]["required"] == ["url"]
+
+
+def test_xml_is_the_first_type_of_an_answer_that_has_it() -> None:
+    content = OPERATIONS["getSessionUpo"][2]["responses"]["200"]["content"]
+    assert list(content) == ["application/xml", "application/json"]
 
 
 def test_every_component_is_used() -> None:
