@@ -12,6 +12,7 @@ import structlog
 from structlog.types import Processor
 
 from app.observability.log_events import LogEvent
+from app.observability.printable import escape_fields, escape_json
 from app.settings import LogFormat, Settings
 
 # At INFO these libraries log a line for every request or job, which our own events cover.
@@ -83,5 +84,5 @@ def get_logger(name: str) -> EventLogger:
 def _renderers(wanted: LogFormat) -> list[Processor]:
     watched = sys.stderr.isatty()
     if wanted is LogFormat.CONSOLE or (wanted is LogFormat.AUTO and watched):
-        return [structlog.dev.ConsoleRenderer(colors=watched)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        return [structlog.processors.format_exc_info, escape_fields, structlog.dev.ConsoleRenderer(colors=watched)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False), escape_json]
