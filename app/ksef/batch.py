@@ -7,13 +7,14 @@ ksef-docs, sesja-wsadowa.md.
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
+from app.domain.timestamps import to_utc
 from app.ksef.answers import Answer
 from app.ksef.error_classification import unreadable
 from app.ksef.models import SHA256_BYTES, OpenedBatchSession, read_model
@@ -99,10 +100,9 @@ class PartUpload:
         if not values:
             return None
         try:
-            moment = datetime.fromisoformat(values[0])
+            return to_utc(datetime.fromisoformat(values[0]))
         except ValueError:
             return None
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ Source: CIRFMF/ksef-latarnia, its OpenAPI description and issues 15, 28, 31, 35.
 import json
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 import httpx
 
+from app.domain.timestamps import to_utc
 from app.ksef.answers import Answer
 from app.ksef.error_classification import classify, unreadable
 from app.ksef.errors import KsefError
@@ -120,7 +121,6 @@ def _announcements(messages: object) -> list[Announcement]:
 def _parse_time(value: object) -> datetime | None:
     """Parse a time; without an offset it is UTC (ksef-latarnia, issue 24)."""
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return to_utc(datetime.fromisoformat(value)) if isinstance(value, str) else None
     except ValueError:
         return None
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

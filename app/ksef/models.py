@@ -7,7 +7,7 @@ an answer is useless are required. Source: KSeF API 2.9, the schemas named in th
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
+from app.domain.timestamps import to_utc
 from app.ksef.answers import Answer
 from app.ksef.error_classification import unreadable
 
@@ -31,7 +32,7 @@ SHA256_BYTES = 32
 
 
 def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return to_utc(value)
 
 
 def _none_if_invalid(value: Any, validate: Any) -> Any:

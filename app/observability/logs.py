@@ -9,7 +9,7 @@ import sys
 from typing import Any, Final, Protocol, cast
 
 import structlog
-from structlog.types import Processor
+from structlog.types import EventDict, Processor, WrappedLogger
 
 from app.observability.log_events import LogEvent
 from app.observability.printable import escape_fields, escape_json
@@ -84,5 +84,15 @@ def get_logger(name: str) -> EventLogger:
 def _renderers(wanted: LogFormat) -> list[Processor]:
     watched = sys.stderr.isatty()
     if wanted is LogFormat.CONSOLE or (wanted is LogFormat.AUTO and watched):
-        return [structlog.processors.format_exc_info, escape_fields, structlog.dev.ConsoleRenderer(colors=watched)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False), escape_json]
+        console = structlog.dev.ConsoleRenderer(colors=watched)
+        return [
+            structlog.processors.format_exc_info,
+            lambda logger, name, fields: console(logger, name, escape_fields(fields)),
+        ]
+    json_line = structlog.processors.JSONRenderer(ensure_ascii=False)
+
+    def escaped(logger: WrappedLogger, name: str, fields: EventDict) -> str:
+        line = json_line(logger, name, fields)
+        return escape_json(line if isinstance(line, str) else line.decode())
+
+    return [structlog.processors.format_exc_info, escaped]

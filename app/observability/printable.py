@@ -1,12 +1,12 @@
-"""Escapes what is not printable in log lines: a request's path could otherwise control the operator's terminal, or forge lines.
+"""Escapes what is not printable in log lines.
 
+A request's path could otherwise control the operator's terminal, or forge a line.
 Escaped are the control characters of C0 and C1, DEL, controls of writing direction, line and paragraph separators, lone surrogates, and
 all else that is not printable by `str.isprintable`.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
-
-from structlog.types import EventDict, WrappedLogger
 
 _TEXTS_WITH_LINES: Final = ("exception", "stack")
 """Fields of several lines. Each line is indented, so that none can pass for a log line of its own."""
@@ -21,12 +21,12 @@ def escape(text: str) -> str:
     return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
-def escape_fields(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
+def escape_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Escape every field of a log line for people, its event and its exception."""
     return {_name(name): _value(name, value) for name, value in fields.items()}
 
 
-def escape_json(_: WrappedLogger, __: str, line: str) -> str:
+def escape_json(line: str) -> str:
     """Escape a line of JSON, in which only texts have such characters; the JSON has the same value."""
     if line.isprintable():
         return line

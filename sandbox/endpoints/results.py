@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from app.domain.timestamps import to_utc
 from sandbox.clock import stamp
 from sandbox.endpoints.batch import expire_session, find_session
 from sandbox.endpoints.paging import page_of, page_size
@@ -119,6 +120,7 @@ async def list_sessions(call: Call) -> Response:
 def _moment(name: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
+        to_utc(moment)
     except ValueError as error:
         raise bad(21405, f"'{name}' nie jest datą.") from error
     if moment.tzinfo is None:

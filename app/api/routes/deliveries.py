@@ -1,16 +1,17 @@
 """`/v1/deliveries` and `/v1/replays`: the history of deliveries to webhooks, retries, and replays of missed events."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.dependencies import CurrentStore, CurrentTenant, Now
 from app.api.http.errors import BadCursor, InvalidRequest
+from app.api.http.moments import MomentOrUtc, read_moment
 from app.api.http.paging import Cursor, Limit, one_page, read_cursor
 from app.api.http.problems import declare
 from app.domain.ids import parse_public_id, public_id
@@ -103,16 +104,11 @@ class NewReplay(BaseModel):
         description="A time (UTC without an offset), or the id of the last event that the receiver has.",
         examples=["2026-11-21T08:00:00Z"],
     )
-    until: datetime | None = Field(None, description="Events up to this time; if absent, up to now.")
+    until: MomentOrUtc | None = Field(None, description="Events up to this time; if absent, up to now.")
     types: list[EventType] | None = Field(
         None, min_length=1, description="Only these types, of those that the webhook receives."
     )
     all: bool = Field(False, description="Also events that were delivered, not only those that were missed or failed.")
-
-    @field_validator("until")
-    @classmethod
-    def _in_utc(cls, value: datetime | None) -> datetime | None:
-        return _aware(value) if value is not None else None
 
 
 class Replay(BaseModel):
@@ -295,17 +291,12 @@ def _since(text: str) -> tuple[datetime | None, UUID | None]:
         except NotFound as error:
             raise UnknownEvent(error.detail) from error
     try:
-        return _aware(datetime.fromisoformat(text)), None
-    except (ValueError, OverflowError) as error:
+        return read_moment(text), None
+    except ValueError as error:
         raise InvalidRequest(
-            "since is neither a time (ISO 8601) nor the id of an event",
+            "since is neither a time (ISO 8601, from 1970 to 2100) nor the id of an event",
             errors=[{"where": "body.since", "message": "write 2026-11-21T08:00:00Z, or evt_ and 32 hex digits"}],
         ) from error
-
-
-def _aware(moment: datetime) -> datetime:
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC)
 
 
 def _row_id(row: Mapping[str, Any]) -> UUID:

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Final
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.security.utils import get_authorization_scheme_param
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.api.dependencies import CurrentState, CurrentTenant, tenant_of_key
 from app.api.http import sse
 from app.api.http.errors import BadCursor, Busy, InvalidRequest, TooManyFailedKeys
+from app.api.http.moments import Moment
 from app.api.http.paging import Limit
 from app.api.http.problems import declare
 from app.api.http.sse import EventStream
@@ -66,7 +67,7 @@ CursorParameter = Annotated[
 ]
 Types = Annotated[list[str] | None, Query(description="Only these types; repeated or separated by commas.")]
 Since = Annotated[
-    AwareDatetime | None,
+    Moment | None,
     Query(description="Only events that happened at this time or later; the time needs an offset."),
 ]
 

@@ -1,6 +1,6 @@
 """KSeF's availability as all workers share it, and an operator's order about it; both in the database."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from app.cli.actions.accounts import in_store
@@ -8,7 +8,8 @@ from app.cli.exit_codes import UsageProblem
 from app.cli.formats import moment
 from app.cli.output import print_json, stdout_console
 from app.cli.tables import print_fields
-from app.clock import WARSAW, utc_now
+from app.cli.timestamps import parse_moment
+from app.clock import utc_now
 from app.domain.outage import KsefState, Override
 from app.settings import Settings, load_settings
 from app.store.ksef.outages import KsefRecord
@@ -41,10 +42,11 @@ def clear_order(*, as_json: bool) -> None:
 
 def _parse_until(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_moment(text)
     except ValueError as error:
-        raise UsageProblem(f"--until {text}: not a time; write it as 2026-02-01T06:00") from error
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=WARSAW)).astimezone(UTC)
+        raise UsageProblem(
+            f"--until {text[:40]}: not a time from 1970 to 2100; write it as 2026-02-01T06:00"
+        ) from error
 
 
 def _print(settings: Settings, known: KsefRecord, *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from lxml import etree
 
+from app.domain.timestamps import to_utc
 from app.ksef.errors import Unreadable
 from app.ksef.upo.reader import parse_upo
 
@@ -84,7 +85,7 @@ def take_apart(receipt: bytes) -> PlainUpo | None:
     frame = b"".join((receipt[:start], _OPENING, mark, _CLOSING, receipt[end:]))
     try:
         for moment in acquired:
-            datetime.fromisoformat(moment)
+            to_utc(datetime.fromisoformat(moment))
         head = parse_upo(frame)
     except (Unreadable, ValueError):
         return None

@@ -11,11 +11,12 @@ import binascii
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import BinaryIO
 
 from lxml import etree
 
+from app.domain.timestamps import to_utc
 from app.ksef.errors import Unreadable
 from app.ksef.models import SHA256_BYTES
 
@@ -186,10 +187,9 @@ def _date(text: str | None) -> date | None:
 
 def _time(text: str | None) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text or "")
+        return to_utc(datetime.fromisoformat(text or ""))
     except ValueError:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _unreadable(why: str) -> Unreadable:

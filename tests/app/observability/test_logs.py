@@ -101,4 +101,4 @@ def test_nothing_that_is_not_printable_reaches_the_terminal_from_any_field(
 def test_any_text_becomes_printable_and_a_printable_one_stays(text: str) -> None:
     assert escape(text).isprintable()
     assert text.isprintable() == (escape(text) == text)
-    assert json.loads(escape_json(None, "", json.dumps(text, ensure_ascii=False))) == text
+    assert json.loads(escape_json(json.dumps(text, ensure_ascii=False))) == text
