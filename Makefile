@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 INPUTS := requirements-dev.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve sandbox check test coverage torture fuzz clients agree lint format types bench lock clean
+.PHONY: help setup demo serve sandbox check test coverage torture fuzz clients promtool agree lint format types bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +72,12 @@ clients: $(STAMP) ## Lint the API's description, generate clients in Python and 
 	cp tests/clients/typescript/* $(CLIENTS)/typescript/
 	npm ci --prefix $(CLIENTS)/typescript --ignore-scripts --no-audit --no-fund
 	$(BIN)/python -m tests.clients
+
+promtool: $(STAMP) ## Metrics, alerts and the alerts' tests by Prometheus's own program (Debian: apt install prometheus)
+	promtool check rules deploy/alerts.yml
+	promtool test rules tests/deploy/alerts.test.yml
+	promtool check config deploy/prometheus.yml
+	$(BIN)/python -m pytest tests/app/api/promtool_checks.py
 
 agree: $(STAMP) ## 20,000 mutated invoices, judged by our check, a sandbox and (with a JDK) another validator
 	$(BIN)/python -m tests.agreement

@@ -81,6 +81,8 @@ def metrics_page() -> str:
     stages = ", ".join(f"`{stage}`" for stage in metrics.STAGES)
     groups = ", ".join(f"`{group}`" for group in metrics.LIMIT_GROUPS)
     outcomes = ", ".join(f"`{outcome}`" for outcome in metrics.DELIVERY_OUTCOMES)
+    refusals = ", ".join(f"`{reason}`" for reason in metrics.REFUSALS)
+    disabled = ", ".join(f"`{reason}`" for reason in metrics.DISABLED_REASONS)
     checks = ", ".join(f"`{path}` with `{result}`" for path, result in metrics.CHECKS)
     return (
         "# Metrics\n\n"
@@ -88,12 +90,14 @@ def metrics_page() -> str:
         + "\n`GET /metrics` of an API process returns them in Prometheus's text format, without an API key. Those marked *database*\n"
         "are read from the database at each scrape and are the same from every API process: do not sum them over machines.\n"
         "The others count in the processes of one machine; sum them over machines. A histogram has the usual `_bucket`, `_sum`\n"
-        "and `_count`. No label names a tenant or an invoice.\n\n"
+        "and `_count`. No label names a tenant or an invoice. Series whose labels are known beforehand are there from the start, with 0.\n"
+        "`ksefd_invoices_total` is a number that rises and falls, as its type says, in spite of its name.\n\n"
         + _table(("Metric", "Kind", "Labels", "Meaning"), rows)
         + f"\nValues of `stage`, in the order in which an invoice meets them: {stages}.\n\n"
         f"Values of `group` are KSeF's own names of its limit groups, at first {groups}, and `storage` for parts and receipts.\n\n"
         f"Values of `path` and `result`: {checks}. `fast` is the match of a plain invoice, `full` the whole check. `crashed` is a\n"
         "document that ended or hung its process, on either path. Entries that could not be read are not counted.\n\n"
+        f"Values of `reason` of refused requests: {refusals}; of disabled webhooks: {disabled}.\n\n"
         f"Values of `outcome`: {outcomes}. Values of `rule` are in [rules.md](rules.md).\n"
     )
 
@@ -135,9 +139,10 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 def metric_facts() -> list[tuple[str, str, str, str]]:
     """Return name as scraped, kind, labels and help of every metric."""
     facts = [_described(metric) for metric in metrics.METRICS]
-    for _, call in _calls("GaugeMetricFamily"):
-        values = _arguments(call, ("name", "documentation"))
-        facts.append((values["name"], "gauge, *database*", _labels(call), values["documentation"]))
+    for family, kind in (("GaugeMetricFamily", "gauge"), ("UntypedMetricFamily", "untyped")):
+        for _, call in _calls(family):
+            values = _arguments(call, ("name", "documentation"))
+            facts.append((values["name"], f"{kind}, *database*", _labels(call), values["documentation"]))
     return sorted(facts)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric, UntypedMetricFamily
 from prometheus_client.registry import Collector
 
 from app.api.intake.admission import Limits
@@ -43,7 +43,8 @@ class DatabaseGauges:
             return self._read[1]
 
     async def _families(self, now: datetime) -> list[Metric]:
-        invoices = GaugeMetricFamily("ksefd_invoices_total", "Invoices by their present state.", labels=["state"])
+        # Not a gauge for Prometheus, because the documented name ends as only a counter's may.
+        invoices = UntypedMetricFamily("ksefd_invoices_total", "Invoices by their present state.", labels=["state"])
         counts = await self._store.invoices.state_counts()
         for invoice_state in InvoiceState:
             invoices.add_metric([invoice_state.value], counts.get(invoice_state.value, 0))
@@ -53,7 +54,8 @@ class DatabaseGauges:
         oldest = 0.0
         for lane in await self._store.chunks.queued_by_lane():
             queued.add_metric([str(lane["lane_id"])], lane["queued"])
-            oldest = max(oldest, (now - lane["oldest"]).total_seconds())
+            if lane["oldest"] is not None:
+                oldest = max(oldest, (now - lane["oldest"]).total_seconds())
         sessions = GaugeMetricFamily("ksefd_sessions", "Sessions by their present state.", labels=["state"])
         session_counts = await self._store.sessions.state_counts()
         for session_state in SessionState:

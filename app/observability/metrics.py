@@ -13,6 +13,7 @@ answer (invoices and sessions by state, queues) are read there at each scrape, s
 import os
 import platform
 from collections.abc import Mapping
+from itertools import product
 from typing import Final
 
 from prometheus_client import (
@@ -46,7 +47,12 @@ STAGES: Final = (
 """Values of `stage`, in the order in which an invoice passes them."""
 
 LIMIT_GROUPS: Final = ("batchSession", "batchSessionClose", "sessionMisc", "sessionInvoiceList")
-"""Groups of KSeF's limits that are shown from zero; any other group appears with its first request."""
+"""Groups whose remaining requests are shown before the first request; any other group appears with its first one."""
+
+REQUEST_GROUPS: Final = (*LIMIT_GROUPS, "invoiceStatus", "sessionList", "storage")
+"""Groups whose requests are counted from zero: those that the sending of every session uses."""
+
+REQUEST_STATUSES: Final = ("200", "429", "none")
 
 REFUSALS: Final = (
     "tenant-concurrent-uploads", "tenant-unread-uploads", "tenant-spooled-bytes", "tenant-waiting-invoices", "tenant-busy",
@@ -139,9 +145,8 @@ def start_at_zero() -> None:
         VALIDATION_FINDINGS.labels(rule=rule)
     for path, result in CHECKS:
         CHECKED.labels(path=path, result=result)
-    for group in LIMIT_GROUPS:
-        KSEF_REQUESTS.labels(group=group, status="200")
-        KSEF_REQUESTS.labels(group=group, status="429")
+    for group, status in product(REQUEST_GROUPS, REQUEST_STATUSES):
+        KSEF_REQUESTS.labels(group=group, status=status)
     for outcome in DELIVERY_OUTCOMES:
         WEBHOOK_DELIVERIES.labels(outcome=outcome)
     for reason in DISABLED_REASONS:

@@ -14,7 +14,8 @@ from app.api.application import create_app
 from app.api.database_gauges import UNFINISHED
 from app.cli.main import app as command_line
 from app.domain.states import INVOICE_MOVES, SESSION_MOVES, InvoiceState, SessionState
-from app.observability.metrics import DELIVERY_OUTCOMES
+from app.ksef.transport import LimitGroup
+from app.observability.metrics import CHECKS, DELIVERY_OUTCOMES, REFUSALS, REQUEST_STATUSES
 from app.settings import Settings
 from tools.docs_reference import metric_facts
 
@@ -29,10 +30,18 @@ NOT_SETTINGS = {
     "KSEFD_TORTURE_SEED",
 }
 LABEL_VALUES = {
-    "ksefd_sessions": {state.value for state in SessionState},
-    "ksefd_oldest_unfinished_session_seconds": {state.value for state in UNFINISHED},
-    "ksefd_invoices_total": {state.value for state in InvoiceState},
-    "ksefd_webhook_deliveries_total": set(DELIVERY_OUTCOMES),
+    ("ksefd_sessions", "state"): {state.value for state in SessionState},
+    ("ksefd_oldest_unfinished_session_seconds", "state"): {state.value for state in UNFINISHED},
+    ("ksefd_invoices_total", "state"): {state.value for state in InvoiceState},
+    ("ksefd_webhook_deliveries_total", "outcome"): set(DELIVERY_OUTCOMES),
+    ("ksefd_refused_requests_total", "reason"): set(REFUSALS),
+    ("ksefd_ksef_requests_total", "status"): set(REQUEST_STATUSES),
+    ("ksefd_ksef_quota_remaining", "group"): {group.value for group in LimitGroup},
+    ("ksefd_ksef_quota_remaining", "window"): {"second", "minute", "hour"},
+    ("ksefd_waiting", "what"): {"uploads", "spooled_bytes", "invoices"},
+    ("ksefd_worker_heartbeat_age_seconds", "which"): {"newest", "oldest"},
+    ("ksefd_checks_total", "path"): {path for path, _ in CHECKS},
+    ("ksefd_checks_total", "result"): {result for _, result in CHECKS},
 }
 
 
@@ -40,11 +49,14 @@ def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def _series() -> set[str]:
-    names: set[str] = set()
-    for name, kind, _, _ in metric_facts():
-        names |= {f"{name}_{end}" for end in ("bucket", "sum", "count")} if kind == "histogram" else {name}
-    return names
+def _labels() -> dict[str, set[str]]:
+    """Return the labels of every series that a scrape has."""
+    found: dict[str, set[str]] = {}
+    for name, kind, labels, _ in metric_facts():
+        own = set(re.findall(r"`([a-z]+)`", labels))
+        ends = {"_bucket": own | {"le"}, "_sum": own, "_count": own} if kind == "histogram" else {"": own}
+        found |= {name + end: labels for end, labels in ends.items()}
+    return found
 
 
 def _expressions() -> list[str]:
@@ -68,21 +80,66 @@ def test_alerts_and_dashboard_ask_for_metrics_that_exist() -> None:
     expressions = _expressions()
     assert len(expressions) > 20
     named = {name for expression in expressions for name in re.findall(r"\bksefd_[a-z_]+", expression)}
-    assert named <= _series()
+    assert named <= set(_labels())
 
 
 def test_alerts_and_dashboard_ask_for_label_values_that_exist() -> None:
     asked = 0
     for expression in _expressions():
-        for metric, _, values in re.findall(r'(ksefd_[a-z_]+)\{(state|outcome)[=!]~?"([^"]+)"', expression):
-            assert set(values.split("|")) <= LABEL_VALUES[metric], expression
-            asked += 1
-    assert asked >= 8
+        for metric, selectors in re.findall(r"(ksefd_[a-z_]+)\{([^}]+)\}", expression):
+            for label, how, values in re.findall(r'([a-z]+)(=~|!~|!=|=)"([^"]+)"', selectors):
+                known = LABEL_VALUES[metric, label]
+                wanted = values.split("|") if how.endswith("~") else [values]
+                assert all(any(re.fullmatch(one, value) for value in known) for one in wanted), expression
+                asked += 1
+    assert asked >= 20
+
+
+def test_alerts_and_dashboard_ask_for_labels_that_exist() -> None:
+    labels = _labels()
+    for expression in _expressions():
+        named = re.findall(r"\bksefd_[a-z_]+", expression)
+        known = {label for name in named for label in labels[name]}
+        grouped = re.findall(r"\b(?:by|on) \(([a-z, ]*)\)", expression)
+        assert {label for one in grouped for label in one.split(", ") if label} <= known, expression
+        for name, selectors in re.findall(r"(ksefd_[a-z_]+)\{([^}]+)\}", expression):
+            assert set(re.findall(r"([a-z]+)[=!]", selectors)) <= labels[name], expression
+
+
+def test_legends_of_panels_and_words_of_alerts_name_labels_that_the_expression_keeps() -> None:
+    dashboard: dict[str, Any] = json.loads((ROOT / "deploy/grafana/ksef-dispatch.json").read_text(encoding="utf-8"))
+    targets = [(target["legendFormat"], target["expr"]) for panel in dashboard["panels"] for target in panel["targets"]]
+    alerts = (ROOT / "deploy/alerts.yml").read_text(encoding="utf-8").split("- alert: ")[1:]
+    for words, expression in [*targets, *((alert, alert) for alert in alerts)]:
+        for label in re.findall(r"\{\{ ?(?:\$labels\.)?([a-z]+) ?\}\}", words):
+            assert re.search(rf"by \([a-z, ]*\b{label}\b", expression) or 'up{job="ksefd"}' in expression, words
+
+
+def test_every_alert_has_a_test_of_its_rule() -> None:
+    alerts = set(re.findall(r"- alert: (\w+)", (ROOT / "deploy/alerts.yml").read_text(encoding="utf-8")))
+    tested = (ROOT / "tests/deploy/alerts.test.yml").read_text(encoding="utf-8")
+    silent = set(re.findall(r"\{eval_time: \w+, alertname: (\w+)\}", tested))
+    firing = set(re.findall(r"alertname: (\w+)\n +exp_alerts", tested))
+    assert silent == firing == alerts
+
+
+def test_panels_do_not_overlap_and_have_their_own_ids() -> None:
+    dashboard: dict[str, Any] = json.loads((ROOT / "deploy/grafana/ksef-dispatch.json").read_text(encoding="utf-8"))
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in panels
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
 
 
 def test_every_alert_leads_to_a_paragraph_of_the_operations_page() -> None:
     alerts = (ROOT / "deploy/alerts.yml").read_text(encoding="utf-8")
-    runbooks = re.findall(r"runbook: docs/operations\.md#(\S+)", alerts)
+    runbooks = re.findall(r"runbook_url: docs/operations\.md#(\S+)", alerts)
     assert len(runbooks) == alerts.count("- alert:")
     assert set(runbooks) <= _anchors((ROOT / "docs/operations.md").read_text(encoding="utf-8"))
 

@@ -108,6 +108,8 @@ async def read(context: WorkerContext, upload: Upload) -> Upload:
 async def seal_and_pack(context: WorkerContext, tenant: Tenant) -> list[Session]:
     """Seal what is due and pack it; gives the tenant's sessions, oldest first."""
     for lane in await context.store.chunks.queued_by_lane():
+        if not lane["queued"]:
+            continue
         await sealing.seal_lane(context, lane["lane_id"])
     sessions = await context.store.sessions.page(tenant.id, before=None, state=None, limit=100)
     for session in sessions:

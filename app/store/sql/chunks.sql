@@ -43,8 +43,8 @@ SELECT DISTINCT blob_key FROM chunks WHERE upload_id = %(upload_id)s
 SELECT DISTINCT lane_id FROM chunks WHERE upload_id = %(upload_id)s ORDER BY lane_id
 
 -- name: queued_by_lane
-SELECT lane_id, sum(queued)::integer AS queued, min(created_at) AS oldest
-FROM chunks WHERE queued > 0 AND NOT atomic_pending GROUP BY lane_id
+SELECT l.id AS lane_id, coalesce(sum(c.queued), 0)::integer AS queued, min(c.created_at) AS oldest
+FROM lanes l LEFT JOIN chunks c ON c.lane_id = l.id AND c.queued > 0 AND NOT c.atomic_pending GROUP BY l.id
 
 -- name: queued_by_lane_of_tenant
 -- Uses chunks_queued, by the tenant's few lanes.

@@ -147,7 +147,7 @@ class ChunkStore:
         return {row["blob_key"] for row in rows}
 
     async def queued_by_lane(self) -> list[DictRow]:
-        """Return the queue of every lane that has one, of all tenants: lane_id, queued, oldest."""
+        """Return the queue of every lane of all tenants: lane_id, queued, oldest (None for an empty one)."""
         return await self._database.fetch_all(_SQL["queued_by_lane"])
 
     async def _fail_atomic(self, connection: Connection, upload: Upload, *, now: datetime) -> None:

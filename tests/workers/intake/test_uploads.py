@@ -137,7 +137,7 @@ async def test_all_or_nothing_sends_nothing_of_an_upload_that_breaks_off(context
     assert broken.counts[InvoiceState.QUEUED] == 0
     assert broken.counts[InvoiceState.FAILED] > 0
     assert broken.completed_at is not None
-    assert await context.store.chunks.queued_by_lane() == []
+    assert not any(lane["queued"] for lane in await context.store.chunks.queued_by_lane())
     whole = await read(context, await add_upload(context.store, tenant, body, kind=BodyKind.TARGZ, atomic=True))
     assert whole.counts[InvoiceState.QUEUED] == 20, "the claims of the broken upload were released"
 

@@ -493,7 +493,7 @@ async def test_a_sealed_session_that_missed_the_day_is_taken_apart_before_it_is_
 async def test_what_is_held_does_not_keep_the_sweep_busy(night_road: WorkerContext, hands: Hands) -> None:
     tenant, _, _ = await _held(night_road, hands)
     await seal(night_road, tenant)
-    assert await night_road.store.chunks.queued_by_lane() == []
+    assert not any(lane["queued"] for lane in await night_road.store.chunks.queued_by_lane())
     await night_road.store.database.execute("DELETE FROM procrastinate_jobs")
     await maintenance.sweep(night_road)
     jobs = await night_road.store.database.fetch_all(
