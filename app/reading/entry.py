@@ -15,6 +15,7 @@ from app.reading.names import clean_name
 
 _RAW_DEFLATE: Final = -15
 _ARCHIVE_MAGICS: Final = (b"PK\3\4", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")
+_BOM: Final = b"\xef\xbb\xbf"
 _NO_SPACE: Final = str.maketrans("", "", " \t\r\n")
 
 
@@ -113,11 +114,14 @@ def _inflate(entry: RawEntry, max_bytes: int) -> tuple[bytes, bytes | None]:
 
 def _parse_line(entry: RawEntry, max_bytes: int) -> tuple[str, bytes]:
     try:
-        line: Any = json.loads(entry.payload, object_pairs_hook=_unique)
+        # The bytes are decoded here, since `json` would take a line of UTF-16, too.
+        line: Any = json.loads(entry.payload.removeprefix(_BOM).decode("utf-8"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise EntryUnreadable(faults.line_not_utf8(entry.payload[error.start : error.start + 1])) from error
     except (ValueError, RecursionError) as error:
-        raise EntryUnreadable(faults.LINE_NOT_JSON) from error
+        raise EntryUnreadable(faults.line_not_json()) from error
     if not isinstance(line, dict):
-        raise EntryUnreadable(faults.LINE_NOT_JSON)
+        raise EntryUnreadable(faults.line_not_json())
     name, encoded, text = line.get("name"), line.get("xml_base64"), line.get("xml")
     if not isinstance(name, str | None) or (encoded is None) == (text is None):
         raise EntryUnreadable(faults.LINE_SHAPE)

@@ -129,11 +129,26 @@ LINE_TOO_LONG = EntryFault(
     "The line is too long to hold a document that KSeF takes",
     "Wiersz jest za długi, aby zawierał dokument, który przyjmuje KSeF",
 )
-LINE_NOT_JSON = EntryFault(
-    "line-not-json",
-    "The line is not a JSON object",
-    "Wiersz nie jest obiektem JSON",
-)
+
+
+def line_not_json(english: str = "", polish: str = "") -> EntryFault:
+    """Return the fault of a line that is no JSON object, with the reason if it is known."""
+    return EntryFault(
+        "line-not-json",
+        f"The line is not a JSON object{english}",
+        f"Wiersz nie jest obiektem JSON{polish}",
+    )
+
+
+def line_not_utf8(byte: bytes) -> EntryFault:
+    """Return the fault of a line with a byte that is not UTF-8."""
+    shown = byte.hex().upper()
+    return line_not_json(
+        f": it is not UTF-8, byte {shown}. Save the file as UTF-8",
+        f": nie jest zapisany w UTF-8, bajt {shown}. Należy zapisać plik w UTF-8",
+    )
+
+
 LINE_KEY_TWICE = EntryFault(
     "line-key-twice",
     "The line has the same key twice, so nobody can tell which of the two is meant",

@@ -7,9 +7,7 @@ from python_multipart.multipart import parse_options_header
 
 from app.errors import UnsupportedContentType
 from app.reading.tar_header import is_header
-
-_BOM: Final = b"\xef\xbb\xbf"
-_WIDE_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
+from app.reading.wide_encodings import first_character, wide_encoding
 
 
 class BodyKind(StrEnum):
@@ -119,12 +117,13 @@ def sniff(path_name: str, head: bytes) -> BodyKind | None:
         return BodyKind.TARGZ
     if is_header(head):
         return BodyKind.TAR
-    text = head.removeprefix(_BOM).lstrip()
-    if text[:1] == b"<" or head[:2] in _WIDE_BOMS:
+    encoding = wide_encoding(head)
+    first = first_character(head, encoding or "utf-8")
+    if first == "<":
         return BodyKind.XML
-    if text[:1] == b"{":
+    if first == "{":
         return BodyKind.NDJSON
-    return _kind_of_name(path_name)
+    return _kind_of_name(path_name) or (BodyKind.XML if encoding else None)
 
 
 def names_archive(name: str) -> bool:
