@@ -155,6 +155,12 @@ class Settings(BaseSettings):
     webhook_allow_private: bool = Field(
         False, description="Allow private and loopback webhook addresses; for tests and demos."
     )
+    stop_seconds: float = Field(
+        20,
+        ge=1,
+        le=3_600,
+        description="How long an orderly stop waits for running requests and jobs. What supervises `serve` should wait 20 seconds more.",
+    )
     url: str = Field("http://127.0.0.1:8080", description="Address of the service, for the commands that use it.")
     api_key: str | None = Field(None, description="API key for the commands that use the service.", repr=False)
 
@@ -234,12 +240,20 @@ class Settings(BaseSettings):
         return self.ksef_env is KsefEnvironment.PRODUCTION
 
 
+def secret_settings() -> list[str]:
+    """Return the names of the settings that hold a secret; each may be given as a file, by its name with `_file`."""
+    return [name for name, field in Settings.model_fields.items() if not field.repr]
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings. Raises ConfigurationError with one line that names the wrong setting."""
-    values = _file_values(os.environ.get("KSEFD_CONFIG"))
+    values = _with_secrets_of_files(_file_values(os.environ.get("KSEFD_CONFIG")), "in the file of KSEFD_CONFIG")
     for name in Settings.model_fields:
         if f"KSEFD_{name.upper()}" in os.environ:
             values.pop(name, None)
+    names = [name for secret in secret_settings() for name in (secret, f"{secret}_file")]
+    given = {name: os.environ[f"KSEFD_{name.upper()}"] for name in names if f"KSEFD_{name.upper()}" in os.environ}
+    values.update(_with_secrets_of_files(given, "in the environment"))
     values.update(overrides)
     try:
         return Settings(**values)
@@ -249,6 +263,30 @@ def load_settings(**overrides: Any) -> Settings:
         where = f"KSEFD_{name.upper()}: " if name else ""
         reason = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(f"{where}{reason}") from error
+
+
+def _with_secrets_of_files(values: dict[str, Any], place: str) -> dict[str, Any]:
+    """Replace each `<secret>_file` by the secret that the file holds. Raises ConfigurationError."""
+    for name in secret_settings():
+        path = values.pop(f"{name}_file", None)
+        if path is None:
+            continue
+        variable = f"KSEFD_{name.upper()}_FILE"
+        if name in values:
+            raise ConfigurationError(
+                f"{variable}: {variable.removesuffix('_FILE')} is set, too, {place}; set one of them"
+            )
+        try:
+            text = Path(path).expanduser().read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"{variable}: cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{variable}: {path} is not text in UTF-8") from error
+        secret = text.rstrip("\r\n")
+        if not secret:
+            raise ConfigurationError(f"{variable}: {path} is empty")
+        values[name] = secret
+    return values
 
 
 def _file_values(path: str | None) -> dict[str, Any]:

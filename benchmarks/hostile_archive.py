@@ -30,7 +30,7 @@ from app.reading.kinds import BodyKind
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
-from app.store.migrate import migrate
+from app.store.installation import prepare_installation
 from app.store.store import Store, open_store
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.uploads import NewUpload, Upload
@@ -73,7 +73,6 @@ def main(
         TemporaryDirectory(prefix="ksefd-bench-", ignore_cleanup_errors=True) as folder,
         EmbeddedPostgres(Path(folder) / "var") as server,
     ):
-        migrate(server.url)
         settings = Settings(
             data_dir=Path(folder) / "var",
             database_url=server.url,
@@ -81,6 +80,7 @@ def main(
             linger_seconds=86_400,
             log_level="ERROR",
         )
+        prepare_installation(settings)
         configure_logging(settings)
         run = asyncio.run(measure(settings, documents=documents, own=own, rounds=rounds))
     share = run.beside_a_second / run.alone_a_second

@@ -14,7 +14,7 @@ from app.forms.form import CheckContext
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
-from app.store.migrate import migrate
+from app.store.installation import prepare_installation
 from app.store.store import open_store
 from app.store.uploads.chunks import CheckedChunk
 from benchmarks.measure import Figure, Say, Scale, Yardstick
@@ -34,8 +34,9 @@ def measure_commit(scale: Scale, say: Say) -> list[Figure]:
     with TemporaryDirectory(prefix="ksefd-bench-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "var"
         with EmbeddedPostgres(data) as server:
-            migrate(server.url)
-            ours, bare = asyncio.run(_measure(Settings(data_dir=data, database_url=server.url), count))
+            settings = Settings(data_dir=data, database_url=server.url)
+            prepare_installation(settings)
+            ours, bare = asyncio.run(_measure(settings, count))
     return [
         Figure(
             "commit", f"chunks of {CHUNK_ENTRIES} committed: rows, claims, queue and checkpoint", count / ours, "rows/s",

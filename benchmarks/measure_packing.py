@@ -28,7 +28,7 @@ from app.reading.kinds import BodyKind
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
-from app.store.migrate import migrate
+from app.store.installation import prepare_installation
 from app.store.store import Store, open_store
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.uploads import NewUpload, Upload
@@ -67,7 +67,6 @@ def measure_packing(scale: Scale, say: Say) -> list[Figure]:
     with TemporaryDirectory(prefix="ksefd-bench-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "var"
         with EmbeddedPostgres(data) as server:
-            migrate(server.url)
             settings = Settings(
                 data_dir=data,
                 database_url=server.url,
@@ -76,6 +75,7 @@ def measure_packing(scale: Scale, say: Say) -> list[Figure]:
                 session_max_invoices=count,
                 ksef_url="http://127.0.0.1:9/v2",
             )
+            prepare_installation(settings)
             say(f"packing: queueing {scale.rounds} sessions")
             sessions = asyncio.run(_seal_sessions(settings, made, scale.rounds))
             say("packing: ours")

@@ -33,8 +33,8 @@ from app.ksef.limits import RateLimit
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
+from app.store.installation import prepare_installation
 from app.store.jobs import Priority, Task
-from app.store.migrate import migrate
 from app.store.store import Store, open_store
 from benchmarks.measure import MeasurementFailed
 from benchmarks.measure_cargo import fresh_invoices
@@ -287,7 +287,6 @@ def _measure(sessions: int, carried: int, per_session: int, processing_seconds: 
         EmbeddedPostgres(Path(folder) / "var") as server,
         running_sandbox(free_port(), *options) as origin,
     ):
-        migrate(server.url)
         settings = Settings(
             data_dir=Path(folder) / "var",
             database_url=server.url,
@@ -295,6 +294,7 @@ def _measure(sessions: int, carried: int, per_session: int, processing_seconds: 
             session_max_invoices=carried,
             ksef_url=f"{origin}/v2",
         )
+        prepare_installation(settings)
         return asyncio.run(_send(settings, origin, sessions, carried, per_session))
 
 

@@ -29,7 +29,7 @@ from app.settings import Settings, load_settings
 from app.store.embedded import EmbeddedPostgres
 from app.store.events.endpoints import NewEndpoint
 from app.store.events.outbox import EventType
-from app.store.migrate import migrate
+from app.store.installation import prepare_installation
 from app.store.store import Store, open_store
 from workers.delivery.dispatcher import Dispatcher, delivery_context
 
@@ -202,8 +202,9 @@ async def _work() -> None:
 def fresh_database() -> Iterator[Settings]:
     """Run an embedded PostgreSQL with an empty database of our schema inside the context."""
     with tempfile.TemporaryDirectory(prefix="ksefd-storm-") as folder, EmbeddedPostgres(Path(folder)) as server:
-        migrate(server.url)
-        yield Settings(data_dir=Path(folder) / "data", database_url=server.url)
+        settings = Settings(data_dir=Path(folder) / "data", database_url=server.url)
+        prepare_installation(settings)
+        yield settings
 
 
 def main() -> int:

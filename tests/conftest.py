@@ -16,6 +16,7 @@ from app.store.store import Store, open_store
 from sandbox.main import RECORD_VARIABLE
 from tests.support.database import ReusedDatabase, drop_database, fresh_settings, make_database, running_postgres
 from tests.support.run import RUN_FOLDER_VARIABLE
+from tests.support.second_user import left_out
 from tests.support.shared_tls import share_tls_contexts
 
 # A busy machine must not fail a property by its speed. Where everybody waits for the outcome the examples are the same each
@@ -47,6 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
     recorded = _run_folder() / "recorded"
     recorded.mkdir(exist_ok=True)
     os.environ[RECORD_VARIABLE] = str(recorded)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was not attempted because there is no second user on this machine."""
+    if (missing := left_out(_run_folder())) and not hasattr(terminalreporter.config, "workerinput"):
+        terminalreporter.write_line(f"not attempted without a second user (run as root for it): {'; '.join(missing)}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

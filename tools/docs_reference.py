@@ -17,7 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from app.forms.rules import RULES
 from app.observability import metrics
-from app.settings import Settings
+from app.settings import Settings, secret_settings
 from tools.docs_sessions import sessions_page
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -65,6 +65,8 @@ def settings_page() -> str:
         + "\nA setting is an environment variable, or a line of the TOML file that `KSEFD_CONFIG` names. In the file it has its\n"
         "name without the prefix, in lower case: `linger_seconds = 60`. The environment overrides the file. A wrong value stops the start\n"
         "with one line that names it. Every process of an installation should have the same settings.\n\n"
+        f"A secret may be in a file: {_secret_files()} name files whose first line is the value. A secret that is given\n"
+        "both ways in one place is an error.\n\n"
         + _table(("Setting", "Value", "Default", "What it does"), rows)
         + "\nA path that is not absolute starts at the folder in which the command runs.\n\n"
         "## Object store\n\n"
@@ -73,6 +75,10 @@ def settings_page() -> str:
         + _table(("Variable", "What it does"), _S3_VARIABLES)
         + "\nWithout keys the credentials of the machine, the task or the web identity are used.\n"
     )
+
+
+def _secret_files() -> str:
+    return " and ".join(f"`KSEFD_{name.upper()}_FILE`" for name in secret_settings())
 
 
 def metrics_page() -> str:

@@ -22,6 +22,7 @@ from app.process.fair_slots import FairSemaphore
 from app.process.heartbeat import end_with_supervisor, send_heartbeats
 from app.process.memory import freeze_startup_objects
 from app.settings import Settings
+from app.store.installation_wait import wait_for_installation
 from app.store.installed_schemas import schema_loader
 from app.store.jobs import INTAKE_SHORT
 from app.store.store import Store, open_store
@@ -50,6 +51,7 @@ _CONNECTIONS: Final = 24
 # Chunks that are being read, or checked and stored: up to four megabytes each.
 _CHUNKS_BESIDE_THE_POOL: Final = 4
 _CHUNKS_FOR_NEWCOMERS: Final = 2
+# Jobs can be run again, so a stop does not wait long for them.
 _GRACE_SECONDS: Final = 3.0
 _NICENESS: Final = 5
 # Added to the worker's own: the API on the same machine must answer while the pool is busy.
@@ -123,6 +125,13 @@ def run_worker(settings: Settings) -> int:
 
 async def _run(settings: Settings, pool: CheckService) -> int:
     metrics.start_at_zero()
+    ended = asyncio.Event()
+    waiting = asyncio.ensure_future(send_heartbeats(ended))
+    try:
+        await wait_for_installation(settings)
+    finally:
+        ended.set()
+        await waiting
     async with (
         open_store(settings, max_connections=_CONNECTIONS) as store,
         worker_context(settings, store, pool) as context,
@@ -131,10 +140,10 @@ async def _run(settings: Settings, pool: CheckService) -> int:
         async with store.jobs.app.open_async():
             freeze_startup_objects()
             log.info("worker_started", pool_workers=settings.pool_workers, ksef=settings.ksef_base_url)
-            return await _work(store, Dispatcher(delivery_context(store, settings, utc_now)))
+            return await _work(store, Dispatcher(delivery_context(store, settings, utc_now)), settings.stop_seconds)
 
 
-async def _work(store: Store, dispatcher: Dispatcher) -> int:
+async def _work(store: Store, dispatcher: Dispatcher, stop_seconds: float) -> int:
     worker_pools: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(
             store.jobs.app.run_worker_async(
@@ -147,7 +156,7 @@ async def _work(store: Store, dispatcher: Dispatcher) -> int:
                 fetch_job_polling_interval=0.5 if INTAKE_SHORT in queues else 2.0,
                 update_heartbeat_interval=HEARTBEAT_SECONDS,
                 stalled_worker_timeout=STALLED_AFTER_SECONDS,
-                shutdown_graceful_timeout=_GRACE_SECONDS,
+                shutdown_graceful_timeout=min(_GRACE_SECONDS, stop_seconds),
             )
         )
         for queues, concurrency in _WORKER_POOLS

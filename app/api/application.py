@@ -18,6 +18,7 @@ from app.api.description.document import DESCRIPTION, TITLE, describe_api, opera
 from app.api.event_watcher import EventWatcher
 from app.api.http.middleware import RequestContext, SmallBodies
 from app.api.http.problems import answer_error, answer_http, answer_invalid
+from app.api.http.stopping import BodyStop
 from app.api.intake.admission import Admission
 from app.api.intake.group_commit import SinglesGrouping
 from app.api.intake.request_body import Receiver
@@ -65,6 +66,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             freeze_startup_objects()
             try:
                 yield {
+                    "body_stop": BodyStop(),
                     "api": ApiState(
                         store=store,
                         settings=settings,
@@ -77,7 +79,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
                         gauges=DatabaseGauges(store, settings.ksef_base_url, clock, admission.limits()),
                         watcher=watcher,
                         readiness=Readiness(partial(store_faults, store), tasks),
-                    )
+                    ),
                 }
             finally:
                 ended.set()

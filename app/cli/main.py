@@ -13,6 +13,7 @@ from app.cli import exit_codes
 from app.cli.commands import audit, auth, demo, events, invoices, keys, outage, processes, schemas, tenants, webhooks
 from app.cli.output import OutputClosed, drop_output, flush_output, prepare_streams, print_error
 from app.errors import DispatchError
+from app.store.data_folder import restrict_new_files
 
 app = typer.Typer(
     name="ksefd",
@@ -74,6 +75,7 @@ def main() -> None:
 
     KSEFD_LOG_LEVEL=DEBUG adds the traceback.
     """
+    restrict_new_files()
     prepare_streams()
     try:
         code = _end()

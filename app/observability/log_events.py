@@ -18,6 +18,7 @@ ProcessEvent: TypeAlias = Literal[
     "embedded_database_restarted",
     "running_jobs_requeued",
     "audit_seal_broken",
+    "installation_awaited",
 ]
 """Start, stop and restart of the processes of a service."""
 

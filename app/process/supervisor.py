@@ -9,22 +9,27 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from app.domain.backoff import doubling
 from app.observability.logs import configure_logging, get_logger
 from app.observability.metrics_folder import process_environment, sweep_dead_processes
 from app.process.heartbeat import HEARTBEAT_VARIABLE
+from app.process.ports import require_free_port
+from app.process.serve_lock import ServeLock
 from app.settings import Settings
+from app.store.data_folder import prepare_data_folder
 from app.store.embedded import EmbeddedPostgres
+from app.store.installation import prepare_installation
 from app.store.interrupted_jobs import requeue_interrupted_jobs
-from app.store.migrate import migrate
 
 log = get_logger(__name__)
 
-_STOP_SECONDS: Final = 15.0
+_STOP_MARGIN_SECONDS: Final = 5.0
+"""Time that a child has for its own end, besides that of its running requests and jobs."""
 _DATABASE_CHECK_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 60.0
 """A child without heartbeats for this long hangs: its own calls have shorter deadlines, and no computation blocks its loop as long."""
@@ -40,12 +45,21 @@ _STEADY_SECONDS: Final = 30.0
 class _Child:
     name: str
     command: Sequence[str]
+    stop_seconds: float = 20.0
+    inherits: tuple[int, ...] = ()
+    """Descriptors that stay open in the child."""
 
 
 def run_serve(settings: Settings, host: str, port: int) -> int:
-    """Run API and worker until SIGTERM or SIGINT; returns the exit code. A child that dies is started again."""
+    """Run API and worker until SIGTERM or SIGINT; returns the exit code. A child that dies is started again.
+
+    Raises AlreadyServed when another one runs in the data folder, PortTaken, and the errors of `prepare_installation`.
+    """
     configure_logging(settings)
+    settings = settings.model_copy(update={"data_dir": prepare_data_folder(settings.data_dir)})
     with ExitStack() as stack:
+        lock = stack.enter_context(closing(ServeLock(settings.data_dir)))
+        require_free_port(host, port)
         server: EmbeddedPostgres | None = None
         if settings.database_url is None:
             server = stack.enter_context(EmbeddedPostgres(settings.data_dir))
@@ -53,26 +67,25 @@ def run_serve(settings: Settings, host: str, port: int) -> int:
         url = settings.database_url
         if url is None:
             raise RuntimeError("no database address")
-        migrate(url)
-        # The embedded database serves this machine only and its last worker is gone, or we would not be starting.
+        prepare_installation(settings)
+        # The embedded database serves this machine only and its last worker is gone, or we would not have its lock.
         if server is not None and (jobs := requeue_interrupted_jobs(url)):
             log.info("running_jobs_requeued", jobs=jobs)
         sweep_dead_processes(settings)
-        environment = (
-            os.environ
-            | process_environment(settings)
-            | {
-                "KSEFD_DATA_DIR": str(settings.data_dir.expanduser().resolve()),
-                "KSEFD_DATABASE_URL": url,
-                "KSEFD_SUPERVISED": "1",
-            }
-        )
         command = (sys.executable, "-m", "app.cli.main")
+        child = partial(_Child, stop_seconds=settings.stop_seconds, inherits=(lock.children_fd,))
         children = [
-            _Child("api", (*command, "api", "--host", host, "--port", str(port))),
-            _Child("worker", (*command, "worker")),
+            child("api", (*command, "api", "--host", host, "--port", str(port))),
+            child("worker", (*command, "worker")),
         ]
-        return asyncio.run(_supervise(children, environment, server))
+        return asyncio.run(_supervise(children, _environment(settings, url), server))
+
+
+def _environment(settings: Settings, url: str) -> dict[str, str]:
+    """Return the environment of the children, which use the database that runs here."""
+    given = os.environ | process_environment(settings)
+    given.pop("KSEFD_DATABASE_URL_FILE", None)
+    return given | {"KSEFD_DATA_DIR": str(settings.data_dir), "KSEFD_DATABASE_URL": url, "KSEFD_SUPERVISED": "1"}
 
 
 async def _supervise(children: Sequence[_Child], environment: dict[str, str], server: EmbeddedPostgres | None) -> int:
@@ -126,7 +139,7 @@ async def _keep_alive(
                 env=environment | {HEARTBEAT_VARIABLE: str(write_fd)},
                 stdin=asyncio.subprocess.PIPE,
                 start_new_session=True,
-                pass_fds=(write_fd,),
+                pass_fds=(write_fd, *child.inherits),
             )
         finally:
             os.close(write_fd)
@@ -153,7 +166,7 @@ async def _end(child: _Child, process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), timeout=_STOP_SECONDS)
+            await asyncio.wait_for(process.wait(), timeout=child.stop_seconds + _STOP_MARGIN_SECONDS)
         except TimeoutError:
             log.warning("process_not_stopping", process=child.name)
             process.kill()

@@ -8,6 +8,7 @@
     sql/         every query, named and described
     migrations/  the schema
 
-Beside them are the engine's modules: `database`, `jobs`, `blobs`, `disk`, `secrets`, `embedded`, `migrate`, `health`; `store` opens all of
-them together. Rows decide; blobs hold bytes, and a job holds only an id. No other package runs SQL.
+Beside them are the engine's modules: `database`, `jobs`, `blobs`, `disk`, `secrets`, `data_folder`, `file_locks`, `embedded` (with
+`embedded_account` and `embedded_files`), `installation`, `migrate`, `health`; `store` opens all of them together. Rows decide; blobs hold
+bytes, and a job holds only an id. No other package runs SQL.
 """

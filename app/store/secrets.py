@@ -1,6 +1,6 @@
 """Secrets at rest: AES-256-GCM under the master key, bound to what they belong to.
 
-The master key is a file made with mode 0600 at the first start. Without the file, the database reveals no
+The master key is a file made with mode 0600 at the first start of an installation. Without the file, the database reveals no
 token, certificate key, session key, storage link or webhook secret.
 """
 
@@ -45,6 +45,14 @@ class SecretBox:
         nonce = os.urandom(_NONCE_BYTES)
         return _VERSION + nonce + self._cipher.encrypt(nonce, secret, purpose.encode())
 
+    def opens(self, sealed: bytes, *, purpose: str) -> bool:
+        """Return whether this key decrypts a secret."""
+        try:
+            self.decrypt(sealed, purpose=purpose)
+        except ConfigurationError:
+            return False
+        return True
+
     def decrypt(self, sealed: bytes, *, purpose: str) -> bytes:
         """Decrypt; raises ConfigurationError when the master key is another one or the row was tampered with."""
         if sealed[:1] != _VERSION:
@@ -59,28 +67,28 @@ class SecretBox:
             ) from error
 
 
-def load_or_make_master_key(path: Path) -> bytes:
-    """Read the master key; make it when the file does not exist yet. Raises ConfigurationError when it is unusable."""
+def make_master_key(path: Path) -> None:
+    """Make a new master key in a file with mode 0600, durably. Raises ConfigurationError when it exists or cannot be made."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _read(path)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(os.urandom(32).hex().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike a rename, a link does not replace a key that another process has made meanwhile.
+        os.link(new, path)
+        new.unlink()
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise ConfigurationError(f"KSEFD_MASTER_KEY_FILE: cannot make {path}: {error.strerror}") from error
-    key = os.urandom(32)
-    with os.fdopen(fd, "wb") as file:
-        file.write(key.hex().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return key
 
 
-def _read(path: Path) -> bytes:
+def read_master_key(path: Path) -> bytes:
+    """Read the master key. Raises ConfigurationError when the file is missing, open to other users or no key."""
     try:
         raw = path.read_bytes()
         mode = path.stat().st_mode

@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import anyio.to_thread
+
 from app.errors import ConfigurationError
 from app.settings import Settings
 from app.store.audit.record import Seal
 from app.store.audit.store import AuditStore
 from app.store.blobs import BlobStore
+from app.store.data_folder import prepare_data_folder
 from app.store.database import Database
 from app.store.disk import Disk
 from app.store.events.deliveries import DeliveryStore
@@ -17,10 +20,11 @@ from app.store.events.endpoints import WebhookStore
 from app.store.events.feed import EventFeed
 from app.store.events.outbox import Outbox
 from app.store.events.replays import ReplayStore
+from app.store.installation import find_installation, read_box
 from app.store.jobs import JobQueue
 from app.store.ksef.outages import OutageStore
 from app.store.ksef.quota import QuotaStore
-from app.store.secrets import SecretBox, load_or_make_master_key
+from app.store.secrets import SecretBox
 from app.store.sessions.dispatch import DispatchStore
 from app.store.sessions.packages import PackageStore
 from app.store.sessions.sealing import SealingStore
@@ -79,12 +83,14 @@ class Store:
 async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncIterator[Store]:
     """Open the store on `settings.database_url`; the process that starts the embedded server sets it.
 
-    Raises DatabaseUnavailable, or ConfigurationError when the master key or the blob store is unusable.
+    It makes no installation. Raises DatabaseUnavailable, NoInstallation, WrongMasterKey when the master key is missing or another one,
+    or ConfigurationError when the blob store is unusable.
     """
     if settings.database_url is None:
         raise ConfigurationError("KSEFD_DATABASE_URL: no database; start through `ksefd serve` to get the embedded one")
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    box = SecretBox(load_or_make_master_key(settings.master_key_file or settings.data_dir / "master.key"))
+    found = await anyio.to_thread.run_sync(find_installation, settings.database_url)
+    box = read_box(settings, found.key_check)
+    prepare_data_folder(settings.data_dir)
     database = Database(settings.database_url, max_connections=max_connections, write_acts=Seal(box))
     jobs = JobQueue(settings.database_url)
     outbox = Outbox()

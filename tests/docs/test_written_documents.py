@@ -16,7 +16,7 @@ from app.cli.main import app as command_line
 from app.domain.states import INVOICE_MOVES, SESSION_MOVES, InvoiceState, SessionState
 from app.ksef.transport import LimitGroup
 from app.observability.metrics import CHECKS, DELIVERY_OUTCOMES, REFUSALS, REQUEST_STATUSES
-from app.settings import Settings
+from app.settings import Settings, secret_settings
 from tools.docs_reference import metric_facts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +147,7 @@ def test_every_alert_leads_to_a_paragraph_of_the_operations_page() -> None:
 @pytest.mark.parametrize("path", WRITTEN, ids=_name)
 def test_settings_that_are_named_exist(path: Path) -> None:
     known = {f"KSEFD_{name.upper()}" for name in Settings.model_fields} | NOT_SETTINGS
+    known |= {f"KSEFD_{name.upper()}_FILE" for name in secret_settings()}
     named = set(re.findall(r"\bKSEFD_[A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
     assert named <= known
 

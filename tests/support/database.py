@@ -18,6 +18,7 @@ from psycopg import sql
 from app.settings import Settings
 from app.store.embedded import EmbeddedPostgres
 from app.store.migrate import migrate
+from app.store.secrets import make_master_key
 
 GIVEN_SERVER = "KSEFD_TEST_DATABASE_URL"
 """Names a server to test against, in place of the embedded one."""
@@ -104,13 +105,13 @@ class ReusedDatabase:
             tables = _column(
                 connection,
                 f"SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
-                f"WHERE relkind = 'r' AND {_OURS} AND relname <> 'alembic_version'",
+                f"WHERE relkind = 'r' AND {_OURS} AND relname NOT IN ('alembic_version', 'installation')",
             )
             self._schema = _schema_of(connection)
         self._empty = (
             "BEGIN; SET LOCAL session_replication_role = replica; "
             + "".join(f"DELETE FROM {table}; " for table in tables)
-            + "COMMIT"
+            + "UPDATE installation SET key_check = NULL; COMMIT"
         )
 
     def empty(self) -> None:
@@ -156,5 +157,9 @@ def _column(connection: psycopg.Connection[Any], query: str) -> list[Any]:
 
 
 def fresh_settings(folder: Path, url: str, **overrides: Any) -> Settings:
-    """Give settings for a service with its own data folder and database."""
+    """Give settings for a service with its own database, and a data folder that has a master key."""
+    (folder / "var").mkdir(exist_ok=True)
+    key = folder / "var" / "master.key"
+    if not key.exists():
+        make_master_key(key)
     return Settings(data_dir=folder / "var", database_url=url, linger_seconds=0, pool_workers=1, **overrides)

@@ -154,6 +154,13 @@ class Busy(TryLater):
     retry_after_seconds = 2
 
 
+class Stopping(TryLater):
+    """This process is stopping and takes no more bytes; send the request again, to the one that follows it."""
+
+    code = "stopping"
+    title = "Stopping"
+
+
 class NotReady(TryLater):
     """A component that the service needs does not work; `errors` names it."""
 

@@ -99,6 +99,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     api_errors.SpoolFull,
     api_errors.QueueFull,
     DiskLow,
+    api_errors.Stopping,
     api_errors.NotReady,
     *DATABASE_PROBLEMS,
     BlobStoreUnavailable,

@@ -7,6 +7,7 @@ import anyio
 from starlette.requests import Request
 
 from app.api.http.errors import BodyTooSlow, Busy
+from app.api.http.stopping import BodyStop
 
 IDLE_SECONDS: Final = 60.0
 """How long a client may pause in the middle of a body."""
@@ -105,10 +106,16 @@ class Arrival:
 async def pieces(request: Request, arrival: Arrival | None = None) -> AsyncIterator[bytes]:
     """Yield the body piece by piece.
 
-    Raises BodyTooSlow when it comes too slowly, Busy when the arrival is ended early, ClientDisconnect when the client disconnects.
+    Raises BodyTooSlow when it comes too slowly, Busy when the arrival is ended early, Stopping when this process stops,
+    ClientDisconnect when the client disconnects.
     """
     stream = request.stream()
+    stop: BodyStop = request.state.body_stop
     arrival = arrival or Arrival(0, None, lambda _: None)
-    while (piece := await arrival.next_piece(stream)) is not None:
+    while True:
+        with stop.waiting():
+            piece = await arrival.next_piece(stream)
+        if piece is None:
+            return
         if piece:
             yield piece

@@ -101,9 +101,11 @@ def sandbox(
     ] = 0.0,
 ) -> None:
     """Run the sandbox, a local KSeF for development and tests: set KSEFD_KSEF_URL=http://127.0.0.1:8099/v2."""
+    from app.process.ports import require_free_port
     from sandbox.main import run_sandbox
     from sandbox.options import ApiVersion, LimitProfile, SandboxOptions, Validation
 
+    require_free_port(host, port)
     run_sandbox(
         SandboxOptions(
             host=host,

@@ -1,6 +1,7 @@
 """Starting and stopping the API as a process of its own."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,12 +11,22 @@ from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
+import anyio
 import httpx
+import psycopg
 import pytest
+from psycopg import sql
 
-from app.api.serve import run_api
+from app.api.serve import _serve, make_server, run_api
+from app.clock import utc_now
 from app.errors import ConfigurationError
+from app.process.ports import PortTaken
 from app.settings import Settings
+from app.store.installation import prepare_installation
+from app.store.store import Store
+from tests.support.database import database_url, drop_database
+from tests.support.road import add_tenant
+from tests.support.waiting import poll
 
 _SCRIPT = """
 import sys
@@ -23,7 +34,8 @@ from app.settings import load_settings
 settings = load_settings()
 from app.observability.metrics_folder import use_metrics_folder
 use_metrics_folder(settings)
-from app.api.serve import run_api
+from app.api.serve import _serve, make_server, run_api
+from app.clock import utc_now
 run_api(settings, "127.0.0.1", 0, ready=lambda url: print(url, flush=True))
 print("ended", flush=True)
 """
@@ -73,7 +85,7 @@ def test_a_taken_port_stops_the_start_with_a_clear_error(settings: Settings) -> 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(ConfigurationError, match="did not start"):
+        with pytest.raises(PortTaken, match="is taken"):
             run_api(settings, "127.0.0.1", taken.getsockname()[1])
 
 
@@ -90,3 +102,75 @@ def test_without_a_database_the_start_stops_with_a_clear_error(settings: Setting
     thread.start()
     thread.join(20)
     assert len(failed) == 1
+
+
+async def test_the_api_waits_for_a_database_that_has_no_installation_yet_and_then_serves(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    name = f"late_{secrets.token_hex(4)}"
+    url = database_url(postgres_url, name)
+    settings = Settings(data_dir=tmp_path / "var", database_url=url)
+    addresses: list[str] = []
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False) as http:
+            tasks.start_soon(_serve, settings, "127.0.0.1", 0, addresses.append, utc_now)
+
+            async def answers(path: str, status: int) -> bool:
+                try:
+                    return (await http.get(f"{addresses[0]}{path}")).status_code == status if addresses else False
+                except httpx.TransportError:
+                    return False
+
+            await poll(lambda: answers("/livez", 200))
+            waiting = await http.get(f"{addresses[0]}/readyz")
+            assert waiting.status_code == 503
+            assert waiting.headers["retry-after"] == "5"
+            assert waiting.json()["code"] == "not-ready"
+            assert name in waiting.json()["errors"][0]["message"]
+            assert (await http.post(f"{addresses[0]}/v1/invoices", content=b"x")).status_code == 503
+            assert (tmp_path / "var").is_dir()
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            await anyio.to_thread.run_sync(prepare_installation, settings)
+            await poll(lambda: answers("/readyz", 200))
+            tasks.cancel_scope.cancel()
+    drop_database(postgres_url, url)
+
+
+@pytest.mark.slow
+async def test_a_client_in_the_middle_of_an_upload_gets_a_503_with_retry_after_when_the_process_stops(
+    settings: Settings, caller_key: str
+) -> None:
+    settings = settings.model_copy(update={"stop_seconds": 1.0})
+    addresses: list[str] = []
+    server = make_server(settings, "127.0.0.1", 0, ready=addresses.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve)
+        await poll(lambda: _true(bool(addresses)))
+        host, port = addresses[0].removeprefix("http://").split(":")
+        async with await anyio.connect_tcp(host, int(port)) as client:
+            await client.send(
+                b"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\nContent-Length: 1000\r\n"
+                b"Authorization: Bearer " + caller_key.encode() + b"\r\n\r\nPK"
+            )
+            await poll(lambda: _true(len(server.server_state.tasks) == 1))
+            server.should_exit = True
+            answer = b""
+            with anyio.fail_after(20):
+                while b"\r\n\r\n" not in answer:
+                    answer += await client.receive()
+    head = answer.decode().lower()
+    assert head.startswith("http/1.1 503")
+    assert "retry-after: " in head
+    assert "connection: close" in head
+    assert '"stopping"' in answer.decode()
+
+
+async def _true(value: bool) -> bool:
+    return value
+
+
+@pytest.fixture
+async def caller_key(store: Store) -> str:
+    tenant = await add_tenant(store)
+    _, key = await store.tenants.add_key(tenant.id, label="test", now=utc_now())
+    return key

@@ -1,6 +1,7 @@
 """Running `ksefd` inside the test's process, through its real entry."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,8 +42,12 @@ def ksefd(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         with monkeypatch.context() as changed:
             for name, value in settings.items():
                 changed.setenv(f"KSEFD_{name.upper()}", value)
-            with pytest.raises(SystemExit) as ended:
-                main()
+            before = os.umask(0o022)
+            try:
+                with pytest.raises(SystemExit) as ended:
+                    main()
+            finally:
+                os.umask(before)
         captured = capsys.readouterr()
         code = ended.value.code
         return Ran(code if isinstance(code, int) else 0, captured.out, captured.err)

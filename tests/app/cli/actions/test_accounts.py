@@ -222,6 +222,11 @@ def test_a_database_that_is_away_is_told_in_one_line(ksefd: Ksefd, tmp_path: Pat
 @pytest.mark.slow
 def test_without_a_database_address_the_data_folder_has_one(ksefd: Ksefd, tmp_path: Path) -> None:
     folder = str(tmp_path / "var")
+    none = ksefd("tenant", "list", data_dir=folder)
+    assert none.code == USAGE
+    assert folder in none.err
+    assert not (tmp_path / "var").exists()
+    assert ksefd("migrate", data_dir=folder).code == OK
     assert ksefd("tenant", "add", NIP, "--name", "Firma", "--self-signed", data_dir=folder).code == OK
     assert [one["nip"] for one in ksefd("tenant", "list", "--json", data_dir=folder).json] == [NIP]
 
@@ -231,6 +236,7 @@ def test_the_halves_of_the_service_want_a_shared_database(ksefd: Ksefd, tmp_path
     ran = ksefd(command, data_dir=str(tmp_path))
     assert ran.code == USAGE
     assert "KSEFD_DATABASE_URL" in ran.err
+    assert str(tmp_path) in ran.err
 
 
 @pytest.mark.slow
