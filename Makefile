@@ -7,10 +7,10 @@ STAMP := $(VENV)/.ready
 INPUTS := requirements-dev.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve sandbox check test coverage torture fuzz clients promtool agree lint format types bench lock clean
+.PHONY: help setup demo serve sandbox check test coverage torture fuzz clients api-fuzz promtool agree lint format types bench lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP) ## Make the virtual environment in .venv
 
@@ -78,6 +78,9 @@ promtool: $(STAMP) ## Metrics, alerts and the alerts' tests by Prometheus's own 
 	promtool test rules tests/deploy/alerts.test.yml
 	promtool check config deploy/prometheus.yml
 	$(BIN)/python -m pytest tests/app/api/promtool_checks.py
+
+api-fuzz: $(STAMP) ## schemathesis against the API of a running service: all phases, all checks
+	$(BIN)/python -m tests.api_fuzz
 
 agree: $(STAMP) ## 20,000 mutated invoices, judged by our check, a sandbox and (with a JDK) another validator
 	$(BIN)/python -m tests.agreement

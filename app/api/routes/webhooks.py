@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from app.api.dependencies import CurrentSettings, CurrentStore, CurrentTenant, Now
 from app.api.http.errors import InvalidRequest
@@ -83,15 +84,17 @@ class WebhookChanges(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: _Url | None = None
+    # None means absent; the validator refuses a null that is sent.
+    url: _Url | SkipJsonSchema[None] = None
     events: _Events = None
-    description: _Description | None = None
-    ordering: _Ordering | None = None
-    max_concurrency: _Concurrency | None = None
+    description: _Description | SkipJsonSchema[None] = None
+    ordering: _Ordering | SkipJsonSchema[None] = None
+    max_concurrency: _Concurrency | SkipJsonSchema[None] = None
     headers: (
-        Annotated[_Headers, Field(description="Replaces all headers; the value `***` keeps the stored value.")] | None
+        Annotated[_Headers, Field(description="Replaces all headers; the value `***` keeps the stored value.")]
+        | SkipJsonSchema[None]
     ) = None
-    disabled: bool | None = None
+    disabled: bool | SkipJsonSchema[None] = None
 
     @field_validator("url", "description", "ordering", "max_concurrency", "headers", "disabled")
     @classmethod
