@@ -78,9 +78,16 @@ class DatabaseGauges:
             "1 while KSeF answers or an operator says so; 0 while it is away and sending pauses.",
             value=float(standing.state is KsefState.AVAILABLE),
         )
+        secrets = GaugeMetricFamily(
+            "ksefd_secrets",
+            "Stored secrets by the number of the data key that encrypts them; 0 is the master key itself, in earlier versions.",
+            labels=["key"],
+        )
+        for number, count in (await self._store.keys.secrets_by_key()).items():
+            secrets.add_metric([str(number)], count)
         quota = quota_gauge(await self._store.quota.remaining(None, now=counting_time(self._clock)))
         waiting = await _queue_and_disk_gauges(self._store, self._limits)
-        return [quota, invoices, queued, age, sessions, unfinished, available, *waiting]
+        return [quota, secrets, invoices, queued, age, sessions, unfinished, available, *waiting]
 
 
 async def _queue_and_disk_gauges(store: Store, limits: Limits) -> list[Metric]:

@@ -10,7 +10,20 @@ import typer
 
 from app import __version__
 from app.cli import exit_codes
-from app.cli.commands import audit, auth, demo, events, invoices, keys, outage, processes, schemas, tenants, webhooks
+from app.cli.commands import (
+    audit,
+    auth,
+    demo,
+    events,
+    invoices,
+    keys,
+    master_key,
+    outage,
+    processes,
+    schemas,
+    tenants,
+    webhooks,
+)
 from app.cli.output import OutputClosed, drop_output, flush_output, prepare_streams, print_error
 from app.errors import DispatchError
 from app.store.data_folder import restrict_new_files
@@ -36,6 +49,7 @@ app.add_typer(tenants.app, name="tenant", rich_help_panel=ACCOUNTS)
 app.add_typer(keys.app, name="key", rich_help_panel=ACCOUNTS)
 app.add_typer(auth.app, name="auth", rich_help_panel=ACCOUNTS)
 app.command("audit", rich_help_panel=ACCOUNTS)(audit.audit)
+app.add_typer(master_key.app, name="master-key", rich_help_panel=SERVICE)
 for _name, _run in invoices.COMMANDS.items():
     app.command(_name, rich_help_panel=INVOICES)(_run)
 app.add_typer(webhooks.app, name="webhook", rich_help_panel=EVENTS)

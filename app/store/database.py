@@ -66,16 +66,11 @@ def acts_of(connection: Connection) -> list[Any]:
 class Database:
     """A pool of connections. Rows come as dictionaries; each `transaction` is committed at its end or not at all."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        max_connections: int = 10,
-        write_acts: Callable[[Connection, list[Any]], Awaitable[None]] | None = None,
-    ) -> None:
-        """`max_connections` bounds what this process takes of the server's connections; `write_acts` writes the audit."""
+    def __init__(self, url: str, *, max_connections: int = 10) -> None:
+        """`max_connections` bounds what this process takes of the server's connections."""
         self.url = url
-        self._write_acts = write_acts
+        self.write_acts: Callable[[Connection, list[Any]], Awaitable[None]] | None = None
+        """Writes the audit; set once the keys are known, which are in the database."""
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=cast("type[Connection]", AsyncConnection),
@@ -132,9 +127,9 @@ class Database:
             try:
                 yield connection
                 if acts:
-                    if self._write_acts is None:
+                    if self.write_acts is None:
                         raise RuntimeError("this database has no audit, and an act was recorded")
-                    await self._write_acts(connection, acts)
+                    await self.write_acts(connection, acts)
             finally:
                 _acts.pop(connection, None)
 

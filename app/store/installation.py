@@ -12,7 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import psycopg
-from psycopg.errors import UndefinedTable
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg.rows import dict_row
 
 from app.errors import ConfigurationError
@@ -26,6 +26,8 @@ from app.store.secrets import SecretBox, make_master_key, read_master_key
 _SQL: Final = queries("installation")
 _CHECK_PURPOSE: Final = "installation-key-check"
 _KEY_ID_BYTES: Final = 4
+_KEY_COLUMNS: Final = ("key_check", "handed_over", "handed_over_by")
+_HAND_OVER_PURPOSE: Final = "master-key"
 
 
 class NoInstallation(ConfigurationError):
@@ -50,14 +52,18 @@ class Installation:
     created_at: datetime
     key_check: bytes | None
     """Derived from the master key; None until a process with the key has written it."""
+    handed_over: bytes | None = None
+    """While a change of the master key is unfinished, the new key encrypted under the old one."""
+    handed_over_by: bytes | None = None
+    """The check value of that old key."""
 
 
 def installation_of(row: Mapping[str, Any] | None) -> Installation:
     """Return the installation of a row. Raises NoInstallation without one."""
     if row is None:
         raise NoInstallation("the database has no installation; run `ksefd migrate`")
-    check = row["key_check"]
-    return Installation(row["id"], row["created_at"], None if check is None else bytes(check))
+    values = {name: None if row[name] is None else bytes(row[name]) for name in _KEY_COLUMNS}
+    return Installation(row["id"], row["created_at"], **values)
 
 
 def key_check_of(box: SecretBox) -> bytes:
@@ -75,9 +81,12 @@ def master_key_path(settings: Settings) -> Path:
     return (settings.master_key_file or settings.data_dir / "master.key").expanduser().resolve()
 
 
-def read_box(settings: Settings, key_check: bytes | None) -> SecretBox:
-    """Read the master key, which must be the one of `key_check` if that is known. Raises WrongMasterKey, ConfigurationError."""
-    path = master_key_path(settings)
+def read_box(settings: Settings, found: Installation) -> SecretBox:
+    """Read the master key, which must be the installation's if that is known. Raises WrongMasterKey, ConfigurationError.
+
+    While a change of the master key is unfinished, the file of the old key gives the new one.
+    """
+    path, key_check = master_key_path(settings), found.key_check
     if not path.exists():
         wanted = f" with the id {key_id(key_check)}" if key_check is not None else ""
         raise WrongMasterKey(
@@ -86,6 +95,8 @@ def read_box(settings: Settings, key_check: bytes | None) -> SecretBox:
         )
     box = SecretBox(read_master_key(path))
     if key_check is not None and key_check_of(box) != key_check:
+        if found.handed_over is not None and found.handed_over_by == key_check_of(box):
+            return SecretBox(box.decrypt(found.handed_over, purpose=_HAND_OVER_PURPOSE))
         raise WrongMasterKey(
             f"KSEFD_MASTER_KEY_FILE: the key in {path} has the id {key_id(key_check_of(box))}, and this installation has the key "
             f"{key_id(key_check)}: put that key's file there, or name it; nothing was changed"
@@ -114,19 +125,24 @@ def _make_or_check_key(connection: psycopg.Connection[dict[str, Any]], settings:
     """Make the key of a new installation or check that of an older one, and write its check value."""
     found = installation_of(connection.execute(_SQL["lock_installation"]).fetchone())
     if found.key_check is not None:
-        read_box(settings, found.key_check)
+        read_box(settings, found)
         return
-    secret = connection.execute(_SQL["any_credential"]).fetchone()
+    secret = connection.execute(_SQL["any_secret"]).fetchone()
     path = master_key_path(settings)
     if secret is None and not path.exists():
         make_master_key(path)
-    box = read_box(settings, None)
-    if secret is not None and not box.opens(bytes(secret["credential"]), purpose=f"credential:{secret['nip']}"):
+    box = read_box(settings, found)
+    if secret is not None and not box.opens(bytes(secret["sealed"]), purpose=secret["purpose"]):
         raise WrongMasterKey(
             f"KSEFD_MASTER_KEY_FILE: the key in {path}, id {key_id(key_check_of(box))}, cannot open the secrets of this database, "
             "which were made with another key: put that key's file there, or name it; nothing was changed"
         )
     connection.execute(_SQL["set_key_check"], {"key_check": key_check_of(box)})
+
+
+def hand_over(old: SecretBox, new_key: bytes) -> bytes:
+    """Encrypt a new master key under the old one, for processes that start with the file of the old one."""
+    return old.encrypt(new_key, purpose=_HAND_OVER_PURPOSE)
 
 
 def find_installation(database_url: str) -> Installation:
@@ -138,7 +154,7 @@ def find_installation(database_url: str) -> Installation:
         with psycopg.connect(database_url, row_factory=dict_row, connect_timeout=15) as connection:
             try:
                 return installation_of(connection.execute(_SQL["installation"]).fetchone())
-            except UndefinedTable as error:
+            except (UndefinedTable, UndefinedColumn) as error:
                 raise NoInstallation(
                     f"KSEFD_DATABASE_URL: there is no installation of this version in {place_of(database_url)}; "
                     "`ksefd migrate` makes one, or brings an older one up to date"

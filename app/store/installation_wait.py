@@ -39,7 +39,7 @@ def _reason(settings: Settings) -> str | None:
         return error.detail
     if found.key_check is None and not master_key_path(settings).exists():
         return f"{place_of(settings.database_url or '')} has no master key yet; `ksefd migrate` sees to it"
-    read_box(settings, found.key_check)
+    read_box(settings, found)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Secrets at rest: AES-256-GCM under the master key, bound to what they belong to.
+"""The master key: it encrypts the data keys of `app.store.keys`, and in earlier versions each secret itself.
 
 The master key is a file made with mode 0600 at the first start of an installation. Without the file, the database reveals no
 token, certificate key, session key, storage link or webhook secret.
@@ -96,6 +96,14 @@ def read_master_key(path: Path) -> bytes:
         raise ConfigurationError(f"KSEFD_MASTER_KEY_FILE: cannot read {path}: {error.strerror}") from error
     if mode & 0o077:
         raise ConfigurationError(f"KSEFD_MASTER_KEY_FILE: {path} is readable by others; run chmod 600 on it")
+    key = key_in(raw)
+    if key is None:
+        raise ConfigurationError(f"KSEFD_MASTER_KEY_FILE: {path} must hold 32 bytes, as they are or in hex or base64")
+    return key
+
+
+def key_in(raw: bytes) -> bytes | None:
+    """Return the 32 bytes in the content of a key file: hex, base64 or the bytes themselves; None for any other content."""
     text = raw.strip()
     for decode in (bytes.fromhex, lambda value: base64.b64decode(value, validate=True)):
         try:
@@ -104,4 +112,5 @@ def read_master_key(path: Path) -> bytes:
             continue
         if len(key) == 32:
             return key
-    raise ConfigurationError(f"KSEFD_MASTER_KEY_FILE: {path} must hold 32 bytes in hex or base64")
+    # A text of 32 characters is a key that was cut, never the bytes of one.
+    return raw if len(raw) == 32 and not raw.isascii() else None

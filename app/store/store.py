@@ -22,6 +22,9 @@ from app.store.events.outbox import Outbox
 from app.store.events.replays import ReplayStore
 from app.store.installation import find_installation, read_box
 from app.store.jobs import JobQueue
+from app.store.keys.envelope import Envelope
+from app.store.keys.ring import open_envelope
+from app.store.keys.store import KeyStore
 from app.store.ksef.outages import OutageStore
 from app.store.ksef.quota import QuotaStore
 from app.store.secrets import SecretBox
@@ -51,7 +54,8 @@ class Store:
     blobs: BlobStore
     disk: Disk
     admission: AdmissionStore
-    secrets: SecretBox
+    secrets: Envelope
+    master: SecretBox
     jobs: JobQueue
     outbox: Outbox
     feed: EventFeed
@@ -77,6 +81,7 @@ class Store:
     permissions: PermissionStore
     outages: OutageStore
     audit: AuditStore
+    keys: KeyStore
 
 
 @asynccontextmanager
@@ -89,9 +94,9 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
     if settings.database_url is None:
         raise ConfigurationError("KSEFD_DATABASE_URL: no database; start through `ksefd serve` to get the embedded one")
     found = await anyio.to_thread.run_sync(find_installation, settings.database_url)
-    box = read_box(settings, found.key_check)
+    master = read_box(settings, found)
     prepare_data_folder(settings.data_dir)
-    database = Database(settings.database_url, max_connections=max_connections, write_acts=Seal(box))
+    database = Database(settings.database_url, max_connections=max_connections)
     jobs = JobQueue(settings.database_url)
     outbox = Outbox()
     uploads = UploadStore(database, jobs, outbox)
@@ -100,12 +105,15 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
     watched = [folder for folder in (blobs.folder, embedded) if folder is not None and folder.is_dir()]
     await database.open()
     try:
+        box = await open_envelope(database, master)
+        database.write_acts = Seal(box)
         yield Store(
             database=database,
             blobs=blobs,
             disk=Disk(watched),
             admission=AdmissionStore(database),
             secrets=box,
+            master=master,
             jobs=jobs,
             outbox=outbox,
             feed=EventFeed(database),
@@ -131,6 +139,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             permissions=PermissionStore(database),
             outages=OutageStore(database, jobs, outbox),
             audit=AuditStore(database, box),
+            keys=KeyStore(database, box),
         )
     finally:
         await database.close()

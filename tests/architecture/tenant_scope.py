@@ -27,6 +27,7 @@ WITHOUT_TENANT: Final[Mapping[tuple[str, str], str]] = {
     ("invoices", "state_counts"): "metrics: sums over all tenants",
     ("sessions", "state_counts"): "metrics: sums over all tenants",
     ("sessions", "oldest_opened"): "metrics: one moment for each state",
+    ("keys", "secrets_by_key"): "metrics: sums over all tenants",
     ("tenants", "authenticate"): "authentication: it finds the tenant of a key",
 }
 """Methods that the API may call although they take no tenant, each with the reason."""

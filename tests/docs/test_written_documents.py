@@ -168,7 +168,7 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
 def test_commands_that_are_named_exist(path: Path) -> None:
     root = typer.main.get_command(command_line)
     assert isinstance(root, TyperGroup)
-    for name, following in re.findall(r"\bksefd ([a-z]+)(?: ([a-z]+))?", _commands(path)):
+    for name, following in re.findall(r"\bksefd ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", _commands(path)):
         assert name in root.commands, f"ksefd {name}"
         command = root.commands[name]
         if isinstance(command, TyperGroup) and following:

@@ -111,7 +111,7 @@ class ReusedDatabase:
         self._empty = (
             "BEGIN; SET LOCAL session_replication_role = replica; "
             + "".join(f"DELETE FROM {table}; " for table in tables)
-            + "UPDATE installation SET key_check = NULL; COMMIT"
+            + "UPDATE installation SET key_check = NULL, handed_over = NULL, handed_over_by = NULL; COMMIT"
         )
 
     def empty(self) -> None:

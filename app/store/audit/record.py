@@ -9,7 +9,7 @@ from app.store.audit.actor import Actor, current_actor
 from app.store.audit.acts import Act
 from app.store.audit.chain import BEGINNING, BROKEN, Head, canonical_details, head_mac, is_sealed, plain_text, row_hash
 from app.store.database import Connection, acts_of, queries
-from app.store.secrets import SecretBox
+from app.store.keys.envelope import Envelope
 
 _SQL: Final = queries("audit")
 
@@ -60,7 +60,7 @@ def record(
 class Seal:
     """Writes the recorded acts of a transaction as its last step, so that the lock on the head is held for a moment."""
 
-    def __init__(self, box: SecretBox) -> None:
+    def __init__(self, box: Envelope) -> None:
         self._box = box
 
     async def __call__(self, connection: Connection, acts: Sequence[RecordedAct]) -> None:

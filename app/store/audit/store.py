@@ -11,7 +11,7 @@ from app.store.audit.acts import Act
 from app.store.audit.chain import AuditRow, ChainCheck, Fault, Head
 from app.store.audit.record import PURPOSE, record
 from app.store.database import Connection, Database, queries
-from app.store.secrets import SecretBox
+from app.store.keys.envelope import Envelope
 
 _SQL: Final = queries("audit")
 _ROWS_AT_ONCE: Final = 1_000
@@ -39,7 +39,7 @@ class CheckedChain:
 class AuditStore:
     """Rows of the audit, which are added and never changed."""
 
-    def __init__(self, database: Database, box: SecretBox) -> None:
+    def __init__(self, database: Database, box: Envelope) -> None:
         self._database = database
         self._box = box
 

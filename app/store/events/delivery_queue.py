@@ -21,7 +21,7 @@ from app.store.database import Connection, Database, queries
 from app.store.events.deliveries import body_of_event
 from app.store.events.endpoints import Ordering, add_disabled_event, open_headers, open_keys
 from app.store.events.outbox import Outbox
-from app.store.secrets import SecretBox
+from app.store.keys.envelope import Envelope
 from app.webhooks.signing import SigningKey
 
 log = get_logger(__name__)
@@ -138,7 +138,7 @@ class EndpointLeases:
 class DeliveryQueue:
     """Rows of deliveries for the dispatcher, many at a time."""
 
-    def __init__(self, database: Database, outbox: Outbox, box: SecretBox) -> None:
+    def __init__(self, database: Database, outbox: Outbox, box: Envelope) -> None:
         self._database = database
         self._outbox = outbox
         self._box = box
@@ -294,8 +294,8 @@ class DeliveryQueue:
             id=row["id"],
             version=row["version"],
             url=row["url"],
-            keys=open_keys(self._box, row["id"], row["secrets"]),
-            headers=SecretHeaders(tuple(open_headers(self._box, row["id"], row["headers"]).items())),
+            keys=open_keys(self._box, row),
+            headers=SecretHeaders(tuple(open_headers(self._box, row).items())),
             ordered=row["ordering"] == Ordering.SESSION,
             max_concurrency=row["max_concurrency"],
         )

@@ -17,7 +17,8 @@ from app.store.audit.acts import Act
 from app.store.audit.record import record
 from app.store.database import Connection, Database, queries
 from app.store.events.outbox import EventType, Outbox
-from app.store.secrets import SecretBox
+from app.store.keys.envelope import Envelope
+from app.store.keys.places import webhook_headers_of, webhook_keys_of
 from app.webhooks.headers import checked_headers
 from app.webhooks.signing import (
     Signing,
@@ -98,7 +99,7 @@ class NewEndpoint:
 class WebhookStore:
     """Rows of endpoints."""
 
-    def __init__(self, database: Database, outbox: Outbox, box: SecretBox) -> None:
+    def __init__(self, database: Database, outbox: Outbox, box: Envelope) -> None:
         self._database = database
         self._outbox = outbox
         self._box = box
@@ -117,12 +118,12 @@ class WebhookStore:
                     "url": new.url,
                     "description": new.description,
                     "event_types": list(new.event_types) if new.event_types is not None else None,
-                    "secrets": seal_keys(self._box, endpoint_id, (key,)),
+                    "secrets": seal_keys(self._box, tenant_id, endpoint_id, (key,)),
                     "signing": new.signing.value,
                     "ordering": new.ordering.value,
                     "max_concurrency": new.max_concurrency,
                     "header_names": list(headers),
-                    "headers": seal_headers(self._box, endpoint_id, headers),
+                    "headers": seal_headers(self._box, tenant_id, endpoint_id, headers),
                     "now": now,
                     "most": MAX_ENDPOINTS,
                 },
@@ -164,11 +165,11 @@ class WebhookStore:
             row = await lock_endpoint(connection, tenant_id, endpoint_id)
             fields = {name: changes.get(name, row[name]) for name in _CHANGEABLE}
             if "headers" in changes:
-                known = open_headers(self._box, endpoint_id, row["headers"])
+                known = open_headers(self._box, row)
                 headers = checked_headers(changes["headers"], known=known)
                 fields |= {
                     "header_names": list(headers),
-                    "headers": seal_headers(self._box, endpoint_id, headers),
+                    "headers": seal_headers(self._box, tenant_id, endpoint_id, headers),
                 }
             switch: dict[str, Any] = {name: row[name] for name in ("disabled_at", "disabled_reason", "failing_since")}
             ends = disabled is True and row["disabled_at"] is None
@@ -204,8 +205,8 @@ class WebhookStore:
             row = await lock_endpoint(connection, tenant_id, endpoint_id)
             kind = signing or Signing(row["signing"])
             key = new_key(kind)
-            keys = rotated(open_keys(self._box, endpoint_id, row["secrets"]), key, now=now)
-            sealed = seal_keys(self._box, endpoint_id, keys)
+            keys = rotated(open_keys(self._box, row), key, now=now)
+            sealed = seal_keys(self._box, tenant_id, endpoint_id, keys)
             await connection.execute(_SQL["set_secrets"], {"id": endpoint_id, "secrets": sealed, "signing": kind.value})
             _record(connection, Act.WEBHOOK_ROTATED, row, signing=kind.value)
         return key
@@ -239,7 +240,7 @@ class WebhookStore:
 
     def _public_keys(self, row: Mapping[str, Any]) -> tuple[PublicKey, ...]:
         # Also with another kind of signature now: after a change the keys of the old kind sign for a day.
-        keys = open_keys(self._box, row["id"], row["secrets"])
+        keys = open_keys(self._box, row)
         return tuple(PublicKey(key.public_text, key.expires_at) for key in keys if isinstance(key, SigningKeyPair))
 
 
@@ -293,15 +294,15 @@ def no_webhook(endpoint_id: UUID) -> NotFound:
     return NotFound(f"there is no webhook {public_id('whk', endpoint_id)}")
 
 
-def seal_keys(box: SecretBox, endpoint_id: UUID, keys: Sequence[SigningKey]) -> bytes:
+def seal_keys(box: Envelope, tenant_id: int, endpoint_id: UUID, keys: Sequence[SigningKey]) -> bytes:
     """Encrypt the keys of an endpoint, bound to it."""
     raw = json.dumps([stored_form(key) for key in keys]).encode()
-    return box.encrypt(raw, purpose=f"webhook-secret:{endpoint_id}")
+    return box.encrypt(raw, webhook_keys_of(tenant_id, endpoint_id))
 
 
-def open_keys(box: SecretBox, endpoint_id: UUID, sealed: bytes) -> tuple[SigningKey, ...]:
-    """Undo `seal_keys`."""
-    raw = box.decrypt(bytes(sealed), purpose=f"webhook-secret:{endpoint_id}")
+def open_keys(box: Envelope, row: Mapping[str, Any]) -> tuple[SigningKey, ...]:
+    """Decrypt the keys of an endpoint's row."""
+    raw = box.decrypt(bytes(row["secrets"]), webhook_keys_of(row["tenant_id"], row["id"]))
     return tuple(from_stored_form(shape) for shape in json.loads(raw))
 
 
@@ -310,16 +311,17 @@ def keys_in_force(endpoint: Endpoint, *, now: datetime) -> tuple[PublicKey, ...]
     return tuple(key for key in endpoint.public_keys if key.expires_at is None or key.expires_at > now)
 
 
-def seal_headers(box: SecretBox, endpoint_id: UUID, headers: Mapping[str, str]) -> bytes | None:
+def seal_headers(box: Envelope, tenant_id: int, endpoint_id: UUID, headers: Mapping[str, str]) -> bytes | None:
     """Encrypt an endpoint's own headers, bound to it; None when there are none."""
     if not headers:
         return None
-    return box.encrypt(json.dumps(dict(headers)).encode(), purpose=f"webhook-headers:{endpoint_id}")
+    return box.encrypt(json.dumps(dict(headers)).encode(), webhook_headers_of(tenant_id, endpoint_id))
 
 
-def open_headers(box: SecretBox, endpoint_id: UUID, sealed: bytes | None) -> dict[str, str]:
-    """Undo `seal_headers`."""
-    if sealed is None:
+def open_headers(box: Envelope, row: Mapping[str, Any]) -> dict[str, str]:
+    """Decrypt the own headers of an endpoint's row."""
+    if row["headers"] is None:
         return {}
-    shape: dict[str, str] = json.loads(box.decrypt(bytes(sealed), purpose=f"webhook-headers:{endpoint_id}"))
+    place = webhook_headers_of(row["tenant_id"], row["id"])
+    shape: dict[str, str] = json.loads(box.decrypt(bytes(row["headers"]), place))
     return shape

@@ -9,7 +9,8 @@ from uuid import UUID
 from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.states import InvoiceState
 from app.store.database import Connection, Database, queries
-from app.store.secrets import SecretBox
+from app.store.keys.envelope import Envelope
+from app.store.keys.places import upload_target_of
 from app.store.sessions.journal import add_history
 from app.store.uploads.state_counts import move_returned
 
@@ -19,7 +20,7 @@ _SQL: Final = queries("session_dispatch")
 class DispatchStore:
     """Rows of a session during dispatch: opened, its parts stored, its invoices sent."""
 
-    def __init__(self, database: Database, box: SecretBox) -> None:
+    def __init__(self, database: Database, box: Envelope) -> None:
         self._database = database
         self._box = box
 
@@ -36,10 +37,12 @@ class DispatchStore:
             cursor = await connection.execute(
                 _SQL["opened"], {"id": session_id, "reference_number": reference_number, "now": now}
             )
-            if await cursor.fetchone() is None:
+            row = await cursor.fetchone()
+            if row is None:
                 return False
             for ordinal_number, target in targets.items():
-                sealed = self._box.encrypt(json.dumps(dict(target)).encode(), purpose=f"upload-target:{session_id}")
+                place = upload_target_of(row["tenant_id"], session_id, ordinal_number)
+                sealed = self._box.encrypt(json.dumps(dict(target)).encode(), place)
                 await connection.execute(
                     _SQL["set_upload_target"],
                     {"session_id": session_id, "ordinal_number": ordinal_number, "upload_target": sealed},
@@ -53,7 +56,9 @@ class DispatchStore:
         rows = await self._database.fetch_all(_SQL["upload_targets"], {"session_id": session_id})
         return {
             row["ordinal_number"]: json.loads(
-                self._box.decrypt(row["upload_target"], purpose=f"upload-target:{session_id}")
+                self._box.decrypt(
+                    row["upload_target"], upload_target_of(row["tenant_id"], session_id, row["ordinal_number"])
+                )
             )
             for row in rows
         }

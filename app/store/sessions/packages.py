@@ -10,7 +10,8 @@ from uuid import UUID
 from app.domain.history import HistoryAction, HistoryOutcome
 from app.errors import NotFound
 from app.store.database import Connection, Database, queries
-from app.store.secrets import SecretBox
+from app.store.keys.envelope import Envelope
+from app.store.keys.places import session_key_of
 from app.store.sessions.journal import add_history
 
 _SQL: Final = queries("session_packages")
@@ -46,7 +47,7 @@ class ChunkEntries:
 class PackageStore:
     """The entries, the key and the parts of a session's package."""
 
-    def __init__(self, database: Database, box: SecretBox) -> None:
+    def __init__(self, database: Database, box: Envelope) -> None:
         self._database = database
         self._box = box
 
@@ -68,13 +69,16 @@ class PackageStore:
         now: datetime,
     ) -> bool:
         """Record a finished package; False when an earlier run of the job did so already."""
+        owner = await (await connection.execute(_SQL["tenant_of_session"], {"id": session_id})).fetchone()
+        if owner is None:
+            raise NotFound("there is no such session")
         cursor = await connection.execute(
             _SQL["packed"],
             {
                 "id": session_id,
                 "package_bytes": package_bytes,
                 "package_sha256": package_sha256,
-                "encryption_key": self._box.encrypt(key, purpose=f"session-key:{session_id}"),
+                "encryption_key": self._box.encrypt(key, session_key_of(owner["tenant_id"], session_id)),
                 "iv": iv,
                 "now": now,
             },
@@ -93,7 +97,7 @@ class PackageStore:
         row = await self._database.fetch_one(_SQL["encryption_key"], {"id": session_id})
         if row is None or row["encryption_key"] is None:
             raise NotFound("the session's key is destroyed")
-        return self._box.decrypt(row["encryption_key"], purpose=f"session-key:{session_id}")
+        return self._box.decrypt(row["encryption_key"], session_key_of(row["tenant_id"], session_id))
 
     async def parts(self, session_id: UUID) -> list[Part]:
         """Give a session's parts by ordinal number."""

@@ -1,6 +1,6 @@
 """Links to receipts that work without an API key for a limited time, so that receivers of events can pass them on.
 
-A link contains the tenant, the session, the page and its expiry, and a MAC under a key derived from the master key. Nothing is
+A link contains the tenant, the session, the page and its expiry, and a MAC under a key derived from a data key. Nothing is
 stored, so a link cannot be revoked; links of a disabled tenant do not work.
 """
 
@@ -16,7 +16,7 @@ from uuid import UUID
 
 from app.domain.timestamps import iso_utc
 from app.errors import RequestError
-from app.store.secrets import SecretBox
+from app.store.keys.envelope import Envelope
 
 LIFETIME: Final = timedelta(days=4)
 """Longer than an event is retried at most, so that the links of a late event still work. After that the API path serves."""
@@ -47,8 +47,10 @@ class UpoPlace:
 class UpoLinks:
     """Makes and reads links to pages of receipts. Printing it shows nothing."""
 
-    def __init__(self, box: SecretBox) -> None:
+    def __init__(self, box: Envelope) -> None:
         self._key = box.derived_key(_PURPOSE)
+        # Of links that a version without data keys made; they end by themselves.
+        self._earlier_key = box.direct_derived_key(_PURPOSE)
 
     def __repr__(self) -> str:
         return "UpoLinks(***)"
@@ -70,7 +72,7 @@ class UpoLinks:
     def path(self, place: UpoPlace, *, expires: datetime) -> str:
         """Give the path of a page that works until `expires`."""
         head = _PLACE.pack(_FORM, place.tenant_id, place.session_id.bytes, place.page, int(expires.timestamp()))
-        token = base64.urlsafe_b64encode(head + self._mac(head)).rstrip(b"=").decode()
+        token = base64.urlsafe_b64encode(head + _mac(self._key, head)).rstrip(b"=").decode()
         return f"/v1/upo?token={token}"
 
     def read(self, token: str, *, now: datetime) -> UpoPlace:
@@ -80,12 +82,13 @@ class UpoLinks:
         except (binascii.Error, ValueError) as error:
             raise LinkInvalid from error
         head, mac = raw[: _PLACE.size], raw[_PLACE.size :]
-        if not hmac.compare_digest(mac, self._mac(head)):
+        if not any(hmac.compare_digest(mac, _mac(key, head)) for key in (self._key, self._earlier_key)):
             raise LinkInvalid
         form, tenant_id, session, page, expires = _PLACE.unpack(head)
         if form != _FORM or now >= datetime.fromtimestamp(expires, UTC):
             raise LinkInvalid
         return UpoPlace(tenant_id, UUID(bytes=session), page)
 
-    def _mac(self, head: bytes) -> bytes:
-        return hmac.digest(self._key, head, "sha256")
+
+def _mac(key: bytes, head: bytes) -> bytes:
+    return hmac.digest(key, head, "sha256")

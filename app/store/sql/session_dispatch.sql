@@ -1,15 +1,15 @@
 -- name: opened
 UPDATE sessions SET state = 'open', reference_number = %(reference_number)s, opened_at = %(now)s
 WHERE id = %(id)s AND state = 'opening'
-RETURNING id
+RETURNING id, tenant_id
 
 -- name: set_upload_target
 UPDATE parts SET upload_target = %(upload_target)s, uploaded_at = NULL
 WHERE session_id = %(session_id)s AND ordinal_number = %(ordinal_number)s
 
 -- name: upload_targets
-SELECT ordinal_number, upload_target FROM parts
-WHERE session_id = %(session_id)s AND upload_target IS NOT NULL ORDER BY ordinal_number
+SELECT s.tenant_id, p.ordinal_number, p.upload_target FROM parts p JOIN sessions s ON s.id = p.session_id
+WHERE p.session_id = %(session_id)s AND p.upload_target IS NOT NULL ORDER BY p.ordinal_number
 
 -- name: part_uploaded
 UPDATE parts SET uploaded_at = %(now)s WHERE session_id = %(session_id)s AND ordinal_number = %(ordinal_number)s

@@ -11,6 +11,9 @@ WHERE sc.session_id = %(session_id)s AND i.session_id = %(session_id)s
 GROUP BY c.id
 ORDER BY c.id
 
+-- name: tenant_of_session
+SELECT tenant_id FROM sessions WHERE id = %(id)s
+
 -- name: packed
 UPDATE sessions SET state = 'packed', package_bytes = %(package_bytes)s, package_sha256 = %(package_sha256)s,
     encryption_key = %(encryption_key)s, iv = %(iv)s, packed_at = %(now)s
@@ -18,7 +21,7 @@ WHERE id = %(id)s AND state = 'sealed'
 RETURNING id
 
 -- name: encryption_key
-SELECT encryption_key FROM sessions WHERE id = %(id)s
+SELECT tenant_id, encryption_key FROM sessions WHERE id = %(id)s
 
 -- name: drop_parts
 DELETE FROM parts WHERE session_id = %(session_id)s RETURNING blob_key

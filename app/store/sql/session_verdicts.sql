@@ -103,8 +103,14 @@ WITH changed AS (
 SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
 
 -- name: finish_session
--- The session's key is destroyed with its last state.
-UPDATE sessions SET state = %(state)s, completed_at = %(now)s, encryption_key = NULL,
-    accepted = %(accepted)s, rejected = %(rejected)s, failed = %(failed)s, requeued = %(requeued)s
-WHERE id = %(id)s AND state = %(old)s
-RETURNING id
+-- The session's key and the links of its parts are destroyed with its last state.
+WITH finished AS (
+    UPDATE sessions SET state = %(state)s, completed_at = %(now)s, encryption_key = NULL,
+        accepted = %(accepted)s, rejected = %(rejected)s, failed = %(failed)s, requeued = %(requeued)s
+    WHERE id = %(id)s AND state = %(old)s
+    RETURNING id
+), forgotten AS (
+    UPDATE parts SET upload_target = NULL FROM finished
+    WHERE parts.session_id = finished.id AND parts.upload_target IS NOT NULL
+)
+SELECT id FROM finished

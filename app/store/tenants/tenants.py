@@ -16,7 +16,8 @@ from app.errors import Conflict, NotFound
 from app.store.audit.acts import Act
 from app.store.audit.record import record
 from app.store.database import Database, queries
-from app.store.secrets import SecretBox
+from app.store.keys.envelope import Envelope
+from app.store.keys.places import credential_of, tokens_of
 
 _SQL: Final = queries("tenants")
 _KEY_PREFIX: Final = "ksefd"
@@ -56,7 +57,7 @@ class ApiKeyInfo:
 class TenantStore:
     """Rows of tenants and keys. All other stores take a tenant's number and filter by it."""
 
-    def __init__(self, database: Database, box: SecretBox) -> None:
+    def __init__(self, database: Database, box: Envelope) -> None:
         self._database = database
         self._box = box
 
@@ -140,7 +141,7 @@ class TenantStore:
         row = await self._database.fetch_one(_SQL["tenant_by_id"], {"tenant_id": tenant_id})
         if row is None:
             raise NotFound("there is no such tenant")
-        raw = self._box.decrypt(row["credential"], purpose=f"credential:{row['nip']}")
+        raw = self._box.decrypt(row["credential"], credential_of(row["nip"]))
         return row["credential_kind"], json.loads(raw)
 
     async def set_credential(self, tenant: Tenant, *, credential_kind: str, credential: Mapping[str, str]) -> None:
@@ -202,11 +203,11 @@ class TenantStore:
     async def load_tokens(self, tenant_id: int) -> bytes | None:
         """Give the tokens that any worker saved last, decrypted, or None."""
         row = await self._database.fetch_one(_SQL["load_tokens"], {"tenant_id": tenant_id})
-        return self._box.decrypt(row["tokens"], purpose=f"tokens:{tenant_id}") if row else None
+        return self._box.decrypt(row["tokens"], tokens_of(tenant_id)) if row else None
 
     async def save_tokens(self, tenant_id: int, tokens: bytes, *, now: datetime) -> None:
         """Keep tokens, encrypted, for all workers."""
-        sealed = self._box.encrypt(tokens, purpose=f"tokens:{tenant_id}")
+        sealed = self._box.encrypt(tokens, tokens_of(tenant_id))
         await self._database.execute(_SQL["save_tokens"], {"tenant_id": tenant_id, "tokens": sealed, "now": now})
 
     async def ensure_lane(self, tenant: Tenant, *, form_code: str, offline_mode: bool) -> int:
@@ -253,7 +254,7 @@ class TenantStore:
         return changed
 
     def _seal(self, nip: str, credential: Mapping[str, str]) -> bytes:
-        return self._box.encrypt(json.dumps(dict(credential)).encode(), purpose=f"credential:{nip}")
+        return self._box.encrypt(json.dumps(dict(credential)).encode(), credential_of(nip))
 
 
 def _presented(key: str) -> tuple[UUID | None, bytes]:

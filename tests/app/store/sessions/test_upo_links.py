@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.store.keys.envelope import Envelope
 from app.store.secrets import SecretBox
 from app.store.sessions.upo_links import LIFETIME, LinkInvalid, UpoLinks, UpoPlace
 from app.webhooks.backoff import JITTER, SCHEDULE
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-LINKS = UpoLinks(SecretBox(b"m" * 32))
+LINKS = UpoLinks(Envelope(SecretBox(b"m" * 32), {1: b"d" * 32}))
 PLACE = UpoPlace(7, UUID(int=0x0198F2A4C1D27E3F8A9B0C1D2E3F4A5B), 3)
 
 
@@ -58,13 +59,13 @@ def test_what_is_no_link_is_refused(token: str) -> None:
 
 def test_another_installations_link_is_refused() -> None:
     with pytest.raises(LinkInvalid):
-        LINKS.read(_token(links=UpoLinks(SecretBox(b"n" * 32))), now=NOW)
+        LINKS.read(_token(links=UpoLinks(Envelope(SecretBox(b"n" * 32), {1: b"e" * 32}))), now=NOW)
 
 
 def test_keys_for_other_purposes_differ_and_nothing_prints() -> None:
-    box = SecretBox(b"m" * 32)
+    box = Envelope(SecretBox(b"m" * 32), {1: b"d" * 32})
     assert box.derived_key("upo-link") != box.derived_key("other")
-    assert box.derived_key("upo-link") == SecretBox(b"m" * 32).derived_key("upo-link")
+    assert box.derived_key("upo-link") == Envelope(SecretBox(b"n" * 32), {1: b"d" * 32}).derived_key("upo-link")
     assert "m" * 8 not in repr(box) + repr(LINKS)
 
 
