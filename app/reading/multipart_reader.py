@@ -126,17 +126,19 @@ def _note(broken: list[UnreadableUpload], error: UnreadableUpload, part: _Part) 
 
 def _parts(source: Source, boundary: bytes) -> Iterator[_Part]:
     dashes = b"--" + boundary
-    delimiter = b"\r\n" + dashes
+    # Some scripts end all lines by LF alone; other readers take that, too.
+    end = b"\n" if source.read_at(0, len(dashes) + 1) == dashes + b"\n" else b"\r\n"
+    delimiter = end + dashes
     # The first delimiter may open the body; anything before it is a preamble, which has no meaning.
-    if source.read_at(0, len(dashes)) == dashes and (begin := _after(source, len(dashes))) is not None:
+    if source.read_at(0, len(dashes)) == dashes and (begin := _after(source, len(dashes), end)) is not None:
         found = (0, begin)
     else:
-        found = _next_delimiter(source, delimiter, 0)
+        found = _next_delimiter(source, delimiter, end, 0)
     while found[1] >= 0:
-        start, headers = _headers(source, found[1])
+        start, headers = _headers(source, found[1], end)
         head = source.read_at(start, _SNIFF_BYTES)
         # The line end before a delimiter belongs to it; a part without content starts right behind one.
-        found = _next_delimiter(source, delimiter, start - 2, keep=start)
+        found = _next_delimiter(source, delimiter, end, start - len(end), keep=start)
         size = max(0, found[0] - start)
         yield _Part(
             start,
@@ -149,10 +151,12 @@ def _parts(source: Source, boundary: bytes) -> Iterator[_Part]:
         )
 
 
-def _next_delimiter(source: Source, delimiter: bytes, offset: int, keep: int | None = None) -> tuple[int, int]:
+def _next_delimiter(
+    source: Source, delimiter: bytes, end: bytes, offset: int, keep: int | None = None
+) -> tuple[int, int]:
     """Return where the next delimiter begins, and where the part behind it does (-1 behind the closing one)."""
     while (at := source.find(delimiter, offset, keep)) >= 0:
-        if (begin := _after(source, at + len(delimiter))) is not None:
+        if (begin := _after(source, at + len(delimiter), end)) is not None:
             return at, begin
         offset = at + len(delimiter)
     raise unreadable(
@@ -163,33 +167,39 @@ def _next_delimiter(source: Source, delimiter: bytes, offset: int, keep: int | N
     )
 
 
-def _after(source: Source, offset: int) -> int | None:
+def _after(source: Source, offset: int, end: bytes) -> int | None:
     """Return where a part begins if a delimiter ends at `offset`, -1 for the closing one, None if it is none."""
     rest = source.read_at(offset, 2)
     if rest == b"--":
         return -1
-    if rest == b"\r\n":
-        return offset + 2
+    if rest.startswith(end):
+        return offset + len(end)
     padding = source.read_at(offset, _PADDING_BYTES)
-    length = padding.find(b"\r\n")
-    return offset + length + 2 if length > 0 and not padding[:length].strip(b" \t") else None
+    length = padding.find(end)
+    return offset + length + len(end) if length > 0 and not padding[:length].strip(b" \t") else None
 
 
-def _headers(source: Source, offset: int) -> tuple[int, dict[bytes, bytes]]:
-    """Return where the content begins, and the headers by lower-case name."""
+def _headers(source: Source, offset: int, end: bytes) -> tuple[int, dict[bytes, bytes]]:
+    """Return where the content begins, and the headers by lower-case name. A header may be folded (RFC 822, section 3.1.1)."""
     block = source.read_at(offset, _MAX_HEADER_BYTES)
-    if block.startswith(b"\r\n"):
-        return offset + 2, {}
-    length = block.find(b"\r\n\r\n")
+    if block.startswith(end):
+        return offset + len(end), {}
+    length = block.find(end + end)
     if length < 0:
-        raise _bad_headers(source.start + offset)
-    headers = {}
-    for line in block[:length].split(b"\r\n"):
+        raise _bad_headers(source.start + offset, "they have no end")
+    headers: dict[bytes, bytes] = {}
+    last = b""
+    for line in block[:length].split(end):
+        if line[:1] in {b" ", b"\t"} and last:
+            headers[last] += b" " + line.strip()
+            continue
         name, colon, value = line.partition(b":")
         if not colon:
-            raise _bad_headers(source.start + offset)
-        headers[name.strip().lower()] = value.strip()
-    return offset + length + 4, headers
+            shown = "".join(char if char.isprintable() else "\ufffd" for char in line[:60].decode("utf-8", "replace"))
+            raise _bad_headers(source.start + offset, f"this line has no colon: {shown}")
+        last = name.strip().lower()
+        headers[last] = value.strip()
+    return offset + length + 2 * len(end), headers
 
 
 def _kind_of(part: _Part) -> BodyKind | None:
@@ -207,10 +217,10 @@ def _kind_of(part: _Part) -> BodyKind | None:
     return BodyKind.XML if part.filename is not None else None
 
 
-def _bad_headers(offset: int) -> UnreadableUpload:
+def _bad_headers(offset: int, why: str) -> UnreadableUpload:
     return unreadable(
         "multipart-damaged",
-        "The headers of a part cannot be read",
+        f"The headers of a part cannot be read: {why}",
         "Nie można odczytać nagłówków części",
         offset,
     )

@@ -4,12 +4,14 @@ from typing import Final, Protocol, cast
 
 from isal import isal_zlib
 
+from app.errors import UnreadableUpload
 from app.reading.faults import unreadable
 from app.reading.read_budget import ReadBudget
 from app.reading.source import BLOCK_BYTES, Source
 
 _DEFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
 _GZIP: Final = 31
+_MAGIC: Final = b"\x1f\x8b"
 # Input of one inflate call. It copies unused input, so that large pieces would make tiny members expensive.
 _PIECE_BYTES: Final = 1 << 16
 
@@ -62,7 +64,7 @@ class GzipStream:
 
     def __init__(self, source: Source, budget: ReadBudget) -> None:
         """Open the stream; `budget` counts members and inflated bytes over all gzip streams of an upload."""
-        if source.read_at(0, 2) != b"\x1f\x8b"[: source.size]:
+        if source.read_at(0, 2) != _MAGIC[: source.size]:
             raise unreadable(
                 "not-a-gzip", "The data are not a gzip stream", "Dane nie są strumieniem gzip", source.start
             )
@@ -71,6 +73,7 @@ class GzipStream:
         self._member = isal_zlib.decompressobj(wbits=_GZIP)
         self._input = b""
         self._between = True
+        self._has_member = False
         self._ended = False
         self._budget = budget
         self._total = 0
@@ -128,9 +131,12 @@ class GzipStream:
                     if self._ended:
                         return False
                     continue
+                if self._has_member and not self._begins_member():
+                    raise self._data_after_end()
                 self._budget.skip_record(self.offset)
                 self._member = isal_zlib.decompressobj(wbits=_GZIP)
                 self._between = False
+                self._has_member = True
             self._inflate()
         self._total += len(self._block)
         limits = self._budget.limits
@@ -143,6 +149,26 @@ class GzipStream:
                 self.offset,
             )
         return True
+
+    def _begins_member(self) -> bool:
+        """Return whether the next two bytes are those of a gzip member."""
+        if len(self._input) == 1 and not self._ended:
+            more = self._source.some_at(self._position, 1)
+            self._input += more
+            self._position += len(more)
+        return self._input[:2] == _MAGIC
+
+    def _data_after_end(self) -> UnreadableUpload:
+        at = self._position - len(self._input)
+        count = self._source.size - at
+        return unreadable(
+            "gzip-data-after-end",
+            f"{count:,} bytes that are no gzip stream follow the end of the gzip stream, from byte {at:,} on. "
+            "The stream itself is whole; remove what follows it",
+            f"Za końcem strumienia gzip, od bajtu {at:,}, są jeszcze dane ({count:,} B), które nie są strumieniem gzip. "
+            "Sam strumień jest kompletny; dane za nim należy usunąć",
+            self._source.start + at,
+        )
 
     def _inflate(self) -> None:
         """Inflate the next block from the current input. The block may be empty."""

@@ -15,6 +15,14 @@ _END64: Final = struct.Struct("<4sQHHLLQQQQ")
 _MAX_COMMENT: Final = 0xFFFF
 _SMALLEST_RECORD: Final = 46
 _SMALLEST_FILE: Final = 30
+_LENGTHS: Final = struct.Struct("<3H")
+_LENGTHS_AT: Final = 28
+"""The lengths of a record's name, extra fields and comment."""
+_WRAP: Final = 1 << 16
+_FOUR_GIB: Final = 1 << 32
+_PADDING: Final = b"\0\r\n"
+_PADDING_BLOCK: Final = 1 << 16
+_MAX_PADDING: Final = 1 << 20
 _RECORD_MARK: Final = b"PK\1\2"
 # The values of the classic record that refer to the 64-bit one.
 _SATURATED: Final = (0xFFFF, 0xFFFF, 0xFFFF_FFFF, 0xFFFF_FFFF)
@@ -36,18 +44,19 @@ class Directory:
 def find_directory(source: Source, limits: ReadingLimits) -> Directory:
     """Return the place of the directory.
 
-    The end record must close the body exactly: two programs can read different contents from a ZIP with data behind
-    it. Data before the archive are skipped, as in other readers, since self-extracting programs begin with code.
+    Behind the end record there may be padding (zeros, line ends) and nothing else: two programs can read different contents
+    from a ZIP with data behind it. Data before the archive are skipped, as in other readers, since self-extracting programs begin with code.
     Raises UnreadableUpload when there is no directory (the ZIP was cut, or the data are no ZIP), when it contradicts itself, is
     one of several volumes, or has more entries than allowed.
     """
-    tail_at = max(0, source.size - _END.size - _MAX_COMMENT)
+    tail_at = max(0, source.size - _padding(source) - _END.size - _MAX_COMMENT)
     tail = source.window(tail_at, source.size - tail_at).read_at(0, source.size - tail_at)
     at = _end_record(tail)
     if at < 0:
         raise _no_end(source, tail)
     _, disk, start_disk, entries_here, entries, size, offset, _ = _END.unpack_from(tail, at)
     end = tail_at + at
+    is_long = False
     # The locator of a 64-bit record lies just before the classic record.
     if at >= _LOCATOR.size and tail.startswith(b"PK\6\7", at - _LOCATOR.size):
         classic = (entries_here, entries, size, offset)
@@ -57,6 +66,7 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
         if any(short not in {long, limit} for short, long, limit in zip(classic, long_form, _SATURATED, strict=True)):
             raise _contradiction(source.start + end)
         end = end64
+        is_long = True
     if disk or start_disk or entries_here != entries:
         raise unreadable(
             "zip-in-volumes",
@@ -65,16 +75,30 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
             source.start + end,
         )
     prefix = end - size - offset
+    # Without ZIP64 the number of entries counts modulo 65,536, so a directory with room for more is counted.
+    wraps = not is_long and size >= _WRAP * _SMALLEST_RECORD
     if (
         prefix < 0
         or entries * _SMALLEST_RECORD > size
-        or (entries == 0) != (size == 0)
-        or (entries and offset < _SMALLEST_FILE)
+        or (not wraps and (entries == 0) != (size == 0))
+        or (size and offset < _SMALLEST_FILE)
     ):
         raise _contradiction(source.start + end)
-    if prefix and entries and source.read_at(prefix + offset, 4) != _RECORD_MARK:
-        # The extra bytes lie not before the archive but between its directory and its end.
+    if not is_long and prefix >= _FOUR_GIB:
+        raise unreadable(
+            "zip64-needed",
+            "The ZIP is larger than 4 GiB and lacks the ZIP64 records that such a size needs; pack it again with ZIP64",
+            "Archiwum ZIP ma ponad 4 GiB, a nie ma wymaganych wtedy rekordów ZIP64; należy spakować je ponownie z ZIP64",
+            source.start + end,
+        )
+    if prefix and size and source.read_at(prefix + offset, 4) != _RECORD_MARK:
+        # The extra bytes lie not before the archive but between its directory and its end, or the size is wrong.
         prefix = 0
+        if _walk(source, offset, size) != (entries, size):
+            size = end - offset
+            wraps = True
+    if wraps:
+        entries = _counted(source, prefix + offset, size, entries)
     # Folders and system files have records but are no entries, so this bound is generous; reading counts exactly.
     if entries > limits.max_entries + limits.max_passed_over:
         raise unreadable(
@@ -84,6 +108,54 @@ def find_directory(source: Source, limits: ReadingLimits) -> Directory:
             source.start + end,
         )
     return Directory(prefix, offset, size, entries)
+
+
+def _counted(source: Source, at: int, size: int, declared: int) -> int:
+    """Return the number of records in the directory. Raises UnreadableUpload unless it is the declared one modulo 65,536."""
+    count, walked = _walk(source, at, size)
+    # Some programs write 65,535 for any larger number.
+    agrees = count % _WRAP == declared or (declared == _WRAP - 1 and count > declared)
+    if count < _WRAP and (walked != size or not agrees):
+        raise _contradiction(source.start + at)
+    if walked != size or not agrees:
+        raise unreadable(
+            "zip-entries-contradict",
+            f"The ZIP says that it has {declared:,} entries and its directory has {count:,}; nothing of it was taken. More "
+            "than 65,535 entries need ZIP64",
+            f"Archiwum ZIP podaje {declared:,} pozycji, a jego katalog ma ich {count:,}; niczego z niego nie przyjęto. "
+            "Ponad 65 535 pozycji wymaga ZIP64",
+            source.start + at,
+        )
+    return count
+
+
+def _walk(source: Source, at: int, size: int) -> tuple[int, int]:
+    """Return how many records follow each other from an offset, within `size` bytes, and their bytes together."""
+    directory = source.window(at, size)
+    count = walked = 0
+    while (record := directory.read_at(walked, _SMALLEST_RECORD)).startswith(_RECORD_MARK):
+        if len(record) < _SMALLEST_RECORD:
+            break
+        length = _SMALLEST_RECORD + sum(_LENGTHS.unpack_from(record, _LENGTHS_AT))
+        if walked + length > size:
+            break
+        walked += length
+        count += 1
+    return count, walked
+
+
+def _padding(source: Source) -> int:
+    """Return how many bytes of padding the body ends in, as far as padding is allowed."""
+    length = 0
+    while length < min(_MAX_PADDING, source.size):
+        block = source.window(max(0, source.size - length - _PADDING_BLOCK), source.size).read_at(
+            0, min(_PADDING_BLOCK, source.size - length)
+        )
+        kept = len(block.rstrip(_PADDING))
+        length += len(block) - kept
+        if kept:
+            break
+    return length
 
 
 def _end64(source: Source, locator_at: int, locator: bytes) -> tuple[int, bytes]:
@@ -118,10 +190,12 @@ def _no_end(source: Source, tail: bytes) -> UnreadableUpload:
 
 
 def _end_record(tail: bytes) -> int:
-    """Return the offset in the tail of the end record whose comment ends with the tail, -1 if there is none."""
+    """Return the offset in the tail of the end record behind whose comment only padding follows, -1 if there is none."""
+    data_end = len(tail.rstrip(_PADDING))
     at = tail.rfind(b"PK\5\6")
     while at >= 0:
-        if at + _END.size <= len(tail) and at + _END.size + _END.unpack_from(tail, at)[-1] == len(tail):
+        end = at + _END.size + (_END.unpack_from(tail, at)[-1] if at + _END.size <= len(tail) else len(tail))
+        if data_end <= end <= len(tail):
             return at
         at = tail.rfind(b"PK\5\6", 0, at)
     return -1

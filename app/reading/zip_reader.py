@@ -30,6 +30,7 @@ _ENCRYPTED: Final = 0x2041  # plain, strong and masked-header encryption
 _PATCH: Final = 0x20
 _SIZES_FOLLOW: Final = 0x08
 _NEEDS_ZIP64: Final = 0xFFFF_FFFF
+_DOS_FOLDER: Final = 0x10
 _UNIX_SYSTEMS: Final = {3, 19}
 # A pipe, too: Info-ZIP marks the data from its standard input so, and the bytes are in the archive.
 _FILES: Final = {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFIFO}
@@ -59,8 +60,8 @@ class _Record(NamedTuple):
 
     @property
     def is_folder(self) -> bool:
-        marked = self.name.endswith(("/", "\\")) or self.file_type == stat.S_IFDIR
-        return marked and self.size == 0
+        by_mode = self.file_type == stat.S_IFDIR or (not self.file_type and bool(self.attributes & _DOS_FOLDER))
+        return (by_mode or self.name.endswith(("/", "\\"))) and self.size == 0
 
 
 def read_zip(source: Source, budget: ReadBudget) -> Iterator[RawEntry]:

@@ -176,7 +176,7 @@ FLIPPED[-6] ^= 1
         (TARGZ[:-1], "gzip-truncated"),
         (TARGZ[:100], "gzip-truncated"),
         (bytes(FLIPPED), "gzip-damaged"),
-        (TARGZ + b"more" * 10, "gzip-damaged"),
+        (TARGZ + b"more" * 10, "gzip-data-after-end"),
         (b"<a/>", "not-a-gzip"),
         (b"\x1f", "gzip-truncated"),
         (b"", "tar-truncated"),
