@@ -14,6 +14,7 @@ from app.api.responses.quota import quota_gauge
 from app.clock import Clock
 from app.domain.outage import KsefState
 from app.domain.states import InvoiceState, SessionState
+from app.store.keys.envelope import FIRST
 from app.store.ksef.quota import counting_time
 from app.store.store import Store
 
@@ -83,7 +84,7 @@ class DatabaseGauges:
             "Stored secrets by the number of the data key that encrypts them; 0 is the master key itself, in earlier versions.",
             labels=["key"],
         )
-        for number, count in (await self._store.keys.secrets_by_key()).items():
+        for number, count in ({FIRST: 0} | await self._store.keys.secrets_by_key()).items():
             secrets.add_metric([str(number)], count)
         quota = quota_gauge(await self._store.quota.remaining(None, now=counting_time(self._clock)))
         waiting = await _queue_and_disk_gauges(self._store, self._limits)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 import anyio
@@ -11,9 +10,10 @@ from rich.text import Text
 
 from app.cli.actions.accounts import in_store
 from app.cli.exit_codes import REFUSED, UsageProblem
+from app.cli.formats import count, moment
 from app.cli.output import print_error, print_json, stdout_console
 from app.cli.timestamps import parse_time
-from app.clock import WARSAW, utc_now
+from app.clock import utc_now
 from app.domain.ids import public_id
 from app.domain.timestamps import iso_utc
 from app.settings import load_settings
@@ -52,9 +52,9 @@ def verify_audit(*, tenant: str | None, since: str | None, follow: bool, as_json
     if as_json:
         print_json(_verdict(checked))
     elif checked.fault is None:
-        stdout_console().print(f"{checked.rows:,} rows fit. The newest hash is {checked.newest_hash.hex()}.")
+        stdout_console().print(f"{count(checked.rows)} rows fit. The newest hash is {checked.newest_hash.hex()}.")
     else:
-        print_error(f"the audit does not fit: {checked.fault.reason}; the {checked.rows:,} rows before it fit")
+        print_error(f"the audit does not fit: {checked.fault.reason}; the {count(checked.rows)} rows before it fit")
     if checked.fault is not None:
         raise typer.Exit(REFUSED)
 
@@ -92,7 +92,7 @@ def _print(act: Mapping[str, Any], *, as_json: bool) -> None:
         return
     line = Text()
     line.append(f"{act['number']:>6}  ", style="dim")
-    line.append(f"{datetime.fromisoformat(act['at']).astimezone(WARSAW):%Y-%m-%d %H:%M:%S}  ")
+    line.append(f"{moment(act['at'])}  ")
     line.append(f"{act['act']}  ", style="bold")
     details = [f"{name}={value}" for name, value in act["details"].items() if value is not None]
     outcome = act["outcome"] if act["outcome"] != "done" else None

@@ -25,7 +25,8 @@ UPDATE tenants SET reconcile_since = least(reconcile_since, %(since)s) WHERE id 
 -- name: end_reconciliation
 -- Not when an earlier moment was asked for meanwhile.
 UPDATE tenants SET reconcile_since = NULL
-WHERE id = %(tenant_id)s AND (%(since)s::timestamptz IS NULL OR reconcile_since >= %(since)s)
+WHERE id = %(tenant_id)s AND reconcile_since IS NOT NULL
+    AND (%(since)s::timestamptz IS NULL OR reconcile_since >= %(since)s)
 
 -- name: set_late_invoices
 UPDATE tenants SET late_invoices = %(choice)s WHERE id = %(tenant_id)s

@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.domain.ids import public_id
+from app.domain.timestamps import iso_utc
 from app.errors import Conflict, NotFound
 from app.store.audit.acts import Act
 from app.store.audit.record import record
@@ -122,11 +123,14 @@ class TenantStore:
 
     async def require_reconciliation(self, tenant_id: int, *, since: datetime) -> None:
         """Open no session for the tenant until its records since this moment are reconciled with KSeF's. The earliest one counts."""
-        await self._database.execute(_SQL["require_reconciliation"], {"tenant_id": tenant_id, "since": since})
+        parameters = {"tenant_id": tenant_id, "since": since}
+        details = {"since": iso_utc(since)}
+        await self._change(Act.RECONCILIATION_REQUIRED, "require_reconciliation", parameters, details=details)
 
     async def end_reconciliation(self, tenant_id: int, *, since: datetime | None) -> None:
         """Let sessions be opened again: the tenant's records since this moment, if given, are reconciled with KSeF's."""
-        await self._database.execute(_SQL["end_reconciliation"], {"tenant_id": tenant_id, "since": since})
+        parameters = {"tenant_id": tenant_id, "since": since}
+        await self._change(Act.RECONCILED, "end_reconciliation", parameters, details={"since": iso_utc(since)})
 
     async def set_late_invoices(self, tenant_id: int, choice: str) -> None:
         """Choose whether invoices that miss the day of their `P_1` are sent (`send`) or await the tenant's decision (`hold`).

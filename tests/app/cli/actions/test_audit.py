@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.cli.exit_codes import DENIED, OK, REFUSED, USAGE
+from app.cli.exit_codes import DENIED, INTERRUPTED, OK, REFUSED, USAGE
 from app.settings import Settings
+from app.store.store import open_store
 from tests.app.cli.conftest import Ksefd
 
 NIP, OTHER = "5265877635", "5213814999"
@@ -89,6 +90,24 @@ def test_a_changed_row_is_named_with_exit_code_1(used: Ksefd, settings: Settings
     assert ran.code == REFUSED
     assert ran.json["first_fault"]["number"] == 6
     assert "row 6 was changed" in used("audit", "--verify").err
+
+
+def test_an_act_that_comes_later_is_printed_by_follow(
+    used: Ksefd, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 1:
+            raise KeyboardInterrupt
+        async with open_store(settings) as store:
+            await store.tenants.enable((await store.tenants.by_nip(OTHER)).id)
+
+    monkeypatch.setattr("app.cli.actions.audit.anyio.sleep", pause)
+    ran = used("audit", "--follow", "--json")
+    assert ran.code == INTERRUPTED
+    assert [ran.json["act"], ran.json["number"]] == ["tenant.enabled", 12]
 
 
 def test_a_part_of_the_chain_cannot_be_checked(used: Ksefd) -> None:

@@ -220,3 +220,23 @@ async def test_after_the_change_the_old_key_opens_no_data_key_in_the_database(st
     assert not store.master.opens(bytes(row["wrapped"]), purpose="data-key:1")
     [found] = await store.database.fetch_all("SELECT handed_over, handed_over_by FROM installation")
     assert found == {"handed_over": None, "handed_over_by": None}
+
+
+async def test_processes_that_open_a_new_database_at_once_have_one_data_key(settings: Settings) -> None:
+    opened: list[Store] = []
+    ready = anyio.Event()
+
+    async def open_one() -> None:
+        async with open_store(settings, max_connections=2) as store:
+            opened.append(store)
+            await ready.wait()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(open_one)
+        while len(opened) < 8:
+            await anyio.sleep(0.01)
+        sealed = opened[0].secrets.encrypt(b"secret", places.tokens_of(1))
+        assert {store.secrets.decrypt(sealed, places.tokens_of(1)) for store in opened} == {b"secret"}
+        assert len({store.secrets.derived_key("x") for store in opened}) == 1
+        ready.set()

@@ -6,6 +6,7 @@ import pytest
 
 from app.domain.ids import parse_public_id
 from app.errors import Conflict
+from app.store.audit.store import AuditFilter
 from app.store.store import Store
 from app.store.tenants.tenants import Tenant
 
@@ -72,3 +73,13 @@ async def test_a_credential_comes_back_and_stands_encrypted_in_the_database(stor
     row = await store.database.fetch_one("SELECT credential FROM tenants")
     assert row is not None
     assert b"t0ken" not in bytes(row["credential"])
+
+
+async def test_a_required_reconciliation_and_its_end_are_acts_once(store: Store) -> None:
+    tenant = await _tenant(store)
+    await store.tenants.end_reconciliation(tenant.id, since=None)
+    await store.tenants.require_reconciliation(tenant.id, since=NOW)
+    await store.tenants.end_reconciliation(tenant.id, since=NOW)
+    await store.tenants.end_reconciliation(tenant.id, since=NOW)
+    acts = [row["act"] for row in await store.audit.after(AuditFilter(), number=0)]
+    assert acts == ["tenant.added", "tenant.reconciliation-required", "tenant.reconciled"]
