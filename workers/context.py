@@ -1,9 +1,10 @@
 """Context of the stages: the store, the pool, KSeF by tenant, the settings and the clock."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -13,7 +14,7 @@ import anyio
 from app.checking.service import CheckService
 from app.clock import Clock
 from app.domain.history import HistoryAction, HistoryOutcome
-from app.errors import DispatchError
+from app.errors import DispatchError, TryLater
 from app.ksef.client import KsefClient
 from app.ksef.errors import AuthFailed, Outcome
 from app.ksef.keys import PublicKeys
@@ -23,8 +24,10 @@ from app.ksef.login.certificates import load_certificate
 from app.ksef.login.login import AuthContext, TokenCredentials, XadesCredentials
 from app.ksef.login.tokens import StoredTokens
 from app.ksef.storage import StorageClient
-from app.ksef.transport import KsefTransport
+from app.ksef.transport import BeforeCall, KsefTransport
+from app.observability.logs import get_logger
 from app.process.fair_slots import FairSemaphore
+from app.process.owner import process_owner
 from app.settings import Settings
 from app.store.database import Database
 from app.store.sessions.session import Session
@@ -32,11 +35,15 @@ from app.store.store import Store
 from app.store.tenants.tenants import TenantStore
 from workers.ksef.health_monitor import KsefHealthMonitor
 from workers.ksef.quota_gate import Quota
+from workers.sessions.ownership import FIRST_SECONDS, Ownership, boot_time
 from workers.sessions.processing_times import ProcessingTimeEstimator
 
 _RENEWAL_PATIENCE_SECONDS: Final = 150.0
 """Longer than a login may take, including the check of a qualified certificate."""
 _RENEWAL_RETRY_SECONDS: Final = 0.2
+_RELEASE_SECONDS: Final = 5.0
+
+log = get_logger(__name__)
 
 
 class RetryLater(DispatchError):
@@ -117,6 +124,13 @@ class KsefClients:
         self._clock = clock
         self._clients: dict[int, KsefClient] = {}
         self._lock = anyio.Lock()
+        self._before_call: BeforeCall | None = None
+
+    def guarded(self, before_call: BeforeCall) -> "KsefClients":
+        """Return the same clients, which call a function right before each of their requests."""
+        other = copy(self)
+        other._before_call = before_call
+        return other
 
     async def of(self, tenant_id: int) -> KsefClient:
         """Return a tenant's client, after asking KSeF for the tenant's limits if ours are old.
@@ -128,7 +142,7 @@ class KsefClients:
                 self._clients[tenant_id] = await self._make(tenant_id)
             client = self._clients[tenant_id]
         await self._quota.refresh_limits(tenant_id, client)
-        return client
+        return client if self._before_call is None else client.guarded(self._before_call)
 
     async def probe(self) -> None:
         """Make the cheapest call of the API to find out whether KSeF answers. Raises a KsefError."""
@@ -181,12 +195,15 @@ class WorkerContext:
     receipts: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
     """Limits the receipts that are parsed at the same time, since each one takes much memory."""
     processing_times: ProcessingTimeEstimator = field(default_factory=ProcessingTimeEstimator)
+    owner: str = field(default_factory=process_owner)
+    """Name of this process, under which it owns sessions."""
+    boot_time: Callable[[], float] = boot_time
 
     async def record_step(
         self, session: Session, action: HistoryAction, outcome: HistoryOutcome | int, detail: Mapping[str, Any]
     ) -> None:
-        """Add an entry to a session's history. An int is KSeF's status code of the session."""
-        await self.store.sessions.note_for_job(session.id, action, outcome, now=self.clock(), detail=detail)
+        """Add an entry to a session's history. An int is KSeF's status code of the session. Raises OwnershipLost."""
+        await self.store.sessions.note_for_job(session, action, outcome, now=self.clock(), detail=detail)
 
     async def seal_soon(self, lane_id: int, *, at: datetime | None = None) -> None:
         """Defer the job that seals a lane, see `JobQueue.seal_soon`; for callers without a connection."""
@@ -194,13 +211,26 @@ class WorkerContext:
             await self.store.jobs.seal_soon(connection, lane_id, at=at)
 
     @asynccontextmanager
-    async def exclusively(self, session_id: UUID) -> AsyncIterator[bool]:
-        """Lock a session across all workers; yields False when another worker has the lock.
+    async def owning(self, session_id: UUID) -> AsyncIterator[tuple["WorkerContext", Session] | None]:
+        """Own a session, across all workers, and give its row and the context to advance it; None while another worker owns it.
 
-        The lock belongs to a connection and ends with it, so a process that is killed leaves no lock behind.
+        Each call that this context makes to KSeF is one that the ownership outlasts. The ownership of a process that is killed ends
+        by itself.
         """
-        async with self.store.database.exclusively(f"session:{session_id}") as held:
-            yield held
+        taken_at = self.boot_time()
+        session = await self.store.ownership.take(session_id, owner=self.owner, seconds=FIRST_SECONDS)
+        if session is None:
+            yield None
+            return
+        ownership = Ownership(self.store.ownership, session, taken_at, self.boot_time)
+        try:
+            yield replace(self, ksef=self.ksef.guarded(ownership.outlast)), session
+        finally:
+            with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
+                try:
+                    await self.store.ownership.release(session)
+                except TryLater as trouble:
+                    log.info("session_not_released", session=session.public_id, reason=trouble.detail)
 
 
 _TIMES: Final = ("access_valid_until", "obtained_at", "refresh_valid_until")

@@ -32,6 +32,7 @@ from workers.delivery.dispatcher import Dispatcher, delivery_context
 from workers.ksef.health_monitor import KsefHealthMonitor
 from workers.ksef.quota_gate import Quota
 from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
+from workers.sessions.ownership import check_longest_call
 from workers.tasks import register
 
 log = get_logger(__name__)
@@ -106,6 +107,7 @@ def run_worker(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; return the exit code. Unfinished jobs are run again by another worker."""
     end_with_supervisor()
     configure_logging(settings)
+    check_longest_call(settings.part_bytes)
     stop_sniffio_searches()
     # Lower the CPU priority of this process, so that API requests on this machine stay fast.
     os.nice(_NICENESS)

@@ -21,7 +21,7 @@ from app.ksef.models import SessionInvoice, SessionStatus, read_model
 from app.ksef.permissions import AttachmentConsent
 from app.ksef.sessions import InvoicePage
 from app.ksef.storage import DownloadedUpo, Sink, StorageClient, save_upo
-from app.ksef.transport import Call, KsefTransport
+from app.ksef.transport import BeforeCall, Call, KsefTransport
 
 T = TypeVar("T")
 
@@ -42,6 +42,15 @@ class KsefClient:
         self.authenticator = authenticator
         self._transport = transport
         self._storage = storage
+
+    def guarded(self, before_call: BeforeCall) -> "KsefClient":
+        """Return a client that calls a function right before each request of its own, but not before those of a login."""
+        return KsefClient(
+            transport=self._transport.guarded(before_call),
+            storage=self._storage.guarded(before_call),
+            authenticator=self.authenticator,
+            keys=self.keys,
+        )
 
     async def open_batch_session(self, spec: BatchSpec) -> OpenedSession:
         """Open a session for this package. Store the reference number before any part is uploaded.

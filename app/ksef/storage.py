@@ -11,6 +11,7 @@ import hmac
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ from app.ksef.errors import (
 )
 from app.ksef.transport import (
     MAX_ERROR_BYTES,
+    BeforeCall,
     Call,
     LimitGroup,
     RequestRecord,
@@ -73,14 +75,22 @@ class StorageClient:
         http: httpx.AsyncClient,
         *,
         on_request: Callable[[RequestRecord], None] | None = None,
+        before_call: BeforeCall | None = None,
         expected_hosts: frozenset[str] | None = None,
         on_unexpected_host: Callable[[str], None] | None = None,
     ) -> None:
         """Create the client. `on_unexpected_host` gets hosts outside `expected_hosts`; their links are still used."""
         self._http = http
         self._on_request = on_request
+        self._before_call = before_call
         self._expected_hosts = expected_hosts
         self._on_unexpected_host = on_unexpected_host
+
+    def guarded(self, before_call: BeforeCall) -> "StorageClient":
+        """Return a client with the same connections that calls a function before each request."""
+        other = copy(self)
+        other._before_call = before_call
+        return other
 
     async def upload_part(self, upload: PartUpload, body: AsyncIterable[bytes], size: int) -> None:
         """Store one part; returns after a 201. `body` yields exactly `size` encrypted bytes.
@@ -93,8 +103,7 @@ class StorageClient:
         headers["Content-Length"] = str(size)
         call = Call(_UPLOAD.group, upload.method, _UPLOAD.path_template, _UPLOAD.expect)
         request = self._request(upload.method, upload.url, headers, _exactly(body, size))
-        deadline = UPLOAD_BASE_SECONDS + size / SLOWEST_BYTES_PER_SECOND
-        async with self._exchange(request, call, deadline) as response:
+        async with self._exchange(request, call, part_seconds(size)) as response:
             answer = await read_answer(call.operation, response, MAX_ERROR_BYTES)
             if answer.status not in call.expect or answer.is_html:
                 raise classify_storage(answer, uploading=True)
@@ -142,9 +151,19 @@ class StorageClient:
         self, request: httpx.Request, call: Call, deadline_seconds: float
     ) -> AsyncIterator[httpx.Response]:
         async with exchange(
-            self._http, request, call, deadline_seconds=deadline_seconds, on_request=self._on_request
+            self._http,
+            request,
+            call,
+            deadline_seconds=deadline_seconds,
+            before_call=self._before_call,
+            on_request=self._on_request,
         ) as response:
             yield response
+
+
+def part_seconds(size: int) -> float:
+    """Return the time that sending a part of so many bytes may take."""
+    return UPLOAD_BASE_SECONDS + size / SLOWEST_BYTES_PER_SECOND
 
 
 def classify_storage(answer: Answer, *, uploading: bool) -> KsefError:

@@ -6,8 +6,9 @@ Source: KSeF API 2.9, x-rate-limits of each operation; ksef-docs, limity-api.md.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -54,6 +55,10 @@ class Gate(Protocol):
 
         Raises QuotaExhausted when the request must wait; it is then not sent.
         """
+
+
+BeforeCall = Callable[[float], Awaitable[None]]
+"""Function that is called right before a request is sent, with the seconds that it may take. When it raises, nothing is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ class KsefTransport:
         *,
         gate: Gate | None = None,
         watch: Gate | None = None,
+        before_call: BeforeCall | None = None,
         on_request: Callable[[RequestRecord], None] | None = None,
         on_warning: Callable[[str, SystemWarning], None] | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
@@ -138,21 +144,22 @@ class KsefTransport:
         self._http = http
         self._gate = gate
         self._watch = watch
+        self._before_call = before_call
         self._on_request = on_request
         self._on_warning = on_warning
         self._deadline_seconds = deadline_seconds
 
     def behind(self, gate: Gate) -> "KsefTransport":
         """Return a transport with the same connections whose requests pass a gate."""
-        return KsefTransport(
-            self.base_url,
-            self._http,
-            gate=gate,
-            watch=self._watch,
-            on_request=self._on_request,
-            on_warning=self._on_warning,
-            deadline_seconds=self._deadline_seconds,
-        )
+        other = copy(self)
+        other._gate = gate
+        return other
+
+    def guarded(self, before_call: BeforeCall) -> "KsefTransport":
+        """Return a transport with the same connections and gates that calls a function before each request."""
+        other = copy(self)
+        other._before_call = before_call
+        return other
 
     async def send(
         self,
@@ -221,6 +228,7 @@ class KsefTransport:
                 request,
                 call,
                 deadline_seconds=deadline_seconds or self._deadline_seconds,
+                before_call=self._before_call,
                 on_request=self._on_request,
                 attempt=attempt,
             ) as response,
@@ -245,6 +253,7 @@ async def exchange(
     call: Call,
     *,
     deadline_seconds: float,
+    before_call: BeforeCall | None = None,
     on_request: Callable[[RequestRecord], None] | None,
     attempt: int = 1,
 ) -> AsyncIterator[httpx.Response]:
@@ -252,6 +261,8 @@ async def exchange(
 
     The record is made at the end of the exchange, which includes reading the body.
     """
+    if before_call is not None:
+        await before_call(deadline_seconds)
     started = perf_counter()
     status = "none"
     try:

@@ -13,18 +13,21 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
+from uuid import uuid4
 
 from app.domain.backoff import doubling
 from app.observability.logs import configure_logging, get_logger
 from app.observability.metrics_folder import process_environment, sweep_dead_processes
 from app.process.heartbeat import HEARTBEAT_VARIABLE
+from app.process.owner import OWNER_VARIABLE
 from app.process.ports import require_free_port
 from app.process.serve_lock import ServeLock
 from app.settings import Settings
 from app.store.data_folder import prepare_data_folder
+from app.store.database_errors import DatabaseError
 from app.store.embedded import EmbeddedPostgres
 from app.store.installation import prepare_installation
-from app.store.interrupted_jobs import requeue_interrupted_jobs
+from app.store.interrupted_jobs import release_sessions_of, requeue_interrupted_jobs
 
 log = get_logger(__name__)
 
@@ -133,10 +136,11 @@ async def _keep_alive(
         started = asyncio.get_running_loop().time()
         # The child gets a session of its own, so that Ctrl-C reaches only this process, which then asks its children to stop.
         read_fd, write_fd = os.pipe()
+        owner = uuid4().hex
         try:
             process = await asyncio.create_subprocess_exec(
                 *child.command,
-                env=environment | {HEARTBEAT_VARIABLE: str(write_fd)},
+                env=environment | {HEARTBEAT_VARIABLE: str(write_fd), OWNER_VARIABLE: owner},
                 stdin=asyncio.subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=(write_fd, *child.inherits),
@@ -156,10 +160,21 @@ async def _keep_alive(
         failures = 0 if lived > _STEADY_SECONDS else failures + 1
         pause = min(5.0, doubling(0.25, failures, 0.5))
         log.warning("process_restarted", process=child.name, exit_code=process.returncode, pause=pause)
+        if database_url := environment.get("KSEFD_DATABASE_URL"):
+            await _release_sessions(database_url, owner)
         try:
             await asyncio.wait_for(stop.wait(), timeout=pause)
         except TimeoutError:
             continue
+
+
+async def _release_sessions(database_url: str, owner: str) -> None:
+    """Let the next worker take the sessions of one that has ended. Without the database they are free when their time is over."""
+    try:
+        if sessions := await asyncio.to_thread(release_sessions_of, database_url, owner):
+            log.info("sessions_released", sessions=sessions)
+    except DatabaseError as error:
+        log.warning("sessions_not_released", reason=error.detail)
 
 
 async def _end(child: _Child, process: asyncio.subprocess.Process) -> None:

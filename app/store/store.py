@@ -29,6 +29,7 @@ from app.store.ksef.outages import OutageStore
 from app.store.ksef.quota import QuotaStore
 from app.store.secrets import SecretBox
 from app.store.sessions.dispatch import DispatchStore
+from app.store.sessions.ownership import OwnershipStore
 from app.store.sessions.packages import PackageStore
 from app.store.sessions.sealing import SealingStore
 from app.store.sessions.store import SessionStore
@@ -66,6 +67,7 @@ class Store:
     singles: SingleStore
     invoices: InvoiceStore
     sessions: SessionStore
+    ownership: OwnershipStore
     sealing: SealingStore
     packages: PackageStore
     dispatch: DispatchStore
@@ -124,6 +126,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             singles=SingleStore(database, jobs, uploads),
             invoices=InvoiceStore(database),
             sessions=SessionStore(database),
+            ownership=OwnershipStore(database),
             sealing=SealingStore(),
             packages=PackageStore(database, box),
             dispatch=DispatchStore(database, box),

@@ -40,7 +40,8 @@ async def before_action(context: WorkerContext, session: Session, action: Action
         return
     if not availability.ordered and await probe(context):
         return
-    await context.store.outages.wait(session.id)
+    async with context.store.ownership.transaction(session) as connection:
+        await context.store.outages.wait(connection, session.id)
     raise RetryLater(f"KSeF is away: {availability.reason}", seconds=_pause(record, availability, context.clock()))
 
 

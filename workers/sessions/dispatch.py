@@ -67,7 +67,7 @@ async def open_session(context: WorkerContext, session: Session, *, renew_key: b
         await context.record_step(session, HistoryAction.OPEN, HistoryOutcome(result.event), result.detail)
         return result
     await context.store.dispatch.opened(
-        session.id,
+        session,
         reference_number=opened.reference_number,
         targets={
             upload.ordinal_number: {
@@ -87,7 +87,7 @@ async def open_session(context: WorkerContext, session: Session, *, renew_key: b
 
 async def _warn_late_invoices(context: WorkerContext, session: Session) -> None:
     """Add a warning to each invoice that came in time and whose session was opened after its day. Safe to repeat."""
-    async with context.store.database.transaction() as connection:
+    async with context.store.ownership.transaction(session) as connection:
         opened_day = warsaw_day(context.clock())
         late = await context.store.late_invoices.note_mode_change_for_job(connection, session.id, opened_day)
     if late:
@@ -175,7 +175,7 @@ async def _store_part(
                 return
             await anyio.sleep(_PART_PAUSE_SECONDS * attempt)
         else:
-            await context.store.dispatch.part_uploaded(session.id, part.ordinal_number, now=context.clock())
+            await context.store.dispatch.part_uploaded(session, part.ordinal_number, now=context.clock())
             metrics.STAGE_SECONDS.labels(stage="put_part").observe(time.perf_counter() - started)
             metrics.PART_BYTES.inc(part.size)
             return
@@ -222,7 +222,7 @@ async def _resend_parts(context: WorkerContext, session: Session, named: tuple[i
     """Mark the named parts as not stored, so that they are sent again; all parts if the answer names none of ours."""
     known = [part.ordinal_number for part in await context.store.packages.parts(session.id)]
     for ordinal_number in [number for number in named if number in known] or known:
-        await context.store.dispatch.part_missing(session.id, ordinal_number, now=context.clock())
+        await context.store.dispatch.part_missing(session, ordinal_number, now=context.clock())
 
 
 async def _spec(client: KsefClient, session: Session, parts: list[Part], key: bytes) -> BatchSpec:

@@ -18,6 +18,7 @@ from app.observability.logs import get_logger
 from app.store.database import Connection
 from app.store.events.outbox import EventType
 from app.store.jobs import Task
+from app.store.sessions.ownership import OwnershipLost
 from app.store.sessions.session import Session
 from app.store.sessions.session_json import session_json
 from app.store.sessions.verdicts import Receipt, Receipts, Rejection
@@ -82,7 +83,7 @@ async def end_session(
             again.append(key)
         else:
             spent.append(Rejection(key, _gave_up(attempts.get(key, max_attempts), words).as_dict()))
-    async with store.database.transaction() as connection:
+    async with store.ownership.transaction(session) as connection:
         accepted = 0
         for page in verdicts.pages:
             accepted += await _keep_page(context, connection, session, page)
@@ -161,7 +162,7 @@ async def finish_session(
         now=context.clock(),
     )
     if not ended:
-        raise RuntimeError(f"{session.public_id} was ended by another worker meanwhile")
+        raise OwnershipLost(f"{session.public_id} was ended by another worker meanwhile")
     await _add_events(context, connection, session.id, new)
     keys = [part.blob_key for part in await context.store.packages.parts(session.id)]
     await context.store.jobs.defer(Task.DROP_BLOBS, connection=connection, keys=keys)

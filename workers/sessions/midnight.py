@@ -44,7 +44,7 @@ async def may_open(context: WorkerContext, session: Session) -> bool:
 
 async def _unseal(context: WorkerContext, session: Session) -> None:
     """End a session that was never opened, and queue its invoices again; the late ones wait for their tenant's decision."""
-    async with context.store.database.transaction() as connection:
+    async with context.store.ownership.transaction(session) as connection:
         requeued = await context.store.late_invoices.unseal_for_job(
             connection, session.id, day=day_of_opening(context.clock())
         )

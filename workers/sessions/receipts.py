@@ -84,7 +84,8 @@ async def fetch_page(
         log.warning("receipt_not_verified", session=session.public_id, **detail)
         await context.record_step(session, HistoryAction.UPO, HistoryOutcome.DOUBTFUL, detail)
     page = number if of is None else _ELSEWHERE + number
-    blob_key = f"upo/{session.id.hex}/{page:04d}.xml"
+    # A worker that lost the session meanwhile writes to another key than its new owner.
+    blob_key = f"upo/{session.id.hex}/{page:04d}-{session.owner_epoch}.xml"
     await context.store.blobs.put(blob_key, data)
     metrics.STAGE_SECONDS.labels(stage="upo").observe(time.perf_counter() - started)
     digest = hashlib.sha256(data).digest()

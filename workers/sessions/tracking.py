@@ -46,7 +46,7 @@ async def poll_status(context: WorkerContext, session: Session) -> Result:
     try:
         status = await client.session_status(session.opened_reference_number)
     except SessionNotFound as error:
-        not_found = await context.store.verdicts.count_not_found(session.id)
+        not_found = await context.store.verdicts.count_not_found(session)
         event = Event.SESSION_GONE if not_found >= _NOT_FOUND_POLLS else Event.SESSION_UNKNOWN
         await context.record_step(
             session, HistoryAction.STATUS, HistoryOutcome(event), error.as_dict() | {"in_a_row": not_found}
@@ -57,7 +57,7 @@ async def poll_status(context: WorkerContext, session: Session) -> Result:
         await context.record_step(session, HistoryAction.STATUS, HistoryOutcome(result.event), dict(result.detail))
         return result
     await context.store.verdicts.count_poll(
-        session.id, status.code, now=context.clock(), ksef_created_at=status.date_created
+        session, status.code, now=context.clock(), ksef_created_at=status.date_created
     )
     metrics.STAGE_SECONDS.labels(stage="track").observe(time.perf_counter() - started)
     if status.code == _PROCESSED:
@@ -107,7 +107,7 @@ async def _read_results(
         verdicts.dead += [(key, "ksef-status-500") for key in matcher.waiting.values()]
     elif matcher.waiting:
         # The session is processed and KSeF's lists do not name these invoices yet: poll again, until each has a verdict.
-        polls = await context.store.verdicts.count_incomplete(session.id)
+        polls = await context.store.verdicts.count_incomplete(session)
         log.warning("verdicts_missing", session=session.public_id, count=len(matcher.waiting), polls=polls)
         await context.record_step(
             session, HistoryAction.RESULTS, HistoryOutcome.RESULTS_INCOMPLETE, {"missing": len(matcher.waiting)}

@@ -119,9 +119,9 @@ class OutageStore:
             return known
         return await self._change(ksef_url, lambda known: known, now=now)
 
-    async def wait(self, session_id: UUID) -> None:
+    async def wait(self, connection: Connection, session_id: UUID) -> None:
         """Record that a session's job waits for KSeF, so that it is started when KSeF answers again."""
-        await self._database.execute(_SQL["add_waiting"], {"session_id": session_id})
+        await connection.execute(_SQL["add_waiting"], {"session_id": session_id})
 
     async def reserve_latarnia_query(self, ksef_url: str, *, now: datetime) -> bool:
         """Return whether this caller is to query Latarnia: at most one query is sent in ten minutes."""

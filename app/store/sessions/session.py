@@ -17,6 +17,8 @@ class Session:
     id: UUID
     tenant_id: int
     lane_id: int
+    owner_epoch: int
+    """Counted on at each change of owner; every write of an owner compares it."""
     state: SessionState
     form_code: str
     offline_mode: bool

@@ -12,7 +12,8 @@ from app.domain.ids import public_id
 from app.domain.states import SESSION_MOVES, SessionState
 from app.errors import NotFound
 from app.store.database import Connection, Database, queries
-from app.store.sessions.journal import add_history
+from app.store.sessions.journal import add_history, history_parameters
+from app.store.sessions.ownership import OwnershipLost
 from app.store.sessions.session import Session, session_from_row
 
 _SQL: Final = queries("sessions")
@@ -113,7 +114,7 @@ class SessionStore:
         detail: Mapping[str, Any] | None = None,
         connection: Connection | None = None,
     ) -> bool:
-        """Move a session to another state with a line in its history; False when it has left the old state already."""
+        """Move a session to another state with a line in its history; False when it has left the old state or owner already."""
         if new not in SESSION_MOVES[session.state]:
             raise ValueError(f"a session does not go from {session.state} to {new}")
         if connection is None:
@@ -133,7 +134,14 @@ class SessionStore:
         now: datetime,
     ) -> bool:
         cursor = await connection.execute(
-            _SQL["move_session"], {"id": session.id, "old": session.state.value, "new": new.value, "now": now}
+            _SQL["move_session"],
+            {
+                "id": session.id,
+                "epoch": session.owner_epoch,
+                "old": session.state.value,
+                "new": new.value,
+                "now": now,
+            },
         )
         if await cursor.fetchone() is None:
             return False
@@ -142,13 +150,14 @@ class SessionStore:
 
     async def note_for_job(
         self,
-        session_id: UUID,
+        session: Session,
         action: HistoryAction,
         outcome: HistoryOutcome | int,
         *,
         now: datetime,
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add a line to a session's history in a transaction of its own."""
-        async with self._database.connection() as connection:
-            await add_history(connection, session_id, action, outcome, detail or {}, now=now)
+        """Add a line to a session's history in a transaction of its own. Raises OwnershipLost."""
+        parameters = history_parameters(session.id, action, outcome, detail or {}, now=now)
+        if await self._database.fetch_one(_SQL["note_step"], parameters | {"epoch": session.owner_epoch}) is None:
+            raise OwnershipLost

@@ -14,6 +14,7 @@ from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.states import InvoiceState, SessionState
 from app.store.database import Connection, Database, queries
 from app.store.sessions.journal import add_history
+from app.store.sessions.ownership import OwnershipLost
 from app.store.sessions.session import Session
 from app.store.uploads.chunks import ENTRY_OVERHEAD_BYTES
 from app.store.uploads.state_counts import move_returned
@@ -96,22 +97,26 @@ class VerdictStore:
         self._database = database
 
     async def count_poll(
-        self, session_id: UUID, ksef_status: int, *, now: datetime, ksef_created_at: datetime | None = None
+        self, session: Session, ksef_status: int, *, now: datetime, ksef_created_at: datetime | None = None
     ) -> int:
-        """Record one answer of the status call, with its `dateCreated`; return the number of answers so far."""
-        parameters = {"id": session_id, "ksef_status": ksef_status, "ksef_created_at": ksef_created_at, "now": now}
-        row = await self._database.fetch_one(_SQL["count_poll"], parameters)
-        return int(row["polls"]) if row else 0
+        """Record one answer of the status call, with its `dateCreated`; return their number so far. Raises OwnershipLost."""
+        parameters = {"ksef_status": ksef_status, "ksef_created_at": ksef_created_at, "now": now}
+        return await self._count("count_poll", session, parameters, "polls")
 
-    async def count_not_found(self, session_id: UUID) -> int:
-        """Count a status poll that found no such session; return the number in a row."""
-        row = await self._database.fetch_one(_SQL["count_not_found"], {"id": session_id})
-        return int(row["not_found_polls"]) if row else 0
+    async def count_not_found(self, session: Session) -> int:
+        """Count a status poll that found no such session; return the number in a row. Raises OwnershipLost."""
+        return await self._count("count_not_found", session, {}, "not_found_polls")
 
-    async def count_incomplete(self, session_id: UUID) -> int:
-        """Count a poll after which some invoices still had no verdict; return the number of such polls."""
-        row = await self._database.fetch_one(_SQL["count_incomplete"], {"id": session_id})
-        return int(row["incomplete_polls"]) if row else 0
+    async def count_incomplete(self, session: Session) -> int:
+        """Count a poll after which some invoices still had no verdict; return their number. Raises OwnershipLost."""
+        return await self._count("count_incomplete", session, {}, "incomplete_polls")
+
+    async def _count(self, query: str, session: Session, parameters: Mapping[str, Any], column: str) -> int:
+        owned = {"id": session.id, "epoch": session.owner_epoch}
+        row = await self._database.fetch_one(_SQL[query], dict(parameters) | owned)
+        if row is None:
+            raise OwnershipLost
+        return int(row[column])
 
     async def earlier(self, session_id: UUID, invoice_ids: Sequence[UUID]) -> list[tuple[UUID, str]]:
         """Give the sessions that carried any of these invoices before, newest first: id and reference number."""
@@ -248,6 +253,7 @@ class VerdictStore:
             _SQL["finish_session"],
             {
                 "id": session.id,
+                "epoch": session.owner_epoch,
                 "old": session.state.value,
                 "state": new.value,
                 "accepted": accepted,

@@ -1,7 +1,7 @@
 -- name: opened
 UPDATE sessions SET state = 'open', reference_number = %(reference_number)s, opened_at = %(now)s
-WHERE id = %(id)s AND state = 'opening'
-RETURNING id, tenant_id
+WHERE id = %(id)s AND state = 'opening' AND owner_epoch = %(epoch)s
+RETURNING id
 
 -- name: set_upload_target
 UPDATE parts SET upload_target = %(upload_target)s, uploaded_at = NULL
@@ -18,7 +18,8 @@ UPDATE parts SET uploaded_at = %(now)s WHERE session_id = %(session_id)s AND ord
 UPDATE parts SET uploaded_at = NULL WHERE session_id = %(session_id)s AND ordinal_number = %(ordinal_number)s
 
 -- name: renew_key
-UPDATE sessions SET key_renewals = key_renewals + 1 WHERE id = %(id)s
+UPDATE sessions SET key_renewals = key_renewals + 1 WHERE id = %(id)s AND owner_epoch = %(epoch)s
+RETURNING id
 
 -- name: mark_sent
 -- By ranges of the primary key: OFFSET 0 keeps the planner from reading all invoices.

@@ -2,14 +2,16 @@
 UPDATE sessions SET polls = polls + 1, ksef_status = %(ksef_status)s, not_found_polls = 0,
     ksef_created_at = coalesce(%(ksef_created_at)s, ksef_created_at),
     processed_at = CASE WHEN %(ksef_status)s >= 200 THEN coalesce(processed_at, %(now)s) ELSE processed_at END
-WHERE id = %(id)s
+WHERE id = %(id)s AND owner_epoch = %(epoch)s
 RETURNING polls
 
 -- name: count_not_found
-UPDATE sessions SET not_found_polls = not_found_polls + 1 WHERE id = %(id)s RETURNING not_found_polls
+UPDATE sessions SET not_found_polls = not_found_polls + 1 WHERE id = %(id)s AND owner_epoch = %(epoch)s
+RETURNING not_found_polls
 
 -- name: count_incomplete
-UPDATE sessions SET incomplete_polls = incomplete_polls + 1 WHERE id = %(id)s RETURNING incomplete_polls
+UPDATE sessions SET incomplete_polls = incomplete_polls + 1 WHERE id = %(id)s AND owner_epoch = %(epoch)s
+RETURNING incomplete_polls
 
 -- name: earlier_sessions
 -- Sessions that had any of these invoices before, newest first: KSeF may have accepted them there.
@@ -107,7 +109,7 @@ SELECT upload_id, count(*)::integer AS n FROM changed GROUP BY upload_id
 WITH finished AS (
     UPDATE sessions SET state = %(state)s, completed_at = %(now)s, encryption_key = NULL,
         accepted = %(accepted)s, rejected = %(rejected)s, failed = %(failed)s, requeued = %(requeued)s
-    WHERE id = %(id)s AND state = %(old)s
+    WHERE id = %(id)s AND state = %(old)s AND owner_epoch = %(epoch)s
     RETURNING id
 ), forgotten AS (
     UPDATE parts SET upload_target = NULL FROM finished

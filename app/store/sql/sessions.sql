@@ -44,9 +44,15 @@ WHERE h.session_id = %(session_id)s ORDER BY h.id
 INSERT INTO session_history (session_id, at, action, outcome, detail)
 VALUES (%(session_id)s, %(now)s, %(action)s, %(outcome)s, %(detail)s::jsonb)
 
+-- name: note_step
+INSERT INTO session_history (session_id, at, action, outcome, detail)
+SELECT id, %(now)s, %(action)s, %(outcome)s, %(detail)s::jsonb FROM sessions
+WHERE id = %(session_id)s AND owner_epoch = %(epoch)s
+RETURNING session_id
+
 -- name: move_session
 -- Only from the state that the caller has read: a second worker with the same job changes nothing.
 UPDATE sessions SET state = %(new)s,
     closed_at = CASE WHEN %(new)s = 'processing' THEN coalesce(closed_at, %(now)s) ELSE closed_at END
-WHERE id = %(id)s AND state = %(old)s
+WHERE id = %(id)s AND state = %(old)s AND owner_epoch = %(epoch)s
 RETURNING id

@@ -136,7 +136,7 @@ async def _finish(
         session, SessionState.OPENING, action=HistoryAction.OPEN, outcome=HistoryOutcome.ASKING, now=now
     )
     reference = f"20261122-SB-{session_id.hex[:10].upper()}"
-    await store.dispatch.opened(session_id, reference_number=reference, targets={}, now=now)
+    await store.dispatch.opened(session, reference_number=reference, targets={}, now=now)
     for new in (SessionState.CLOSING, SessionState.PROCESSING):
         session = await store.sessions.get_for_job(session_id)
         await store.sessions.move(session, new, action=HistoryAction.CLOSE, outcome=HistoryOutcome(new), now=now)

@@ -273,8 +273,8 @@ async def test_two_workers_with_the_same_session_do_not_both_send_it(
 ) -> None:
     tenant, _ = await _queued(road, invoices(2))
     (session,) = await seal_and_pack(road, tenant)
-    async with road.exclusively(session.id) as mine:
-        assert mine
+    async with road.owning(session.id) as owned:
+        assert owned is not None
         with pytest.raises(RetryLater):
             await advance_session(road, session.id)
     await carry(road, [session])

@@ -129,8 +129,9 @@ async def test_jobs_that_wait_for_ksef_are_woken_and_no_others(store: Store) -> 
                 session_id=str(session_id),
             )
     await _down(store)
-    await store.outages.wait(waits)
-    await store.outages.wait(waits)
+    async with store.database.connection() as connection:
+        await store.outages.wait(connection, waits)
+        await store.outages.wait(connection, waits)
     await store.outages.answered(URL, now=at(300))
     rows = await store.database.fetch_all("SELECT args->>'session_id' AS id, scheduled_at FROM procrastinate_jobs")
     assert {UUID(row["id"]): row["scheduled_at"] is None for row in rows} == {waits: True, rests: False}
