@@ -169,7 +169,7 @@ async def dispatch_backlog(context: WorkerContext, clock: SharedClock, packed: S
 
     Jobs run one after the other, so they take longer than the parallel jobs of a real worker, never shorter.
     """
-    chance, patience, turned_back = random.Random(seed), StageRetryStrategy(), 0
+    chance, patience, turned_back = random.Random(seed), StageRetryStrategy(context.names), 0
     waiting = [_Due(clock(), session_id) for session_id in packed]
     while waiting:
         now = clock()

@@ -9,5 +9,6 @@
     maintenance  enqueues missing jobs, deletes expired data
 
 Stages do not call each other (an import contract): each reads the rows that the one before has written. `tasks`
-binds each to its queue, `context` holds their shared objects, `priorities` orders their jobs, `lane_due` says when a lane is sealed, `runtime` is one worker process.
+binds each to its queue, `context` holds their shared objects, `priorities` orders their jobs, `lane_due` says when a lane is sealed, `job_names`
+names a job in log lines, `runtime` is one worker process.
 """

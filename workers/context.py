@@ -33,6 +33,7 @@ from app.store.database import Database
 from app.store.sessions.session import Session
 from app.store.store import Store
 from app.store.tenants.tenants import TenantStore
+from workers.job_names import JobNames
 from workers.ksef.health_monitor import KsefHealthMonitor
 from workers.ksef.quota_gate import Quota
 from workers.sessions.ownership import FIRST_SECONDS, Ownership, boot_time
@@ -198,6 +199,8 @@ class WorkerContext:
     owner: str = field(default_factory=process_owner)
     """Name of this process, under which it owns sessions."""
     boot_time: Callable[[], float] = boot_time
+    names: JobNames = field(default_factory=JobNames)
+    """Log fields of jobs."""
 
     async def record_step(
         self, session: Session, action: HistoryAction, outcome: HistoryOutcome | int, detail: Mapping[str, Any]

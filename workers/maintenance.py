@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from procrastinate import App
 
+from app.domain.ids import public_id
 from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
 from app.observability.logs import get_logger
 from app.store.jobs import Priority, Task
 from app.store.uploads.uploads import REPEAT_WINDOW
 from workers.context import WorkerContext
+from workers.job_names import public_names
 from workers.lane_due import due_of
 from workers.priorities import PRIORITIES
 
@@ -43,7 +45,7 @@ async def retry_stalled(app: App) -> int:
     """Run again the jobs whose worker stopped sending heartbeats; return their number."""
     stalled = list(await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_SECONDS))
     for job in stalled:
-        log.warning("stalled_job_requeued", task=job.task_name, job=job.id)
+        log.warning("stalled_job_requeued", task=job.task_name, job=job.id, **public_names(job.task_kwargs))
         await app.job_manager.retry_job(job)
     return len(stalled)
 
@@ -66,7 +68,7 @@ async def sweep(context: WorkerContext) -> None:
                 await jobs.seal_soon(connection, lane["id"])
         for upload_id in await context.store.uploads.unread_for_job():
             if (Task.READ_UPLOAD, str(upload_id)) not in waiting:
-                log.warning("job_missing", task=Task.READ_UPLOAD.value, upload_id=str(upload_id))
+                log.warning("job_missing", task=Task.READ_UPLOAD.value, upload=public_id("upl", upload_id))
                 name = f"{Task.READ_UPLOAD.value}:{upload_id}"
                 await context.store.uploads.read_soon_for_job(connection, upload_id, once=name)
         for session_id, state in await context.store.sessions.unfinished_for_job():
@@ -79,7 +81,7 @@ async def sweep(context: WorkerContext) -> None:
             if (Task.REPLAY_EVENTS, str(replay_id)) not in waiting
         ]
         for task, priority, arguments in orphans:
-            log.warning("job_missing", task=task.value, **arguments)
+            log.warning("job_missing", task=task.value, **public_names(arguments))
             name = f"{task.value}:{next(iter(arguments.values()))}"
             await jobs.defer(task, connection=connection, once=name, priority=priority, **arguments)
 

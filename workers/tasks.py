@@ -20,6 +20,7 @@ from workers.context import RetryLater, WorkerContext
 from workers.delivery import replay
 from workers.intake import singles
 from workers.intake import uploads as intake
+from workers.job_names import JobNames
 from workers.ksef import outage_policy as outage
 from workers.ksef import permissions
 from workers.sessions import packing
@@ -45,6 +46,10 @@ class StageRetryStrategy(BaseRetryStrategy):
     for which the quota has reserved a slot.
     """
 
+    def __init__(self, names: JobNames) -> None:
+        """Create a strategy that names jobs in its log lines as `names` knows them."""
+        self._names = names
+
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         """Decide when to run the job again."""
         pause, cause = _pause(exception, job.attempts), _cause(exception)
@@ -57,6 +62,7 @@ class StageRetryStrategy(BaseRetryStrategy):
                 attempt=job.attempts + 1,
                 pause=round(pause, 1),
                 error=repr(exception),
+                **self._names.known(job.task_kwargs),
                 **cause_fields(cause),
                 exc_info=None if isinstance(cause, TryLater) else exception,
             )
@@ -110,35 +116,43 @@ def _pause(exception: BaseException, attempts: int) -> float:
 
 def register(app: App, context: WorkerContext) -> None:
     """Bind every task to its stage."""
-    retry = StageRetryStrategy()
+    names, store = context.names, context.store
+    retry = StageRetryStrategy(names)
 
     @app.task(name=Task.READ_UPLOAD.value, queue=QUEUES[Task.READ_UPLOAD], retry=retry)
     async def read_upload(upload_id: str) -> None:
-        await intake.read_upload(context, UUID(upload_id))
+        async with names.logged(store, upload_id=upload_id):
+            await intake.read_upload(context, UUID(upload_id))
 
     @app.task(name=Task.CHECK_SINGLES.value, queue=QUEUES[Task.CHECK_SINGLES], retry=retry)
     async def check_singles(tenant_id: int) -> None:
-        await singles.check_singles(context, tenant_id)
+        async with names.logged(store, tenant_id=tenant_id):
+            await singles.check_singles(context, tenant_id)
 
     @app.task(name=Task.SEAL_LANE.value, queue=QUEUES[Task.SEAL_LANE], retry=retry)
     async def seal_lane(lane_id: int) -> None:
-        await sealing.seal_lane(context, lane_id)
+        async with names.logged(store, lane_id=lane_id):
+            await sealing.seal_lane(context, lane_id)
 
     @app.task(name=Task.PACK_SESSION.value, queue=QUEUES[Task.PACK_SESSION], retry=retry)
     async def pack_session(session_id: str) -> None:
-        await packing.pack_session(context, UUID(session_id))
+        async with names.logged(store, session_id=session_id):
+            await packing.pack_session(context, UUID(session_id))
 
     @app.task(name=Task.DISPATCH_SESSION.value, queue=QUEUES[Task.DISPATCH_SESSION], retry=retry)
     async def dispatch_session(session_id: str) -> None:
-        await advance_session(context, UUID(session_id))
+        async with names.logged(store, session_id=session_id):
+            await advance_session(context, UUID(session_id))
 
     @app.task(name=Task.TRACK_SESSION.value, queue=QUEUES[Task.TRACK_SESSION], retry=retry)
     async def track_session(session_id: str) -> None:
-        await advance_session(context, UUID(session_id))
+        async with names.logged(store, session_id=session_id):
+            await advance_session(context, UUID(session_id))
 
     @app.task(name=Task.REPLAY_EVENTS.value, queue=QUEUES[Task.REPLAY_EVENTS], retry=retry)
     async def replay_events(replay_id: str) -> None:
-        await replay.replay_events(context.store, context.clock, UUID(replay_id))
+        async with names.logged(store, replay_id=replay_id):
+            await replay.replay_events(context.store, context.clock, UUID(replay_id))
 
     @app.task(name=Task.DROP_BLOBS.value, queue=QUEUES[Task.DROP_BLOBS], retry=retry)
     async def drop_blobs(keys: list[str]) -> None:

@@ -8,6 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.api.state import ApiState
 from app.errors import Unauthorized
+from app.observability.logs import add_log_fields
 from app.settings import Settings
 from app.store.audit.actor import Actor, set_actor
 from app.store.store import Store
@@ -57,7 +58,8 @@ async def tenant_of_key(request: Request, key: str) -> Tenant:
     """
     known = request.scope.setdefault("ksefd", {})
     tenant = await api_state(request).authenticator.authenticate(key, known.get("client"))
-    known["tenant"] = tenant.public_id
+    known["tenant"], known["key"] = tenant.public_id, tenant.key_label
+    add_log_fields(tenant=tenant.public_id)
     set_actor(Actor("key", tenant.key_label or "", known.get("request_id")))
     return tenant
 

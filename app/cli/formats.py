@@ -8,8 +8,12 @@ from datetime import date, datetime
 from typing import Final
 
 from app.clock import WARSAW
+from app.observability.printable import escape
 
 NOTHING: Final = "–"
+
+printable: Final = escape
+"""Writes every character that a terminal may act upon, or that is invisible, as an escape (`\\x1b`)."""
 
 
 def moment(value: datetime | str | None) -> str:
@@ -61,12 +65,3 @@ def shown(value: object) -> str:
     if isinstance(value, int):
         return count(value)
     return printable(str(value))
-
-
-def printable(text: str) -> str:
-    r"""Return a text with every character that a terminal may act upon or that is invisible written as an escape (`\x1b`)."""
-    if text.isprintable():
-        return text
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode("ascii") for one in text
-    )

@@ -6,6 +6,7 @@ and storage links are never logged.
 
 import logging
 import sys
+from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, cast
 
 import structlog
@@ -58,6 +59,16 @@ def configure_logging(settings: Settings) -> None:
     logging.captureWarnings(True)
     for name in _QUIETED:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def log_fields(**fields: str) -> AbstractContextManager[None]:
+    """Return a context in which every line of this task, and of the tasks that it starts, has these fields."""
+    return cast(AbstractContextManager[None], structlog.contextvars.bound_contextvars(**fields))
+
+
+def add_log_fields(**fields: str) -> None:
+    """Add fields to every further line of this task, such as the one that serves a request."""
+    structlog.contextvars.bind_contextvars(**fields)
 
 
 class EventLogger(Protocol):

@@ -1,6 +1,7 @@
 """Log events are declared in one place and all used."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -13,15 +14,17 @@ DECLARED = {name for group in get_args(LogEvent) for name in (get_args(group) or
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
-def _log_calls() -> Iterator[tuple[str, ast.expr]]:
+def _calls() -> Iterator[tuple[str, ast.Call]]:
     for top in ("app", "workers"):
         for path in sorted((ROOT / top).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 match node:
-                    case ast.Call(func=ast.Attribute(value=ast.Name(id="log"), attr=level), args=[event, *_]) if (
-                        level in LEVELS
-                    ):
-                        yield f"{path.relative_to(ROOT)}:{node.lineno}", event
+                    case ast.Call(func=ast.Attribute(value=ast.Name(id="log"), attr=level)) if level in LEVELS:
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def _log_calls() -> Iterator[tuple[str, ast.expr]]:
+    yield from ((place, call.args[0]) for place, call in _calls())
 
 
 def test_each_line_that_is_logged_is_a_declared_event() -> None:
@@ -44,3 +47,22 @@ def test_modules_get_their_logger_in_one_way() -> None:
         if "structlog" in path.read_text(encoding="utf-8") and path.name != "logs.py"
     ]
     assert others == ["app/api/http/middleware.py"], "middleware binds the request id; the rest uses get_logger"
+
+
+def test_fields_that_name_a_thing_have_its_public_id() -> None:
+    named = {"tenant", "session", "upload", "invoice", "webhook", "replay", "delivery"}
+    raw = [
+        f"{place}: {keyword.arg}"
+        for place, call in _calls()
+        for keyword in call.keywords
+        if keyword.arg in named
+        and not re.search(r"public_id|\bknown\.get\(|f'(ses|upl|inv)_", ast.unparse(keyword.value))
+    ]
+    assert raw == [], "a row's number or a bare UUID helps nobody who searches for an id"
+
+
+def test_no_field_is_called_by_a_raw_id() -> None:
+    fields = {(place, keyword.arg) for place, call in _calls() for keyword in call.keywords}
+    assert [
+        found for found in sorted(fields, key=str) if (found[1] or "").endswith("_id") and found[1] != "incident_id"
+    ] == []

@@ -10,6 +10,7 @@ from app.errors import cause_fields
 from app.store.database_errors import DatabaseError, TransactionConflict
 from app.store.store import Store
 from workers import tasks
+from workers.job_names import JobNames
 from workers.tasks import StageRetryStrategy
 
 
@@ -26,7 +27,9 @@ def _from(error: DatabaseError, cause: Exception) -> DatabaseError:
 def test_a_transaction_in_conflict_is_tried_again_at_once_with_jitter(attempts: int) -> None:
     pauses = set()
     for _ in range(20):
-        decision = StageRetryStrategy().get_retry_decision(exception=TransactionConflict(), job=_job(attempts))
+        decision = StageRetryStrategy(JobNames()).get_retry_decision(
+            exception=TransactionConflict(), job=_job(attempts)
+        )
         assert decision.retry_at is not None
         pauses.add((decision.retry_at - utc_now()).total_seconds())
     assert max(pauses) < 0.6
@@ -51,7 +54,7 @@ def test_a_job_that_is_tried_again_leaves_its_cause_in_the_log(monkeypatch: pyte
     logged = structlog.testing.LogCapture()
     monkeypatch.setattr(tasks, "log", structlog.wrap_logger(None, processors=[logged]))
     error = _from(TransactionConflict(), psycopg.errors.DeadlockDetected("deadlock detected"))
-    StageRetryStrategy().get_retry_decision(exception=ExceptionGroup("of a task group", [error]), job=_job())
+    StageRetryStrategy(JobNames()).get_retry_decision(exception=ExceptionGroup("of a task group", [error]), job=_job())
     (line,) = logged.entries
     assert (line["event"], line["log_level"]) == ("job_retried", "warning")
     assert (line["cause"], line["sqlstate"]) == ("DeadlockDetected", "40P01")

@@ -27,7 +27,6 @@ import httpcore
 from anyio.abc import TaskGroup
 
 from app.clock import Clock
-from app.domain.ids import public_id
 from app.observability.logs import get_logger
 from app.observability.metrics import WEBHOOK_DELIVERIES, WEBHOOK_LAG_SECONDS, WEBHOOKS_DISABLED
 from app.settings import Settings
@@ -41,6 +40,7 @@ from app.webhooks.network import GuardedBackend, Resolver, make_pool
 from app.webhooks.pace import Pace
 from workers.delivery.attempt_policy import classify_attempt, metric_of
 from workers.delivery.payload_cache import PayloadCache
+from workers.job_names import JobNames
 
 log = get_logger(__name__)
 
@@ -115,6 +115,7 @@ class Dispatcher:
 
     def __init__(self, context: DeliveryContext, *, max_active: int = MAX_ACTIVE_ENDPOINTS) -> None:
         self._context = context
+        self._names = JobNames()
         self._max_active = max_active
         self._store = context.store.delivery_queue
         self._payloads = PayloadCache(context.store)
@@ -339,7 +340,8 @@ class Dispatcher:
             )
         except Exception:
             # A receiver cannot cause this. A defect of ours with one delivery must not stop the deliveries of all endpoints.
-            log.exception("delivery_crashed", webhook=public_id("whk", target.id), event_id=body.event_id)
+            async with self._names.logged(self._context.store, endpoint_id=target.id):
+                log.exception("delivery_crashed", event=body.event_id)
             return Attempt(Outcome.UNREACHABLE, 0, answer="not sent: an internal error, see the log")
 
     async def _pool_of(self, endpoint: ActiveEndpoint) -> PoolInUse:
@@ -372,7 +374,8 @@ class Dispatcher:
                 WEBHOOK_DELIVERIES.labels(outcome=metric_of(result)).inc()
             for endpoint_id, reason in disabled.items():
                 WEBHOOKS_DISABLED.labels(reason=reason).inc()
-                log.warning("webhook_disabled", webhook=public_id("whk", endpoint_id), reason=reason)
+                async with self._names.logged(self._context.store, endpoint_id=endpoint_id):
+                    log.warning("webhook_disabled", reason=reason)
             self._wake.set()
 
     async def _record_results(self, results: list[AttemptResult], now: datetime) -> dict[UUID, str]:

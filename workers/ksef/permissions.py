@@ -28,7 +28,8 @@ async def ask_permissions(context: WorkerContext) -> None:
         return
     with anyio.move_on_after(_PATIENCE_SECONDS):
         for tenant_id in due:
-            await ask_permissions_of(context, tenant_id)
+            async with context.names.logged(context.store, tenant_id=tenant_id):
+                await ask_permissions_of(context, tenant_id)
 
 
 async def ask_permissions_of(context: WorkerContext, tenant_id: int) -> None:
@@ -42,13 +43,13 @@ async def ask_permissions_of(context: WorkerContext, tenant_id: int) -> None:
     try:
         consent = await (await context.ksef.of(tenant_id)).attachment_consent()
     except PermissionMissing as error:
-        log.info("permissions_not_allowed", tenant=tenant_id, **error.as_dict())
+        log.info("permissions_not_allowed", **error.as_dict())
         await permissions.refuse(tenant_id, error.detail, now=context.clock())
     except KsefError as error:
-        log.warning("permissions_not_read", tenant=tenant_id, **error.as_dict())
+        log.warning("permissions_not_read", **error.as_dict())
     except DispatchError as error:
         # A credential that cannot be used; sessions of the tenant report it.
-        log.warning("permissions_not_read", tenant=tenant_id, error=error.detail)
+        log.warning("permissions_not_read", error=error.detail)
     else:
         await permissions.save(tenant_id, consent, now=context.clock())
-        log.info("permissions_read", tenant=tenant_id, attachments=consent.allowed)
+        log.info("permissions_read", attachments=consent.allowed)

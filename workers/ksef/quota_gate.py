@@ -85,7 +85,7 @@ class Quota:
         """Limit a session of this tenant to `to` invoices after KSeF refused a larger one (status 420), until KSeF reports more."""
         await self._limits.lower_session_limit(tenant_id, to)
         self._kept.pop(tenant_id, None)
-        log.warning("session_limit_lowered", tenant=tenant_id, invoices=to)
+        log.warning("session_limit_lowered", invoices=to)
 
     async def distrust_limits(self, tenant_id: int) -> None:
         """Have the limits read again before the next request: KSeF enforces limits other than those it reported."""
@@ -101,7 +101,7 @@ class Quota:
         try:
             rates, context = await client.rate_limits(), await client.context_limits()
         except KsefError as error:
-            log.warning("limits_not_read", tenant=tenant_id, **error.as_dict())
+            log.warning("limits_not_read", **error.as_dict())
             return
         await self._limits.save(tenant_id, rates, context, now=self._clock())
         self._kept.pop(tenant_id, None)
@@ -194,12 +194,12 @@ class TenantGate:
                 asked_for = float(failure.retry_after_seconds or 1)
                 pause = timedelta(seconds=asked_for + min(asked_for / 10, 5.0) * random.random())  # noqa: S311
                 await self._counts.block(owner, counter, pause, reason="KSeF answered 429", now=now)
-                log.error("ksef_rate_limited", tenant=self._tenant_id, group=counter, seconds=asked_for)
+                log.error("ksef_rate_limited", group=counter, seconds=asked_for)
                 if self._tenant_id != ADDRESS:
                     await self._quota.distrust_limits(self._tenant_id)
             elif isinstance(failure, FrontLayerBlocked):
                 reason = "the front layer of KSeF blocks our address"
                 await self._counts.block(self._tenant_id, EVERYTHING, BLOCKED_PAUSE, reason=reason, now=now)
-                log.error("ksef_front_layer_blocked", tenant=self._tenant_id, incident_id=failure.incident_id)
+                log.error("ksef_front_layer_blocked", incident_id=failure.incident_id)
         except DispatchError as error:
-            log.warning("quota_not_recorded", tenant=self._tenant_id, group=counter, error=error.detail)
+            log.warning("quota_not_recorded", group=counter, error=error.detail)

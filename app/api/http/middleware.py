@@ -77,6 +77,7 @@ class RequestContext:
                         milliseconds=round((time.perf_counter() - started) * 1000, 1),
                         client=known["client"],
                         tenant=known.get("tenant"),
+                        key=known.get("key"),
                         code=known.get("code"),
                     )
 

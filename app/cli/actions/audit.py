@@ -10,7 +10,7 @@ from rich.text import Text
 
 from app.cli.actions.accounts import in_store
 from app.cli.exit_codes import REFUSED, UsageProblem
-from app.cli.formats import count, moment
+from app.cli.formats import count, moment, printable
 from app.cli.output import print_error, print_json, stdout_console
 from app.cli.timestamps import parse_time
 from app.clock import utc_now
@@ -97,7 +97,7 @@ def _print(act: Mapping[str, Any], *, as_json: bool) -> None:
     details = [f"{name}={value}" for name, value in act["details"].items() if value is not None]
     outcome = act["outcome"] if act["outcome"] != "done" else None
     words = [_actor(act["actor"]), act["nip"], act["object"], outcome, *details]
-    line.append("  ".join(word for word in words if word))
+    line.append(printable("  ".join(word for word in words if word)))
     stdout_console().print(line, soft_wrap=True)
 
 

@@ -10,6 +10,17 @@ SELECT * FROM tenants ORDER BY id
 -- name: tenant_by_id
 SELECT * FROM tenants WHERE id = %(tenant_id)s
 
+-- name: public_id_for_job
+-- Names the tenant of a job in log lines; one of the ids is given.
+SELECT public_id FROM tenants WHERE id = coalesce(
+    %(tenant_id)s::bigint,
+    (SELECT tenant_id FROM sessions WHERE id = %(session_id)s::uuid),
+    (SELECT tenant_id FROM uploads WHERE id = %(upload_id)s::uuid),
+    (SELECT tenant_id FROM lanes WHERE id = %(lane_id)s::bigint),
+    (SELECT tenant_id FROM webhook_endpoints WHERE id = %(endpoint_id)s::uuid),
+    (SELECT e.tenant_id FROM webhook_replays r JOIN webhook_endpoints e ON e.id = r.endpoint_id WHERE r.id = %(replay_id)s::uuid)
+)
+
 -- name: tenant_by_nip
 SELECT * FROM tenants WHERE nip = %(nip)s
 

@@ -21,6 +21,7 @@ from app.store.keys.envelope import Envelope
 from app.store.keys.places import credential_of, tokens_of
 
 _SQL: Final = queries("tenants")
+_OWNED: Final = ("tenant_id", "session_id", "upload_id", "lane_id", "endpoint_id", "replay_id")
 _KEY_PREFIX: Final = "ksefd"
 _HEX_ID: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -101,6 +102,11 @@ class TenantStore:
         if row is None:
             raise NotFound("there is no such tenant")
         return _tenant(row)
+
+    async def public_id_for_job(self, ids: Mapping[str, int | str | UUID]) -> str | None:
+        """Give the public id of the tenant that a session, an upload, a lane, an endpoint or a replay belongs to."""
+        row = await self._database.fetch_one(_SQL["public_id_for_job"], {name: ids.get(name) for name in _OWNED})
+        return public_id("ten", row["public_id"]) if row else None
 
     async def by_nip(self, nip: str) -> Tenant:
         """Give one tenant by its NIP. Raises NotFound."""

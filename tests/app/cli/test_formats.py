@@ -46,7 +46,7 @@ def test_no_text_acts_on_the_terminal(text: str) -> None:
 
 def test_what_is_printable_is_not_changed_and_what_is_not_is_visible() -> None:
     assert formats.printable("faktura źdźbło.xml") == "faktura źdźbło.xml"
-    assert formats.printable("a\x1b[2Jb\u00a0c\u202ed\n") == "a\\x1b[2Jb\\xa0c\\u202ed\\n"
+    assert formats.printable("a\x1b[2Jb\u00a0c\u202ed\n") == "a\\x1b[2Jb\\xa0c\\u202ed\\x0a"
 
 
 def test_no_other_module_of_the_command_line_has_a_form_of_time_of_its_own() -> None:

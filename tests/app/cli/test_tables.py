@@ -68,7 +68,7 @@ def test_on_a_narrow_terminal_and_in_a_pipe_a_finding_is_one_line() -> None:
     for target in (console(60), console(100_000, terminal=False)):
         print_findings(target, FOUND, about="Number")
         assert printed(target).splitlines() == [
-            r"in/a.xml:1234: xsd-bad-value: not a date\nbut two lines \x1b[2J [/Faktura/Fa/P_1]",
+            r"in/a.xml:1234: xsd-bad-value: not a date\x0abut two lines \x1b[2J [/Faktura/Fa/P_1]",
             "in/b.xml: empty-document: empty",
             "in/c.xml:9: will-be-offline: warning: yesterday (and 3 more documents)",
         ]

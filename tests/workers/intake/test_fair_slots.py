@@ -30,6 +30,7 @@ from workers.context import WorkerContext
 from workers.intake import singles
 from workers.intake import uploads as intake
 from workers.intake.chunks import CHUNK_ENTRIES
+from workers.job_names import JobNames
 from workers.runtime import make_chunk_slots
 from workers.tasks import StageRetryStrategy
 
@@ -247,10 +248,13 @@ async def test_intake_pauses_while_the_disk_is_low_and_goes_on_by_itself(
     assert (await read(context, upload)).counts[InvoiceState.QUEUED] == 3
 
 
+UPLOAD = "0198f2aa-0000-7000-8000-000000000001"
+
+
 def _job(task: Task, attempts: int) -> Job:
     return Job(
         id=1, queue="intake", lock="intake:1:0", queueing_lock=None, task_name=task.value, attempts=attempts,
-        task_kwargs={"upload_id": "u"},
+        task_kwargs={"upload_id": UPLOAD},
     )  # fmt: skip
 
 
@@ -265,7 +269,9 @@ def _job(task: Task, attempts: int) -> Job:
 )
 def test_trouble_of_our_own_is_tried_again_within_half_a_minute_and_keeps_the_tenants_turn(error: Exception) -> None:
     for attempts in (0, 3, 30):
-        decision = StageRetryStrategy().get_retry_decision(exception=error, job=_job(Task.READ_UPLOAD, attempts))
+        decision = StageRetryStrategy(JobNames()).get_retry_decision(
+            exception=error, job=_job(Task.READ_UPLOAD, attempts)
+        )
         assert decision.retry_at is not None
         assert 0 < (decision.retry_at - utc_now()).total_seconds() <= 25
         assert decision.lock is None
@@ -273,10 +279,10 @@ def test_trouble_of_our_own_is_tried_again_within_half_a_minute_and_keeps_the_te
 
 @pytest.mark.parametrize("error", [BlobMissing("gone"), ValueError("a fault of ours"), TryLater("x")])
 def test_an_upload_that_cannot_be_read_does_not_hold_up_those_behind_it(error: Exception) -> None:
-    decision = StageRetryStrategy().get_retry_decision(exception=error, job=_job(Task.READ_UPLOAD, 30))
+    decision = StageRetryStrategy(JobNames()).get_retry_decision(exception=error, job=_job(Task.READ_UPLOAD, 30))
     own = isinstance(error, TryLater) and error.status == 503
-    assert decision.lock == (None if own else "upload:u")
+    assert decision.lock == (None if own else f"upload:{UPLOAD}")
     assert decision.retry_at is not None
     assert ((decision.retry_at - utc_now()).total_seconds() > 200) is not own
-    other = StageRetryStrategy().get_retry_decision(exception=error, job=_job(Task.PACK_SESSION, 30))
+    other = StageRetryStrategy(JobNames()).get_retry_decision(exception=error, job=_job(Task.PACK_SESSION, 30))
     assert other.lock is None

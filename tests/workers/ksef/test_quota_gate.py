@@ -36,6 +36,7 @@ from app.store.store import Store
 from tests.support.road import add_tenant, add_upload, invoices, read, seal_and_pack, zip_of
 from tests.support.sandbox_process import SandboxHandle, running_sandbox
 from workers.context import KsefClients, RetryLater, TenantTokens, WorkerContext
+from workers.job_names import JobNames
 from workers.ksef.quota_gate import Quota
 from workers.tasks import StageRetryStrategy
 
@@ -396,11 +397,11 @@ async def test_a_job_that_waits_for_quota_comes_back_at_the_moment_it_was_told()
     caused = RetryLater("later", seconds=1, priority=Priority.CLOSE)
     caused.__cause__ = told
     for reason in (told, caused, RetryLater("later", seconds=3000, exact=True)):
-        decision = StageRetryStrategy().get_retry_decision(exception=reason, job=_JOB)
+        decision = StageRetryStrategy(JobNames()).get_retry_decision(exception=reason, job=_JOB)
         assert decision.retry_at is not None
         seconds = (decision.retry_at - utc_now()).total_seconds()
         assert 2999 <= seconds <= 3001
-    assert StageRetryStrategy().get_retry_decision(exception=caused, job=_JOB).priority == Priority.CLOSE
+    assert StageRetryStrategy(JobNames()).get_retry_decision(exception=caused, job=_JOB).priority == Priority.CLOSE
 
 
 class _SharedTime:

@@ -538,6 +538,7 @@ async def test_a_client_that_hangs_up_is_not_an_error(
 
         await eventually(both)
     assert [(line["path"], line["status"]) for line in lines()] == [("/v1/events", None), ("/v1/events/stream", 200)]
+    assert {(line["tenant"], line["key"], line["client"]) for line in lines()} == {(tenant.public_id, "t", "127.0.0.1")}
     assert "Traceback" not in log.read_text()
 
 
