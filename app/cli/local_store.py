@@ -10,6 +10,7 @@ from app.cli.operator import operator
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
 from app.store.audit.actor import set_actor
+from app.store.backup.restore import refuse_unfinished_restore
 from app.store.embedded import EmbeddedPostgres
 from app.store.health import store_faults
 from app.store.installation import NoInstallation, find_installation, has_schema, prepare_installation
@@ -26,6 +27,7 @@ def database_of(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
+    refuse_unfinished_restore(settings.data_dir)
     with EmbeddedPostgres(settings.data_dir) as server:
         yield settings.model_copy(update={"database_url": server.url})
 

@@ -13,6 +13,7 @@ from app.cli import exit_codes
 from app.cli.commands import (
     audit,
     auth,
+    backup,
     demo,
     events,
     invoices,
@@ -41,6 +42,8 @@ app = typer.Typer(
 SERVICE, ACCOUNTS, INVOICES, EVENTS = "Running the service", "Tenants and access", "Invoices", "Events"
 
 for _name, _run in processes.COMMANDS.items():
+    app.command(_name, rich_help_panel=SERVICE)(_run)
+for _name, _run in backup.COMMANDS.items():
     app.command(_name, rich_help_panel=SERVICE)(_run)
 app.add_typer(outage.app, name="outage", rich_help_panel=SERVICE)
 app.add_typer(schemas.app, name="schema", rich_help_panel=SERVICE)

@@ -23,6 +23,7 @@ from app.process.owner import OWNER_VARIABLE
 from app.process.ports import require_free_port
 from app.process.serve_lock import ServeLock
 from app.settings import Settings
+from app.store.backup.restore import refuse_unfinished_restore
 from app.store.data_folder import prepare_data_folder
 from app.store.database_errors import DatabaseError
 from app.store.embedded import EmbeddedPostgres
@@ -62,6 +63,7 @@ def run_serve(settings: Settings, host: str, port: int) -> int:
     settings = settings.model_copy(update={"data_dir": prepare_data_folder(settings.data_dir)})
     with ExitStack() as stack:
         lock = stack.enter_context(closing(ServeLock(settings.data_dir)))
+        refuse_unfinished_restore(settings.data_dir)
         require_free_port(host, port)
         server: EmbeddedPostgres | None = None
         if settings.database_url is None:

@@ -5,6 +5,7 @@
     sessions/    sessions by stage
     events/      events, webhook endpoints, deliveries
     ksef/        request quota and outages
+    backup/      backup and restore of an installation on one machine
     sql/         every query, named and described
     migrations/  the schema
 

@@ -18,6 +18,7 @@ from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from app.errors import ConfigurationError
+from app.store.backup.blob_files import BlobFiles
 from app.store.blob_errors import BlobMissing, BlobStoreUnavailable, reading, writing
 from app.store.blob_files import BlobFile, JoinedFile, ObjectFile, Segment
 from app.store.blob_writers import PARTS_AT_ONCE, BlobWriter, BlockingBlobWriter
@@ -27,6 +28,16 @@ _READ_BYTES: Final = 1 << 20
 _RANGE_BYTES: Final = 4 << 20
 # A call is tried again for half a minute; then its caller hears of it, and tries again later.
 _RETRIES: Final[Any] = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
+
+
+def is_local(url: str | None) -> bool:
+    """Return whether the blobs are files of a folder."""
+    return url is None or url.startswith("file://")
+
+
+def local_folder(url: str | None, data_dir: Path) -> Path:
+    """Return the folder of local blobs."""
+    return (Path(url.removeprefix("file://")) if url else data_dir / "blobs").expanduser().resolve()
 
 
 class BlobStore:
@@ -42,11 +53,12 @@ class BlobStore:
         """Bounds the parts that are in memory and on their way, for all blobs of this process."""
         self.store: ObjectStore
         self._url = url
-        if url is None or url.startswith("file://"):
-            folder = Path(url.removeprefix("file://")) if url else data_dir / "blobs"
-            self.folder = folder.expanduser().resolve()
+        self._files: BlobFiles | None = None
+        if url is None or is_local(url):
+            self.folder = local_folder(url, data_dir)
             self.folder.mkdir(parents=True, exist_ok=True)
             self.store = LocalStore(prefix=self.folder)
+            self._files = BlobFiles(self.folder)
             return
         try:
             self.store = from_url(url, retry_config=_RETRIES)
@@ -116,6 +128,16 @@ class BlobStore:
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove blobs. A key without a blob is no error."""
+        if self._files is not None:
+            with self._files.removing() as may_remove:
+                if may_remove:
+                    await self._delete(keys)
+                else:
+                    await anyio.to_thread.run_sync(self._files.move_aside, keys)
+            return
+        await self._delete(keys)
+
+    async def _delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             try:
                 await obstore.delete_async(self.store, key)

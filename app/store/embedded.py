@@ -147,6 +147,10 @@ class EmbeddedPostgres:
                     started = int(account.run(*words, seconds=_STOP_SECONDS, inherits=there.inherits))
             time.sleep(_PAUSE_SECONDS)
 
+    def stop_leftover(self) -> None:
+        """Stop a server that a killed process of ours left running, whose folder is to be removed."""
+        self._stop_process()
+
     def _stop(self) -> None:
         self._stop_process()
         if self._account is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.blob_errors import BlobMissing
-from app.store.blobs import BlobStore
+from app.store.blobs import BlobStore, is_local, local_folder
 
 _MAX_BYTES = 4_000_000
 
@@ -25,10 +25,9 @@ class InstalledSchemas:
 
     def __call__(self, key: str) -> bytes | None:
         """Return a file, None when it was not installed. Raises BlobStoreUnavailable."""
-        if self._blob_url is None or self._blob_url.startswith("file://"):
+        if is_local(self._blob_url):
             # Read as a file, since opening the store makes its folder, and some commands need no installation.
-            folder = Path(self._blob_url.removeprefix("file://")) if self._blob_url else self._data_dir / "blobs"
-            path = folder.expanduser() / key
+            path = local_folder(self._blob_url, self._data_dir) / key
             return path.read_bytes()[:_MAX_BYTES] if path.is_file() else None
         try:
             return BlobStore(self._blob_url, self._data_dir).read_whole_blocking(key)

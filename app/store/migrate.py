@@ -57,6 +57,13 @@ def newest_revision() -> str:
     return ScriptDirectory.from_config(config).get_current_head() or ""
 
 
+def known_revisions() -> set[str]:
+    """Return every revision that this code can migrate from, and the newest."""
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+
+
 def _sqlalchemy_url(database_url: str) -> str:
     scheme, _, rest = database_url.partition("://")
     return f"postgresql+psycopg://{rest}" if scheme in {"postgresql", "postgres"} else database_url
