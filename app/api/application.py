@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from app import __version__
@@ -18,6 +19,7 @@ from app.api.description.document import DESCRIPTION, TITLE, describe_api, opera
 from app.api.event_watcher import EventWatcher
 from app.api.http.middleware import RequestContext, SmallBodies
 from app.api.http.problems import answer_error, answer_http, answer_invalid
+from app.api.http.route_table import Methods, RouteTable
 from app.api.http.stopping import BodyStop
 from app.api.intake.admission import Admission
 from app.api.intake.group_commit import SinglesGrouping
@@ -97,18 +99,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         generate_unique_id_function=operation_id,
         redirect_slashes=False,
     )
-    # The last one added is the outermost.
-    app.add_middleware(InvoicesFastPath, route=invoices_route())
-    app.add_middleware(
-        SmallBodies,
-        except_paths=frozenset({"/v1/uploads", "/v1/invoices", "/v1/validate"}),
-        except_below=resumable.PREFIX,
-    )
-    app.add_middleware(RequestContext, trusted=TrustedProxies(read_networks(settings.trusted_proxies)))
-    app.add_exception_handler(DispatchError, answer_error)
-    app.add_exception_handler(RequestValidationError, answer_invalid)
-    app.add_exception_handler(HTTPException, answer_http)
-    for router in (
+    routers = (
         # Before the router that reads any name below /v1/uploads as an id.
         resumable.router,
         uploads.router,
@@ -121,7 +112,22 @@ def create_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
         events.router,
         health.router,
         documents.router,
-    ):
+    )
+    # The last one added is the outermost.
+    app.add_middleware(InvoicesFastPath, route=invoices_route())
+    app.add_middleware(
+        SmallBodies,
+        except_paths=frozenset({"/v1/uploads", "/v1/invoices", "/v1/validate"}),
+        except_below=resumable.PREFIX,
+    )
+    app.add_middleware(
+        Methods, routes=RouteTable(route for one in routers for route in one.routes if isinstance(route, APIRoute))
+    )
+    app.add_middleware(RequestContext, trusted=TrustedProxies(read_networks(settings.trusted_proxies)))
+    app.add_exception_handler(DispatchError, answer_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_http)
+    for router in routers:
         app.include_router(router)
     app.openapi = lambda: describe_api(app)  # type: ignore[method-assign]  # the extension point that FastAPI documents
     return app

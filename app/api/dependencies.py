@@ -1,11 +1,12 @@
 """Dependencies of endpoints: the store, the settings, the time, and the tenant of the request's API key."""
 
 from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.api.http.parameters import known_parameters_only
 from app.api.state import ApiState
 from app.errors import Unauthorized
 from app.observability.logs import add_log_fields
@@ -45,10 +46,18 @@ async def current_moment(request: Request) -> datetime:
 async def current_tenant(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 ) -> Tenant:
-    """Return the tenant of the request's API key. Raises Unauthorized, TooManyFailedKeys and TenantDisabled."""
+    """Return the tenant of the request's API key. Raises Unauthorized, TooManyFailedKeys, TenantDisabled and InvalidRequest."""
     if credentials is None:
         raise Unauthorized
-    return await tenant_of_key(request, credentials.credentials)
+    tenant = await tenant_of_key(request, credentials.credentials)
+    # After the key, so that a request without one learns nothing else.
+    await known_parameters_only(request)
+    return tenant
+
+
+async def tenant_of_request(request: Request) -> Tenant:
+    """Return the tenant of the request's API key outside an endpoint. Raises the errors of `current_tenant`."""
+    return await current_tenant(request, await _BEARER(request))
 
 
 async def tenant_of_key(request: Request, key: str) -> Tenant:
@@ -78,3 +87,6 @@ IdempotencyKey = Annotated[
         description="A repeated request with the same key gets the first answer again, for seven days.",
     ),
 ]
+
+REPLAYED: Final = {"Idempotency-Replayed": "true"}
+"""Header of an answer that an earlier request with the same Idempotency-Key got."""

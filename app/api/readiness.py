@@ -11,15 +11,13 @@ from app.observability.logs import get_logger
 ANSWER_SECONDS: Final = 0.8
 """How long a request waits for the check; a check that takes longer counts as a fault."""
 
-VALID_SECONDS: Final = 0.5
-
 Faults = list[tuple[str, str]]
 
 log = get_logger(__name__)
 
 
 class Readiness:
-    """The last check, and the one that runs. A check is never cancelled, since that would cost a connection to the database."""
+    """One check for all requests that arrive while it runs. A check is never cancelled, since that would cost a connection to the database."""
 
     def __init__(self, check: Callable[[], Awaitable[Faults]], tasks: TaskGroup) -> None:
         """Start without a check; `tasks` runs the checks and must outlive every call."""
@@ -27,12 +25,9 @@ class Readiness:
         self._tasks = tasks
         self._running: anyio.Event | None = None
         self._faults: Faults = []
-        self._checked_at: float | None = None
 
     async def faults(self) -> Faults:
         """Return the parts that do not work, each with the reason, within a second."""
-        if self._checked_at is not None and anyio.current_time() - self._checked_at < VALID_SECONDS:
-            return self._faults
         if self._running is None:
             self._running = anyio.Event()
             self._tasks.start_soon(self._run, self._running, name="readiness")
@@ -51,6 +46,5 @@ class Readiness:
             log.exception("readiness_not_checked")
             self._faults = [("store", f"the check failed: {type(error).__name__}")]
         finally:
-            self._checked_at = anyio.current_time()
             self._running = None
             ended.set()

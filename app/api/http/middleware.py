@@ -24,6 +24,8 @@ SMALL_BODY_SECONDS: Final = 30.0
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:/+=-]{1,100}$")
 # Probes request these every few seconds; only failures are logged.
 _QUIET: Final = ("/livez", "/readyz", "/metrics")
+# Answers with personal data, keys or states of this moment are not kept by caches, unless an endpoint says otherwise.
+_PRIVATE: Final = ("/v1/", *_QUIET)
 
 log = get_logger(__name__)
 
@@ -46,6 +48,7 @@ class RequestContext:
         known["client"] = self._client(scope)
         known["request_id"] = request_id = _request_id(scope)
         status = 0
+        is_private = scope["path"].startswith(_PRIVATE)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -53,6 +56,8 @@ class RequestContext:
                 status = message["status"]
                 message.setdefault("headers", []).append((b"x-request-id", request_id.encode("ascii")))
                 message["headers"].append((b"x-content-type-options", b"nosniff"))
+                if is_private and all(name != b"cache-control" for name, _ in message["headers"]):
+                    message["headers"].append((b"cache-control", b"no-store"))
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

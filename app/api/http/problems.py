@@ -8,6 +8,7 @@ import html
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,8 +21,11 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from app import errors
+from app.api.failed_keys import FAILURES_AT_ONCE, SECONDS_OF_A_FAILURE
 from app.api.http import errors as api_errors
 from app.api.http.connections import Place
+from app.api.http.json_faults import request_faults, undecodable_body
+from app.api.http.rate_limits import RateLimit, limit_headers, limit_of_tenant
 from app.errors import DispatchError, NotFound, RequestError, TryLater, cause_fields
 from app.observability.logs import get_logger
 from app.store.blob_errors import BlobMissing, BlobStoreUnavailable
@@ -202,6 +206,7 @@ def answer_known(request: Request, error: DispatchError, detail: str) -> Respons
     headers: dict[str, str] = {}
     if isinstance(error, TryLater) and _is_put_off(error):
         headers["Retry-After"] = str(error.retry_after_seconds)
+        headers |= _limits_reached(error)
     if isinstance(error, api_errors.UnsupportedContentCoding):
         headers["Accept-Encoding"] = error.accepted
     if error.status == HTTPStatus.UNAUTHORIZED:
@@ -220,6 +225,19 @@ async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
     await answer_known(request, error, error.detail)(scope, receive, send)
 
 
+def _limits_reached(error: TryLater) -> dict[str, str]:
+    """Return the rate limit headers of a limit that is reached, none for other errors."""
+    seconds = error.retry_after_seconds
+    if isinstance(error, api_errors.TenantLimitReached):
+        reached = [limit_of_tenant(one["limit"], used=one["used"], most=one["most"]) for one in error.errors or ()]
+        return limit_headers([replace(limit, used=limit.most) for limit in reached], seconds=seconds) if reached else {}
+    if isinstance(error, api_errors.TooManyFailedKeys):
+        window = round(FAILURES_AT_ONCE * SECONDS_OF_A_FAILURE)
+        limit = RateLimit("failed-keys", FAILURES_AT_ONCE, FAILURES_AT_ONCE, window=window)
+        return limit_headers([limit], seconds=seconds)
+    return {}
+
+
 def _is_put_off(error: DispatchError) -> bool:
     put_off = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
     return isinstance(error, TryLater) and error.status in put_off
@@ -228,9 +246,7 @@ def _is_put_off(error: DispatchError) -> bool:
 def answer_invalid(request: Request, error: Exception) -> Response:
     """Turn pydantic's refusal of a request into a problem; values are left out, since they may be secrets."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
-    faults = [
-        {"where": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]} for fault in error.errors()
-    ]
+    faults = request_faults(error)
     first = f"{faults[0]['where']}: {faults[0]['message']}" if faults else None
     return _problem(request, api_errors.InvalidRequest, first or "the request is not valid", errors_=faults)
 
@@ -239,6 +255,8 @@ def answer_http(request: Request, error: Exception) -> Response:
     """Turn the router's errors (no such path, no such method) into problems."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.BAD_REQUEST and (fault := undecodable_body(error.__cause__)) is not None:
+        return _problem(request, api_errors.InvalidRequest, str(fault["message"]), errors_=[fault])
     kinds: Mapping[int, type[DispatchError]] = {
         404: NotFound,
         405: api_errors.MethodNotAllowed,

@@ -1,9 +1,11 @@
 """Answers that are sent while their content is read."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Final
 
+import anyio
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 _LINE_ENDS_OF_UNICODE: Final = tuple((chr(point).encode(), b"\\u%04x" % point) for point in (0x85, 0x2028, 0x2029))
 
@@ -19,6 +21,25 @@ def one_line(body: bytes) -> bytes:
     return body
 
 
+class _Streamed(StreamingResponse):
+    """A streaming answer that closes its content when it ends, also when the client disconnects or asked for the head only."""
+
+    def __init__(
+        self, first: bytes, rest: AsyncIterator[bytes], *, media_type: str, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(_joined(first, rest), media_type=media_type, headers=dict(headers))
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream piece by piece."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if isinstance(self._rest, AsyncGenerator):
+                with anyio.CancelScope(shield=True):
+                    await self._rest.aclose()
+
+
 async def stream_answer(
     content: AsyncIterator[bytes], *, media_type: str, headers: Mapping[str, str]
 ) -> StreamingResponse:
@@ -26,11 +47,10 @@ async def stream_answer(
 
     A failure before the first piece is therefore answered with a problem; a later one can only break the connection.
     """
-    first = await anext(content, b"")
+    return _Streamed(await anext(content, b""), content, media_type=media_type, headers=headers)
 
-    async def all_pieces() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in content:
-            yield piece
 
-    return StreamingResponse(all_pieces(), media_type=media_type, headers=dict(headers))
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece

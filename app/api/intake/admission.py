@@ -16,6 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from app.api.http.errors import Busy, QueueFull, SpoolFull, TenantLimitReached
+from app.api.http.rate_limits import limit_headers, limit_of_tenant
 from app.api.intake.arrival import Arrival
 from app.errors import DispatchError, TryLater, cause_fields
 from app.observability.logs import get_logger
@@ -41,6 +42,9 @@ SHARE_SECONDS: Final = 5.0
 UNREAD_UPLOADS: Final = 20_000
 UNREAD_UPLOADS_OF_A_TENANT: Final = 5_000
 """Limits on uploads that are not read. Each is a job, and many jobs slow the queue; a tenant should put more invoices into a body."""
+
+LIMITS_OF_UPLOADS: Final = ("concurrent_uploads", "unread_uploads", "spooled_bytes", "waiting_invoices")
+"""Limits that answers to uploads name in their rate limit headers."""
 
 GOOD_FOR_SECONDS: Final = 1.0
 _COST_SHARE: Final = 20
@@ -165,15 +169,20 @@ class Admission:
     async def usage_of(self, tenant_id: int) -> dict[str, dict[str, int]]:
         """Return the tenant's limits and the used part of each, as `GET /v1/me` shows them."""
         await self._refresh()
+        return {name: {"used": used, "most": most} for name, (used, most) in self._usage_by_name(tenant_id).items()}
+
+    def rate_limits(self, tenant_id: int, *names: str) -> dict[str, str]:
+        """Return the rate limit headers of an answer for some of the tenant's limits, by the last count."""
+        usage = self._usage_by_name(tenant_id)
+        return limit_headers([limit_of_tenant(name, used=usage[name][0], most=usage[name][1]) for name in names])
+
+    def _usage_by_name(self, tenant_id: int) -> dict[str, tuple[int, int]]:
         most, used = self.limits_of_a_tenant(), self._used(tenant_id)
         return {
-            "concurrent_uploads": {
-                "used": len(self._arrivals.get(tenant_id, ())),
-                "most": CONCURRENT_BODIES_OF_A_TENANT,
-            },
-            "unread_uploads": {"used": used.uploads, "most": most.uploads},
-            "spooled_bytes": {"used": used.spooled_bytes, "most": most.spooled_bytes},
-            "waiting_invoices": {"used": used.invoices, "most": most.invoices},
+            "concurrent_uploads": (len(self._arrivals.get(tenant_id, ())), CONCURRENT_BODIES_OF_A_TENANT),
+            "unread_uploads": (used.uploads, most.uploads),
+            "spooled_bytes": (used.spooled_bytes, most.spooled_bytes),
+            "waiting_invoices": (used.invoices, most.invoices),
         }
 
     def limits(self) -> Limits:

@@ -53,6 +53,15 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class StoredSingle:
+    """A durable invoice of a single post; a replay was stored by an earlier request with the same Idempotency-Key."""
+
+    invoice: UUID
+    sha256: bytes
+    is_replay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Lane:
     tenant: Tenant
     form_code: str
@@ -119,8 +128,8 @@ class SinglesGrouping:
 
     async def add(
         self, tenant: Tenant, xml: bytes, *, name: str, offline_mode: bool, idempotency_key: str | None = None
-    ) -> tuple[UUID, bytes]:
-        """Store an invoice and return its id and SHA-256. Raises TryLater when it is not stored or that is not certain.
+    ) -> StoredSingle:
+        """Store an invoice. Raises TryLater when it is not stored or that is not certain.
 
         A repeated Idempotency-Key with the same invoice returns the first one. Raises IdempotencyKeyReused when the key was used
         for another invoice.
@@ -132,7 +141,7 @@ class SinglesGrouping:
         if idempotency_key is not None:
             earlier = await self._earlier(tenant, idempotency_key, digest, offline_mode)
             if earlier is not None:
-                return earlier, digest
+                return StoredSingle(earlier, digest, is_replay=True)
         lane = _Lane(tenant, form_of_document(xml).code, offline_mode)
         group = self._open.get(lane.key)
         if group is None or group.full.is_set():
@@ -151,9 +160,9 @@ class SinglesGrouping:
             earlier = await self._earlier(tenant, idempotency_key, digest, offline_mode)
             if earlier is None:
                 raise TryLater("the Idempotency-Key expired at this moment; send the invoice again")
-            return earlier, digest
+            return StoredSingle(earlier, digest, is_replay=True)
         if group.chunk is not None:
-            return invoice_id(group.chunk, position), digest
+            return StoredSingle(invoice_id(group.chunk, position), digest)
         if isinstance(group.error, TryLater):
             raise type(group.error)(group.error.detail) from group.error
         raise TryLater("the invoice could not be made durable; it was not acknowledged") from group.error

@@ -16,6 +16,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from app.api.dependencies import tenant_of_request
 from app.api.http.errors import ChecksumMismatch, UnsupportedTusVersion
 from app.api.http.problems import answer_error, answer_http, answer_invalid
 from app.errors import DispatchError, RequestError
@@ -44,6 +45,9 @@ class TusRoute(APIRoute):
         async def handle(request: Request) -> Response:
             try:
                 version = request.headers.get("tus-resumable")
+                if request.method not in _WITHOUT_VERSION:
+                    # The key comes first: a client without one gets 401, not 412.
+                    await tenant_of_request(request)
                 if request.method not in _WITHOUT_VERSION and version != VERSION:
                     raise UnsupportedTusVersion(
                         f"Tus-Resumable is {version[:20]!r}; the service supports {VERSION}" if version else None

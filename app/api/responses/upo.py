@@ -4,25 +4,34 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from fastapi import Request
 from fastapi.responses import Response
 
+from app.api.http.conditional import answer_unchanged, kept_by_client
 from app.api.http.streaming import stream_answer
 from app.store.store import Store
 
 
-async def find_upo_page(store: Store, tenant_id: int, session_id: UUID, page: int) -> Response | None:
+async def find_upo_page(request: Request, store: Store, tenant_id: int, session_id: UUID, page: int) -> Response | None:
     """Return the answer with one page of a session's UPO, pages counted from 1; None when that page is not stored."""
     for found in await store.sessions.upo_pages(tenant_id, session_id):
         if found["page"] == page:
-            return await upo_answer(store, found)
+            return await upo_answer(request, store, found)
     return None
 
 
-async def upo_answer(store: Store, page: Mapping[str, Any]) -> Response:
-    """Return the answer with the stored bytes of a page, which is a row of `upo_pages`."""
+async def upo_answer(request: Request, store: Store, page: Mapping[str, Any]) -> Response:
+    """Return the answer with the stored bytes of a page, which is a row of `upo_pages`; 304 when the client has them."""
+    digest = bytes(page["sha256"])
+    if (unchanged := answer_unchanged(request, digest)) is not None:
+        return unchanged
     name = f"upo_{page['upo_reference_number']}.xml"
     return await stream_answer(
         store.blobs.stream(page["blob_key"]),
         media_type="application/xml",
-        headers={"Content-Length": str(page["bytes"]), "Content-Disposition": f'attachment; filename="{name}"'},
+        headers={
+            "Content-Length": str(page["bytes"]),
+            "Content-Disposition": f'attachment; filename="{name}"',
+            **kept_by_client(digest),
+        },
     )

@@ -11,7 +11,16 @@ import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, IdempotencyKey, Now
+from app.api.dependencies import (
+    REPLAYED,
+    CurrentSettings,
+    CurrentState,
+    CurrentStore,
+    CurrentTenant,
+    IdempotencyKey,
+    Now,
+)
+from app.api.http.conditional import answer_unchanged, kept_by_client
 from app.api.http.errors import (
     BadCursor,
     BodyTooSlow,
@@ -125,15 +134,20 @@ async def create_invoice(
                     "the invoice breaks at least one rule; it was not stored",
                     errors=[finding.as_dict() for finding in findings],
                 )
-        invoice, digest = await state.singles.add(
+        stored = await state.singles.add(
             tenant, xml, name=name or "invoice.xml", offline_mode=offline, idempotency_key=idempotency_key
         )
     UPLOAD_BYTES.inc(len(xml))
     STAGE_SECONDS.labels(stage="single").observe(time.perf_counter() - started)
-    written = public_id("inv", invoice)
+    written = public_id("inv", stored.invoice)
     links = _links(written)
     headers = {"Location": links["self"]} | ({"Preference-Applied": "handling=strict"} if strict else {})
-    return JSONResponse({"id": written, "sha256": digest.hex(), "links": links}, status_code=202, headers=headers)
+    headers |= state.admission.rate_limits(tenant.id, "waiting_invoices")
+    if stored.is_replay:
+        headers |= REPLAYED
+    return JSONResponse(
+        {"id": written, "sha256": stored.sha256.hex(), "links": links}, status_code=202, headers=headers
+    )
 
 
 @router.post(
@@ -216,12 +230,14 @@ async def withdraw_invoice(invoice_id: str, store: CurrentStore, tenant: Current
     | declare(Unauthorized, NotFound, XmlNotKept, BlobStoreUnavailable, BlobMissing),
 )
 async def get_invoice_xml(
-    invoice_id: str, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant, now: Now
+    request: Request, invoice_id: str, store: CurrentStore, settings: CurrentSettings, tenant: CurrentTenant, now: Now
 ) -> Response:
     """Return the invoice's XML, byte for byte as it was sent."""
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["blob_bytes"] == 0:
         raise XmlNotKept("the bytes of this invoice were not kept, since it could not be sent")
+    if (unchanged := answer_unchanged(request, bytes(row["sha256"]))) is not None:
+        return unchanged
     try:
         stored = await store.blobs.read(row["blob_key"], start=row["blob_offset"], length=row["blob_bytes"])
     except BlobMissing as error:
@@ -236,7 +252,10 @@ async def get_invoice_xml(
     return Response(
         xml,
         media_type="application/xml",
-        headers={"Content-Disposition": f'attachment; filename="{row["json"]["id"]}.xml"'},
+        headers={
+            "Content-Disposition": f'attachment; filename="{row["json"]["id"]}.xml"',
+            **kept_by_client(bytes(row["sha256"])),
+        },
     )
 
 
@@ -246,12 +265,12 @@ async def get_invoice_xml(
     responses=gives("The UPO page that has this invoice.", "application/xml")
     | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
 )
-async def get_invoice_upo(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
+async def get_invoice_upo(request: Request, invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
     """Return the page of the session's UPO that contains this invoice, as KSeF signed it."""
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     if row["session_id"] is None or row["upo_page"] is None:
         raise UpoNotAvailable(f"the invoice is {row['state']}; a UPO exists once KSeF has accepted it")
-    answer = await find_upo_page(store, tenant.id, row["session_id"], row["upo_page"])
+    answer = await find_upo_page(request, store, tenant.id, row["session_id"], row["upo_page"])
     if answer is None:
         raise UpoNotAvailable("the page of the UPO with this invoice has not been fetched yet")
     return answer

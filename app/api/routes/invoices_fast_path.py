@@ -5,15 +5,14 @@ sent. A request without them calls the endpoint directly. Which headers count as
 parameter that is added to the endpoint needs no change here; requests that carry one go through FastAPI, like all others.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.dependencies import api_state, tenant_of_key
+from app.api.http.parameters import dependants
 from app.api.http.problems import answer_error
 from app.api.routes import invoices
 from app.errors import DispatchError
@@ -67,10 +66,3 @@ def parameter_headers(route: APIRoute) -> frozenset[bytes]:
         if dependant.cookie_params:
             found.add(b"cookie")
     return frozenset(found)
-
-
-def dependants(dependant: Dependant) -> Iterator[Dependant]:
-    """Yield the description of an endpoint's parameters, and those of its dependencies at any depth."""
-    yield dependant
-    for dependency in dependant.dependencies:
-        yield from dependants(dependency)

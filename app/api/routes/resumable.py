@@ -11,7 +11,15 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 
-from app.api.dependencies import CurrentSettings, CurrentState, CurrentStore, CurrentTenant, IdempotencyKey, Now
+from app.api.dependencies import (
+    REPLAYED,
+    CurrentSettings,
+    CurrentState,
+    CurrentStore,
+    CurrentTenant,
+    IdempotencyKey,
+    Now,
+)
 from app.api.http.errors import (
     BadCursor,
     BodyTooSlow,
@@ -26,6 +34,7 @@ from app.api.http.errors import (
 from app.api.http.paging import Cursor, Limit, one_page, read_cursor
 from app.api.http.problems import declare
 from app.api.intake import tus
+from app.api.intake.admission import LIMITS_OF_UPLOADS
 from app.api.intake.request_body import declared_digest, refuse_content_encoding, too_large
 from app.api.intake.segments import SegmentTaker
 from app.api.responses.schemas import UnfinishedPage, UnfinishedUpload
@@ -133,7 +142,8 @@ async def create_resumable_upload(
     if with_bytes and is_new and isinstance(upload, Unfinished):
         upload = await _take(request, state, upload)
     headers = _headers(upload) | {"Location": f"{PREFIX}/{upload.public_id}"}
-    return Response(status_code=201, headers=headers)
+    headers |= state.admission.rate_limits(tenant.id, *LIMITS_OF_UPLOADS)
+    return Response(status_code=201, headers=headers | ({} if is_new else REPLAYED))
 
 
 @router.get("", response_model=UnfinishedPage, responses=declare(BadCursor, Unauthorized))
@@ -246,7 +256,8 @@ async def _add(upload_id: str, request: Request, state: ApiState, tenant: Tenant
         raise WrongOffset(
             f"all {upload.size} bytes of {upload.public_id} are stored; it is at /v1/uploads/{upload.public_id}"
         )
-    return Response(status_code=204, headers=_headers(upload))
+    headers = _headers(upload) | state.admission.rate_limits(tenant.id, *LIMITS_OF_UPLOADS)
+    return Response(status_code=204, headers=headers)
 
 
 async def _take(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from app.api.dependencies import CurrentStore, CurrentTenant, Now
@@ -62,14 +62,14 @@ async def get_session(session_id: str, store: CurrentStore, tenant: CurrentTenan
     responses=gives("The UPO, or the list of its pages.", "application/xml")
     | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
 )
-async def get_session_upo(session_id: str, store: CurrentStore, tenant: CurrentTenant) -> Any:
+async def get_session_upo(request: Request, session_id: str, store: CurrentStore, tenant: CurrentTenant) -> Any:
     """Return the session's UPO: the XML itself when it has one page, the list of its pages as JSON when it has more."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
     pages = await store.sessions.upo_pages(tenant.id, session.id)
     if not pages:
         raise UpoNotAvailable(f"the session is {session.state.value}; its UPO exists once KSeF has processed it")
     if len(pages) == 1:
-        return await upo_answer(store, pages[0])
+        return await upo_answer(request, store, pages[0])
     return {"items": session_json(session, parts=0, upo_pages=pages)["upo"]}
 
 
@@ -80,6 +80,7 @@ async def get_session_upo(session_id: str, store: CurrentStore, tenant: CurrentT
     | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
 )
 async def get_session_upo_page(
+    request: Request,
     session_id: str,
     page: Annotated[int, Path(ge=1, le=10_000, description="Number of the page, from 1.")],
     store: CurrentStore,
@@ -87,7 +88,7 @@ async def get_session_upo_page(
 ) -> Response:
     """Return one page of the session's UPO, pages counted from 1."""
     session = await store.sessions.get(tenant.id, parse_public_id("ses", session_id))
-    answer = await find_upo_page(store, tenant.id, session.id, page)
+    answer = await find_upo_page(request, store, tenant.id, session.id, page)
     if answer is None:
         raise UpoNotAvailable(f"the session is {session.state.value} and its UPO has no page {page}")
     return answer

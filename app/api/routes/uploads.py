@@ -12,7 +12,8 @@ import anyio.lowlevel
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from app.api.dependencies import CurrentState, CurrentStore, CurrentTenant, IdempotencyKey, Now
+from app.api.dependencies import REPLAYED, CurrentState, CurrentStore, CurrentTenant, IdempotencyKey, Now
+from app.api.http.answer_coding import choose_coding, compressed
 from app.api.http.content_coding import content_coding
 from app.api.http.errors import (
     BadCursor,
@@ -29,6 +30,7 @@ from app.api.http.negotiation import choose
 from app.api.http.paging import Cursor, Limit, one_page, read_cursor
 from app.api.http.problems import declare, gives
 from app.api.http.streaming import one_line, stream_answer
+from app.api.intake.admission import LIMITS_OF_UPLOADS
 from app.api.responses import schemas
 from app.api.responses.schemas import InvoicePage, UploadPage
 from app.domain.ids import parse_public_id, time_ordered_id
@@ -167,7 +169,8 @@ async def create_upload(
         UPLOAD_BYTES.inc(body.size)
         STAGE_SECONDS.labels(stage="receive").observe(time.perf_counter() - started)
     shape = with_links(upload)
-    return JSONResponse(shape, status_code=202, headers={"Location": shape["links"]["self"]})
+    headers = {"Location": shape["links"]["self"]} | state.admission.rate_limits(tenant.id, *LIMITS_OF_UPLOADS)
+    return JSONResponse(shape, status_code=202, headers=headers | ({} if is_new else REPLAYED))
 
 
 @router.get("", response_model=UploadPage, responses=declare(BadCursor, Unauthorized))
@@ -223,18 +226,24 @@ async def get_upload_results(
 ) -> Response:
     """Stream every invoice of an upload as NDJSON or, with `Accept: text/csv`, as CSV.
 
-    A connection that closes before the last chunk of the answer means that the answer is incomplete.
+    A connection that closes before the last chunk of the answer means that the answer is incomplete. `Accept-Encoding` chooses
+    zstd or gzip.
     """
     form = choose(request.headers.get("accept"), (NDJSON, CSV))
     upload = await store.uploads.get(tenant.id, parse_public_id("upl", upload_id))
     wanted = InvoiceFilter(upload_id=upload.id, states=[item.value for item in state] if state else None)
     pages = store.invoices.stream(tenant.id, wanted)
+    lines = _csv_lines(pages) if form == CSV else _json_lines(pages)
     suffix = "csv" if form == CSV else "ndjson"
-    return await stream_answer(
-        _csv_lines(pages) if form == CSV else _json_lines(pages),
-        media_type=f"{CSV}; charset=utf-8; header=present" if form == CSV else NDJSON,
-        headers={"Content-Disposition": f'attachment; filename="{upload.public_id}.{suffix}"', "Vary": "Accept"},
-    )
+    headers = {
+        "Content-Disposition": f'attachment; filename="{upload.public_id}.{suffix}"',
+        "Vary": "Accept, Accept-Encoding",
+    }
+    coding = choose_coding(request.headers.get("accept-encoding"))
+    if coding is not None:
+        lines, headers["Content-Encoding"] = compressed(lines, coding), coding
+    media_type = f"{CSV}; charset=utf-8; header=present" if form == CSV else NDJSON
+    return await stream_answer(lines, media_type=media_type, headers=headers)
 
 
 def with_links(upload: Upload) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from app.api.dependencies import CurrentStore, Now
+from app.api.http.parameters import known_parameters_only
 from app.api.http.problems import declare, gives
 from app.api.responses.upo import find_upo_page
 from app.errors import NotFound
@@ -18,11 +19,13 @@ router: Final = APIRouter(prefix="/v1", tags=["sessions"])
 @router.get(
     "/upo",
     response_class=Response,
+    dependencies=[Depends(known_parameters_only)],
     responses=gives("The page, as KSeF signed it.", "application/xml")
     | declare(LinkInvalid, BlobStoreUnavailable, BlobMissing),
 )
 async def get_upo_by_link(
     token: Annotated[str, Query(max_length=200, description="As in the `link` of an event.")],
+    request: Request,
     store: CurrentStore,
     now: Now,
 ) -> Response:
@@ -34,7 +37,9 @@ async def get_upo_by_link(
         raise LinkInvalid from error
     answer = None
     if tenant.disabled_at is None:
-        answer = await find_upo_page(store, place.tenant_id, place.session_id, place.page)
+        # The link counts as a key: its connection is not closed to make room.
+        request.scope.setdefault("ksefd", {})["tenant"] = tenant.public_id
+        answer = await find_upo_page(request, store, place.tenant_id, place.session_id, place.page)
     if answer is None:
         raise LinkInvalid
     return answer

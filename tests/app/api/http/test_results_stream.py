@@ -7,8 +7,11 @@ import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import pytest
+from starlette.requests import ClientDisconnect
 
+from app.api.http.streaming import stream_answer
 from app.api.routes.uploads import CSV_COLUMNS, _csv_lines, _json_lines
 from app.domain.ids import parse_public_id
 from app.store.store import Store
@@ -94,3 +97,26 @@ async def test_a_number_with_a_line_end_of_unicode_does_not_break_a_line_of_resu
     text = b"".join([piece async for piece in _json_lines(pages())]).decode()
     assert [json.loads(line) for line in text.splitlines()] == rows
     assert "Ż" in text
+
+
+async def test_the_content_of_an_answer_is_closed_when_its_client_goes() -> None:
+    closed: list[str] = []
+
+    async def content() -> AsyncIterator[bytes]:
+        try:
+            yield b"first"
+            yield b"second"
+        finally:
+            closed.append("content")
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    answer = await stream_answer(content(), media_type="text/plain", headers={})
+    with pytest.raises((OSError, ClientDisconnect)):
+        await answer({"type": "http", "method": "GET", "asgi": {"spec_version": "2.3"}}, receive, send)
+    assert closed == ["content"]

@@ -8,7 +8,8 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from app.api.dependencies import current_state, current_tenant
-from app.api.routes.invoices_fast_path import InvoicesFastPath, dependants, invoices_route, parameter_headers
+from app.api.http.parameters import dependants
+from app.api.routes.invoices_fast_path import InvoicesFastPath, invoices_route, parameter_headers
 from tests.app.api.conftest import Caller
 
 XML = {"content-type": "application/xml"}
