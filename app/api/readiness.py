@@ -17,7 +17,10 @@ log = get_logger(__name__)
 
 
 class Readiness:
-    """One check for all requests that arrive while it runs. A check is never cancelled, since that would cost a connection to the database."""
+    """One check for all requests that arrive while it runs.
+
+    A check is never cancelled, since that would cost a connection to the database.
+    """
 
     def __init__(self, check: Callable[[], Awaitable[Faults]], tasks: TaskGroup) -> None:
         """Start without a check; `tasks` runs the checks and must outlive every call."""
