@@ -1,5 +1,8 @@
 # Two stages: the first installs what the lock names, hash by hash; the second has the result and no tools to build with.
-FROM python:3.12-slim AS build
+# Pinned by version; docs/operations.md says how to pin it by digest.
+ARG PYTHON_IMAGE=python:3.12.12-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
 
 WORKDIR /src
 RUN python -m venv /opt/ksefd
@@ -17,7 +20,7 @@ RUN /opt/ksefd/bin/pip install --no-cache-dir --disable-pip-version-check --no-d
     && /opt/ksefd/bin/pip uninstall --yes setuptools pip
 
 
-FROM python:3.12-slim
+FROM ${PYTHON_IMAGE}
 
 # A user of its own, with a name: PostgreSQL refuses to run as root, and asks who it runs as.
 RUN groupadd --system --gid 10001 ksefd \
@@ -37,7 +40,7 @@ EXPOSE 8080
 # SIGTERM ends it in order; give it at least 40 seconds (docker stop --time 40).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=4)"]
+    CMD ["python", "-m", "app.process.container_health"]
 
 ENTRYPOINT ["ksefd"]
 CMD ["serve", "--host", "0.0.0.0"]

@@ -1,5 +1,6 @@
 """What documents and deployment files name is there: metrics, settings, commands, paths, files, paragraphs."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -213,8 +214,67 @@ def test_the_container_copies_what_is_there_and_is_let_in() -> None:
 
 def test_the_files_that_compose_mounts_are_there() -> None:
     mounted = re.findall(r"- \./(\S+?):", (ROOT / "deploy/compose.yaml").read_text(encoding="utf-8"))
-    assert mounted
-    assert all((ROOT / "deploy" / name).is_file() for name in mounted)
+    assert len(mounted) == 4
+    assert all((ROOT / "deploy" / name).exists() for name in mounted)
+
+
+def _compose() -> dict[str, Any]:
+    yaml = importlib.import_module("yaml")
+    found: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def test_every_container_is_read_only_checked_pinned_and_without_rights() -> None:
+    compose = _compose()
+    for name, service in compose["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["healthcheck"]["test"], name
+        assert re.search(r":v?\d+(\.\d+)+\}?$", service["image"]), name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        used = {mount.partition(":")[0] for mount in service.get("volumes", []) if not mount.startswith("./")}
+        assert used <= set(compose["volumes"]), name
+
+
+def test_no_secret_stands_in_the_environment_of_a_container() -> None:
+    compose = _compose()
+    for name, service in compose["services"].items():
+        files = {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
+        given = service.get("environment", {})
+        assert {value for value in given.values() if str(value).startswith("/run/secrets/")} == files, name
+        assert not [
+            key for key in given if re.search("PASSWORD|SECRET|TOKEN|DATABASE_URL", key) and not key.endswith("_FILE")
+        ]
+    text = (ROOT / "deploy/compose.yaml").read_text(encoding="utf-8")
+    for secret in compose["secrets"].values():
+        assert f"> {secret['file'].removeprefix('./')}" in text, "its head says how to make the file"
+    assert "deploy/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8")
+
+
+def test_the_service_has_the_time_to_stop_that_its_supervisors_give() -> None:
+    patience = f"{Settings().stop_seconds + 20:.0f}"
+    assert _compose()["services"]["service"]["stop_grace_period"] == f"{patience}s"
+    unit = (ROOT / "deploy/systemd/ksefd.service").read_text(encoding="utf-8")
+    assert f"TimeoutStopSec={patience}\n" in unit
+
+
+def test_grafana_finds_its_data_source_and_dashboard() -> None:
+    yaml = importlib.import_module("yaml")
+    provisioning = ROOT / "deploy/grafana/provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text(encoding="utf-8"))["datasources"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards/ksef-dispatch.yml").read_text(encoding="utf-8"))[
+        "providers"
+    ]
+    services = _compose()["services"]
+    assert source["url"] == "http://prometheus:9090"
+    assert "./grafana/provisioning:/etc/grafana/provisioning:ro" in services["grafana"]["volumes"]
+    dashboards = f"./grafana/ksef-dispatch.json:{provider['options']['path']}/ksef-dispatch.json:ro"
+    assert dashboards in services["grafana"]["volumes"]
+    dashboard = json.loads((ROOT / "deploy/grafana/ksef-dispatch.json").read_text(encoding="utf-8"))
+    (variable,) = dashboard["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", source["type"])
+    assert "service:8080" in (ROOT / "deploy/prometheus.yml").read_text(encoding="utf-8")
 
 
 def test_the_version_is_the_same_everywhere() -> None:
