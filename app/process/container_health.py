@@ -27,7 +27,7 @@ _ROLES: Final = {"serve": (8080, "/readyz"), "api": (8080, "/readyz"), "sandbox"
 
 
 def probe_of(command: Sequence[str]) -> Probe | None:
-    """Return the health check of a command line in which `ksefd` and its arguments stand, or None for one that does not listen."""
+    """Return the health check of a command line that has `ksefd` and its arguments, or None for one that does not listen."""
     starts = [place for place, word in enumerate(command) if Path(word).name == "ksefd"]
     arguments = command[starts[-1] + 1 :] if starts else []
     if not arguments or arguments[0] not in _ROLES:

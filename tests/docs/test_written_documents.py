@@ -252,13 +252,6 @@ def test_no_secret_stands_in_the_environment_of_a_container() -> None:
     assert "deploy/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8")
 
 
-def test_the_service_has_the_time_to_stop_that_its_supervisors_give() -> None:
-    patience = f"{Settings().stop_seconds + 20:.0f}"
-    assert _compose()["services"]["service"]["stop_grace_period"] == f"{patience}s"
-    unit = (ROOT / "deploy/systemd/ksefd.service").read_text(encoding="utf-8")
-    assert f"TimeoutStopSec={patience}\n" in unit
-
-
 def test_grafana_finds_its_data_source_and_dashboard() -> None:
     yaml = importlib.import_module("yaml")
     provisioning = ROOT / "deploy/grafana/provisioning"
