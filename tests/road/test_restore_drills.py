@@ -42,7 +42,7 @@ def lose_machine(service: ServiceHandle, safe: Path) -> None:
     """Kill everything at once and remove the data folder. The key's copy is in a safe place, as the documents say."""
     shutil.copy2(service.data_dir / "master.key", safe)
     for name in ("supervisor", "postgres", "worker", "api"):
-        service.kill(name)  # type: ignore[arg-type]  # each is one of the names
+        service.kill(name)
     wait_for(lambda: not service.survivors(), seconds=30, what="the end of all processes")
     shutil.rmtree(service.data_dir)
 

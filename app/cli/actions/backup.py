@@ -14,6 +14,7 @@ from app.cli.local_store import existing_database_of
 from app.cli.operator import operator
 from app.cli.output import print_json, print_warning, stderr_console, stdout_console
 from app.cli.tables import print_fields
+from app.errors import ConfigurationError
 from app.observability.logs import configure_logging
 from app.process.serve_lock import ServeLock
 from app.settings import Settings, load_settings
@@ -81,7 +82,12 @@ def restore(path: Path, *, send_at_once: bool, as_json: bool) -> None:
         configure_logging(settings)
         set_actor(operator())
         with closing(ServeLock(data_dir)), _shown_progress() as show:
-            restored = Restore(settings, send_at_once=send_at_once, progress=show).run(file)
+            try:
+                restored = Restore(settings, send_at_once=send_at_once, progress=show).run(file)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"the backup could not be restored into {data_dir}: {error.strerror or error}; run it again when that is mended"
+                ) from error
     facts = restored.facts
     if as_json:
         print_json(

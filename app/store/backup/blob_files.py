@@ -13,7 +13,8 @@ from typing import IO, Final
 
 from app.store.file_locks import LockHeld, lock_file
 
-_WAIT_SECONDS: Final = 60.0
+_WAIT_SECONDS: Final = 15.0
+"""For blobs that are being removed."""
 _UNFINISHED: Final = "#"
 """In the name of a file that obstore has not finished."""
 _PROBES: Final = "health/"
@@ -54,7 +55,10 @@ class BlobFiles:
     @contextmanager
     def keeping(self) -> Iterator[None]:
         """Keep every blob that is removed inside the block. Raises LockHeld when another backup runs."""
-        fd = lock_file(self._lock, exclusive=True, seconds=_WAIT_SECONDS)
+        try:
+            fd = lock_file(self._lock, exclusive=True, seconds=_WAIT_SECONDS)
+        except LockHeld as error:
+            raise LockHeld(f"another `ksefd backup` of {self._folder.parent} runs; wait for its end") from error
         try:
             shutil.rmtree(self._kept, ignore_errors=True)
             yield

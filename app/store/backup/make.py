@@ -6,7 +6,8 @@ The service goes on meanwhile. A blob is written before the row that names it is
 
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -57,6 +58,7 @@ To check its hashes by hand, unpack it and run: sha256sum --check SHA256SUMS
 class BackupFailed(DispatchError):
     """The backup could not be made; there is no file."""
 
+    status = 503
     code = "backup-failed"
     title = "Backup failed"
 
@@ -148,20 +150,31 @@ def _dump(url: str, snapshot: str, write: Callable[[bytes], None], progress: Pro
 def _add_blobs(archive: ArchiveWriter, files: BlobFiles, progress: Progress) -> int:
     count = 0
     for key in files.each_key():
-        blob = files.open(key)
+        with _reading(key):
+            blob = files.open(key)
         if blob is None:
             # A file that no row names, such as a body that was broken off.
             continue
         with blob, archive.member(f"{BLOBS}{key}") as write:
-            _copy(blob, write, progress)
+            while piece := _read(blob, key):
+                write(piece)
+                progress("blobs", len(piece))
         count += 1
     return count
 
 
-def _copy(blob: IO[bytes], write: Callable[[bytes], None], progress: Progress) -> None:
-    while piece := blob.read(_PIECE):
-        write(piece)
-        progress("blobs", len(piece))
+def _read(blob: IO[bytes], key: str) -> bytes:
+    with _reading(key):
+        return blob.read(_PIECE)
+
+
+@contextmanager
+def _reading(key: str) -> Iterator[None]:
+    """Name the blob that cannot be read, apart from the errors of the file that is written."""
+    try:
+        yield
+    except OSError as error:
+        raise BackupFailed(f"the blob {key} cannot be read: {error.strerror or error}") from error
 
 
 def _missing_documents(snapshot: psycopg.Connection[dict[str, Any]], files: BlobFiles) -> tuple[int, str | None]:

@@ -1,5 +1,7 @@
 """`ksefd backup` and `ksefd restore` as an operator runs them."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from app.cli.exit_codes import DENIED, OK, UNREACHABLE, USAGE
 from app.process.serve_lock import ServeLock
+from app.store.backup.restore import Restore
 from tests.app.cli.conftest import Ksefd
 
 NIP = "5265877635"
@@ -83,3 +86,17 @@ def test_a_service_is_not_started_on_half_a_restore(ksefd: Ksefd, tmp_path: Path
         ran = ksefd(command, data_dir=str(tmp_path / "var"))
         assert ran.code == USAGE
         assert "was not finished" in ran.err
+
+
+def test_a_full_disk_ends_a_restore_with_one_line(
+    ksefd: Ksefd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "b.tar").write_bytes(b"")
+
+    def full(restore: Restore, file: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Restore, "run", full)
+    ran = ksefd("restore", str(tmp_path / "b.tar"), data_dir=str(tmp_path / "var"))
+    assert ran.code == USAGE
+    assert "No space left on device; run it again" in ran.err

@@ -1,6 +1,8 @@
 """An installation goes into one file while it works, and comes back whole, with its key and nothing else."""
 
+import errno
 import hashlib
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -18,7 +20,8 @@ from app.errors import ConfigurationError
 from app.settings import Settings
 from app.store.audit.acts import Act
 from app.store.backup.archive import BackupDamaged
-from app.store.backup.make import MadeBackup, make_backup
+from app.store.backup.blob_files import BlobFiles
+from app.store.backup.make import BackupFailed, MadeBackup, make_backup
 from app.store.backup.restore import MARGIN, NotEmpty, Restore, refuse_unfinished_restore
 from app.store.embedded import EmbeddedPostgres
 from app.store.installation import WrongMasterKey, find_installation, prepare_installation
@@ -256,3 +259,20 @@ def test_an_installation_without_tenants_is_replaced_and_one_with_tenants_is_not
 
 def test_the_margin_covers_clocks_that_differ() -> None:
     assert timedelta(minutes=10) < MARGIN < timedelta(days=1)
+
+
+async def test_a_blob_that_cannot_be_read_is_named_and_no_half_backup_is_left(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_installation(settings)
+    await store.blobs.put("upo/1", b"<UPO/>")
+    folder = store.blobs.folder
+    assert folder is not None
+
+    def broken(files: BlobFiles, key: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(BlobFiles, "open", broken)
+    with pytest.raises(BackupFailed, match="the blob upo/1 cannot be read: Input/output error"):
+        make_backup(settings, folder, settings.data_dir / "b.tar", progress=quiet)
+    assert not [path for path in settings.data_dir.iterdir() if "b.tar" in path.name]
