@@ -1,7 +1,8 @@
-"""Health check of a container of the image, by the role that its first process has: `python -m app.process.container_health`.
+"""Health check of a container of the image, by the role of its first process.
 
-`serve` and `api` are asked whether they are ready, the sandbox whether it answers. Every other command, a worker among them, listens
-on no port: it is well as long as it runs. Exits 1 when the answer is not 200 within four seconds.
+The image runs it as `python -m app.process.container_health`. `serve` and `api` are asked whether they are ready, the sandbox whether
+it answers. Every other command, a worker among them, listens on no port: it is well as long as it runs. Exits 1 when the answer is not
+200 within four seconds.
 """
 
 import http.client
