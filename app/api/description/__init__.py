@@ -1,4 +1,4 @@
 """The OpenAPI description of the API, made from the routes and completed.
 
-`document` assembles it, `operations` completes each operation, `events` describes the webhooks, `examples` has requests and answers.
+`document` assembles it, `operations` completes each operation, `headers` and `examples` add to them, `events` describes the webhooks.
 """

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from app.api.description.events import event_components, event_webhooks
 from app.api.description.examples import add_examples
+from app.api.description.headers import add_headers
 from app.api.description.operations import complete_operation
 from app.api.http.problems import Problem, problem_examples
 
@@ -75,7 +76,8 @@ def describe_api(app: FastAPI) -> dict[str, Any]:
                 complete_operation(path, method, operation, schemas)
         description["webhooks"] = event_webhooks()
         add_examples(description)
-        _remove_unused(description, "schemas", "examples")
+        add_headers(description)
+        _remove_unused(description, "schemas", "examples", "headers")
         app.openapi_schema = description
     return app.openapi_schema
 

@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.api.description.examples import ANSWERS, REQUESTS
+from app.api.description.headers import IMMUTABLE, OF_ANSWERS
 from app.api.description.operations import without_null
 from app.api.openapi import openapi_text
 from app.webhooks.event_schemas import MODELS, json_schema
@@ -155,3 +156,10 @@ def test_every_event_is_a_webhook_with_the_schema_of_its_file() -> None:
         written.pop("$schema")
         assert SCHEMAS[schema["$ref"].rpartition("/")[2]] == written
         assert {name: SCHEMAS[name] for name in shared} == shared
+
+
+def test_headers_of_answers_are_described_for_operations_that_exist() -> None:
+    assert set(OF_ANSWERS) | IMMUTABLE <= set(OPERATIONS)
+    described = OPERATIONS["createUpload"][2]["responses"]["202"]["headers"]
+    assert {"Location", "Idempotency-Replayed", "RateLimit"} <= set(described)
+    assert "304" in OPERATIONS["getInvoiceXml"][2]["responses"]
