@@ -100,6 +100,11 @@ def main() -> None:
     except OutputClosed:
         drop_output()
         code = exit_codes.OUTPUT_CLOSED
+    except OSError as error:
+        # A full disk: what is still buffered cannot be written at the exit, either.
+        drop_output()
+        print_error(f"the output cannot be written: {error.strerror}")
+        code = exit_codes.UNEXPECTED
     sys.exit(code)
 
 

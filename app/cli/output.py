@@ -26,7 +26,12 @@ class _Console(Console):
 
 
 def prepare_streams() -> None:
-    """Let both streams replace what their encoding cannot hold, so that no command fails after its work is done."""
+    """Let both streams replace what their encoding cannot hold, so that no command fails after its work is done.
+
+    A stream that was closed before the start (`>&-`) takes everything and keeps nothing.
+    """
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in {"strict", "surrogateescape"}:
             stream.reconfigure(errors="replace")
@@ -100,6 +105,10 @@ def _console(stream: TextIO) -> Console:
     return _Console(
         stderr=stream is sys.stderr, width=None if stream.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=False
     )
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def _one_line(message: str) -> str:

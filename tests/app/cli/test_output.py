@@ -68,3 +68,20 @@ def test_a_reader_that_leaves_a_table_ends_it_quietly(ksefd: Ksefd, monkeypatch:
     monkeypatch.setattr("app.cli.main.drop_output", lambda: dropped.append(True))
     ran = ksefd("status")
     assert (ran.code, ran.out, ran.err, dropped) == (141, "", "", [True])
+
+
+def test_a_disk_that_is_full_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*KSEFD, "--version"], check=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 5
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("ksefd: ")
+    assert "No space left on device" in line
+
+
+def test_a_stream_that_was_closed_before_the_start_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    prepare_streams()
+    stdout_console().print("nowhere")
+    print_json({"to": "nowhere"})
+    sys.stdout.close()
