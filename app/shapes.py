@@ -66,6 +66,14 @@ class Finding(Shape):
     raw: str | None = Field(
         default=None, description="The text of KSeF or of a tool that reported the fault; absent or null otherwise."
     )
+    ksef_number: str | None = Field(
+        default=None,
+        description="Of `duplicate-other` and its kin: the KSeF number of the original; absent or null otherwise.",
+    )
+    session_reference: str | None = Field(
+        default=None,
+        description="KSeF's reference number of the original's session, as KSeF named it; absent or null otherwise.",
+    )
 
 
 class Invoice(Shape):
@@ -195,7 +203,7 @@ class HistoryEntry(Shape):
 
     at: Timestamp | None
     action: str = Field(
-        description="`receive`, `check` and `verdict` of an invoice; `seal`, `pack`, `open`, `put-part`, `close`, `status`, "
+        description="`receive`, `check`, `resolve` and `verdict` of an invoice; `seal`, `pack`, `open`, `put-part`, `close`, `status`, "
         "`results`, `duplicates`, `upo`, `upo-link`, `enter` and `finish` of a session. Expect others."
     )
     outcome: str

@@ -20,6 +20,7 @@ from sandbox.endpoints import (
     certificates_enrollment,
     ksef_tokens,
     login,
+    metadata,
     online,
     receipts,
     reference_data,
@@ -47,6 +48,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *online.ENDPOINTS,
     *results.ENDPOINTS,
     *receipts.ENDPOINTS,
+    *metadata.ENDPOINTS,
     *testdata.ENDPOINTS,
     *testdata_limits.ENDPOINTS,
 )

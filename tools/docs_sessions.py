@@ -35,7 +35,7 @@ EVENT_WORDS: Final[dict[Event, str]] = {
     Event.NOT_SEEN: "the status poll right after opening had no answer; the poll is only a precaution",
     Event.SESSION_UNKNOWN: "KSeF finds no such session",
     Event.SESSION_GONE: "the same at eight polls in a row",
-    Event.RESULTS_COMPLETE: "every invoice has its verdict",
+    Event.RESULTS_COMPLETE: "every invoice has its verdict, or is a suspected duplicate",
     Event.RESULTS_INCOMPLETE: "some invoices are neither on a receipt nor in the list of rejected ones",
     Event.NOT_DONE: "certainly not done",
     Event.NO_ANSWER: "no answer, or one that proves nothing: it may have been done",

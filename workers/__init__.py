@@ -4,6 +4,7 @@
     sealing      makes a session of a lane's oldest invoices                        queued -> packed
     sessions/    packing; dispatch (open, store the parts, close)                   packed -> sent
                  tracking (status, receipts, refusals)                              sent -> accepted, rejected, failed
+    duplicates/  originals of invoices that KSeF called duplicates                  sent -> accepted, rejected
     ksef/        request limits, availability and permissions at KSeF
     delivery/    webhook deliveries
     maintenance  enqueues missing jobs, deletes expired data

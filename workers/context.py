@@ -213,6 +213,11 @@ class WorkerContext:
         async with self.store.database.connection() as connection:
             await self.store.jobs.seal_soon(connection, lane_id, at=at)
 
+    async def find_originals_soon(self, tenant_id: int) -> None:
+        """Defer the job that searches for the originals of suspected duplicates. Call it after the commit of their rows."""
+        async with self.store.database.connection() as connection:
+            await self.store.jobs.find_originals_soon(connection, tenant_id)
+
     @asynccontextmanager
     async def owning(self, session_id: UUID) -> AsyncIterator[tuple["WorkerContext", Session] | None]:
         """Own a session, across all workers, and give its row and the context to advance it; None while another worker owns it.

@@ -15,6 +15,7 @@ from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
 from app.observability.logs import get_logger
 from app.store.jobs import Priority, Task
+from app.store.sessions.settlements import UNRESOLVED_AFTER
 from app.store.uploads.uploads import REPEAT_WINDOW
 from workers.context import WorkerContext
 from workers.job_names import public_names
@@ -61,6 +62,9 @@ async def sweep(context: WorkerContext) -> None:
     async with context.store.database.connection() as connection:
         for tenant_id in await context.store.singles.tenants_with_unchecked_singles_for_job():
             await context.store.singles.check_singles_soon(connection, tenant_id)
+        overdue = now - UNRESOLVED_AFTER
+        for tenant_id in await context.store.duplicates.tenants_with_due_for_job(now=now, overdue=overdue):
+            await jobs.find_originals_soon(connection, tenant_id)
         waiting = await jobs.arguments_of_waiting(connection)
         for lane, backlog in await context.store.sealing.lanes_with_backlog(connection, today=warsaw_day(now)):
             # A lane that is not due yet needs no job now if one waits: that job runs when the lane is due.

@@ -45,6 +45,7 @@ _WORKER_POOLS: Final = (
     (("sealing",), 2),
     (("packing",), 2),
     (("dispatch", "tracking"), 8),
+    (("duplicates",), 2),
     (("webhooks",), 2),
     (("maintenance",), 2),
 )

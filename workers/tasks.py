@@ -18,6 +18,7 @@ from app.store.jobs import QUEUES, Task
 from workers import maintenance, sealing
 from workers.context import RetryLater, WorkerContext
 from workers.delivery import replay
+from workers.duplicates.originals import find_originals
 from workers.intake import singles
 from workers.intake import uploads as intake
 from workers.job_names import JobNames
@@ -148,6 +149,10 @@ def register(app: App, context: WorkerContext) -> None:
     async def track_session(session_id: str) -> None:
         async with names.logged(store, session_id=session_id):
             await advance_session(context, UUID(session_id))
+
+    @app.task(name=Task.FIND_ORIGINALS.value, queue=QUEUES[Task.FIND_ORIGINALS], retry=retry)
+    async def search_for_originals(tenant_id: int) -> None:
+        await find_originals(context, tenant_id)
 
     @app.task(name=Task.REPLAY_EVENTS.value, queue=QUEUES[Task.REPLAY_EVENTS], retry=retry)
     async def replay_events(replay_id: str) -> None:

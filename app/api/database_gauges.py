@@ -86,9 +86,14 @@ class DatabaseGauges:
         )
         for number, count in ({FIRST: 0} | await self._store.keys.secrets_by_key()).items():
             secrets.add_metric([str(number)], count)
+        unresolved = GaugeMetricFamily(
+            "ksefd_unresolved_invoices",
+            "Invoices that KSeF calls duplicates and that could not be compared with their originals for an hour.",
+            value=await self._store.duplicates.unresolved_count(),
+        )
         quota = quota_gauge(await self._store.quota.remaining(None, now=counting_time(self._clock)))
         waiting = await _queue_and_disk_gauges(self._store, self._limits)
-        return [quota, secrets, invoices, queued, age, sessions, unfinished, available, *waiting]
+        return [quota, secrets, invoices, queued, age, sessions, unfinished, unresolved, available, *waiting]
 
 
 async def _queue_and_disk_gauges(store: Store, limits: Limits) -> list[Metric]:

@@ -38,10 +38,14 @@ class Finding:
     line: int | None = None
     path: str | None = None
     raw: str | None = None
+    ksef_number: str | None = None
+    """KSeF number of the invoice that the finding is about, when it is another one or was found late."""
+    session_reference: str | None = None
+    """KSeF's reference number of that invoice's session. KSeF sometimes names the wrong one."""
     compared: Compared | None = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON shape of the API: rule, severity, message, message_pl, line, path and, if known, raw."""
+        """Return the JSON shape of the API; `raw`, `ksef_number` and `session_reference` only if they are known."""
         shape: dict[str, Any] = {
             "rule": self.rule,
             "severity": self.severity.value,
@@ -50,8 +54,10 @@ class Finding:
             "line": self.line,
             "path": self.path,
         }
-        if self.raw is not None:
-            shape["raw"] = self.raw
+        for name in ("raw", "ksef_number", "session_reference"):
+            value = getattr(self, name)
+            if value is not None:
+                shape[name] = value
         return shape
 
 

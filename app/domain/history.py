@@ -26,6 +26,8 @@ class HistoryAction(StrEnum):
     """A UPO page could not be read by its link; it is fetched by a call that counts against a limit."""
     DUPLICATES = "duplicates"
     FINISH = "finish"
+    RESOLVE = "resolve"
+    """A person decided on an invoice that KSeF called a duplicate and that could not be compared."""
     VERDICT = "verdict"
 
 
@@ -79,5 +81,11 @@ class HistoryOutcome(StrEnum):
 
     DOUBTFUL = "doubtful"
     """The UPO's signature or hash could not be verified."""
+    SUSPECTED = "suspected"
+    """KSeF called invoices duplicates (440); their originals are searched for."""
+    NOT_COMPARED = "not-compared"
+    """The originals could not be compared with our documents yet."""
+    UNRESOLVED = "unresolved"
+    """They could not be compared for an hour; the tenant got an event."""
     FOUND_OURS = "found-ours"
-    """KSeF called invoices duplicates, and they were accepted in an earlier session of ours."""
+    """In histories of earlier versions: the invoices were accepted in an earlier session of ours."""

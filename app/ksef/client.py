@@ -6,18 +6,20 @@ repetition, by the error's `outcome` and by the steps that it stored before the 
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from pydantic import SecretStr
 
-from app.ksef import batch, limits, permissions, sessions
+from app.ksef import batch, limits, originals, permissions, sessions
 from app.ksef.answers import Answer
 from app.ksef.batch import BatchSpec, OpenedSession, PartUpload
 from app.ksef.errors import Unauthenticated
 from app.ksef.keys import PublicKeys
 from app.ksef.limits import ContextLimits, RateLimits
 from app.ksef.login.auth import Authenticator, LoginInfo
-from app.ksef.models import SessionInvoice, SessionStatus, read_model
+from app.ksef.models import ListedSession, SessionInvoice, SessionStatus, read_model
+from app.ksef.originals import MetadataPage, MetadataQuery
 from app.ksef.permissions import AttachmentConsent
 from app.ksef.sessions import InvoicePage
 from app.ksef.storage import DownloadedUpo, Sink, StorageClient, save_upo
@@ -118,17 +120,55 @@ class KsefClient:
         the call is made again before anything reached `sink`.
         """
 
-        async def download(token: str, attempt: int) -> DownloadedUpo:
-            async with self._transport.stream(
-                sessions.UPO,
-                path={"referenceNumber": reference_number, "upoReferenceNumber": upo_reference_number},
-                headers={"Accept": "application/xml, application/json;q=0.5"},
-                token=token,
-                attempt=attempt,
-            ) as response:
-                return await save_upo(sessions.UPO.operation, response, sink)
+        path = {"referenceNumber": reference_number, "upoReferenceNumber": upo_reference_number}
+        return await self._download(sessions.UPO, path, sink)
 
-        return await self._with_token(download)
+    async def receipt_of_invoice(self, reference_number: str, ksef_number: str, sink: Sink) -> DownloadedUpo:
+        """Write the receipt of one accepted invoice into `sink`. It is counted in the group of the status polls.
+
+        Raises UpoNotFound when KSeF has no receipt with this number in this session, SessionNotFound or PermissionMissing when the
+        session is not the caller's.
+        """
+        path = {"referenceNumber": reference_number, "ksefNumber": ksef_number}
+        return await self._download(originals.RECEIPT, path, sink)
+
+    async def invoice_metadata(self, query: MetadataQuery, *, page: int) -> MetadataPage:
+        """Return one page (up to 250, counted from 0) of what KSeF lists of accepted invoices. Needs InvoiceRead."""
+        answer = await self._send(
+            originals.METADATA,
+            query=(("sortOrder", "Asc"), ("pageOffset", str(page)), ("pageSize", str(originals.METADATA_PAGE))),
+            body=query.body(),
+            content_type="application/json",
+        )
+        return await originals.read_metadata_page(answer)
+
+    async def invoice_sha256(self, ksef_number: str) -> bytes:
+        """Return the SHA-256 of an accepted invoice as KSeF keeps it. Needs InvoiceRead; raises InvoiceNotAvailable."""
+
+        async def discard(piece: bytes) -> None:
+            """Keep nothing: only the hash is needed."""
+
+        return (await self._download(originals.DOCUMENT, {"ksefNumber": ksef_number}, discard)).sha256
+
+    async def sessions_since(self, kind: str, since: datetime) -> AsyncIterator[ListedSession]:
+        """Yield the sessions of a kind (`Batch`, `Online`) created since a moment, newest first; every 1,000 are one request."""
+        continuation: str | None = None
+        while True:
+            answer = await self._send(
+                sessions.LIST,
+                query=(
+                    ("sessionType", kind),
+                    ("dateCreatedFrom", since.isoformat(timespec="milliseconds")),
+                    ("pageSize", str(sessions.PAGE_SIZE)),
+                ),
+                headers=sessions.continued(continuation),
+            )
+            page = await sessions.read_session_page(answer)
+            for session in page.sessions:
+                yield session
+            if page.continuation_token is None or page.continuation_token == continuation:
+                return
+            continuation = page.continuation_token
 
     async def download_upo(self, url: SecretStr, sink: Sink) -> DownloadedUpo:
         """Download a page of a session's UPO by its link, uncounted and without a token; see `storage.StorageClient`."""
@@ -165,6 +205,19 @@ class KsefClient:
             if page.continuation_token is None or page.continuation_token == continuation:
                 return
             continuation = page.continuation_token
+
+    async def _download(self, call: Call, path: Mapping[str, str], sink: Sink) -> DownloadedUpo:
+        async def download(token: str, attempt: int) -> DownloadedUpo:
+            async with self._transport.stream(
+                call,
+                path=path,
+                headers={"Accept": "application/xml, application/json;q=0.5"},
+                token=token,
+                attempt=attempt,
+            ) as response:
+                return await save_upo(call.operation, response, sink)
+
+        return await self._with_token(download)
 
     async def _send(
         self,

@@ -10,6 +10,7 @@ from app.ksef.errors import (
     ContinuationRefused,
     DeadlineExceeded,
     FrontLayerBlocked,
+    InvoiceNotAvailable,
     KeyUnknown,
     KsefError,
     OperationExpired,
@@ -26,6 +27,7 @@ from app.ksef.errors import (
     TransportFailed,
     Unauthenticated,
     Unreadable,
+    UpoNotFound,
 )
 
 _Kind = TypeVar("_Kind", bound=KsefError)
@@ -35,7 +37,10 @@ DEFAULT_RETRY_AFTER_SECONDS = 60
 
 _BY_CODE: dict[int, type[KsefError]] = {
     21157: PartMismatch,
+    21164: InvoiceNotAvailable,
+    21165: InvoiceNotAvailable,
     21173: SessionNotFound,
+    21178: UpoNotFound,
     21180: StateForbids,
     21184: SessionUnavailable,
     21205: PartMissing,

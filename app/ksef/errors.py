@@ -111,6 +111,14 @@ class ContinuationRefused(RequestRefused):
     """KSeF refuses the continuation token (21418): start the list again."""
 
 
+class UpoNotFound(RequestRefused):
+    """KSeF has no receipt for this invoice in this session (21178)."""
+
+
+class InvoiceNotAvailable(RequestRefused):
+    """KSeF does not find the invoice (21164), or cannot give it yet (21165). Both pass for an invoice that was just accepted."""
+
+
 class PermissionMissing(RequestRefused):
     """The login lacks a permission (403 with a reason): a person must grant it or change the login."""
 

@@ -50,6 +50,7 @@ DEFAULT_RATE_LIMITS: Mapping[str, RateLimit] = MappingProxyType(
         "sessionList": RateLimit(5, 10, 60),
         "sessionInvoiceList": RateLimit(10, 20, 200),
         "sessionMisc": RateLimit(10, 120, 1200),
+        "invoiceMetadata": RateLimit(8, 16, 20),
         "invoiceDownload": RateLimit(8, 16, 64),
         "other": RateLimit(10, 30, 120),
         "anonymous": RateLimit(60, None, None),

@@ -258,6 +258,25 @@ class SessionInvoice(KsefModel):
         return self.status.extensions.get("originalSessionReferenceNumber")
 
 
+class InvoiceMetadata(KsefModel):
+    """Metadata of an accepted invoice (InvoiceMetadata). Its `invoice_hash` identifies the document."""
+
+    ksef_number: str
+    invoice_hash: Sha256OrNone = None
+    invoicing_date: OptionalTime = None
+    acquisition_date: OptionalTime = None
+    invoicing_mode: Annotated[Literal["Online", "Offline"] | None, WrapValidator(_none_if_invalid)] = None
+
+
+class ListedSession(KsefModel):
+    """One session of a list (SessionsQueryResponseItem)."""
+
+    reference_number: str
+    status: StatusInfo
+    date_created: OptionalTime = None
+    successful_invoice_count: OptionalCount = None
+
+
 _ITEMS = TypeAdapter(list[dict[str, Any]])
 
 

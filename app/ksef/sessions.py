@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.ksef.answers import Answer
 from app.ksef.error_classification import unreadable
-from app.ksef.models import SessionInvoice, faults, read_json_object
+from app.ksef.models import ListedSession, SessionInvoice, faults, read_json_object
 from app.ksef.transport import Call, LimitGroup
 
 PAGE_SIZE = 1000
@@ -26,6 +26,7 @@ _OK = frozenset({200})
 STATUS = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}", _OK)
 INVOICES = Call(LimitGroup.SESSION_INVOICE_LIST, "GET", "/sessions/{referenceNumber}/invoices", _OK)
 FAILED = Call(LimitGroup.SESSION_INVOICE_LIST, "GET", "/sessions/{referenceNumber}/invoices/failed", _OK)
+LIST = Call(LimitGroup.SESSION_LIST, "GET", "/sessions", _OK)
 UPO = Call(LimitGroup.SESSION_MISC, "GET", "/sessions/{referenceNumber}/upo/{upoReferenceNumber}", _OK)
 
 
@@ -39,7 +40,20 @@ class InvoicePage:
 
 async def read_invoice_page(answer: Answer) -> InvoicePage:
     """Read one page of a session's invoices; other tasks of the event loop run in between."""
-    return InvoicePage(*await _read_page(answer, "invoices", SessionInvoice))
+    return InvoicePage(*await read_page(answer, "invoices", SessionInvoice))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """One page of a context's sessions, newest first, and the token of the next one (None: this is the last)."""
+
+    sessions: tuple[ListedSession, ...]
+    continuation_token: str | None
+
+
+async def read_session_page(answer: Answer) -> SessionPage:
+    """Read one page of a context's sessions."""
+    return SessionPage(*await read_page(answer, "sessions", ListedSession))
 
 
 def continued(continuation_token: str | None) -> dict[str, str]:
@@ -47,7 +61,7 @@ def continued(continuation_token: str | None) -> dict[str, str]:
     return {} if continuation_token is None else {_CONTINUATION: continuation_token}
 
 
-async def _read_page(answer: Answer, name: str, model: type[_Row]) -> tuple[tuple[_Row, ...], str | None]:
+async def read_page(answer: Answer, name: str, model: type[_Row]) -> tuple[tuple[_Row, ...], str | None]:
     """Read the rows under a name, and the token of the next page."""
     document = read_json_object(answer)
     rows = document.get(name)

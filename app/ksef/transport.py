@@ -41,6 +41,7 @@ class LimitGroup(StrEnum):
     SESSION_LIST = "sessionList"
     SESSION_INVOICE_LIST = "sessionInvoiceList"
     SESSION_MISC = "sessionMisc"
+    INVOICE_METADATA = "invoiceMetadata"
     INVOICE_DOWNLOAD = "invoiceDownload"
     OTHER = "other"
     ANONYMOUS = "anonymous"

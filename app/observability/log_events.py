@@ -86,6 +86,16 @@ SessionEvent: TypeAlias = Literal[
 ]
 """Sessions from sealing to their verdicts."""
 
+DuplicateEvent: TypeAlias = Literal[
+    "duplicates_settled",
+    "duplicates_not_compared",
+    "duplicates_not_searched",
+    "receipt_link_failed",
+    "invoices_unresolved",
+    "invoice_resolved",
+]
+"""Invoices that KSeF called duplicates, and their originals."""
+
 KsefEvent: TypeAlias = Literal[
     "ksef_unavailable",
     "ksef_failure_not_recorded",
@@ -111,4 +121,6 @@ WebhookEvent: TypeAlias = Literal[
 ]
 """Webhook deliveries."""
 
-LogEvent: TypeAlias = ProcessEvent | RequestEvent | JobEvent | IntakeEvent | SessionEvent | KsefEvent | WebhookEvent
+LogEvent: TypeAlias = (
+    ProcessEvent | RequestEvent | JobEvent | IntakeEvent | SessionEvent | DuplicateEvent | KsefEvent | WebhookEvent
+)

@@ -33,6 +33,7 @@ class Task(StrEnum):
     PACK_SESSION = "packing.pack_session"
     DISPATCH_SESSION = "dispatch.dispatch_session"
     TRACK_SESSION = "tracking.track_session"
+    FIND_ORIGINALS = "duplicates.find_originals"
     REPLAY_EVENTS = "webhooks.replay_events"
     DROP_BLOBS = "maintenance.drop_blobs"
 
@@ -48,6 +49,7 @@ QUEUES: Final[dict[Task, str]] = {
     Task.PACK_SESSION: "packing",
     Task.DISPATCH_SESSION: "dispatch",
     Task.TRACK_SESSION: "tracking",
+    Task.FIND_ORIGINALS: "duplicates",
     Task.REPLAY_EVENTS: "webhooks",
     Task.DROP_BLOBS: "maintenance",
 }
@@ -166,6 +168,12 @@ class JobQueue:
             once=f"seal:{lane_id}" if at is None else f"seal-later:{lane_id}:{int(at.timestamp())}",
             at=at,
             lane_id=lane_id,
+        )
+
+    async def find_originals_soon(self, connection: Connection, tenant_id: int) -> None:
+        """Defer the job that settles a tenant's suspected duplicates; one waits at most."""
+        await self.defer(
+            Task.FIND_ORIGINALS, connection=connection, once=f"duplicates:{tenant_id}", tenant_id=tenant_id
         )
 
     async def wake_sessions(self, connection: Connection, session_ids: Sequence[UUID]) -> int:

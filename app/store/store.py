@@ -29,9 +29,12 @@ from app.store.ksef.outages import OutageStore
 from app.store.ksef.quota import QuotaStore
 from app.store.secrets import SecretBox
 from app.store.sessions.dispatch import DispatchStore
+from app.store.sessions.duplicates import DuplicateStore
+from app.store.sessions.invoice_receipts import ReceiptStore
 from app.store.sessions.ownership import OwnershipStore
 from app.store.sessions.packages import PackageStore
 from app.store.sessions.sealing import SealingStore
+from app.store.sessions.settlements import SettlementStore
 from app.store.sessions.store import SessionStore
 from app.store.sessions.upo_links import UpoLinks
 from app.store.sessions.verdicts import VerdictStore
@@ -72,6 +75,9 @@ class Store:
     packages: PackageStore
     dispatch: DispatchStore
     verdicts: VerdictStore
+    duplicates: DuplicateStore
+    receipts: ReceiptStore
+    settlements: SettlementStore
     late_invoices: LateInvoiceStore
     webhooks: WebhookStore
     deliveries: DeliveryStore
@@ -102,6 +108,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
     jobs = JobQueue(settings.database_url)
     outbox = Outbox()
     uploads = UploadStore(database, jobs, outbox)
+    receipts = ReceiptStore(database)
     blobs = BlobStore(settings.blob_url, settings.data_dir)
     embedded = settings.data_dir.expanduser().resolve() / "postgres"
     watched = [folder for folder in (blobs.folder, embedded) if folder is not None and folder.is_dir()]
@@ -131,6 +138,9 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             packages=PackageStore(database, box),
             dispatch=DispatchStore(database, box),
             verdicts=VerdictStore(database),
+            duplicates=DuplicateStore(database),
+            receipts=receipts,
+            settlements=SettlementStore(database, outbox, uploads, receipts),
             late_invoices=LateInvoiceStore(database, jobs, uploads),
             webhooks=WebhookStore(database, outbox, box),
             deliveries=DeliveryStore(database),

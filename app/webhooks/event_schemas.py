@@ -130,8 +130,18 @@ class InvoicesRejected(Event):
     data: InvoicesData
 
 
+class InvoicesUnresolved(Event):
+    """KSeF has called these invoices duplicates, and for an hour they could not be compared with their originals.
+
+    They stay `sent` and are searched for again; `POST /v1/invoices/{id}/resolve` ends it by hand.
+    """
+
+    type: Literal["invoices.unresolved"]
+    data: InvoicesData
+
+
 class SessionCompleted(Event):
-    """Every invoice of a session has its verdict."""
+    """KSeF has processed a session. Its invoices have their verdicts, except those that KSeF called duplicates, which follow."""
 
     type: Literal["session.completed"]
     data: EndedSession
@@ -183,6 +193,7 @@ MODELS: Final[dict[str, type[Event]]] = {
     "upload.completed": UploadCompleted,
     "invoices.accepted": InvoicesAccepted,
     "invoices.rejected": InvoicesRejected,
+    "invoices.unresolved": InvoicesUnresolved,
     "session.completed": SessionCompleted,
     "session.failed": SessionFailed,
     "upo.available": UpoAvailable,

@@ -18,6 +18,7 @@ from sandbox.answers.certificates import (
 )
 from sandbox.answers.ksef_tokens import TokenMade, Tokens, TokenStatus
 from sandbox.answers.login import Challenge, Logins, LoginStarted, LoginStatus, NewAccessToken, TokenPair
+from sandbox.answers.metadata import MetadataFound
 from sandbox.answers.reference_data import (
     AttachmentConsent,
     ContextLimits,
@@ -61,6 +62,7 @@ ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
     ("GET", "/sessions/{}/invoices/{}/upo"): (200, "xml"),
     ("GET", "/sessions/{}/invoices/ksef/{}/upo"): (200, "xml"),
     ("GET", "/invoices/ksef/{}"): (200, "xml"),
+    ("POST", "/invoices/query/metadata"): (200, MetadataFound),
     ("POST", "/tokens"): (202, TokenMade),
     ("GET", "/tokens"): (200, Tokens),
     ("GET", "/tokens/{}"): (200, TokenStatus),

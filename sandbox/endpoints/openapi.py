@@ -146,6 +146,11 @@ PARAMETERS: dict[tuple[str, str], tuple[Parameter, ...]] = {
         _size(100),
         _TOKEN,
     ),
+    ("POST", "/invoices/query/metadata"): (
+        _size(250),
+        ("query", "pageOffset", False, {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0}),
+        ("query", "sortOrder", False, _one_of("Asc", "Desc") | {"default": "Asc"}),
+    ),
     ("POST", "/certificates/query"): (
         _size(50),
         ("query", "pageOffset", False, {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0}),

@@ -48,7 +48,8 @@ async def upo_by_ksef_number(call: Call) -> Response:
     """GET /sessions/{referenceNumber}/invoices/ksef/{ksefNumber}/upo."""
     session = session_of(call)
     place = call.sandbox.state.by_ksef_number.get(_ksef_number(call))
-    if place is None or place.session is not session or not (session.is_final or session.kind == "Online"):
+    given = place is not None and place.session is session and place.invoice.has_receipt
+    if place is None or not given or not (session.is_final or session.kind == "Online"):
         raise _no_upo(session, call.path("ksef_number"))
     return _xml(await invoice_upo(call.sandbox, session, place.invoice))
 

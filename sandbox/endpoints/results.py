@@ -220,7 +220,7 @@ def _invoice_body(call: Call, session: Session, invoice: Invoice) -> dict[str, A
             "upoDownloadUrlExpirationDate": expires,
         }
         if is_stored(call.sandbox, session, invoice):
-            body["permanentStorageDate"] = stamp(_stored_at(call.sandbox, invoice.acquired))
+            body["permanentStorageDate"] = stamp(stored_at(call.sandbox, invoice.acquired))
     return body
 
 
@@ -231,10 +231,11 @@ def is_stored(sandbox: Sandbox, session: Session, invoice: Invoice) -> bool:
     """
     if invoice.acquired is None or (session.kind == "Batch" and not session.is_final):
         return False
-    return _stored_at(sandbox, invoice.acquired) <= sandbox.clock.now()
+    return stored_at(sandbox, invoice.acquired) <= sandbox.clock.now()
 
 
-def _stored_at(sandbox: Sandbox, acquired: datetime) -> datetime:
+def stored_at(sandbox: Sandbox, acquired: datetime) -> datetime:
+    """Return when an invoice that got its number at a moment can be downloaded."""
     return acquired + timedelta(seconds=sandbox.options.storage_delay_seconds)
 
 

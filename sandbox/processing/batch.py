@@ -6,6 +6,7 @@ decided here, on the event loop's thread, one invoice after the other, and no nu
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from sandbox.pool.package import check_package
 from sandbox.pool.upo import make_upo
 from sandbox.processing.context_limits import limits_of
 from sandbox.service import Sandbox
+from sandbox.state.faults import InvoiceRule
 from sandbox.state.records.common import Status
 from sandbox.state.records.limits import SessionLimits
 from sandbox.state.records.logins import AuthOperation
@@ -27,6 +29,7 @@ from sandbox.state.tables import taking_notes
 logger = logging.getLogger("sandbox")
 
 UPO_PAGE_DOCUMENTS = 10_000
+_DUPLICATE = 440
 _SLICE = 200
 """Invoices decided before other requests may run: about a millisecond of work."""
 
@@ -216,13 +219,41 @@ def _new_invoice(sandbox: Sandbox, ordinal: int, document: Verdict) -> Invoice:
 
 def decide_invoice(sandbox: Sandbox, session: Session, invoice: Invoice) -> None:
     """Set a checked invoice's final status: rejected, duplicate, or accepted with a KSeF number."""
-    state = sandbox.state
     document = invoice.verdict
-    invoice.status = _ordered_status(sandbox, session, document) or Status(
+    rule = sandbox.faults.invoice_status(session.context.nip, document.number, document.sha256)
+    if rule is not None and rule.status == _DUPLICATE and document.code == 200:
+        _take_as_duplicate(sandbox, session, invoice, has_receipt=rule.has_receipt)
+        return
+    invoice.status = _ordered_status(session, rule) or Status(
         document.code, INVOICE_TEXTS[document.code], document.details
     )
-    if invoice.status.code != 200:
+    if invoice.status.code == 200:
+        _accept_unless_known(sandbox, session, invoice)
+
+
+def _take_as_duplicate(sandbox: Sandbox, session: Session, invoice: Invoice, *, has_receipt: bool) -> None:
+    """Accept an invoice and report it as a duplicate of itself."""
+    taken = replace(invoice, reference_number=new_reference("EE", sandbox.clock.now().date()), has_receipt=has_receipt)
+    taken.status = Status(200, INVOICE_TEXTS[200])
+    _accept_unless_known(sandbox, session, taken)
+    if taken.status.code == _DUPLICATE:
+        invoice.status, invoice.extensions = taken.status, taken.extensions
         return
+    invoice.phantom = taken
+    _report_duplicate(invoice, session, taken.ksef_number or "")
+
+
+def _report_duplicate(invoice: Invoice, named: Session, number: str) -> None:
+    text = f"Duplikat faktury. Faktura o numerze KSeF: {number} już istnieje."
+    invoice.status = Status(_DUPLICATE, INVOICE_TEXTS[_DUPLICATE], (text,))
+    invoice.extensions = {
+        "originalSessionReferenceNumber": named.reference_number,
+        "originalKsefNumber": number,
+    }
+
+
+def _accept_unless_known(sandbox: Sandbox, session: Session, invoice: Invoice) -> None:
+    state, document = sandbox.state, invoice.verdict
     key = document.key
     if document.issue_date is None:
         raise RuntimeError("a document without its date cannot have passed")
@@ -230,14 +261,7 @@ def decide_invoice(sandbox: Sandbox, session: Session, invoice: Invoice) -> None
     if original is not None:
         state.duplicate_attempts += 1
         named = session if session.script.duplicates_name_this_session else original.session
-        number = original.invoice.ksef_number or ""
-        invoice.status = Status(
-            440, INVOICE_TEXTS[440], (f"Duplikat faktury. Faktura o numerze KSeF: {number} już istnieje.",)
-        )
-        invoice.extensions = {
-            "originalSessionReferenceNumber": named.reference_number,
-            "originalKsefNumber": number,
-        }
+        _report_duplicate(invoice, named, original.invoice.ksef_number or "")
         return
     now = sandbox.clock.now()
     invoice.ksef_number = _fresh_number(sandbox, key[0], now)
@@ -250,9 +274,8 @@ def decide_invoice(sandbox: Sandbox, session: Session, invoice: Invoice) -> None
         state.corrected[session.context, invoice.corrected_hash] = invoice.ksef_number
 
 
-def _ordered_status(sandbox: Sandbox, session: Session, document: Verdict) -> Status | None:
+def _ordered_status(session: Session, rule: InvoiceRule | None) -> Status | None:
     """Return the status that a test ordered for this invoice or its whole session, or None."""
-    rule = sandbox.faults.invoice_status(session.context.nip, document.number, document.sha256)
     if rule is not None:
         return Status(rule.status, INVOICE_TEXTS[rule.status], rule.details)
     if session.script.status == NOTHING_ACCEPTED.code:

@@ -128,11 +128,16 @@ class SessionRule(_Rule, SessionScript):
 
 
 class InvoiceRule(_Rule):
-    """A rule about single invoices: they get this status, independent of their content."""
+    """A rule about single invoices: they get this status, independent of their content.
+
+    With 440 the sandbox takes the invoice, gives it a KSeF number, and reports it as a duplicate of itself (KSeF in April 2026).
+    """
 
     on: Literal["invoice"]
-    status: Literal[405, 410, 415, 430, 435, 450, 500, 550]
+    status: Literal[405, 410, 415, 430, 435, 440, 450, 500, 550]
     details: tuple[str, ...] = ()
+    has_receipt: bool = False
+    """With 440: whether its session gives the receipt of the invoice that was taken."""
     nip: str | None = None
     """The NIP of the context; None for any."""
     number: str = ""

@@ -105,8 +105,9 @@ class SandboxState:
         """Rebuild the ledger of accepted invoices from the sessions, after they have been read from a file."""
         for session in self.sessions.peek():
             for invoice in session.decided or session.invoices:
-                if invoice.ksef_number is not None:
-                    self.accept(invoice.verdict.key, session, invoice)
+                accepted = invoice.phantom or invoice
+                if accepted.ksef_number is not None:
+                    self.accept(accepted.verdict.key, session, accepted)
 
     def count_request(self, group: str, status: int) -> None:
         """Count one answered request."""

@@ -25,6 +25,7 @@ WITHOUT_TENANT: Final[Mapping[tuple[str, str], str]] = {
     ("admission", "worker_heartbeats"): "metrics: ages of workers",
     ("chunks", "queued_by_lane"): "metrics: gauges by lane number",
     ("invoices", "state_counts"): "metrics: sums over all tenants",
+    ("duplicates", "unresolved_count"): "metrics: one sum over all tenants",
     ("sessions", "state_counts"): "metrics: sums over all tenants",
     ("sessions", "oldest_opened"): "metrics: one moment for each state",
     ("keys", "secrets_by_key"): "metrics: sums over all tenants",

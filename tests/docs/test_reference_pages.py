@@ -27,7 +27,7 @@ def test_every_setting_has_its_line() -> None:
 
 def test_findings_made_by_the_stages_and_the_readers_are_found() -> None:
     found = {finding.rule: finding for finding in written_findings()}
-    assert {"entry-encrypted", "same-document", "gave-up", "document-crashes-reader", "duplicate_other"} <= set(found)
+    assert {"entry-encrypted", "same-document", "gave-up", "document-crashes-reader", "duplicate-other"} <= set(found)
     assert found["session-repeated"].severity == "warning"
     assert found["gave-up"].severity == "error"
     assert "wysłana" in found["gave-up"].polish

@@ -11,8 +11,10 @@ from app.schema_files import load_schema_files
 from app.settings import Settings
 from app.store.store import Store
 from tests.support.sandbox_process import SandboxHandle, running_sandbox
+from tests.support.timed_road import BothClocks, Road
 from workers.context import WorkerContext
 from workers.runtime import worker_context
+from workers.sessions import dispatch
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +50,17 @@ async def road(
     """The stages' world with the sandbox as KSeF."""
     async with worker_context(settings.model_copy(update={"ksef_url": sandbox.base_url}), store, pool) as made:
         yield made
+
+
+@pytest_asyncio.fixture
+async def timed_road(
+    settings: Settings, store: Store, pool: CheckService, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Road]:
+    """The stages against the sandbox, both with clocks that the test moves."""
+    monkeypatch.setattr(dispatch, "_PART_PAUSE_SECONDS", 0.0)
+    httpx.post(f"{sandbox.control_url}/clock", json={"reset": True}).raise_for_status()
+    clocks = BothClocks(sandbox.control_url)
+    used = settings.model_copy(update={"ksef_url": sandbox.base_url})
+    async with worker_context(used, store, pool, clocks) as context:
+        yield Road(context, clocks, sandbox)
+    httpx.post(f"{sandbox.control_url}/clock", json={"reset": True}).raise_for_status()

@@ -18,10 +18,10 @@ from app.clock import Clock
 from app.errors import DispatchError
 from app.ksef.client import KsefClient
 from app.ksef.errors import FrontLayerBlocked, KsefError, QuotaExhausted, RateLimited
-from app.ksef.limits import RateLimits
+from app.ksef.limits import RateLimit, RateLimits
 from app.ksef.transport import LimitGroup
 from app.observability.logs import get_logger
-from app.store.ksef.quota import ADDRESS, EVERYTHING, PAD_SECONDS, QuotaStore, counting_time
+from app.store.ksef.quota import ADDRESS, EVERYTHING, PAD_SECONDS, SEARCH, QuotaStore, counting_time
 from app.store.tenants.limits import KnownLimits, LimitsStore
 
 log = get_logger(__name__)
@@ -92,6 +92,30 @@ class Quota:
         await self._limits.distrust(tenant_id)
         self._kept.pop(tenant_id, None)
 
+    async def book_search(self, tenant_id: int) -> None:
+        """Book one status call for a search of originals: it takes at most half of what status polls leave. Raises QuotaExhausted.
+
+        The call itself is booked in the counter of its group as always.
+        """
+        rates = (await self.limits_of(tenant_id)).rates
+        counter = rates.counter_of(LimitGroup.SESSION_MISC.value)
+        limit, now = rates.limit_of(counter), self.counting_time()
+        used = await self._counts.used(tenant_id, counter, now=now)
+        share = RateLimit(limit.per_second, _half(limit.per_minute, used.minute), _half(limit.per_hour, used.hour))
+        waited = 0.0
+        while True:
+            booking = await self._counts.book(tenant_id, counter + SEARCH, share, now=self.counting_time())
+            if booking.booked_at is not None:
+                return
+            wait = max(booking.wait_seconds, 0.01)
+            if waited + wait > PATIENCE_SECONDS:
+                detail = (
+                    f"{counter}: a search takes at most half of what status polls leave; there is room in {wait:.0f} s"
+                )
+                raise QuotaExhausted(detail, wait_seconds=wait)
+            await self._sleep(wait)
+            waited += wait
+
     async def refresh_limits(self, tenant_id: int, client: KsefClient) -> None:
         """Ask KSeF for the tenant's limits if ours are old and no other worker asks. Without an answer the old ones stay."""
         if not (await self.limits_of(tenant_id)).is_old(self._clock()):
@@ -105,6 +129,10 @@ class Quota:
             return
         await self._limits.save(tenant_id, rates, context, now=self._clock())
         self._kept.pop(tenant_id, None)
+
+
+def _half(limit: int | None, polls: int) -> int | None:
+    return None if limit is None else max(0, limit - max(0, polls)) // 2
 
 
 class TenantGate:

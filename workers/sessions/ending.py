@@ -4,12 +4,13 @@ Every invoice gets a KSeF number, gets a finding with the reason of its rejectio
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
 from app.domain.findings import Finding, Severity
+from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.ids import public_id
 from app.domain.states import InvoiceState, SessionState
 from app.ksef.models import SessionInvoice
@@ -18,6 +19,7 @@ from app.observability.logs import get_logger
 from app.store.database import Connection
 from app.store.events.outbox import EventType
 from app.store.jobs import Task
+from app.store.sessions.journal import add_history
 from app.store.sessions.ownership import OwnershipLost
 from app.store.sessions.session import Session
 from app.store.sessions.session_json import session_json
@@ -35,10 +37,9 @@ _NO_ATTACHMENTS: Final = "ksef-415"
 
 @dataclass(frozen=True, slots=True)
 class SuspectedDuplicate:
-    """An invoice that KSeF calls a duplicate. Its original may be our own earlier sending or another document."""
+    """An invoice that KSeF calls a duplicate. Its original may be the same document or another one."""
 
     invoice_id: UUID
-    sha256: bytes
     listed: SessionInvoice
 
 
@@ -52,8 +53,8 @@ class Verdicts:
     rejected: list[Rejection] = field(default_factory=list)
     dead: list[tuple[UUID, str]] = field(default_factory=list)
     """Invoices that KSeF cancelled for reasons of its own, with its words: they may be sent in another session."""
-    doubts: list[SuspectedDuplicate] = field(default_factory=list)
-    """Invoices that KSeF calls duplicates, until their originals are found."""
+    suspected: list[SuspectedDuplicate] = field(default_factory=list)
+    """Invoices that KSeF calls duplicates: they stay `sent` until their originals are found, after the session has ended."""
 
 
 async def end_session(
@@ -99,6 +100,8 @@ async def end_session(
         requeued = await store.verdicts.requeue(
             connection, session.id, again, old=old, finding=_sent_again(session).as_dict(), uncounted=uncounted
         )
+        if verdicts.suspected:
+            await _suspect(context, connection, session, verdicts.suspected)
         if any(rejection.finding["rule"] == _NO_ATTACHMENTS for rejection in verdicts.rejected):
             await store.permissions.record_refused_attachment(session.tenant_id, now=now, connection=connection)
         for event, count, states in (
@@ -132,9 +135,32 @@ async def end_session(
         rejected=rejected,
         failed=failed,
         requeued=requeued,
+        suspected=len(verdicts.suspected),
     )
+    if verdicts.suspected:
+        await context.find_originals_soon(session.tenant_id)
     if requeued:
         await context.seal_soon(session.lane_id)
+
+
+async def _suspect(
+    context: WorkerContext, connection: Connection, session: Session, suspected: Sequence[SuspectedDuplicate]
+) -> None:
+    """Record what KSeF called duplicates, with the originals that it names."""
+    now = context.clock()
+    found = [
+        (
+            one.invoice_id,
+            "; ".join((one.listed.status.description, *one.listed.status.details)),
+            one.listed.original_ksef_number,
+            one.listed.original_session_reference_number,
+        )
+        for one in suspected
+    ]
+    await context.store.duplicates.suspect_for_job(connection, session.id, found, now=now)
+    await add_history(
+        connection, session.id, HistoryAction.DUPLICATES, HistoryOutcome.SUSPECTED, {"count": len(found)}, now=now
+    )
 
 
 async def finish_session(

@@ -3,9 +3,7 @@
 import hashlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Final, Self
-from uuid import UUID
+from dataclasses import dataclass
 
 import anyio.to_thread
 
@@ -26,9 +24,6 @@ from workers.context import WorkerContext
 
 log = get_logger(__name__)
 
-_ELSEWHERE: Final = 1_000
-"""Page numbers of another session's receipt start above this; its pages are stored for invoices that were accepted there."""
-
 
 @dataclass(frozen=True, slots=True)
 class UpoPage:
@@ -42,10 +37,6 @@ class UpoPage:
     documents: int
     receipts: Receipts
 
-    def only(self, invoice_hashes: Iterable[bytes]) -> Self:
-        """Return the same page with the receipts of these invoices only."""
-        return replace(self, receipts=self.receipts.only(invoice_hashes))
-
 
 async def fetch_page(
     context: WorkerContext,
@@ -53,16 +44,13 @@ async def fetch_page(
     session: Session,
     number: int,
     offered: OfferedPage,
-    *,
-    of: tuple[UUID, str] | None = None,
 ) -> UpoPage:
     """Fetch one page, read it and store it unchanged. The free link is used first, the counted call when the link fails.
 
-    `of` names an earlier session of ours (id and reference number) whose receipt it is. Raises Unreadable for a receipt of another
-    session: KSeF is asked again later, and no invoice gets a verdict from it.
+    Raises Unreadable for a receipt of another session: KSeF is asked again later, and no invoice gets a verdict from it.
     """
     started = time.perf_counter()
-    reference = of[1] if of is not None else session.opened_reference_number
+    reference = session.opened_reference_number
     pieces: list[bytes] = []
 
     async def keep(piece: bytes) -> None:
@@ -83,13 +71,12 @@ async def fetch_page(
         detail = {"signature": state.value, "hash_verified": downloaded.hash_verified}
         log.warning("receipt_not_verified", session=session.public_id, **detail)
         await context.record_step(session, HistoryAction.UPO, HistoryOutcome.DOUBTFUL, detail)
-    page = number if of is None else _ELSEWHERE + number
     # A worker that lost the session meanwhile writes to another key than its new owner.
-    blob_key = f"upo/{session.id.hex}/{page:04d}-{session.owner_epoch}.xml"
+    blob_key = f"upo/{session.id.hex}/{number:04d}-{session.owner_epoch}.xml"
     await context.store.blobs.put(blob_key, data)
     metrics.STAGE_SECONDS.labels(stage="upo").observe(time.perf_counter() - started)
     digest = hashlib.sha256(data).digest()
-    return UpoPage(page, offered.reference_number, blob_key, len(data), digest, len(receipts), receipts)
+    return UpoPage(number, offered.reference_number, blob_key, len(data), digest, len(receipts), receipts)
 
 
 def _read(data: bytes, reference_number: str) -> tuple[Receipts, SignatureState]:

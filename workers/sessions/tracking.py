@@ -5,6 +5,7 @@ there are some; the list of all invoices only after an unknown error, or for an 
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,7 +14,6 @@ from app.domain.history import HistoryAction, HistoryOutcome
 from app.domain.ids import invoice_of_entry
 from app.domain.session_machine import Event, event_of_status
 from app.domain.states import SessionState
-from app.ksef.client import KsefClient
 from app.ksef.errors import KsefError, SessionNotFound
 from app.ksef.models import SessionInvoice, SessionStatus
 from app.observability import metrics
@@ -93,7 +93,7 @@ async def _read_results(
     for number, offered in enumerate(status.upo_pages, start=1):
         verdicts.pages.append(await fetch_page(context, client, session, number, offered))
     unnamed = await context.store.verdicts.unaccounted(session.id, besides=[page.receipts for page in verdicts.pages])
-    matcher = _ResultMatcher(verdicts, {bytes(row["sha256"]): row["id"] for row in unnamed})
+    matcher = _ResultMatcher(verdicts, [(bytes(row["sha256"]), row["id"]) for row in unnamed])
     if matcher.waiting and not list_all:
         async for invoice in client.failed_invoices(session.opened_reference_number):
             matcher.put(invoice)
@@ -104,7 +104,7 @@ async def _read_results(
             if not matcher.waiting:
                 break
     if list_all:
-        verdicts.dead += [(key, "ksef-status-500") for key in matcher.waiting.values()]
+        verdicts.dead += [(key, "ksef-status-500") for key in matcher.waiting]
     elif matcher.waiting:
         # The session is processed and KSeF's lists do not name these invoices yet: poll again, until each has a verdict.
         polls = await context.store.verdicts.count_incomplete(session)
@@ -113,33 +113,31 @@ async def _read_results(
             session, HistoryAction.RESULTS, HistoryOutcome.RESULTS_INCOMPLETE, {"missing": len(matcher.waiting)}
         )
         return Result(Event.RESULTS_INCOMPLETE)
-    await prove_duplicates(context, client, session, verdicts)
     await end_session(context, session, verdicts, new=SessionState.COMPLETED, detail=status_summary(status))
     return Result(Event.RESULTS_COMPLETE)
 
 
 class _ResultMatcher:
-    """Matches listed invoices with ours, by hash or by the entry name, which contains our id, and sorts them by verdict."""
+    """Matches listed invoices with ours, by the entry name, which contains our id, or by hash, and sorts them by verdict."""
 
-    def __init__(self, verdicts: Verdicts, rows: dict[bytes, UUID]) -> None:
-        self.waiting = dict(rows)
+    def __init__(self, verdicts: Verdicts, rows: Sequence[tuple[bytes, UUID]]) -> None:
+        self.waiting: dict[UUID, bytes] = {key: digest for digest, key in rows}
         self._verdicts = verdicts
-        self._rows = rows
-        self._hashes = {key: digest for digest, key in rows.items()}
+        # Identical documents share a hash: KSeF lists each of them.
+        self._by_hash: dict[bytes, list[UUID]] = {}
+        for digest, key in rows:
+            self._by_hash.setdefault(digest, []).append(key)
 
     def put(self, invoice: SessionInvoice) -> None:
         """Add the verdict of a listed invoice, unless it has one already or is not of this session."""
-        digest = invoice.invoice_hash if invoice.invoice_hash in self._rows else None
-        if digest is None and invoice.invoice_file_name:
-            named = invoice_of_entry(invoice.invoice_file_name)
-            digest = self._hashes.get(named) if named is not None else None
-        if digest is None or digest not in self.waiting:
+        key = self._row_of(invoice)
+        if key is None:
             return
         code = invoice.status.code
         if code == _ACCEPTED and not invoice.ksef_number:
             # Accepted, but its number is not listed yet: it stays without a verdict until the next poll.
             return
-        key = self.waiting.pop(digest)
+        digest = self.waiting.pop(key)
         if code == _ACCEPTED and invoice.ksef_number:
             self._verdicts.accepted_by_list.append(
                 Receipt(
@@ -152,65 +150,16 @@ class _ResultMatcher:
         elif code in _CANCELLED_BY_KSEF or code < _ACCEPTED:
             self._verdicts.dead.append((key, f"{code} {invoice.status.description}"))
         elif code == _DUPLICATE:
-            self._verdicts.doubts.append(SuspectedDuplicate(key, digest, invoice))
+            self._verdicts.suspected.append(SuspectedDuplicate(key, invoice))
         else:
             self._verdicts.rejected.append(Rejection(key, _rejection(invoice).as_dict(), invoice.reference_number))
 
-
-async def prove_duplicates(context: WorkerContext, client: KsefClient, session: Session, verdicts: Verdicts) -> None:
-    """Decide for each suspected duplicate whether KSeF accepted it from an earlier session of ours, or it is a real duplicate.
-
-    The session that the answer names can be wrong and the original's hash is never given. So the hash is searched in the results of
-    the sessions in which our own rows sent the invoice before: the same hash there means that it was accepted.
-    """
-    wanted = {doubt.sha256: doubt for doubt in verdicts.doubts}
-    if wanted:
-        keys = [doubt.invoice_id for doubt in verdicts.doubts]
-        for earlier_id, reference in await context.store.verdicts.earlier(session.id, keys):
-            if not wanted:
-                break
-            await _search_earlier_session(context, client, session, earlier_id, reference, wanted, verdicts)
-    verdicts.rejected += [
-        Rejection(doubt.invoice_id, _duplicate(doubt.listed).as_dict(), doubt.listed.reference_number)
-        for doubt in wanted.values()
-    ]
-    verdicts.doubts.clear()
-
-
-async def _search_earlier_session(
-    context: WorkerContext,
-    client: KsefClient,
-    session: Session,
-    earlier_id: UUID,
-    reference: str,
-    wanted: dict[bytes, SuspectedDuplicate],
-    verdicts: Verdicts,
-) -> None:
-    try:
-        status = await client.session_status(reference)
-    except SessionNotFound:
-        return
-    found = 0
-    for number, offered in enumerate(status.upo_pages, start=1):
-        page = await fetch_page(context, client, session, number, offered, of=(earlier_id, reference))
-        mine = page.receipts.names(wanted)
-        if mine:
-            verdicts.pages.append(page.only(mine))
-            found += len(mine)
-            for one in mine:
-                del wanted[one]
-    if wanted:
-        async for invoice in client.session_invoices(reference):
-            digest = invoice.invoice_hash
-            if digest in wanted and invoice.status.code == _ACCEPTED and invoice.ksef_number:
-                wanted.pop(digest)
-                moment = invoice.acquisition_date or invoice.invoicing_date
-                verdicts.accepted_by_list.append(Receipt(digest, invoice.ksef_number, moment, invoice.invoicing_mode))
-                found += 1
-    if found:
-        await context.record_step(
-            session, HistoryAction.DUPLICATES, HistoryOutcome.FOUND_OURS, {"count": found, "earlier_session": reference}
-        )
+    def _row_of(self, invoice: SessionInvoice) -> UUID | None:
+        named = invoice_of_entry(invoice.invoice_file_name) if invoice.invoice_file_name else None
+        if named in self.waiting:
+            return named
+        same = self._by_hash.get(invoice.invoice_hash or b"", ())
+        return next((key for key in same if key in self.waiting), None)
 
 
 def _rejection(invoice: SessionInvoice) -> Finding:
@@ -222,23 +171,6 @@ def _rejection(invoice: SessionInvoice) -> Finding:
         f"KSeF refused the invoice with status {code}: {words}",
         f"KSeF odrzucił fakturę, status {code}: {words}",
         raw=words,
-    )
-
-
-def _duplicate(invoice: SessionInvoice) -> Finding:
-    original, named = invoice.original_ksef_number, invoice.original_session_reference_number
-    known = f": {original}" if original else ""
-    where = f" KSeF names session {named}, which is not always the right one." if named else ""
-    where_pl = f" KSeF wskazuje sesję {named}, nie zawsze właściwą." if named else ""
-    return Finding(
-        "duplicate_other",
-        Severity.ERROR,
-        f"KSeF has another document with the same seller, kind and number{known}. It is none that was sent from here."
-        + where,
-        f"KSeF ma inny dokument tego samego sprzedawcy, rodzaju i o tym samym numerze{known}. "
-        "Nie został on wysłany stąd." + where_pl,
-        path="/Faktura/Fa/P_2",
-        raw="; ".join((invoice.status.description, *invoice.status.details)),
     )
 
 

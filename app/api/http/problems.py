@@ -40,6 +40,7 @@ from app.store.database_errors import (
 )
 from app.store.disk import DiskLow
 from app.store.events.replays import ReplayConflict, UnknownEvent
+from app.store.sessions.settlements import NotUnresolved
 from app.store.sessions.upo_links import LinkInvalid
 from app.store.uploads.late_invoices import NotAwaitingDecision
 from app.store.uploads.resumable import TooManyUnfinished, UploadNotFinished, WrongOffset
@@ -82,6 +83,7 @@ PROBLEMS: Final[tuple[type[DispatchError], ...]] = (
     UploadNotFinished,
     WrongOffset,
     NotAwaitingDecision,
+    NotUnresolved,
     ReplayConflict,
     api_errors.UnsupportedTusVersion,
     errors.BodyTooLarge,

@@ -22,15 +22,23 @@ async def find_upo_page(request: Request, store: Store, tenant_id: int, session_
 
 async def upo_answer(request: Request, store: Store, page: Mapping[str, Any]) -> Response:
     """Return the answer with the stored bytes of a page, which is a row of `upo_pages`; 304 when the client has them."""
-    digest = bytes(page["sha256"])
+    return await _stored(request, store, page, f"upo_{page['upo_reference_number']}.xml")
+
+
+async def receipt_answer(request: Request, store: Store, receipt: Mapping[str, Any], invoice: str) -> Response:
+    """Return the answer with an invoice's own receipt, a row of `invoice_receipts`; 304 when the client has it."""
+    return await _stored(request, store, receipt, f"upo_{invoice}.xml")
+
+
+async def _stored(request: Request, store: Store, row: Mapping[str, Any], name: str) -> Response:
+    digest = bytes(row["sha256"])
     if (unchanged := answer_unchanged(request, digest)) is not None:
         return unchanged
-    name = f"upo_{page['upo_reference_number']}.xml"
     return await stream_answer(
-        store.blobs.stream(page["blob_key"]),
+        store.blobs.stream(row["blob_key"]),
         media_type="application/xml",
         headers={
-            "Content-Length": str(page["bytes"]),
+            "Content-Length": str(row["bytes"]),
             "Content-Disposition": f'attachment; filename="{name}"',
             **kept_by_client(digest),
         },

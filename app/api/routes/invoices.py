@@ -43,7 +43,7 @@ from app.api.intake.request_body import small_body
 from app.api.responses.history import invoice_history
 from app.api.responses.qr import QR_MEDIA_TYPES, qr_image, verification_link
 from app.api.responses.schemas import CheckResult, InvoiceDetail, InvoicePage, InvoiceReceipt
-from app.api.responses.upo import find_upo_page
+from app.api.responses.upo import find_upo_page, receipt_answer
 from app.api.state import ApiState
 from app.domain.findings import Finding, has_errors
 from app.domain.ids import parse_public_id, public_id
@@ -197,7 +197,7 @@ async def list_invoices(
 @router.get("/invoices/{invoice_id}", response_model=InvoiceDetail, responses=declare(Unauthorized, NotFound))
 async def get_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
     """Show one invoice with its findings and history."""
-    return JSONResponse(await _shown(store, tenant, invoice_id))
+    return JSONResponse(await shown_invoice(store, tenant, invoice_id))
 
 
 @router.post(
@@ -209,7 +209,7 @@ async def get_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenan
 async def release_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
     """Send an invoice that waits for a decision, as an offline invoice, since it missed its day."""
     await store.late_invoices.release(tenant.id, parse_public_id("inv", invoice_id))
-    return JSONResponse(await _shown(store, tenant, invoice_id), status_code=202)
+    return JSONResponse(await shown_invoice(store, tenant, invoice_id), status_code=202)
 
 
 @router.post(
@@ -220,7 +220,7 @@ async def release_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentT
 async def withdraw_invoice(invoice_id: str, store: CurrentStore, tenant: CurrentTenant, now: Now) -> Response:
     """End an invoice that waits for a decision: it becomes `failed` without being sent, and its number is free again."""
     await store.late_invoices.withdraw(tenant.id, parse_public_id("inv", invoice_id), now=now)
-    return JSONResponse(await _shown(store, tenant, invoice_id))
+    return JSONResponse(await shown_invoice(store, tenant, invoice_id))
 
 
 @router.get(
@@ -262,12 +262,15 @@ async def get_invoice_xml(
 @router.get(
     "/invoices/{invoice_id}/upo",
     response_class=StreamingResponse,
-    responses=gives("The UPO page that has this invoice.", "application/xml")
+    responses=gives("The UPO that has this invoice.", "application/xml")
     | declare(Unauthorized, NotFound, UpoNotAvailable, BlobStoreUnavailable, BlobMissing),
 )
 async def get_invoice_upo(request: Request, invoice_id: str, store: CurrentStore, tenant: CurrentTenant) -> Response:
-    """Return the page of the session's UPO that contains this invoice, as KSeF signed it."""
+    """Return the invoice's own UPO if it has one, else the page of the session's UPO that contains it, as KSeF signed it."""
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
+    own = await store.receipts.find(tenant.id, row["id"])
+    if own is not None:
+        return await receipt_answer(request, store, own, row["json"]["id"])
     if row["session_id"] is None or row["upo_page"] is None:
         raise UpoNotAvailable(f"the invoice is {row['state']}; a UPO exists once KSeF has accepted it")
     answer = await find_upo_page(request, store, tenant.id, row["session_id"], row["upo_page"])
@@ -297,11 +300,13 @@ async def get_invoice_qr(
     return Response(image, media_type=form, headers={"Vary": "Accept", "X-QR-Label": label})
 
 
-async def _shown(store: Store, tenant: Tenant, invoice_id: str) -> dict[str, Any]:
+async def shown_invoice(store: Store, tenant: Tenant, invoice_id: str) -> dict[str, Any]:
+    """Return one invoice with its history and links."""
     row = await store.invoices.get(tenant.id, parse_public_id("inv", invoice_id))
     steps = await store.sessions.history(tenant.id, row["session_id"]) if row["session_id"] is not None else []
+    suspected = await store.duplicates.find(tenant.id, row["id"])
     return dict(row["json"]) | {
-        "history": invoice_history(row, steps),
+        "history": invoice_history(row, steps, suspected),
         "links": _links(row["json"]["id"]),
     }
 

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from app.store.database import Connection, queries
 
 _SQL: Final = queries("events")
+_INVOICES_OF_AN_EVENT: Final = 500
 
 
 class EventType(StrEnum):
@@ -22,6 +23,7 @@ class EventType(StrEnum):
     UPLOAD_COMPLETED = "upload.completed"
     INVOICES_ACCEPTED = "invoices.accepted"
     INVOICES_REJECTED = "invoices.rejected"
+    INVOICES_UNRESOLVED = "invoices.unresolved"
     SESSION_COMPLETED = "session.completed"
     SESSION_FAILED = "session.failed"
     UPO_AVAILABLE = "upo.available"
@@ -98,6 +100,33 @@ class Outbox:
             prepare=False,
         )
         sequences = [row["sequence"] for row in await cursor.fetchall()]
+        if sequences:
+            await connection.execute(_SQL["add_deliveries"], {"sequences": sequences, "now": now})
+
+    async def add_some_invoices(
+        self,
+        connection: Connection,
+        event: EventType,
+        *,
+        tenant_id: int,
+        session_id: UUID,
+        invoice_ids: Sequence[UUID],
+        now: datetime,
+    ) -> None:
+        """Write the events that list some of a session's invoices, up to 500 an event."""
+        sequences: list[int] = []
+        for start in range(0, len(invoice_ids), _INVOICES_OF_AN_EVENT):
+            cursor = await connection.execute(
+                _SQL["add_events_of_invoices"],
+                {
+                    "tenant_id": tenant_id,
+                    "type": event.value,
+                    "session_id": session_id,
+                    "ids": list(invoice_ids[start : start + _INVOICES_OF_AN_EVENT]),
+                    "now": now,
+                },
+            )
+            sequences += [row["sequence"] for row in await cursor.fetchall()]
         if sequences:
             await connection.execute(_SQL["add_deliveries"], {"sequences": sequences, "now": now})
 

@@ -23,6 +23,9 @@ ADDRESS: Final = 0
 EVERYTHING: Final = "*"
 """The counter that pauses all others of its tenant."""
 
+SEARCH: Final = "/search"
+"""Ends the name of the counter that bounds what searches take of a group; the group itself counts them, too."""
+
 # A request arrives later than it is booked, and the next one may arrive sooner: each window is counted this much longer.
 # The second's pad is as long as the others' because a delay of a second is as likely there.
 _SECOND: Final = timedelta(seconds=1 + 1.1)
@@ -51,6 +54,14 @@ class Booking:
     """Until `retry_at`; 0 when booked."""
     reason: str | None
     """The reason of a pause that KSeF or its front layer ordered; None for our own count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Requests of the last minute and hour."""
+
+    minute: int
+    hour: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,12 @@ class QuotaStore:
     async def unblock(self, tenant_id: int) -> None:
         """End all pauses of a tenant."""
         await self._database.execute(_SQL["unblock"], {"tenant_id": tenant_id})
+
+    async def used(self, tenant_id: int, counter: str, *, now: datetime | None = None) -> Used:
+        """Return how many requests of a counter were booked within a minute and an hour, without those of searches."""
+        parameters = {"tenant_id": tenant_id, "counter": counter, "share": counter + SEARCH, "now": now} | _SPANS
+        row = await self._database.fetch_one(_SQL["used"], parameters)
+        return Used(**row) if row is not None else Used(0, 0)
 
     async def remaining(self, tenant_id: int | None, *, now: datetime | None = None) -> dict[str, Remaining]:
         """Return the requests left by counter: of a tenant, or the least over all tenants. Unused counters are missing."""

@@ -68,18 +68,6 @@ class Receipts:
         """Give the number of documents."""
         return len(self.hashes)
 
-    def only(self, invoice_hashes: Iterable[bytes]) -> Self:
-        """Give those of these invoices."""
-        wanted = {base64.b64encode(one).decode() for one in invoice_hashes}
-        places = [place for place, digest in enumerate(self.hashes) if digest in wanted]
-        columns = (self.hashes, self.ksef_numbers, self.acquired, self.modes)
-        return type(self)(*([column[place] for place in places] for column in columns))
-
-    def names(self, invoice_hashes: Iterable[bytes]) -> set[bytes]:
-        """Return those of these invoices that are among the documents."""
-        known = set(self.hashes)
-        return {one for one in invoice_hashes if base64.b64encode(one).decode() in known}
-
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -117,13 +105,6 @@ class VerdictStore:
         if row is None:
             raise OwnershipLost
         return int(row[column])
-
-    async def earlier(self, session_id: UUID, invoice_ids: Sequence[UUID]) -> list[tuple[UUID, str]]:
-        """Give the sessions that carried any of these invoices before, newest first: id and reference number."""
-        rows = await self._database.fetch_all(
-            _SQL["earlier_sessions"], {"session_id": session_id, "ids": list(invoice_ids)}
-        )
-        return [(row["id"], row["reference_number"]) for row in rows]
 
     async def unaccounted(self, session_id: UUID, *, besides: Sequence[Receipts] = ()) -> list[DictRow]:
         """Give the session's invoices that have no verdict and that none of `besides` names: id, sha256, attempts."""

@@ -26,6 +26,18 @@ SELECT gen_random_uuid(), %(tenant_id)s, %(type)s, %(now)s, %(session_id)s,
 FROM pages ORDER BY page
 RETURNING sequence
 
+-- name: add_events_of_invoices
+-- The same for some of a session's invoices, in one event; the caller gives 500 at most.
+INSERT INTO events (id, tenant_id, type, created_at, session_id, data)
+SELECT gen_random_uuid(), %(tenant_id)s, %(type)s, %(now)s, %(session_id)s,
+    '{"session": "' || public_id('ses', %(session_id)s) || '", "invoices": [' || listed.invoices || ']}'
+FROM (
+    SELECT string_agg(invoice_json_text(i), ', ' ORDER BY i.id) AS invoices FROM invoices i
+    WHERE i.id = ANY(%(ids)s) AND i.tenant_id = %(tenant_id)s
+) AS listed
+WHERE listed.invoices IS NOT NULL
+RETURNING sequence
+
 -- name: add_deliveries
 -- One for each enabled endpoint of the tenant that wants this type. The dispatcher is notified once, at the commit.
 WITH added AS (

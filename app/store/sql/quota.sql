@@ -101,6 +101,19 @@ SET blocked_until = greatest(ksef_quota.blocked_until, excluded.blocked_until), 
 -- name: unblock
 UPDATE ksef_quota SET blocked_until = NULL, blocked_reason = NULL WHERE tenant_id = %(tenant_id)s
 
+-- name: used
+-- Of a counter, without what a share of it counts, too.
+SELECT coalesce(sum(sign * minute), 0)::integer AS minute, coalesce(sum(sign * hour), 0)::integer AS hour
+FROM (SELECT coalesce(%(now)s::timestamptz, clock_timestamp()) AS now OFFSET 0) AS clock
+CROSS JOIN ksef_quota AS q
+JOIN (VALUES (%(counter)s, 1), (%(share)s, -1)) AS wanted (name, sign) ON q.limit_group = wanted.name
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE t > now - %(minute)s::interval) AS minute,
+        count(*) FILTER (WHERE t > now - %(hour)s::interval) AS hour
+    FROM unnest(q.times) AS t
+) AS used
+WHERE q.tenant_id = %(tenant_id)s
+
 -- name: remaining
 -- Requests left in each window of each counter that was ever used: of one tenant, or the least over all tenants.
 SELECT
@@ -124,6 +137,7 @@ CROSS JOIN LATERAL (
     LEFT JOIN unnest(q.times) AS t ON true
     GROUP BY open_closes
 ) AS used
-WHERE %(tenant_id)s::integer IS NULL OR q.tenant_id = %(tenant_id)s
+-- Counters of shares have a slash in their names.
+WHERE (%(tenant_id)s::integer IS NULL OR q.tenant_id = %(tenant_id)s) AND position('/' IN q.limit_group) = 0
 GROUP BY q.limit_group
 ORDER BY q.limit_group

@@ -13,14 +13,6 @@ RETURNING not_found_polls
 UPDATE sessions SET incomplete_polls = incomplete_polls + 1 WHERE id = %(id)s AND owner_epoch = %(epoch)s
 RETURNING incomplete_polls
 
--- name: earlier_sessions
--- Sessions that had any of these invoices before, newest first: KSeF may have accepted them there.
-SELECT DISTINCT s.id, s.reference_number FROM unnest(%(ids)s::uuid[]) AS i (id)
-JOIN chunks c ON i.id BETWEEN c.id AND c.last_id
-JOIN session_chunks sc ON sc.chunk_id = c.id AND sc.session_id <> %(session_id)s
-JOIN sessions s ON s.id = sc.session_id AND s.reference_number IS NOT NULL
-ORDER BY s.id DESC
-
 -- name: sent_invoices
 -- Invoices without a verdict, except those named by their hashes (Base64, joined by \x1f). The invoices of a
 -- session are ranges of the primary key; OFFSET 0 keeps the planner from reading all invoices instead, which it estimates as

@@ -10,11 +10,12 @@ WITH moved AS (
         queued = queued - CASE WHEN %(old)s = 'queued' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'queued' THEN m.n ELSE 0 END,
         packed = packed - CASE WHEN %(old)s = 'packed' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'packed' THEN m.n ELSE 0 END,
         sent = sent - CASE WHEN %(old)s = 'sent' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'sent' THEN m.n ELSE 0 END,
+        -- Final states are left only when KSeF proves that it has accepted the invoice after all.
         invalid = invalid + CASE WHEN %(new)s = 'invalid' THEN m.n ELSE 0 END,
         duplicate = duplicate + CASE WHEN %(new)s = 'duplicate' THEN m.n ELSE 0 END,
         accepted = accepted + CASE WHEN %(new)s = 'accepted' THEN m.n ELSE 0 END,
-        rejected = rejected + CASE WHEN %(new)s = 'rejected' THEN m.n ELSE 0 END,
-        failed = failed + CASE WHEN %(new)s = 'failed' THEN m.n ELSE 0 END
+        rejected = rejected - CASE WHEN %(old)s = 'rejected' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'rejected' THEN m.n ELSE 0 END,
+        failed = failed - CASE WHEN %(old)s = 'failed' THEN m.n ELSE 0 END + CASE WHEN %(new)s = 'failed' THEN m.n ELSE 0 END
     FROM unnest(%(ids)s::uuid[], %(counts)s::integer[]) AS m (id, n)
     WHERE u.id = m.id
     RETURNING m.n

@@ -47,6 +47,10 @@ class Invoice:
     """The file of an online invoice: encrypted before its check, plain afterwards."""
     corrected_hash: str | None = None
     """The hash of the rejected invoice that this one corrects technically."""
+    phantom: "Invoice | None" = None
+    """The same invoice as it was accepted, although this one is reported as its duplicate."""
+    has_receipt: bool = True
+    """False: its session does not give its receipt."""
 
     @property
     def is_final(self) -> bool:

@@ -163,3 +163,27 @@ async def test_an_unfinished_upload_in_pieces_goes_on_from_where_it_stopped(old_
 async def test_the_totals_begin_with_what_was_there(old_settings: Settings) -> None:
     async with open_store(old_settings) as store:
         assert await store.invoices.state_counts() == FACTS["states"]["invoices"]
+
+
+def test_the_old_name_of_a_rule_is_replaced_in_findings_and_events(postgres_url: str) -> None:
+    other = '[{"rule": "xsd-bad-value"}, {"rule": "duplicate_other", "severity": "error"}]'
+    with database_of_the_last_release(postgres_url) as url:
+        with psycopg.connect(url) as connection:
+            (kept,) = connection.execute(
+                "SELECT id FROM invoices WHERE state = 'rejected' ORDER BY id LIMIT 1"
+            ).fetchall()
+            connection.execute("UPDATE invoices SET findings = %s::jsonb WHERE id = %s", (other, kept[0]))
+            (event,) = connection.execute("SELECT id FROM events WHERE type = 'invoices.rejected' LIMIT 1").fetchall()
+            data = '{"invoices": [{"findings": ' + other + "}]}"
+            connection.execute("UPDATE events SET data = %s WHERE id = %s", (data, event[0]))
+        migrate(url)
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SELECT findings FROM invoices WHERE id = %s", kept).fetchone()
+            told = connection.execute("SELECT data FROM events WHERE id = %s", event).fetchone()
+    assert found is not None
+    assert told is not None
+    assert [one["rule"] for one in found[0]] == ["xsd-bad-value", "duplicate-other"]
+    assert [one["rule"] for one in json.loads(told[0])["invoices"][0]["findings"]] == [
+        "xsd-bad-value",
+        "duplicate-other",
+    ]

@@ -4,31 +4,18 @@ Every row sends six invoices, of which KSeF refuses one, and ends the same way: 
 it may be alive, each verdict what KSeF's own records say. Waiting costs nothing: both clocks are moved instead.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
-from app.checking.service import CheckService
-from app.clock import utc_now
-from app.domain.backoff import next_look
 from app.domain.states import InvoiceState, SessionState
-from app.settings import Settings
-from app.store.store import Store
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.invoices import InvoiceFilter
 from app.store.uploads.uploads import Upload
 from tests.support.ksef_faults import CALLS, FAULTS
 from tests.support.road import add_tenant, add_upload, invoices, read, seal_and_pack, zip_of
-from tests.support.sandbox_process import SandboxHandle
-from workers.context import RetryLater, WorkerContext
-from workers.runtime import worker_context
-from workers.sessions import dispatch
-from workers.sessions.advance import advance_session
+from tests.support.timed_road import Road
 
 pytestmark = pytest.mark.slow
 
@@ -95,74 +82,6 @@ STORIES: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass
-class BothClocks:
-    """Time for us and for the sandbox: it passes by itself and can be moved."""
-
-    control_url: str
-    ahead: timedelta = timedelta(0)
-
-    def __call__(self) -> datetime:
-        return utc_now() + self.ahead
-
-    async def advance(self, seconds: float) -> None:
-        """Let time pass at once."""
-        self.ahead += timedelta(seconds=seconds)
-        async with httpx.AsyncClient() as client:
-            answer = await client.post(f"{self.control_url}/clock", json={"advance_seconds": seconds})
-            answer.raise_for_status()
-
-
-@dataclass
-class Road:
-    """The stages against the sandbox, with clocks that can be moved."""
-
-    context: WorkerContext
-    clocks: BothClocks
-    sandbox: SandboxHandle
-
-    def fault(self, **rule: Any) -> None:
-        """Have the sandbox misbehave."""
-        httpx.post(f"{self.sandbox.control_url}/faults", json=rule).raise_for_status()
-
-    def ledger(self) -> dict[str, Any]:
-        """What KSeF's own records say."""
-        answer: dict[str, Any] = httpx.get(f"{self.sandbox.control_url}/ledger").raise_for_status().json()
-        return answer
-
-    async def finish(self, tenant: Tenant, upload: Upload, *, rounds: int = 400) -> Upload:
-        """Run the stages, as the jobs would, until every invoice of an upload has its last state."""
-        store = self.context.store
-        for _ in range(rounds):
-            for session in await seal_and_pack(self.context, tenant):
-                if session.state.is_final:
-                    continue
-                try:
-                    await advance_session(self.context, session.id)
-                except RetryLater as later:
-                    await self.clocks.advance(later.seconds)
-                else:
-                    # A look comes again after a while, longer each time, and KSeF's clock runs meanwhile.
-                    await self.clocks.advance(next_look(session.polls, session.invoices, 0.5))
-            found = await store.uploads.get(tenant.id, upload.id)
-            if found.completed_at is not None:
-                return found
-        raise AssertionError(f"no end after {rounds} rounds: {found.counts}")
-
-
-@pytest_asyncio.fixture
-async def timed_road(
-    settings: Settings, store: Store, pool: CheckService, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Road]:
-    monkeypatch.setattr(dispatch, "_PART_PAUSE_SECONDS", 0.0)
-    httpx.post(f"{sandbox.control_url}/clock", json={"reset": True}).raise_for_status()
-    clocks = BothClocks(sandbox.control_url)
-    used = settings.model_copy(update={"ksef_url": sandbox.base_url})
-    async with worker_context(used, store, pool, clocks) as context:
-        yield Road(context, clocks, sandbox)
-    httpx.post(f"{sandbox.control_url}/clock", json={"reset": True}).raise_for_status()
-
-
 async def _prove(road: Road, tenant: Tenant, upload: Upload) -> None:
     assert upload.counts[InvoiceState.ACCEPTED] == 5, upload.counts
     assert upload.counts[InvoiceState.REJECTED] == 1
@@ -215,6 +134,7 @@ async def test_an_invoice_that_an_earlier_session_had_accepted_is_found_there(ti
     await store.database.execute(
         "UPDATE invoices SET state = 'queued', session_id = NULL, ksef_number = NULL WHERE state = 'accepted'"
     )
+    await store.database.execute("DELETE FROM ksef_numbers")
     await store.database.execute("UPDATE chunks SET queued = 5")
     await store.database.execute(
         "UPDATE uploads SET queued = 5, accepted = 0, completed_at = NULL, state = 'in_progress'"
@@ -224,10 +144,9 @@ async def test_an_invoice_that_an_earlier_session_had_accepted_is_found_there(ti
     assert done.counts[InvoiceState.ACCEPTED] == 5
     rows = [row for _, row in await store.invoices.page(tenant.id, InvoiceFilter(states=["accepted"]))]
     assert len({row["ksef_number"] for row in rows}) == 5
+    assert {row["findings"][-1]["rule"] for row in rows} == {"accepted-earlier"}
     sessions = await store.sessions.page(tenant.id, before=None, state=None, limit=10)
     assert [session.state for session in sessions] == [SessionState.COMPLETED, SessionState.COMPLETED]
-    pages = await store.sessions.upo_pages(sessions[0].tenant_id, sessions[0].id)
-    assert [page["page"] for page in pages] == [1001], "the receipt of the earlier session is kept with this one"
-    assert sessions[1].id == first.id
-    history = await store.sessions.history(sessions[0].tenant_id, sessions[0].id)
-    assert "found-ours" in [line["outcome"] for line in history]
+    assert (sessions[0].accepted, sessions[1].id) == (5, first.id)
+    history = await store.sessions.history(tenant.id, sessions[0].id)
+    assert {"suspected", "accepted"} <= {line["outcome"] for line in history if line["action"] == "duplicates"}

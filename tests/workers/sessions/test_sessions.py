@@ -28,6 +28,7 @@ from tests.support.road import add_tenant, add_upload, carry, invoices, read, se
 from tests.support.sandbox_process import SandboxHandle
 from workers import maintenance, sealing
 from workers.context import RetryLater, WorkerContext
+from workers.duplicates.originals import find_originals
 from workers.intake.singles import check_singles
 from workers.sessions import dispatch, packing
 from workers.sessions.advance import advance_session
@@ -206,11 +207,12 @@ async def test_what_ksef_refuses_is_rejected_with_its_words_and_frees_the_number
     sessions = await seal_and_pack(road, tenant)
     await carry(road, sessions)
     counts = (await road.store.uploads.get(tenant.id, second.id)).counts
-    assert (counts[InvoiceState.ACCEPTED], counts[InvoiceState.REJECTED]) == (3, 1)
+    assert (counts[InvoiceState.ACCEPTED], counts[InvoiceState.SENT]) == (3, 1)
+    await find_originals(road, tenant.id)
     ((_, refused),) = await road.store.invoices.page(tenant.id, InvoiceFilter(states=["rejected"]))
     (_, original), *_ = await road.store.invoices.page(tenant.id, InvoiceFilter(upload_id=upload.id))
-    assert [finding["rule"] for finding in refused["findings"]] == ["duplicate_other"]
-    assert original["ksef_number"] in refused["findings"][0]["message"]
+    assert [finding["rule"] for finding in refused["findings"]] == ["duplicate-other"]
+    assert refused["findings"][0]["ksef_number"] == original["ksef_number"]
     row = await road.store.database.fetch_one("SELECT count(*) AS n FROM claims")
     assert row is not None
     assert row["n"] == 3

@@ -18,14 +18,6 @@ def test_what_a_receipt_does_not_say_is_empty() -> None:
     assert len(Receipts.of([])) == 0
 
 
-def test_some_of_the_documents_are_found_by_their_hashes() -> None:
-    wanted = [THIRD, FIRST, bytes(32)]
-    assert THREE.names(wanted) == {FIRST, THIRD}
-    some = THREE.only(wanted)
-    assert (some.hashes, some.ksef_numbers) == ([THREE.hashes[0], THREE.hashes[2]], ["1", "3"])
-    assert (some.acquired[1], some.modes) == ("2026-11-22T12:00:00+00:00", ["Online", "Offline"])
-
-
 def test_no_value_can_end_a_column_early() -> None:
     """Values are joined by a character that XML cannot hold, but a list in JSON can."""
     (number,) = Receipts.of([Receipt(FIRST, "1\x1f2", NOON, "Online")]).ksef_numbers
