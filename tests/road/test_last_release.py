@@ -153,7 +153,7 @@ def test_an_upload_that_was_being_read_is_read_to_its_end(installation: Installa
 
 
 def test_a_disabled_tenant_stays_disabled(installation: Installation) -> None:
-    assert installation.client(DISABLED).request("GET", "/v1/me").status_code == 401
+    assert installation.client(DISABLED).request("GET", "/v1/me").status_code == 403
 
 
 def test_held_invoices_still_wait_and_are_released(installation: Installation) -> None:
