@@ -66,9 +66,9 @@ class Seal:
     async def __call__(self, connection: Connection, acts: Sequence[RecordedAct]) -> None:
         """Give the acts their numbers and hashes, and seal the newest one."""
         key = self._box.derived_key(PURPOSE)
-        await connection.execute(_SQL["make_head"], {"beginning": BEGINNING, "mac": head_mac(key, 0, BEGINNING)})
         head, now, fits = await _locked_head(connection, key)
         number, newest = head.number, head.hash
+        rows: list[dict[str, Any]] = []
         for one in acts:
             number += 1
             fields: dict[str, Any] = {
@@ -84,9 +84,13 @@ class Seal:
                 "details": one.details,
             }
             previous, newest = newest, row_hash(newest, **fields)
-            await connection.execute(_SQL["add_row"], fields | {"previous_hash": previous, "hash": newest})
+            rows.append(fields | {"previous_hash": previous, "hash": newest})
         mac = head_mac(key, number, newest) if fits else BROKEN
-        await connection.execute(_SQL["set_head"], {"number": number, "hash": newest, "mac": mac})
+        # One round trip for all of them, since others wait for the lock.
+        async with connection.pipeline():
+            for row in rows:
+                await connection.execute(_SQL["add_row"], row)
+            await connection.execute(_SQL["set_head"], {"number": number, "hash": newest, "mac": mac})
 
 
 async def _locked_head(connection: Connection, key: bytes) -> tuple[Head, Any, bool]:
@@ -95,8 +99,12 @@ async def _locked_head(connection: Connection, key: bytes) -> tuple[Head, Any, b
     An act is not refused when the chain was damaged: it goes on behind the newest row, and the seal stays broken.
     """
     row = await (await connection.execute(_SQL["lock_head"])).fetchone()
+    if row is None:
+        await connection.execute(_SQL["make_head"], {"beginning": BEGINNING, "mac": head_mac(key, 0, BEGINNING)})
+        row = await (await connection.execute(_SQL["lock_head"])).fetchone()
+    # A statement of its own: the one that waited for the lock sees the rows of before.
     found = await (await connection.execute(_SQL["newest_row"])).fetchone()
-    assert row is not None  # noqa: S101 - it was made before
+    assert row is not None  # noqa: S101 - it was there or was made
     assert found is not None  # noqa: S101 - the query has one row always
     head = Head(row["number"], bytes(row["hash"]), bytes(row["mac"]))
     newest = found["number"] or 0
