@@ -7,8 +7,9 @@ section 6.5) for headers, and keeps an answer for as long as the client does not
 uvicorn has no public interface for this, so the classes below depend on its internals. Of `HttpToolsProtocol` they override
 `connection_made`, `connection_lost`, `data_received`, `on_message_begin`, `on_header`, `on_headers_complete`, `on_body`,
 `on_message_complete`, `on_response_complete`, `pause_writing` and `resume_writing`; they call `send_400_response` and `_unset_keepalive_if_required`; they
-read or set `loop`, `transport`, `parser`, `flow`, `cycle`, `server_state`, `expect_100_continue`, `app`, `url`, `scope` and `client`. Of
-`RequestResponseCycle` they replace `send` and read or set `more_body`, `response_started`, `response_complete`, `scope` and `keep_alive`.
+read or set `loop`, `transport`, `parser`, `flow`, `cycle`, `server_state`, `expect_100_continue`, `app`, `url`, `scope`, `pipeline` and `client`.
+Of `RequestResponseCycle` they replace `send` and read or set `more_body`, `response_started`, `response_complete`, `disconnected`,
+`message_event`, `scope` and `keep_alive`.
 `tests/app/api/http/test_protocol.py` fails when the installed uvicorn lacks one of them; the version is pinned to a minor in
 `pyproject.toml`.
 """
@@ -28,6 +29,9 @@ MAX_HEAD_BYTES: Final = 64 << 10
 
 HEAD_SECONDS: Final = 30.0
 """Time within which a request head must be complete: the first from the connection's start, a later one from its first byte."""
+
+MOST_PIPELINED: Final = 32
+"""Requests of a connection that may wait for the answers before them; each uses some kilobytes."""
 
 UNREAD_SECONDS: Final = 60.0
 """Time after which a connection is cut whose client has read nothing of an answer."""
@@ -64,6 +68,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._lingered_bytes = 0
         self._unread_answer: TimerHandle | None = None
         self._moves = 0
+        self._unanswered: list[RequestResponseCycle] = []
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # uvicorn narrows the type likewise
         """Take a place, and start the time limit for the first request."""
@@ -76,8 +81,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._place_timer = self.loop.call_later(connections.RESERVED_SECONDS + LINGER_SECONDS, self.drop)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Free the place, and cancel the timers."""
+        """Free the place, cancel the timers, and end the requests."""
         self._limits.release(self)
+        self._end_requests()
         for timer in (self._head_timer, self._place_timer, self._lingering, self._unread_answer):
             if timer is not None:
                 timer.cancel()
@@ -113,8 +119,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def drop(self) -> None:
         """Close the connection; bytes of an answer that the client does not read are lost."""
         if self.transport.get_write_buffer_size():
-            self.transport.abort()
+            self._abort()
         else:
+            self._end_requests()
             self._close_silent()
 
     def on_message_begin(self) -> None:
@@ -132,6 +139,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._moves += 1
+        if self.transport.is_closing():
+            return
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self.drop()
+            return
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -142,7 +154,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.expect_100_continue = False
         super().on_headers_complete()
         if self.cycle is not None:
-            self.scope["ksefd"] = {"abort": self.transport.abort, "place": self._place}  # type: ignore[typeddict-unknown-key]
+            self._unanswered.append(self.cycle)
+            self.scope["ksefd"] = {"abort": self._abort, "place": self._place}  # type: ignore[typeddict-unknown-key]
             if self._place is not Place.ORDINARY:
                 self.cycle.keep_alive = False
             _AnswerStart(self, self.cycle)
@@ -150,19 +163,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Accept bytes of a body, which do not count as a head."""
         self._head_bytes = 0
-        super().on_body(body)
+        if not self.transport.is_closing():
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request; the next head is counted from 0."""
         self._head_bytes = 0
         self._in_message = False
         self._parsed = True
-        super().on_message_complete()
+        if not self.transport.is_closing():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Continue with the next request; when the body of this one is incomplete, let the connection linger, then close it."""
         self._limits.rest(self)
         self._moves += 1
+        self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete]
         self._watch_answer()
         if not self._unread_body or self.transport.is_closing():
             super().on_response_complete()
@@ -206,9 +222,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _answer_unread(self, before: int, moves: int) -> None:
         self._unread_answer = None
         if self._moves == moves and self.transport.get_write_buffer_size() >= before:
-            self.transport.abort()
+            self._abort()
         else:
             self._watch_answer()
+
+    def _abort(self) -> None:
+        self._end_requests()
+        self.transport.abort()
+
+    def _end_requests(self) -> None:
+        # uvicorn ends the last request of a pipeline only; those before it would write to a closed connection.
+        for cycle in self._unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._unanswered = []
 
     def _head_overdue(self) -> None:
         self._head_timer = None

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from app.api.http import connections
 from app.api.http.connections import ConnectionLimits, Place, connections_that_fit
+from app.api.http.middleware import RequestContext
 from app.client_addresses import TrustedProxies, counted_address, forwarded_scheme, read_networks
 from app.errors import ConfigurationError
 from app.settings import load_settings
@@ -133,3 +136,27 @@ def test_the_scheme_is_the_last_one_that_is_forwarded() -> None:
 def test_a_proxy_that_is_no_network_stops_the_start_with_its_name(value: str) -> None:
     with pytest.raises(ConfigurationError, match="KSEFD_TRUSTED_PROXIES: '"):
         load_settings(trusted_proxies=value)
+
+
+@pytest.mark.parametrize(
+    ("peer", "client", "scheme"), [("10.0.0.9", "203.0.113.5", "https"), ("198.51.100.1", "198.51.100.1", "http")]
+)
+async def test_forwarding_headers_are_believed_from_a_trusted_proxy_only(peer: str, client: str, scheme: str) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append((scope["ksefd"]["client"], scope["scheme"]))
+
+    async def nothing(*_: Any) -> Any: ...
+
+    headers = [(b"x-forwarded-for", b"198.51.100.7, 203.0.113.5"), (b"x-forwarded-proto", b"https")]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/livez",
+        "scheme": "http",
+        "client": (peer, 1),
+        "headers": headers,
+    }
+    await RequestContext(app, trusted=TrustedProxies(read_networks("10.0.0.0/8")))(scope, nothing, nothing)
+    assert seen == [(client, scheme)]

@@ -16,6 +16,7 @@ from app.api.serve import ApiServer
 
 PRIVATE = (
     "loop", "transport", "parser", "flow", "cycle", "server_state", "expect_100_continue", "app", "scope", "client",
+    "pipeline",
 )  # fmt: skip
 CALLED = ("send_400_response", "_unset_keepalive_if_required")
 
@@ -58,7 +59,8 @@ async def test_every_attribute_that_the_protocol_uses_exists_in_uvicorn() -> Non
     assert cycle.more_body is True
     assert cycle.response_started is False
     assert cycle.response_complete is False
-    assert "scope" in vars(cycle)
+    assert cycle.disconnected is False
+    assert {"scope", "message_event"} <= set(vars(cycle))
     assert "keep_alive" in vars(cycle)
     assert list(inspect.signature(RequestResponseCycle.send).parameters) == ["self", "message"]
 
