@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from app.domain.findings import Finding
-from app.forms.rules import finding, quoted
+from app.forms.quoting import quoted
+from app.forms.rules import finding
 
 _BOM = b"\xef\xbb\xbf"
 _WIDE_STARTS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff", b"<\x00", b"\x00<", b"\x00\x00\x00<")

@@ -89,7 +89,7 @@ class FullCheck(Generic[E]):
         try:
             root = etree.fromstring(document, self._parser)
         except etree.XMLSyntaxError as error:
-            return None, [*bombs, explain_syntax_error(error)]
+            return None, [*bombs, explain_syntax_error(error, document)]
 
         elements = rules.read_elements(root)
         facts = rules.facts_of(elements)

@@ -12,7 +12,8 @@ from app.domain.findings import Finding
 from app.forms.fa3.schema import FA3_NAMESPACE
 from app.forms.fa_rr1.key_fields import FA_RR1_NAMESPACE
 from app.forms.fields import text_of
-from app.forms.rules import finding, quoted
+from app.forms.quoting import quoted
+from app.forms.rules import finding
 from app.forms.xsd.places import line_of_element, local_name
 
 _MAX_SHOWN = 60
@@ -91,8 +92,12 @@ def explain_other_form(root: etree._Element, form_code: etree._Element | None) -
 def _unknown(root: etree._Element) -> OtherForm:
     name, namespace = f"<{local_name(root)[:_MAX_SHOWN]}>", root.tag.rpartition("}")[0][1:]
     return OtherForm(
-        f"{name} in the namespace {quoted(namespace)}" if namespace else f"{name} without a namespace",
-        f"{name} w przestrzeni nazw {quoted(namespace)}" if namespace else f"{name} bez przestrzeni nazw",
+        f"{name} in the namespace {quoted(namespace).noted(polish=False)}"
+        if namespace
+        else f"{name} without a namespace",
+        f"{name} w przestrzeni nazw {quoted(namespace).noted(polish=True)}"
+        if namespace
+        else f"{name} bez przestrzeni nazw",
         f"It must be <Faktura> in the namespace {FA3_NAMESPACE}",
         f"Musi to być <Faktura> w przestrzeni nazw {FA3_NAMESPACE}",
     )

@@ -5,7 +5,8 @@ from lxml import etree
 from app.domain.findings import Finding
 from app.forms.fields import text_of
 from app.forms.nip import is_nip
-from app.forms.rules import finding, quoted
+from app.forms.quoting import quoted
+from app.forms.rules import finding
 from app.forms.xsd.places import line_of_element, local_name, path_of
 
 _NIP_DIGITS = 10

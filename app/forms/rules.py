@@ -4,12 +4,13 @@ The documentation of the rules is made from `RULES`; the check makes its finding
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 from app.domain.findings import Finding, Severity
 from app.forms.compared import compared
+from app.forms.quoting import Quoted
 
 MAX_RAW = 500
-MAX_VALUE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,12 +454,12 @@ def finding(
 ) -> Finding:
     """Return a finding of the rule, its words filled in with `values`. Long values and raw words are cut."""
     known = RULES[rule]
-    shown = {name: _shortened(str(value), MAX_RAW) for name, value in values.items()}
+    shown, english, polish = ({name: _word(value, way) for name, value in values.items()} for way in _Way)
     return Finding(
         rule=rule,
         severity=known.severity,
-        message=known.english.format_map(shown),
-        message_pl=known.polish.format_map(shown),
+        message=known.english.format_map(english),
+        message_pl=known.polish.format_map(polish),
         line=line,
         path=path,
         raw=None if raw is None else _shortened(raw, MAX_RAW),
@@ -466,9 +467,18 @@ def finding(
     )
 
 
-def quoted(value: str) -> str:
-    """Return a value of the document as it is shown in a message: on one line, in quotes, cut when long."""
-    return f'"{_shortened(" ".join(value[: 4 * MAX_VALUE].split()), MAX_VALUE)}"'
+class _Way(Enum):
+    """The ways in which a value is written: alone, or with notes on it in a message."""
+
+    ALONE = 0
+    ENGLISH = 1
+    POLISH = 2
+
+
+def _word(value: object, way: _Way) -> str:
+    if isinstance(value, Quoted) and way is not _Way.ALONE:
+        return value.noted(polish=way is _Way.POLISH)
+    return _shortened(str(value), MAX_RAW)
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -60,6 +60,7 @@ from app.errors import (
     Unauthorized,
     UnsupportedContentType,
 )
+from app.forms.fields import collapsed
 from app.observability.metrics import STAGE_SECONDS, UPLOAD_BYTES, VALIDATION_FINDINGS
 from app.package.entries import decompress
 from app.package.errors import MalformedEntry
@@ -81,6 +82,8 @@ MAX_INVOICE_BYTES: Final = MAX_DOCUMENT_BYTES
 _INLINE_BYTES: Final = 200_000
 
 Text = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Number = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")]
+"""A text that may have tabs and line ends, which are blanks of a number."""
 
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
@@ -169,7 +172,10 @@ async def validate_invoice(request: Request, state: CurrentState, tenant: Curren
 async def list_invoices(
     store: CurrentStore,
     tenant: CurrentTenant,
-    number: Annotated[Text | None, Query(description="The issuer's own number (P_2).")] = None,
+    number: Annotated[
+        Number | None,
+        Query(description="The issuer's own number (P_2). Blanks count as in the XSD: a row of them is one."),
+    ] = None,
     ksef_number: Annotated[Text | None, Query(description="The number that KSeF gave.")] = None,
     sha256: Annotated[str | None, Query(pattern="^[0-9a-fA-F]{64}$", description="Of the XML, in hex.")] = None,
     upload: Annotated[str | None, Query(pattern="^upl_[0-9a-f]{32}$", description="Id of an upload.")] = None,
@@ -181,7 +187,8 @@ async def list_invoices(
 ) -> Response:
     """List invoices that match all given filters, oldest first."""
     wanted = InvoiceFilter(
-        number=number,
+        # Numbers are stored with their blanks collapsed, as KSeF compares them.
+        number=None if number is None else collapsed(number),
         ksef_number=ksef_number,
         sha256=bytes.fromhex(sha256) if sha256 else None,
         upload_id=parse_public_id("upl", upload) if upload else None,

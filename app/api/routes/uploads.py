@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Final
@@ -70,7 +71,10 @@ CSV_COLUMNS: Final = (
 )  # fmt: skip
 """`rules` lists the rules of all findings; `message` is the first one in English."""
 
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA_STARTS: Final = frozenset("=+-@＝＋－＠")
+_BLANKS: Final = " \t\r\n\u00a0"
+_CONTROLS: Final = frozenset("\t\r\n")
+_INNER_FORMULA: Final = re.compile(r'([;,|\t\r\n][\s"]*)(?=[=+\-@＝＋－＠])')
 
 # Writing a thousand invoices at once would block the event loop for more than five milliseconds.
 _ROWS_AT_A_TIME: Final = 100
@@ -260,7 +264,7 @@ async def _json_lines(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterat
 
 
 async def _csv_lines(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
-    # RFC 4180: CRLF ends, quotes where needed, columns named in the first line.
+    # RFC 4180: CRLF ends, quotes around each cell, columns named in the first line.
     head = [CSV_COLUMNS]
     async for rows in _slices(pages):
         yield _csv([*head, *(_csv_row(row) for row in rows)])
@@ -286,14 +290,20 @@ def _csv_row(invoice: Mapping[str, Any]) -> list[Any]:
 
 
 def _cell(value: Any) -> Any:
-    """Return a text with an apostrophe before it when a spreadsheet would run it as a formula (OWASP, CSV Injection).
+    """Return a text with an apostrophe before each place where a spreadsheet would begin a formula (OWASP, CSV Injection).
 
-    Senders choose names and invoice numbers freely. NDJSON has them unchanged.
+    Such a place is also behind a separator inside the text: a spreadsheet may divide lines at another one than ours, as Excel
+    with Polish settings does at semicolons. Senders choose names and invoice numbers freely. NDJSON has them unchanged.
     """
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    if not isinstance(value, str):
+        return value
+    begin = len(value) - len(value.lstrip(_BLANKS))
+    inside = _INNER_FORMULA.sub(r"\1'", value[begin:])
+    guard = "'" if value[:1] in _CONTROLS or value[begin : begin + 1] in _FORMULA_STARTS else ""
+    return f"{guard}{value[:begin]}{inside}" if value else value
 
 
 def _csv(rows: list[Any]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
     return text.getvalue().encode("utf-8", "replace")

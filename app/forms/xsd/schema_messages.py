@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from lxml import etree
 
 from app.domain.findings import Finding
-from app.forms.rules import finding, quoted
+from app.forms.fields import collapsed
+from app.forms.quoting import quoted
+from app.forms.rules import finding
 from app.forms.xsd.places import local_name
 from app.forms.xsd.vocabulary import PATTERNS, TYPES, UNNAMED_TYPES, Vocabulary
 
@@ -22,6 +24,8 @@ _MAX_LISTED = 12
 _MAX_NAME = 60
 
 _ATTRIBUTE = re.compile(r", attribute '(?:\{[^}]{0,200}\})?([^']{1,60})")
+_LINE_BLANKS = re.compile("[\t\r\n]")
+_OF_TYPE = frozenset(f"SCHEMAV_CVC_DATATYPE_VALID_1_2_{number}" for number in (1, 2, 3))
 _HINT = re.compile(r", attribute '\{http://www\.w3\.org/2001/XMLSchema-instance\}([^']{1,60})")
 _MISSING_ATTRIBUTE = re.compile(r"The attribute '([^']{1,60})' is required")
 _EXPECTED = re.compile(r"Expected is (?:one of )?\( ([^()]*?) ?\)\.?\s*$")
@@ -102,7 +106,7 @@ def _rule_and_values(kind: str, message: str, element: etree._Element, words: Vo
     if explainer is None:
         return "xsd-other", {}
     start = message[:_EDGE]
-    said = _Said(kind, message[-_EDGE:], _ATTRIBUTE.search(start), _HINT.search(start), element)
+    said = _Said(kind, start, message[-_EDGE:], _ATTRIBUTE.search(start), _HINT.search(start), element)
     return explainer(said)
 
 
@@ -111,6 +115,7 @@ class _Said:
     """One message of libxml2 in the parts that every explainer needs."""
 
     kind: str
+    start: str
     tail: str
     attribute: re.Match[str] | None
     hint: re.Match[str] | None
@@ -118,12 +123,20 @@ class _Said:
     element: etree._Element
 
     def value(self) -> str:
-        """Return the wrong value as the finding shows it."""
-        return quoted((self.element.get(self.attribute[1]) or "") if self.attribute else _text(self.element))
+        """Return the wrong value as the finding shows it.
+
+        Blanks that the type ignores are left out, as in the value that the message names: they are no fault.
+        """
+        if self.attribute:
+            return quoted(self.element.get(self.attribute[1]) or "")
+        text = _text(self.element)
+        is_named = any(f"'{one}'" in self.start for one in (text, _LINE_BLANKS.sub(" ", text)))
+        # For a date or a number libxml2 names the value with blanks, although they mean nothing.
+        return quoted(text if is_named and self.kind not in _OF_TYPE else collapsed(text))
 
     def is_empty(self) -> bool:
         """Return whether the fault is that the element has no text."""
-        return self.attribute is None and not _text(self.element)
+        return self.attribute is None and not collapsed(_text(self.element))
 
     def find(self, pattern: re.Pattern[str], otherwise: str) -> str:
         """Return the first group of the pattern at the end of the message, else `otherwise`."""
@@ -232,7 +245,7 @@ def _about_content(message: str, element: etree._Element, words: Vocabulary) -> 
 
 
 def _text(element: etree._Element) -> str:
-    return "".join([element.text or "", *(child.tail or "" for child in element)]).strip()
+    return "".join([element.text or "", *(child.tail or "" for child in element)])
 
 
 def _pattern_in_words(pattern: str) -> tuple[str, str]:

@@ -13,7 +13,8 @@ from app.forms.fa3.key_fields import InvoiceElements
 from app.forms.fa3.schema import FA3_NAMESPACE
 from app.forms.fields import date_of, text_of
 from app.forms.issue_date import issue_date_findings
-from app.forms.rules import finding, quoted
+from app.forms.quoting import quoted
+from app.forms.rules import finding
 from app.forms.xsd.places import line_of_element, path_of
 
 FA3_IN_FORCE_SINCE = date(2026, 2, 1)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import weakref
 from collections.abc import AsyncIterator
 from typing import Any
@@ -78,6 +79,23 @@ async def test_a_spreadsheet_is_given_no_formula_and_programs_the_number_itself(
     assert row[CSV_COLUMNS.index("size")] == "-1"
     (line,) = [part async for part in _json_lines(_one(number=number))]
     assert json.loads(line)["number"] == number
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
+@pytest.mark.parametrize(
+    "number", ["FV/1;=1+1", "a,@SUM(A1)", "x\n-2", "x\t=1", 'x;"=1', "x; =1", "x;;+1", " =1", "\u00a0=1", "＝1", "a|=2"]
+)
+async def test_no_separator_that_a_spreadsheet_may_go_by_begins_a_formula(number: str, separator: str) -> None:
+    (piece,) = [part async for part in _csv_lines(_one(number=number))]
+    for row in csv.reader(io.StringIO(piece.decode(), newline=""), delimiter=separator):
+        for cell in row:
+            assert cell.lstrip(' "\u00a0\r\n')[:1] not in set("=+-@＝"), row
+
+
+async def test_every_cell_is_quoted() -> None:
+    (piece,) = [part async for part in _csv_lines(_one(number="1", size=5, upload=None))]
+    for line in piece.decode().splitlines():
+        assert re.fullmatch(r'"[^"]*"(,"[^"]*")*', line)
 
 
 @pytest.mark.parametrize("number", ["FV/1", "1-2", "a=b", "'quoted'", 'zażółć, "gęślą"'])
