@@ -84,7 +84,7 @@ def test_the_sandbox_knows_nothing_of_the_product_but_its_pure_domain() -> None:
         for imported in graph.find_modules_directly_imported_by(module)
         if imported.split(".")[0] != "sandbox"
     }
-    assert used == {"app.domain.ksef_number"}
+    assert used == {"app.domain.ksef_number", "app.domain.timestamps"}
     pool = graph.find_upstream_modules("sandbox.pool", as_package=True)
     assert not {name for name in pool if name in {"sandbox.app", "sandbox.state.memory", "sandbox.service"}}
 
