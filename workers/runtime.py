@@ -3,9 +3,10 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import anyio
 import uvloop
@@ -55,6 +56,7 @@ _CHUNKS_BESIDE_THE_POOL: Final = 4
 _CHUNKS_FOR_NEWCOMERS: Final = 2
 # Jobs can be run again, so a stop does not wait long for them.
 _GRACE_SECONDS: Final = 3.0
+_POOL_PAUSE_SECONDS: Final = 2.0
 _NICENESS: Final = 5
 # Added to the worker's own: the API on the same machine must answer while the pool is busy.
 _POOL_NICENESS: Final = 10
@@ -147,25 +149,30 @@ async def _run(settings: Settings, pool: CheckService) -> int:
 
 
 async def _work(store: Store, dispatcher: Dispatcher, stop_seconds: float) -> int:
-    worker_pools: list[asyncio.Future[Any]] = [
+    app = store.jobs.app
+    worker_pools = [
         asyncio.ensure_future(
-            store.jobs.app.run_worker_async(
-                queues=list(queues),
-                concurrency=concurrency,
-                name=f"{'-'.join(queues)}@{os.getpid()}",
-                install_signal_handlers=False,
-                delete_jobs="successful",
-                # A new job is announced, but the worker misses announcements that come while it fetches jobs.
-                fetch_job_polling_interval=0.5 if INTAKE_SHORT in queues else 2.0,
-                update_heartbeat_interval=HEARTBEAT_SECONDS,
-                stalled_worker_timeout=STALLED_AFTER_SECONDS,
-                shutdown_graceful_timeout=min(_GRACE_SECONDS, stop_seconds),
+            _lasting(
+                "-".join(queues),
+                partial(
+                    app.run_worker_async,
+                    queues=list(queues),
+                    concurrency=concurrency,
+                    name=f"{'-'.join(queues)}@{os.getpid()}",
+                    install_signal_handlers=False,
+                    delete_jobs="successful",
+                    # A new job is announced, but the worker misses announcements that come while it fetches jobs.
+                    fetch_job_polling_interval=0.5 if INTAKE_SHORT in queues else 2.0,
+                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    stalled_worker_timeout=STALLED_AFTER_SECONDS,
+                    shutdown_graceful_timeout=min(_GRACE_SECONDS, stop_seconds),
+                ),
             )
         )
         for queues, concurrency in _WORKER_POOLS
     ]
     # Deliveries are too many to have a job each.
-    worker_pools.append(asyncio.ensure_future(dispatcher.run()))
+    worker_pools.append(asyncio.ensure_future(_lasting("deliveries", dispatcher.run)))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -173,17 +180,25 @@ async def _work(store: Store, dispatcher: Dispatcher, stop_seconds: float) -> in
     stopped = asyncio.ensure_future(stop.wait())
     heartbeats = asyncio.ensure_future(send_heartbeats(stop))
     try:
-        # A pool of jobs that ends by itself has lost the database: the process ends and is started again.
-        await asyncio.wait([*worker_pools, stopped], return_when=asyncio.FIRST_COMPLETED)
+        await stopped
     finally:
         for task in (*worker_pools, stopped, heartbeats):
             task.cancel()
-        results = await asyncio.gather(*worker_pools, return_exceptions=True)
-    broken = [result for result in results if isinstance(result, Exception)]
-    for error in broken:
-        log.error("worker_pool_failed", error=repr(error))
+        await asyncio.gather(*worker_pools, return_exceptions=True)
     log.info("worker_stopped", asked=stop.is_set())
-    return 0 if stop.is_set() and not broken else 1
+    return 0 if stop.is_set() else 1
+
+
+async def _lasting(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a pool without end: one that ends by itself, for example because the database is away, is started again."""
+    while True:
+        error: Exception | None = None
+        try:
+            await run()
+        except Exception as trouble:
+            error = trouble
+        log.warning("worker_pool_failed", pool=name, error=repr(error))
+        await asyncio.sleep(_POOL_PAUSE_SECONDS)
 
 
 def _count_request(record: RequestRecord) -> None:

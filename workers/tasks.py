@@ -30,7 +30,7 @@ from workers.sessions.advance import advance_session
 log = get_logger(__name__)
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
-_LONGEST_OWN_SECONDS: Final = 20.0
+_LONGEST_OWN_SECONDS: Final = 8.0
 _CONFLICT_SECONDS: Final = 0.5
 
 # Five fields are minutes and up; a sixth, at the end, is seconds.
@@ -42,7 +42,7 @@ _EVERY_NIGHT: Final = "17 2 * * *"
 class StageRetryStrategy(BaseRetryStrategy):
     """Retries a job until its stage returns without an error; no job is given up.
 
-    The pause is the one that the stage asked for, or doubles with jitter: up to five minutes, or up to twenty seconds after an error
+    The pause is the one that the stage asked for, or doubles with jitter: up to five minutes, or up to eight seconds after an error
     of our own database, disk or pool, where a longer pause helps no other system. A job that waits for quota comes back at the time
     for which the quota has reserved a slot.
     """

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from importlib.resources import files
-from time import monotonic
 from typing import Any, Final, LiteralString, cast
 from weakref import WeakKeyDictionary
 
@@ -15,7 +14,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from app.store.database_errors import translated
+from app.store.connection import LimitedConnection, Reach, make_pool, open_connection
+from app.store.database_errors import DatabaseUnavailable, translated
 
 Connection = AsyncConnection[DictRow]
 
@@ -33,22 +33,12 @@ def queries(noun: str) -> Mapping[str, LiteralString]:
     return named
 
 
-_IDLE_SECONDS: Final = 1.0
-# When a connection came back to the pool.
-_returned: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
-
-
-async def _note_return(connection: Connection) -> None:
-    _returned[connection] = monotonic()
-
-
-async def _check_idle(connection: Connection) -> None:
-    """Check that a connection works before it is lent.
-
-    A connection that was used within the last second is not checked, which saves a round trip.
-    """
-    if monotonic() - _returned.get(connection, 0.0) > _IDLE_SECONDS:
-        await AsyncConnectionPool.check_connection(connection)
+_FIRST_SECONDS: Final = 0.75
+"""How long a caller waits for a connection before it asks whether the database is away. Longer waits are for a busy pool."""
+_AWAY_SECONDS: Final = 0.25
+"""The same while the database is away: as long as an attempt to connect may take when it is back."""
+_BUSY_SECONDS: Final = 15.0
+_OWN_ANSWER_SECONDS: Final = 10.0
 
 
 # What a transaction has recorded for the audit so far.
@@ -71,26 +61,30 @@ class Database:
         self.url = url
         self.write_acts: Callable[[Connection, list[Any]], Awaitable[None]] | None = None
         """Writes the audit; set once the keys are known, which are in the database."""
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        self._reach = Reach()
+        self._pool: AsyncConnectionPool[Connection] = make_pool(
             url,
-            connection_class=cast("type[Connection]", AsyncConnection),
-            min_size=1,
-            max_size=max_connections,
-            open=False,
-            timeout=15,
-            kwargs={"row_factory": dict_row, "autocommit": True},
-            check=_check_idle,
-            reset=_note_return,
+            max_connections=max_connections,
+            reach=self._reach,
+            seconds=_BUSY_SECONDS,
             name="ksefd",
+            row_factory=dict_row,
+            autocommit=True,
         )
 
     async def open(self) -> None:
         """Connect; raises DatabaseUnavailable when the server does not answer within fifteen seconds."""
-        try:
-            await self._pool.open(wait=True, timeout=15)
-        except PoolTimeout as error:
-            await self._pool.close()
-            raise translated(error) from error
+        await self._pool.open()
+        with anyio.move_on_after(_BUSY_SECONDS):
+            while True:
+                try:
+                    await self.fetch_one("SELECT 1 AS one")
+                except DatabaseUnavailable:
+                    await anyio.sleep(_AWAY_SECONDS)
+                else:
+                    return
+        await self._pool.close()
+        raise DatabaseUnavailable("the database does not answer")
 
     async def close(self) -> None:
         """Give all connections back. Safe to call twice."""
@@ -100,17 +94,26 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection outside a transaction: each statement is committed by itself. Raises DatabaseError."""
         try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except (PoolTimeout, psycopg.OperationalError) as error:
+            async with AsyncExitStack() as stack:
+                yield await self._lent(stack)
+        except psycopg.OperationalError as error:
             raise translated(error) from error
 
+    async def _lent(self, stack: AsyncExitStack) -> Connection:
+        first = _AWAY_SECONDS if self._reach.is_away else _FIRST_SECONDS
+        try:
+            return await stack.enter_async_context(self._pool.connection(first))
+        except PoolTimeout:
+            if self._reach.is_away:
+                raise
+        return await stack.enter_async_context(self._pool.connection())
+
     @asynccontextmanager
-    async def own_connection(self) -> AsyncIterator[Connection]:
+    async def own_connection(self) -> AsyncIterator[LimitedConnection]:
         """Open a connection beside the pool, for locks and notifications, which belong to a connection. Raises DatabaseError."""
         try:
-            connecting = AsyncConnection.connect(self.url, autocommit=True, row_factory=dict_row, connect_timeout=15)
-            async with await connecting as connection:
+            async with await open_connection(self.url) as connection:
+                connection.answer_seconds = _OWN_ANSWER_SECONDS
                 yield connection
         except psycopg.OperationalError as error:
             raise translated(error) from error

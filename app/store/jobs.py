@@ -4,7 +4,6 @@ A job that must follow a change is deferred on the connection of that change, so
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -13,15 +12,17 @@ from uuid import UUID
 
 import psycopg
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
-from procrastinate.jobs import Job, Status
-from procrastinate.manager import JobManager
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
-from app.observability.logs import get_logger
+from app.store import connection
+from app.store.connection import Reach, make_pool
 from app.store.database import Connection
 from app.store.database_errors import translated
+from app.store.job_manager import LastingJobManager
 
-log = get_logger(__name__)
+_POOL_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 10.0
+"""Time limit of a statement about jobs, which are all small: a heartbeat must not be missing for long."""
 
 
 class Task(StrEnum):
@@ -64,44 +65,6 @@ class Priority(IntEnum):
     CLOSE = 20
 
 
-class DedupingJobManager(JobManager):
-    """Procrastinate's manager with two changes for jobs that wait for each other.
-
-    A job that is to be run again while another one of its name (`once`) waits is ended as failed: the waiting one does its work. Only one
-    job of a name may wait, so Procrastinate itself would raise here and leave the job marked as running for ever, and with it
-    all jobs behind its lock. And the end of a job with a lock is notified, since the next job of the lock may start now: otherwise
-    workers would find it only by their next poll.
-    """
-
-    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        """Set a job to its last state, and notify the workers that could start the next job of its lock."""
-        await super().finish_job(job, status, delete_job)
-        if job.lock is not None:
-            try:
-                await self.connector.execute_query_async(
-                    "SELECT pg_notify(%(channel)s, %(payload)s)",
-                    channel=f"procrastinate_queue_v1#{job.queue}",
-                    payload=json.dumps({"type": "job_inserted", "job_id": job.id}),
-                )
-            except ConnectorException as error:
-                # The job is finished all the same, and a worker that is not notified polls again soon.
-                log.info("job_end_not_announced", job=job.id, error=repr(error))
-
-    async def retry_job_by_id_async(
-        self,
-        job_id: int,
-        retry_at: datetime,
-        priority: int | None = None,
-        queue: str | None = None,
-        lock: str | None = None,
-    ) -> None:
-        """Let a job wait for another run, unless a job of its name waits already."""
-        try:
-            await super().retry_job_by_id_async(job_id, retry_at, priority, queue, lock)
-        except UniqueViolation:
-            await self.finish_job_by_id_async(job_id, Status.FAILED, delete_job=True)
-
-
 @contextlib.contextmanager
 def _translated_errors() -> Iterator[None]:
     """Turn PostgreSQL's errors, which Procrastinate wraps, into those of `database_errors`."""
@@ -117,11 +80,18 @@ class JobQueue:
     """Defers jobs by the name of their task."""
 
     def __init__(self, database_url: str, *, max_connections: int = 4) -> None:
-        self.app = App(
-            connector=PsycopgConnector(conninfo=database_url, min_size=1, max_size=max_connections),
-            worker_defaults={},
-        )
-        self.app.job_manager = DedupingJobManager(self.app.connector)
+        def pool(**_: Any) -> Any:
+            return make_pool(
+                database_url,
+                max_connections=max_connections,
+                reach=Reach(),
+                seconds=_POOL_SECONDS,
+                name="jobs",
+                answer_seconds=min(_ANSWER_SECONDS, connection.ANSWER_SECONDS),
+            )
+
+        self.app = App(connector=PsycopgConnector(conninfo=database_url, pool_factory=pool), worker_defaults={})
+        self.app.job_manager = LastingJobManager(self.app.connector, database_url)
 
     async def defer(
         self,

@@ -176,10 +176,9 @@ class Dispatcher:
     # --- due deliveries ---
 
     async def _listen(self) -> None:
-        async with self._store.notifications() as connection:
-            async for _ in connection.notifies():
-                self._notified = True
-                self._wake.set()
+        async for _ in self._store.notifications():
+            self._notified = True
+            self._wake.set()
 
     async def _wait(self) -> None:
         with anyio.move_on_after(self._pause()):

@@ -17,6 +17,7 @@ from app.errors import ConfigurationError
 from app.observability.logs import get_logger
 from app.store.audit.acts import Act
 from app.store.audit.record import record
+from app.store.connection import LISTEN_SECONDS
 from app.store.database import Connection, Database, queries
 from app.store.events.deliveries import body_of_event
 from app.store.events.endpoints import Ordering, add_disabled_event, open_headers, open_keys
@@ -151,12 +152,14 @@ class DeliveryQueue:
                 await connection.execute(statement)
             yield EndpointLeases(connection)
 
-    @asynccontextmanager
-    async def notifications(self) -> AsyncIterator[Connection]:
-        """Open a connection that is notified of new deliveries; read `connection.notifies()`."""
+    async def notifications(self) -> AsyncIterator[None]:
+        """Give a sign for each notification of new deliveries. Raises DatabaseError when the connection is lost."""
         async with self._database.own_connection() as connection:
             await connection.execute(f"LISTEN {CHANNEL}")
-            yield connection
+            while True:
+                async for _ in connection.notifies(timeout=LISTEN_SECONDS):
+                    yield
+                await connection.ask_whether_alive()
 
     async def endpoints_with_work(self) -> list[Work]:
         """Return every endpoint with pending deliveries, due or not."""

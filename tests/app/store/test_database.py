@@ -6,7 +6,7 @@ import anyio
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from app.store import database
+from app.store import connection as connection_module
 from app.store.database import Connection, Database
 from app.store.store import Store
 
@@ -24,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(database, "monotonic", clock)
+    monkeypatch.setattr(connection_module, "monotonic", clock)
     return clock
 
 
