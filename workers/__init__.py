@@ -5,6 +5,7 @@
     sessions/    packing; dispatch (open, store the parts, close)                   packed -> sent
                  tracking (status, receipts, refusals)                              sent -> accepted, rejected, failed
     duplicates/  originals of invoices that KSeF called duplicates                  sent -> accepted, rejected
+    reconciling  invoices that KSeF has accepted and our records do not have        queued, packed, sent -> accepted
     ksef/        request limits, availability and permissions at KSeF
     delivery/    webhook deliveries
     maintenance  enqueues missing jobs, deletes expired data

@@ -62,6 +62,8 @@ async def sweep(context: WorkerContext) -> None:
     async with context.store.database.connection() as connection:
         for tenant_id in await context.store.singles.tenants_with_unchecked_singles_for_job():
             await context.store.singles.check_singles_soon(connection, tenant_id)
+        for tenant_id in await context.store.reconciling.tenants_for_job():
+            await jobs.reconcile_soon(connection, tenant_id)
         overdue = now - UNRESOLVED_AFTER
         for tenant_id in await context.store.duplicates.tenants_with_due_for_job(now=now, overdue=overdue):
             await jobs.find_originals_soon(connection, tenant_id)

@@ -24,6 +24,7 @@ from workers.intake import uploads as intake
 from workers.job_names import JobNames
 from workers.ksef import outage_policy as outage
 from workers.ksef import permissions
+from workers.reconciling import reconcile_due_tenant
 from workers.sessions import packing
 from workers.sessions.advance import advance_session
 
@@ -153,6 +154,10 @@ def register(app: App, context: WorkerContext) -> None:
     @app.task(name=Task.FIND_ORIGINALS.value, queue=QUEUES[Task.FIND_ORIGINALS], retry=retry)
     async def search_for_originals(tenant_id: int) -> None:
         await find_originals(context, tenant_id)
+
+    @app.task(name=Task.RECONCILE_TENANT.value, queue=QUEUES[Task.RECONCILE_TENANT], retry=retry)
+    async def reconcile_tenant(tenant_id: int) -> None:
+        await reconcile_due_tenant(context, tenant_id)
 
     @app.task(name=Task.REPLAY_EVENTS.value, queue=QUEUES[Task.REPLAY_EVENTS], retry=retry)
     async def replay_events(replay_id: str) -> None:

@@ -97,6 +97,7 @@ DuplicateEvent: TypeAlias = Literal[
     "receipt_link_failed",
     "invoices_unresolved",
     "invoice_resolved",
+    "tenant_reconciled",
 ]
 """Invoices that KSeF called duplicates, and their originals."""
 

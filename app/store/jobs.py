@@ -35,6 +35,7 @@ class Task(StrEnum):
     DISPATCH_SESSION = "dispatch.dispatch_session"
     TRACK_SESSION = "tracking.track_session"
     FIND_ORIGINALS = "duplicates.find_originals"
+    RECONCILE_TENANT = "reconciling.reconcile_tenant"
     REPLAY_EVENTS = "webhooks.replay_events"
     DROP_BLOBS = "maintenance.drop_blobs"
 
@@ -51,6 +52,7 @@ QUEUES: Final[dict[Task, str]] = {
     Task.DISPATCH_SESSION: "dispatch",
     Task.TRACK_SESSION: "tracking",
     Task.FIND_ORIGINALS: "duplicates",
+    Task.RECONCILE_TENANT: "duplicates",
     Task.REPLAY_EVENTS: "webhooks",
     Task.DROP_BLOBS: "maintenance",
 }
@@ -144,6 +146,12 @@ class JobQueue:
         """Defer the job that settles a tenant's suspected duplicates; one waits at most."""
         await self.defer(
             Task.FIND_ORIGINALS, connection=connection, once=f"duplicates:{tenant_id}", tenant_id=tenant_id
+        )
+
+    async def reconcile_soon(self, connection: Connection, tenant_id: int) -> None:
+        """Defer the job that reconciles a tenant with KSeF; one waits at most."""
+        await self.defer(
+            Task.RECONCILE_TENANT, connection=connection, once=f"reconcile:{tenant_id}", tenant_id=tenant_id
         )
 
     async def wake_sessions(self, connection: Connection, session_ids: Sequence[UUID]) -> int:

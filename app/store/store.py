@@ -33,6 +33,7 @@ from app.store.sessions.duplicates import DuplicateStore
 from app.store.sessions.invoice_receipts import ReceiptStore
 from app.store.sessions.ownership import OwnershipStore
 from app.store.sessions.packages import PackageStore
+from app.store.sessions.reconciling import ReconcilingStore
 from app.store.sessions.sealing import SealingStore
 from app.store.sessions.settlements import SettlementStore
 from app.store.sessions.store import SessionStore
@@ -78,6 +79,7 @@ class Store:
     duplicates: DuplicateStore
     receipts: ReceiptStore
     settlements: SettlementStore
+    reconciling: ReconcilingStore
     late_invoices: LateInvoiceStore
     webhooks: WebhookStore
     deliveries: DeliveryStore
@@ -141,6 +143,7 @@ async def open_store(settings: Settings, *, max_connections: int = 10) -> AsyncI
             duplicates=DuplicateStore(database),
             receipts=receipts,
             settlements=SettlementStore(database, outbox, uploads, receipts),
+            reconciling=ReconcilingStore(database),
             late_invoices=LateInvoiceStore(database, jobs, uploads),
             webhooks=WebhookStore(database, outbox, box),
             deliveries=DeliveryStore(database),

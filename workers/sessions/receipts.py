@@ -59,13 +59,13 @@ async def fetch_page(
     try:
         downloaded = await client.download_upo(offered.download_url, keep)
         data = b"".join(pieces)
-        receipts, state = await anyio.to_thread.run_sync(_read, data, reference, limiter=context.receipts)
+        receipts, state = await anyio.to_thread.run_sync(read_receipts, data, reference, limiter=context.receipts)
     except KsefError as error:
         await context.record_step(session, HistoryAction.UPO_LINK, HistoryOutcome(error.outcome), error.as_dict())
         pieces.clear()
         downloaded = await client.upo_by_api(reference, offered.reference_number, keep)
         data = b"".join(pieces)
-        receipts, state = await anyio.to_thread.run_sync(_read, data, reference, limiter=context.receipts)
+        receipts, state = await anyio.to_thread.run_sync(read_receipts, data, reference, limiter=context.receipts)
     if state is not SignatureState.VALID or not downloaded.hash_verified:
         # Log and continue: without its receipt an accepted invoice would seem lost.
         detail = {"signature": state.value, "hash_verified": downloaded.hash_verified}
@@ -79,7 +79,8 @@ async def fetch_page(
     return UpoPage(number, offered.reference_number, blob_key, len(data), digest, len(receipts), receipts)
 
 
-def _read(data: bytes, reference_number: str) -> tuple[Receipts, SignatureState]:
+def read_receipts(data: bytes, reference_number: str) -> tuple[Receipts, SignatureState]:
+    """Read a page of a session's receipt and check its signature. Raises Unreadable for another session's."""
     try:
         plain = take_apart(data)
         if plain is None:

@@ -1,4 +1,4 @@
-"""`ksefd backup` and `ksefd restore`."""
+"""`ksefd backup`, `ksefd restore` and `ksefd reconcile`."""
 
 # Imports are inside the commands, so that `ksefd --help` does not load the database.
 # ruff: noqa: PLC0415
@@ -46,4 +46,25 @@ def restore(
     run(file, send_at_once=send_at_once, as_json=as_json)
 
 
-COMMANDS: dict[str, Callable[..., Any]] = {"backup": backup, "restore": restore}
+def reconcile(
+    nip: Annotated[str | None, typer.Argument(metavar="[NIP]", help="One tenant; all without it.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Compare sessions created since then, such as 2026-02-01T06:00 or 7d; without it since the restore, or seven days.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Accept the invoices that KSeF has accepted and this installation does not know of, by sessions and receipts.
+
+    Needed after a restore, before anything is sent; the service does it by itself then. Safe to repeat. It waits for KSeF's limits.
+    """
+    from app.cli.actions.reconcile import reconcile_tenants
+
+    reconcile_tenants(nip, since=since, dry_run=dry_run, as_json=as_json)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {"backup": backup, "restore": restore, "reconcile": reconcile}

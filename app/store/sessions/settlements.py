@@ -85,9 +85,9 @@ class SettlementStore:
     ) -> int:
         """Give invoices in state `old` their numbers, with receipts, findings, counts and events; return how many that were."""
         async with self._database.transaction() as connection:
-            return await self._accept(connection, tenant_id, accepted, old=old, now=now)
+            return await self.accept_in(connection, tenant_id, accepted, old=old, now=now)
 
-    async def _accept(
+    async def accept_in(
         self,
         connection: Connection,
         tenant_id: int,
@@ -97,6 +97,7 @@ class SettlementStore:
         by: str | None = None,
         now: datetime,
     ) -> int:
+        """Do what `accept` does, in the caller's transaction."""
         await connection.execute(_SQL["lock"], {"ids": [one.invoice_id for one in accepted], "tenant_id": tenant_id})
         cursor = await connection.execute(
             _SQL["accept_originals"],
@@ -198,7 +199,7 @@ class SettlementStore:
                 if number is None:
                     raise NotUnresolved("KSeF named no number of the original: give its `ksef_number`")
                 one = Accepted(invoice_id, Evidence.OPERATOR, number, row["original_session"])
-                changed = await self._accept(connection, tenant_id, [one], by=by, now=now)
+                changed = await self.accept_in(connection, tenant_id, [one], by=by, now=now)
             else:
                 other = Rejected(invoice_id, Evidence.OPERATOR, number, row["original_session"], row["words"])
                 changed = await self._reject(connection, tenant_id, [other], by=by, now=now)

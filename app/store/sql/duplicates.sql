@@ -53,7 +53,7 @@ WITH changed AS (
     UPDATE invoices i SET state = 'accepted', ksef_number = v.ksef_number, acquired_at = v.acquired_at,
         invoicing_mode = v.mode, finished_at = %(now)s, decision = NULL,
         findings = jsonb_path_query_array(coalesce(i.findings, '[]'::jsonb),
-            '$[*] ? (@.rule != "not-compared" && @.rule != "duplicate-other")') || v.findings::jsonb
+            '$[*] ? (@.rule != "not-compared" && @.rule != "duplicate-other" && @.rule != "gave-up")') || v.findings::jsonb
     FROM unnest(%(ids)s::uuid[], %(ksef_numbers)s::text[], %(acquired)s::timestamptz[], %(modes)s::text[],
         %(findings)s::text[]) AS v (id, ksef_number, acquired_at, mode, findings)
     WHERE i.id = ANY(%(ids)s) AND i.id = v.id AND i.tenant_id = %(tenant_id)s AND i.state = %(old)s

@@ -170,7 +170,7 @@ class LateInvoiceStore:
     async def _mark_late(self, connection: Connection, chunks: Sequence[UUID], day: date) -> int:
         parameters = {"chunks": list(chunks), "day": day, "finding": _json(_awaits_decision())}
         cursor = await connection.execute(_SQL["await_decision"], parameters)
-        await self._recount(connection, chunks)
+        await self.recount_for_job(connection, chunks)
         return cursor.rowcount
 
     async def _release(
@@ -183,14 +183,19 @@ class LateInvoiceStore:
             cursor = await connection.execute(
                 _SQL["release_invoices"], parameters | {"first": first, "last": last, "finding": _json(_released())}
             )
-            await self._recount(connection, chunks)
+            await self.recount_for_job(connection, chunks)
             if cursor.rowcount:
                 named = public_id("inv", first) if first == last else None
                 details = {"invoices": cursor.rowcount}
                 record(connection, act=Act.INVOICES_RELEASED, tenant_id=tenant_id, object=named, details=details)
         return cursor.rowcount
 
-    async def _recount(self, connection: Connection, chunks: Sequence[UUID]) -> None:
+    async def lock_chunks_for_job(self, connection: Connection, tenant_id: int, chunks: Sequence[UUID]) -> None:
+        """Lock chunks before their invoices, as sealing does, so that two transactions cannot deadlock."""
+        await connection.execute(_SQL["lock_chunks"], {"chunks": list(chunks), "tenant_id": tenant_id})
+
+    async def recount_for_job(self, connection: Connection, chunks: Sequence[UUID]) -> None:
+        """Count the queue of each of these chunks again, after invoices left it by another way than sealing."""
         await connection.execute(_SQL["recount_chunks"], {"chunks": list(chunks), "overhead": ENTRY_OVERHEAD_BYTES})
 
     async def _seal_soon(self, lanes: set[int]) -> None:
