@@ -1,6 +1,7 @@
 """`POST /v1/invoices/{id}/resolve`: a person's decision on an invoice that KSeF calls a duplicate."""
 
-from typing import Annotated, Final, Literal
+from enum import StrEnum
+from typing import Annotated, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
@@ -22,12 +23,19 @@ router: Final = APIRouter(prefix="/v1", tags=["invoices"])
 log = get_logger(__name__)
 
 
+class ResolvedOutcome(StrEnum):
+    """Outcomes that a person can decide on."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
 class Resolution(BaseModel):
     """The decision on an unresolved invoice."""
 
     model_config = ConfigDict(extra="forbid")
 
-    outcome: Literal["accepted", "rejected"] = Field(
+    outcome: ResolvedOutcome = Field(
         description="`accepted`: KSeF has this same document. `rejected`: it has another one with the same number."
     )
     ksef_number: Annotated[str, Field(max_length=36)] | None = Field(
@@ -55,7 +63,7 @@ async def resolve_invoice(
     await store.settlements.resolve(
         tenant.id,
         invoice,
-        InvoiceState(resolution.outcome),
+        InvoiceState(resolution.outcome.value),
         resolution.ksef_number,
         now=now,
     )
@@ -63,7 +71,7 @@ async def resolve_invoice(
         "invoice_resolved",
         tenant=tenant.public_id,
         invoice=public_id("inv", invoice),
-        outcome=resolution.outcome,
+        outcome=resolution.outcome.value,
         ksef_number=resolution.ksef_number,
     )
     return JSONResponse(await shown_invoice(store, tenant, invoice_id))
