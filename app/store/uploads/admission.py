@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from app.domain.states import SessionState
@@ -30,7 +31,7 @@ class Waiting:
 NOTHING: Final = Waiting()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Usage:
     """Backlog of the whole installation at one moment."""
 
@@ -38,9 +39,9 @@ class Usage:
     tenants: int
     """Tenants that are not disabled."""
 
-    @property
+    @cached_property
     def total(self) -> Waiting:
-        """Return the sum over all tenants."""
+        """Return the sum over all tenants, which is made once: every post asks for it."""
         return sum(self.of_tenants.values(), start=NOTHING)
 
 

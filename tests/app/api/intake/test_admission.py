@@ -15,6 +15,7 @@ from app.domain.ids import chunk_id, time_ordered_id
 from app.settings import Settings
 from app.store.disk import Disk, Reserve, Space
 from app.store.store import Store
+from app.store.uploads.admission import Usage, Waiting
 from app.store.uploads.singles import NewSingle
 from app.store.uploads.uploads import NewUpload
 from tests.app.api.conftest import Caller, MovableClock, blobs_of, eventually, make_caller
@@ -317,3 +318,17 @@ def statvfs_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
         monkeypatch.setattr("app.store.disk.os.statvfs", look)
 
     return set_sizes
+
+
+def test_the_sum_over_all_tenants_is_made_once_for_all_posts_of_a_count() -> None:
+    class Watched(dict[int, Waiting]):
+        asked = 0
+
+        def values(self) -> Any:
+            self.asked += 1
+            return super().values()
+
+    tenants = Watched({tenant: Waiting(1, 2, 3) for tenant in range(300)})
+    usage = Usage(tenants, 300)
+    assert {usage.total for _ in range(100)} == {Waiting(300, 600, 900)}
+    assert tenants.asked == 1
