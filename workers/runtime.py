@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -23,6 +23,7 @@ from app.process.fair_slots import FairSemaphore
 from app.process.heartbeat import end_with_supervisor, send_heartbeats
 from app.process.memory import freeze_startup_objects
 from app.settings import Settings
+from app.store.database_errors import DatabaseUnavailable
 from app.store.installation_wait import wait_for_installation
 from app.store.installed_schemas import schema_loader
 from app.store.jobs import INTAKE_SHORT
@@ -130,19 +131,23 @@ def run_worker(settings: Settings) -> int:
 
 async def _run(settings: Settings, pool: CheckService) -> int:
     metrics.start_at_zero()
-    ended = asyncio.Event()
-    waiting = asyncio.ensure_future(send_heartbeats(ended))
-    try:
-        await wait_for_installation(settings)
-    finally:
-        ended.set()
-        await waiting
-    async with (
-        open_store(settings, max_connections=_CONNECTIONS) as store,
-        worker_context(settings, store, pool) as context,
-    ):
-        register(store.jobs.app, context)
-        async with store.jobs.app.open_async():
+    while True:
+        ended = asyncio.Event()
+        waiting = asyncio.ensure_future(send_heartbeats(ended))
+        try:
+            await wait_for_installation(settings)
+        finally:
+            ended.set()
+            await waiting
+        async with AsyncExitStack() as stack:
+            try:
+                store = await stack.enter_async_context(open_store(settings, max_connections=_CONNECTIONS))
+                context = await stack.enter_async_context(worker_context(settings, store, pool))
+                register(store.jobs.app, context)
+                await stack.enter_async_context(store.jobs.opened())
+            except DatabaseUnavailable:
+                # It was there a moment ago, so wait for it again.
+                continue
             freeze_startup_objects()
             log.info("worker_started", pool_workers=settings.pool_workers, ksef=settings.ksef_base_url)
             return await _work(store, Dispatcher(delivery_context(store, settings, utc_now)), settings.stop_seconds)

@@ -4,7 +4,7 @@ A job that must follow a change is deferred on the connection of that change, so
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final
@@ -94,6 +94,18 @@ class JobQueue:
 
         self.app = App(connector=PsycopgConnector(conninfo=database_url, pool_factory=pool), worker_defaults={})
         self.app.job_manager = LastingJobManager(self.app.connector, database_url)
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[App]:
+        """Open the queue for workers. Raises DatabaseUnavailable when the database does not answer."""
+        try:
+            await self.app.open_async()
+        except psycopg.OperationalError as error:
+            raise translated(error) from error
+        try:
+            yield self.app
+        finally:
+            await self.app.close_async()
 
     async def defer(
         self,

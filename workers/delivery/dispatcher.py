@@ -382,7 +382,7 @@ class Dispatcher:
             try:
                 return await self._store.record_results(results, given_up_before=now - DISABLE_AFTER, now=now)
             except DatabaseError:
-                # Only this process has the answers. If the database stays unavailable, the loop that reserved_attempts work ends the process.
+                # Only this process has the answers. If the database stays unavailable, the loop that reserves work ends, and is started again.
                 log.warning("attempts_not_recorded", attempts=len(results))
                 await anyio.sleep(_RETRY_SECONDS)
 
