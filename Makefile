@@ -43,8 +43,8 @@ coverage: $(STAMP) ## All tests, and which branches of the code they reach
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-torture: $(STAMP) ## The long tests: a hundred kill -9 during 50,000 invoices, every fault alone
-	KSEFD_TORTURE=1 $(BIN)/python -m pytest -s tests/road/test_torture.py tests/road/test_kill.py tests/road/test_ksef_trouble.py
+torture: $(STAMP) ## The long tests: a hundred kill -9 during 50,000 invoices, every fault alone, 1 GB into S3
+	KSEFD_TORTURE=1 $(BIN)/python -m pytest -s tests/app/store/test_s3.py tests/road/test_torture.py tests/road/test_kill.py tests/road/test_ksef_trouble.py
 
 # Not locked and needed by nothing else: an environment of its own that sees this one.
 FUZZ := var/fuzz
