@@ -26,11 +26,14 @@ OPEN_VALUES: Final = "x-extensible-enum"
 """A list of values that may grow. As an answer to clients that know a closed list, it counts as the values that it names."""
 GROWING: Final = frozenset({"EventType"})
 """Schemas whose enumeration may get new values: docs/webhooks.md asks receivers to ignore unknown types."""
+WIDER_PATTERNS: Final = frozenset({(r"^[^\x00-\x1f\x7f]*$", r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")})
+"""Pairs of patterns of which the second matches all that the first does."""
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _BOUNDS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), operator.ge),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), operator.le),
-    **dict.fromkeys(("pattern", "format", "multipleOf"), operator.eq),
+    **dict.fromkeys(("format", "multipleOf"), operator.eq),
+    "pattern": lambda sent, taken: sent == taken or (sent, taken) in WIDER_PATTERNS,
 }
 """Bound -> whether the sender's value lies within the reader's value."""
 _OTHER_TYPE: Final = "another type"

@@ -2,12 +2,13 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools.openapi_compatibility import breaks, main
+from tools.openapi_compatibility import WIDER_PATTERNS, breaks, main
 
 _ROOT = Path(__file__).resolve().parents[2]
 RELEASE = _ROOT / "tests" / "data" / "d433c5d" / "openapi.json"
@@ -108,6 +109,12 @@ CORRECTIONS = [
 def test_the_api_still_serves_clients_of_the_last_release() -> None:
     found = breaks(json.loads(RELEASE.read_text("utf-8")), json.loads(PRESENT.read_text("utf-8")))
     assert found == CORRECTIONS
+
+
+@pytest.mark.parametrize(("narrow", "wide"), WIDER_PATTERNS)
+def test_a_wider_pattern_matches_all_that_the_narrow_one_does(narrow: str, wide: str) -> None:
+    texts = [chr(code) for code in range(0x250)]
+    assert {text for text in texts if re.fullmatch(narrow, text)} < {text for text in texts if re.fullmatch(wide, text)}
 
 
 def as_answer(schema: dict[str, Any]) -> dict[str, Any]:
