@@ -10,6 +10,7 @@ from app.domain.findings import Finding, Severity, has_errors
 from app.forms.encoding import check_bytes
 from app.forms.fields import InvoiceFacts
 from app.forms.form import CheckContext, CheckedInvoice
+from app.forms.may_be_refused import check_may_be_refused
 from app.forms.other_forms import explain_other_form
 from app.forms.rules import finding
 from app.forms.size import check_attributes, check_hard_limit, may_have_too_many_attributes
@@ -110,6 +111,8 @@ class FullCheck(Generic[E]):
         findings += [one for one in of_schema if one.path not in explained]
         if not of_schema:
             findings += rules.check_valid(elements)
+            # It comes last, because it changes texts of the tree.
+            findings += check_may_be_refused(root, self._schema, rules.vocabulary)
         return facts, findings
 
 

@@ -425,6 +425,16 @@ _ALL = (
         _XSD,
     ),
     Rule(
+        "may-be-refused",
+        _WARNING,
+        "The schema allows a value that KSeF may refuse",
+        "{english_element}: {english_reason}. The schema allows the value, but KSeF checks with .NET, which counts otherwise,"
+        " and may refuse the invoice.",
+        "{polish_element}: {polish_reason}. Schemat dopuszcza tę wartość, ale KSeF sprawdza dokumenty w .NET, który liczy"
+        " inaczej, i może odrzucić fakturę.",
+        "ksef-docs, issues 281 and 495",
+    ),
+    Rule(
         "key-fields-missing",
         _ERROR,
         "What identifies the invoice cannot be read",

@@ -44,6 +44,9 @@ _ESCAPE: Final = re.compile(rb"&(?:amp|lt|gt|quot|apos|#(?:x0*([0-9A-Fa-f]{1,6})
 _MEANT: Final = str.maketrans({stand_in: meant for meant, stand_in in STAND_INS.items()})
 # Bytes that plain documents do not contain: controls, DEL, and first bytes of substitutes, private and possibly forbidden characters.
 _SUSPECT: Final = bytes(byte for byte in range(0x20) if byte not in b"\t\n\r") + b"\x7f\xee\xef\xf1\xf2\xf3\xf4"
+# KSeF counts a character beyond U+FFFF as two. The full check warns of a text that is too long when each is two.
+_ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
+_TWO_UNITS: Final = "\ue006\ue006"
 # The other forbidden characters, by their first byte.
 _FORBIDDEN: Final = tuple((first, pattern.search) for first, pattern in FORBIDDEN if first[0] not in _SUSPECT)
 _FIRST_PLAIN_REFERENCE: Final = 0xA0
@@ -106,7 +109,7 @@ class FastPathRecogniser:
         if prefix is None or text is None or found is None:
             return None
         created, seller, currency, issued_text, number, total, kind = found.groups()
-        if seller != tenant_nip or created[:10] > today.isoformat():
+        if seller != tenant_nip or created[:10] > today.isoformat() or not self._fits_in_utf_16(document, text):
             return None
         if check_nip_checksums and not _have_right_nips(text, found.start("seller"), found.start("currency")):
             return None
@@ -130,6 +133,12 @@ class FastPathRecogniser:
                 return None
             findings = fa3_issue_date_findings(issued, today, line=line, path=_ISSUED_PATH)
         return PlainInvoice(facts, tuple(findings))
+
+    def _fits_in_utf_16(self, document: bytes, text: str) -> bool:
+        """Return whether a text that matches still does with two characters for each that takes two units of UTF-16."""
+        if b"\xf0" not in document and b"&#" not in document:
+            return True
+        return _ASTRAL.search(text) is None or self._match(_ASTRAL.sub(_TWO_UNITS, text)) is not None
 
 
 def _without(prefix: str, text: str | None) -> str | None:

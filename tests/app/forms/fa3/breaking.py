@@ -187,6 +187,7 @@ OF_DATES = (
         (("will-be-offline", 19, f"{_FA}/P_1"), ("issue-date-long-past", 19, f"{_FA}/P_1")),
     ),
     _one("creation-time-without-offset", 6, _CREATED, ("08:00:00Z", "08:00:00")),
+    _one("may-be-refused", 6, _CREATED, ("2026-11-22T08:00:00Z", "2026-11-21T24:00:00Z")),
     _one("creation-time-in-future", 6, _CREATED, ("2026-11-22T08", "2026-11-24T08")),
     _one("delivery-date-unlikely", 21, f"{_FA}/P_6", ("<P_13_1>", "<P_6>2062-11-22</P_6><P_13_1>"), ("2062", "2046")),
     _one("delivery-date-unlikely", 21, f"{_FA}/P_6", ("<P_13_1>", "<P_6>2016-11-22</P_6><P_13_1>")),
