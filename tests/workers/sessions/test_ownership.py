@@ -108,7 +108,7 @@ async def stopped(
     settings: Settings, pool: CheckService, sandbox: SandboxHandle, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stopped]:
     """A worker that is stopped, with connections of its own that can be cut; it notices that and connects again."""
-    monkeypatch.setattr("app.store.database._IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("app.store.connection._IDLE_SECONDS", 0.0)
     async with AsyncExitStack() as stack:
         named = settings.model_copy(update={"database_url": f"{settings.database_url}&application_name=stopped"})
         store = await stack.enter_async_context(open_store(named))
@@ -283,8 +283,8 @@ async def test_an_epoch_is_counted_at_each_change_of_owner_and_kept_by_a_renewal
 
 
 def test_every_statement_of_an_owner_compares_the_epoch() -> None:
-    """Those besides make a session, pack it (from `sealed`, once), encrypt its key anew, or change its owner."""
-    others = {"set_session_size", "packed", "set_session_key", "take_session", "release_sessions_of"}
+    """Those besides make a session, pack it (once), encrypt its key anew, count what is settled after its end, or change its owner."""
+    others = {"set_session_size", "packed", "set_session_key", "count_settled", "take_session", "release_sessions_of"}
     found = {}
     for path in files("app.store").joinpath("sql").iterdir():
         for name, body in re.findall(
