@@ -142,7 +142,7 @@ async def pack_backlog(
     await read_upload(context, upload.id)
     lane = await store.tenants.ensure_lane(tenant, form_code=FA3.code, offline_mode=False)
     # A job seals a few sessions and leaves the rest to the next one.
-    while await store.chunks.queued_by_lane():
+    while any(one["queued"] for one in await store.chunks.queued_by_lane()):
         await seal_lane(context, lane)
     packed = [session_id for session_id, _ in await store.sessions.unfinished_for_job()]
     if len(packed) != sessions:
