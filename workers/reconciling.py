@@ -35,6 +35,8 @@ from workers.sessions.receipts import read_receipts
 log = get_logger(__name__)
 
 _PROCESSED: Final = 200
+_PROCESSING: Final = 150
+_PROCESSING_SECONDS: Final = 20.0
 _KINDS: Final = ("Batch", "Online")
 _OWNED_SECONDS: Final = 60.0
 _AT_ONCE: Final = 500
@@ -67,11 +69,18 @@ async def reconcile(
 ) -> list[Change]:
     """Reconcile a tenant with its sessions at KSeF since a moment, oldest first; return what changed.
 
-    `dry_run` changes nothing. `patient` waits here for quota. Raises KsefError.
+    `dry_run` changes nothing. `patient` waits here for quota, and for sessions that KSeF still processes; without it RetryLater is
+    raised for those. Raises KsefError.
     """
     client = await context.ksef.of(tenant.id)
     changes: list[Change] = []
+    waiting = False
     for listed in await _listed(client, since):
+        if listed.status.code == _PROCESSING:
+            # Sent after the backup, or its own job would be at work: its invoices must not be sent meanwhile.
+            known = await context.store.reconciling.known_session(tenant.id, listed.reference_number)
+            waiting = waiting or known is None
+            continue
         while True:
             try:
                 changes += await _reconcile_session(context, client, tenant, listed, dry_run=dry_run)
@@ -80,17 +89,25 @@ async def reconcile(
                 if not patient:
                     raise
                 await anyio.sleep(used.wait_seconds)
-        if not dry_run and listed.date_created is not None:
+        if not dry_run and not waiting and listed.date_created is not None:
             await context.store.reconciling.advance(tenant.id, until=listed.date_created)
+    if waiting and not dry_run:
+        if not patient:
+            raise RetryLater("KSeF still processes a session that our records do not have", seconds=_PROCESSING_SECONDS)
+        await anyio.sleep(_PROCESSING_SECONDS)
+        return changes + await reconcile(context, tenant, since, patient=True)
     if not dry_run:
         await context.store.tenants.end_reconciliation(tenant.id, since=since)
     return changes
 
 
 async def _listed(client: KsefClient, since: datetime) -> list[ListedSession]:
-    """Return the processed sessions of both kinds, oldest first."""
+    """Return the sessions of both kinds that KSeF has processed, or still processes, oldest first."""
     found = [
-        one for kind in _KINDS async for one in client.sessions_since(kind, since) if one.status.code == _PROCESSED
+        one
+        for kind in _KINDS
+        async for one in client.sessions_since(kind, since)
+        if one.status.code in {_PROCESSED, _PROCESSING}
     ]
     return sorted(found, key=lambda one: one.date_created or datetime.max.replace(tzinfo=UTC))
 

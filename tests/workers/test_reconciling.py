@@ -1,12 +1,15 @@
 """Reconciliation with KSeF, against the sandbox: what it has accepted is accepted here, and nothing is sent before that."""
 
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from app.domain.states import InvoiceState, SessionState, UploadState
+from app.ksef.client import KsefClient
+from app.ksef.models import ListedSession
 from app.store.tenants.tenants import Tenant
 from app.store.uploads.invoices import InvoiceFilter
 from app.store.uploads.uploads import Upload
@@ -14,7 +17,7 @@ from tests.support.ksef_by_hand import HandClient
 from tests.support.road import NIP, add_tenant, add_upload, carry, invoices, read, seal_and_pack, zip_of
 from tests.support.sandbox_process import SandboxHandle
 from workers import maintenance
-from workers.context import WorkerContext
+from workers.context import RetryLater, WorkerContext
 from workers.reconciling import reconcile, reconcile_due_tenant
 
 pytestmark = pytest.mark.slow
@@ -135,3 +138,27 @@ async def test_a_repeat_and_records_that_agree_change_nothing(road: WorkerContex
     await forget_the_session(road, 2)
     assert len(await reconcile(road, tenant, road.clock() - HOUR)) == 2
     assert await reconcile(road, tenant, road.clock() - HOUR) == []
+
+
+async def test_a_session_that_ksef_still_processes_and_we_do_not_know_is_waited_for(
+    road: WorkerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, _ = await sent(road, 2)
+    await forget_the_session(road, 2)
+    since = road.clock() - HOUR
+    await road.store.tenants.require_reconciliation(tenant.id, since=since)
+    listed = KsefClient.sessions_since
+
+    async def still_processing(client: KsefClient, kind: str, moment: datetime) -> AsyncIterator[ListedSession]:
+        async for one in listed(client, kind, moment):
+            yield one.model_copy(update={"status": one.status.model_copy(update={"code": 150})})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KsefClient, "sessions_since", still_processing)
+        with pytest.raises(RetryLater, match="still processes a session"):
+            await reconcile_due_tenant(road, tenant.id)
+        assert (await road.store.tenants.get(tenant.id)).reconcile_since == since
+        assert {row["state"] for row in await rows(road, tenant)} == {"queued"}
+    await reconcile_due_tenant(road, tenant.id)
+    assert (await road.store.tenants.get(tenant.id)).reconcile_since is None
+    assert {row["state"] for row in await rows(road, tenant)} == {"accepted"}
