@@ -14,6 +14,7 @@ from app.domain.ids import public_id
 from app.domain.states import SessionState
 from app.domain.warsaw import warsaw_day
 from app.observability.logs import get_logger
+from app.store.database import Connection
 from app.store.jobs import Priority, Task
 from app.store.sessions.settlements import UNRESOLVED_AFTER
 from app.store.uploads.uploads import REPEAT_WINDOW
@@ -62,8 +63,7 @@ async def sweep(context: WorkerContext) -> None:
     async with context.store.database.connection() as connection:
         for tenant_id in await context.store.singles.tenants_with_unchecked_singles_for_job():
             await context.store.singles.check_singles_soon(connection, tenant_id)
-        for tenant_id in await context.store.reconciling.tenants_for_job():
-            await jobs.reconcile_soon(connection, tenant_id)
+        await start_reconciliations(context, connection)
         overdue = now - UNRESOLVED_AFTER
         for tenant_id in await context.store.duplicates.tenants_with_due_for_job(now=now, overdue=overdue):
             await jobs.find_originals_soon(connection, tenant_id)
@@ -90,6 +90,12 @@ async def sweep(context: WorkerContext) -> None:
             log.warning("job_missing", task=task.value, **public_names(arguments))
             name = f"{task.value}:{next(iter(arguments.values()))}"
             await jobs.defer(task, connection=connection, once=name, priority=priority, **arguments)
+
+
+async def start_reconciliations(context: WorkerContext, connection: Connection) -> None:
+    """Enqueue the job of each tenant whose records are to be reconciled with KSeF, as after a restore."""
+    for tenant_id in await context.store.reconciling.tenants_for_job():
+        await context.store.jobs.reconcile_soon(connection, tenant_id)
 
 
 async def remove_orphans(context: WorkerContext) -> int:

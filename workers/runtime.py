@@ -33,7 +33,7 @@ from workers.context import KsefClients, WorkerContext
 from workers.delivery.dispatcher import Dispatcher, delivery_context
 from workers.ksef.health_monitor import KsefHealthMonitor
 from workers.ksef.quota_gate import Quota
-from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS
+from workers.maintenance import HEARTBEAT_SECONDS, STALLED_AFTER_SECONDS, start_reconciliations
 from workers.sessions.ownership import check_longest_call
 from workers.tasks import register
 
@@ -145,6 +145,8 @@ async def _run(settings: Settings, pool: CheckService) -> int:
                 context = await stack.enter_async_context(worker_context(settings, store, pool))
                 register(store.jobs.app, context)
                 await stack.enter_async_context(store.jobs.opened())
+                async with store.database.connection() as connection:
+                    await start_reconciliations(context, connection)
             except DatabaseUnavailable:
                 # It was there a moment ago, so wait for it again.
                 continue

@@ -84,6 +84,16 @@ async def test_a_restored_installation_sends_nothing_before_it_knows_what_ksef_h
     assert [row["act"] for row in acts][-2:] == ["tenant.reconciliation-required", "tenant.reconciled"]
 
 
+async def test_what_was_due_meanwhile_is_sealed_once_the_records_are_reconciled(road: WorkerContext) -> None:
+    tenant = await add_tenant(road.store)
+    await read(road, await add_upload(road.store, tenant, zip_of(invoices(2))))
+    await road.store.database.execute("DELETE FROM procrastinate_jobs")
+    await road.store.tenants.require_reconciliation(tenant.id, since=road.clock() - HOUR)
+    await reconcile_due_tenant(road, tenant.id)
+    jobs = await road.store.database.fetch_all("SELECT task_name FROM procrastinate_jobs WHERE status = 'todo'")
+    assert [job["task_name"] for job in jobs] == ["sealing.seal_lane"]
+
+
 async def test_a_packed_session_gives_up_what_ksef_has_and_sends_the_rest(
     road: WorkerContext, sandbox: SandboxHandle
 ) -> None:

@@ -49,6 +49,10 @@ class ReconcilingStore:
         """Return the tenants whose records are to be reconciled before sessions are opened."""
         return [row["id"] for row in await self._database.fetch_all(_SQL["tenants_to_reconcile"])]
 
+    async def queued_lanes(self, tenant_id: int) -> list[int]:
+        """Return the lanes of a tenant that have queued invoices."""
+        return [row["id"] for row in await self._database.fetch_all(_SQL["queued_lanes"], {"tenant_id": tenant_id})]
+
     async def advance(self, tenant_id: int, *, until: datetime) -> None:
         """Record that the sessions up to a moment are reconciled."""
         await self._database.execute(_SQL["advance"], {"tenant_id": tenant_id, "until": until})

@@ -19,6 +19,11 @@ ORDER BY i.id
 -- name: tenants_to_reconcile
 SELECT id FROM tenants WHERE reconcile_since IS NOT NULL AND disabled_at IS NULL ORDER BY id
 
+-- name: queued_lanes
+SELECT l.id FROM lanes l WHERE l.tenant_id = %(tenant_id)s
+    AND EXISTS (SELECT FROM chunks c WHERE c.lane_id = l.id AND c.queued > 0 AND NOT c.atomic_pending)
+ORDER BY l.id
+
 -- name: advance
 -- Sessions created before are reconciled; a restart goes on from here.
 UPDATE tenants SET reconcile_since = greatest(reconcile_since, %(until)s)
