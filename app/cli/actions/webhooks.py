@@ -72,7 +72,7 @@ def add(fields_to_set: WebhookFields, access: Access) -> None:
 def list_(access: Access) -> None:
     """Print all webhooks of the tenant."""
     with access.open() as service:
-        items = list(service.items("/v1/webhooks"))
+        items = service.get("/v1/webhooks")["items"]
     if access.as_json:
         print_json({"webhooks": items})
         return

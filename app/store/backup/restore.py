@@ -57,13 +57,6 @@ Progress = Callable[[str, int], None]
 """Is called with a stage, `check` or `write`, and the number of bytes that were read for it; and with `database` and 0."""
 
 
-class NotEmpty(Conflict):
-    """There is an installation with tenants where the backup is to be restored."""
-
-    code = "not-empty"
-    title = "Not empty"
-
-
 @dataclass(frozen=True, slots=True)
 class Restored:
     """A restored installation."""
@@ -98,7 +91,7 @@ class Restore:
         self._progress = progress
 
     def run(self, file: IO[bytes]) -> Restored:
-        """Restore a backup. Raises BackupDamaged, WrongMasterKey, NotEmpty and ConfigurationError; nothing is in place then."""
+        """Restore a backup. Raises BackupDamaged, WrongMasterKey, Conflict and ConfigurationError; nothing is in place then."""
         finished = self._finish_moves()
         with tempfile.TemporaryFile(dir=self._data) as sums:
             facts = verify(_Counted(file, partial(self._progress, "check")), sums, seal_key_of=self._seal_key)
@@ -128,15 +121,15 @@ class Restore:
         )
 
     def _refuse_tenants(self) -> None:
-        """Raise NotEmpty when the installation in the data folder, if there is one, has tenants."""
+        """Raise Conflict when the installation in the data folder, if there is one, has tenants."""
         if not (self._data / "postgres" / "PG_VERSION").is_file():
             if any(self._blobs.glob("*/*")):
-                raise NotEmpty(f"there are invoices in {self._blobs}, without a database: move that folder away first")
+                raise Conflict(f"there are invoices in {self._blobs}, without a database: move that folder away first")
             return
         with EmbeddedPostgres(self._data) as server:
             tenants = _count_tenants(server.url) if has_schema(server.url) else 0
         if tenants:
-            raise NotEmpty(
+            raise Conflict(
                 f"there is an installation with {tenants} tenants in {self._data}: restore into an empty folder "
                 "(KSEFD_DATA_DIR), or move that one away first"
             )

@@ -106,7 +106,7 @@ async def test_results_of_an_upload_without_invoices_are_an_empty_list(alpha: Ca
     link = (await alpha.http.post("/v1/uploads", content=b"PK", headers=ZIP)).json()["links"]["results"]
     assert (await alpha.http.get(link)).content == b""
     table = await alpha.http.get(link, headers={"Accept": "text/csv"})
-    assert table.text.startswith("id,state,")
+    assert table.text.startswith('"id","state",')
     assert table.text.count("\r\n") == 1
 
 

@@ -16,13 +16,13 @@ import psycopg
 import pytest
 
 from app.domain.ids import time_ordered_id
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, Conflict
 from app.settings import Settings
 from app.store.audit.acts import Act
 from app.store.backup.archive import BackupDamaged
 from app.store.backup.blob_files import BlobFiles
 from app.store.backup.make import BackupFailed, MadeBackup, make_backup
-from app.store.backup.restore import MARGIN, NotEmpty, Restore, refuse_unfinished_restore
+from app.store.backup.restore import MARGIN, Restore, refuse_unfinished_restore
 from app.store.embedded import EmbeddedPostgres
 from app.store.installation import WrongMasterKey, find_installation, prepare_installation
 from app.store.secrets import make_master_key
@@ -252,7 +252,7 @@ def test_an_installation_without_tenants_is_replaced_and_one_with_tenants_is_not
         assert connection.execute("SELECT reconcile_since FROM tenants").fetchall() == [(None,)]
         acts = connection.execute("SELECT act FROM audit_rows ORDER BY number DESC LIMIT 2").fetchall()
     assert acts == [(Act.SENT_AT_ONCE,), (Act.INSTALLATION_RESTORED,)]
-    with pytest.raises(NotEmpty, match="an installation with 1 tenants"):
+    with pytest.raises(Conflict, match="an installation with 1 tenants"):
         restore(target, source.file)
     assert not [path for path in target.data_dir.iterdir() if "restor" in path.name]
 
