@@ -98,7 +98,7 @@ async def reconcile(
         return changes + await reconcile(context, tenant, since, patient=True)
     if not dry_run:
         await context.store.tenants.end_reconciliation(tenant.id, since=since)
-        # No lane was sealed meanwhile, whatever was due or flushed.
+        # No lane was sealed meanwhile, not even one that was due or flushed.
         for lane_id in await context.store.reconciling.queued_lanes(tenant.id):
             await context.seal_soon(lane_id)
     return changes
