@@ -55,11 +55,13 @@ class EventWatcher:
         *,
         poll_seconds: float = POLL_SECONDS,
         most: int = MAX_WAITING,
+        most_for_newcomers: int = MAX_WAITING_FOR_NEWCOMERS,
         most_of_a_tenant: int = MAX_WAITING_OF_A_TENANT,
     ) -> None:
         self._feed = feed
         self._poll_seconds = poll_seconds
         self._most = most
+        self._most_for_newcomers = most_for_newcomers
         self._most_of_a_tenant = most_of_a_tenant
         self._waiters: dict[int, set[_Waiter]] = {}
         self._taken: Counter[int] = Counter()
@@ -89,7 +91,7 @@ class EventWatcher:
         """Occupy a slot for one request, which may wait repeatedly inside the block. Raises Busy when no slot is free."""
         if self._taken[tenant_id] >= self._most_of_a_tenant:
             raise Busy(f"{self._most_of_a_tenant} requests of this tenant already wait for events")
-        most = self._most if self._taken[tenant_id] else self._most + MAX_WAITING_FOR_NEWCOMERS
+        most = self._most if self._taken[tenant_id] else self._most + self._most_for_newcomers
         if self._taken.total() >= most:
             raise Busy("too many requests wait for events")
         self._taken[tenant_id] += 1

@@ -9,7 +9,7 @@ import anyio.to_thread
 from app.cli.operator import operator
 from app.errors import ConfigurationError
 from app.settings import Settings, load_settings
-from app.store.audit.actor import set_actor
+from app.store.audit.actor import acting_as
 from app.store.backup.restore import refuse_unfinished_restore
 from app.store.embedded import EmbeddedPostgres
 from app.store.health import store_faults
@@ -72,8 +72,8 @@ async def local_store(settings: Settings) -> AsyncIterator[Store]:
         async with open_store(ready, max_connections=2) as store:
             if settings.database_url is not None:
                 await _refuse_other_revision(store)
-            set_actor(operator())
-            yield store
+            with acting_as(operator()):
+                yield store
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(lambda: database.__exit__(None, None, None))

@@ -72,18 +72,21 @@ def add_log_fields(**fields: str) -> None:
 
 
 class EventLogger(Protocol):
-    """Logger of declared events: `log.info("session_opened", session=...)`."""
+    """Logger of declared events: `log.info("session_opened", session=...)`.
 
-    def info(self, event: LogEvent, /, **fields: Any) -> None:
+    `event` has a name, as in structlog, so that mypy refuses a field of that name: the call would fail.
+    """
+
+    def info(self, event: LogEvent, **fields: Any) -> None:
         """Log an event of normal work."""
 
-    def warning(self, event: LogEvent, /, **fields: Any) -> None:
+    def warning(self, event: LogEvent, **fields: Any) -> None:
         """Log an event that the service repairs by itself."""
 
-    def error(self, event: LogEvent, /, **fields: Any) -> None:
+    def error(self, event: LogEvent, **fields: Any) -> None:
         """Log an event that needs an operator."""
 
-    def exception(self, event: LogEvent, /, **fields: Any) -> None:
+    def exception(self, event: LogEvent, **fields: Any) -> None:
         """Log an event that needs an operator, with the traceback of the current exception."""
 
 

@@ -39,6 +39,29 @@ class Buyer(Answer):
     name: Name | None = None
 
 
+class ThirdSubjectIdentifier(Answer):
+    """The identifier of a third party."""
+
+    type: Literal["Nip", "InternalId", "VatUe", "Other", "None"]
+    value: Annotated[str, Field(max_length=50)] | None = None
+
+
+class ThirdSubject(Answer):
+    """A third party."""
+
+    identifier: ThirdSubjectIdentifier
+    name: Name | None = None
+    role: int
+
+
+class AuthorizedSubject(Answer):
+    """The authorised entity."""
+
+    nip: Annotated[str, Field(min_length=10, max_length=10)]
+    name: Name | None = None
+    role: int
+
+
 class InvoiceMetadata(Answer):
     """Metadata of one accepted invoice."""
 
@@ -60,6 +83,9 @@ class InvoiceMetadata(Answer):
     is_self_invoicing: bool
     has_attachment: bool
     invoice_hash: Sha256
+    hash_of_corrected_invoice: Sha256 | None = None
+    third_subjects: list[ThirdSubject] | None = None
+    authorized_subject: AuthorizedSubject | None = None
 
 
 class MetadataFound(Answer):

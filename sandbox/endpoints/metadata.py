@@ -13,7 +13,7 @@ from sandbox.endpoints.results import is_stored, stored_at
 from sandbox.errors import bad
 from sandbox.guard import Body, Call, Endpoint, Moment, read_json
 from sandbox.ids import KSEF_NUMBER
-from sandbox.pool.facts import Facts, facts_of, facts_of_package
+from sandbox.pool.facts import Facts, OtherParty, facts_of, facts_of_package
 from sandbox.state.records.sessions import Accepted, Session
 
 MOST_RECORDS = 10_000
@@ -126,6 +126,8 @@ def _is_party(call: Call, filters: _Filters, place: Accepted, facts: Facts) -> b
     return {
         "Subject1": place.invoice.verdict.seller_nip == nip,
         "Subject2": facts.buyer_type == "Nip" and facts.buyer_value == nip,
+        "Subject3": any(one.identifier == ("Nip", nip) for one in facts.third),
+        "SubjectAuthorized": facts.authorized is not None and facts.authorized.identifier == ("Nip", nip),
     }.get(filters.subject_type, False)
 
 
@@ -187,7 +189,19 @@ def _metadata(call: Call, place: Accepted, facts: Facts) -> dict[str, Any]:
         "isSelfInvoicing": facts.self_invoicing,
         "hasAttachment": facts.attachment,
         "invoiceHash": document.sha256,
+        "hashOfCorrectedInvoice": invoice.corrected_hash,
+        "thirdSubjects": [_third(party) for party in facts.third] or None,
+        "authorizedSubject": _authorized(facts.authorized) if facts.authorized is not None else None,
     }
+
+
+def _third(party: OtherParty) -> dict[str, Any]:
+    kind, value = party.identifier
+    return {"identifier": {"type": kind, "value": value}, "name": party.name, "role": party.role}
+
+
+def _authorized(party: OtherParty) -> dict[str, Any]:
+    return {"nip": party.identifier[1], "name": party.name, "role": party.role}
 
 
 ENDPOINTS = (

@@ -13,6 +13,15 @@ _NET = re.compile(r"P_13_[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
+class OtherParty:
+    """A third party, or the authorised entity, whose identifier is a NIP."""
+
+    identifier: tuple[str, str | None]
+    name: str | None
+    role: int
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Parties, amounts and flags of an invoice."""
 
@@ -26,6 +35,8 @@ class Facts:
     gross: float = 0.0
     self_invoicing: bool = False
     attachment: bool = False
+    third: tuple[OtherParty, ...] = ()
+    authorized: OtherParty | None = None
 
 
 def facts_of_package(package: Path, compression: str) -> dict[str, Facts]:
@@ -56,12 +67,26 @@ def facts_of(content: bytes) -> Facts:
         gross=round(gross, 2),
         self_invoicing=_text(_child(body, "Adnotacje"), "P_17") == "1",
         attachment=_child(root, "Zalacznik") is not None,
+        third=tuple(_other_party(node, "Rola") for node in root if _name(node) == "Podmiot3"),
+        authorized=_authorized(_child(root, "PodmiotUpowazniony")),
     )
 
 
-def _identifier(buyer: etree._Element | None) -> tuple[str, str | None]:
-    for tag, kind in (("NIP", "Nip"), ("NrVatUE", "VatUe"), ("NrID", "Other")):
-        value = _text(buyer, tag)
+def _other_party(element: etree._Element, role: str) -> OtherParty:
+    """Read a party with a role; a role in words (RolaInna) has the number 0."""
+    named = _child(element, "DaneIdentyfikacyjne")
+    number = (_text(element, role) or "").removeprefix("+")
+    return OtherParty(_identifier(named), _text(named, "Nazwa"), int(number) if number.isdecimal() else 0)
+
+
+def _authorized(element: etree._Element | None) -> OtherParty | None:
+    party = _other_party(element, "RolaPU") if element is not None else None
+    return party if party is not None and party.identifier[0] == "Nip" else None
+
+
+def _identifier(party: etree._Element | None) -> tuple[str, str | None]:
+    for tag, kind in (("NIP", "Nip"), ("IDWew", "InternalId"), ("NrVatUE", "VatUe"), ("NrID", "Other")):
+        value = _text(party, tag)
         if value is not None:
             return kind, value
     return "None", None

@@ -11,16 +11,34 @@ from app.observability.log_events import LogEvent
 ROOT = Path(__file__).resolve().parents[2]
 DECLARED = {name for group in get_args(LogEvent) for name in (get_args(group) or (group,))}
 
+OF_EVERY_LINE = {"event", "level", "logger", "timestamp", "exception", "stack", "method_name"}
+"""Names that structlog gives its own meaning. A field of such a name breaks the call, or is overwritten."""
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
-def _calls() -> Iterator[tuple[str, ast.Call]]:
+def _all_calls() -> Iterator[tuple[str, ast.Call]]:
     for top in ("app", "workers"):
         for path in sorted((ROOT / top).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                match node:
-                    case ast.Call(func=ast.Attribute(value=ast.Name(id="log"), attr=level)) if level in LEVELS:
-                        yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+                if isinstance(node, ast.Call):
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def _calls() -> Iterator[tuple[str, ast.Call]]:
+    for place, call in _all_calls():
+        match call.func:
+            case ast.Attribute(value=ast.Name(id="log"), attr=level) if level in LEVELS:
+                yield place, call
+
+
+def _calls_that_bind() -> Iterator[tuple[str, ast.Call]]:
+    for place, call in _all_calls():
+        match call.func:
+            case (
+                ast.Name(id="log_fields" | "add_log_fields")
+                | ast.Attribute(attr="bind_contextvars" | "bound_contextvars")
+            ):
+                yield place, call
 
 
 def _log_calls() -> Iterator[tuple[str, ast.expr]]:
@@ -59,6 +77,15 @@ def test_fields_that_name_a_thing_have_its_public_id() -> None:
         and not re.search(r"public_id|\bknown\.get\(|f'(ses|upl|inv)_", ast.unparse(keyword.value))
     ]
     assert raw == [], "a row's number or a bare UUID helps nobody who searches for an id"
+
+
+def test_no_field_has_a_name_that_structlog_uses_itself() -> None:
+    assert [
+        f"{place}: {keyword.arg}"
+        for place, call in (*_calls(), *_calls_that_bind())
+        for keyword in call.keywords
+        if keyword.arg in OF_EVERY_LINE
+    ] == []
 
 
 def test_no_field_is_called_by_a_raw_id() -> None:

@@ -340,7 +340,7 @@ class Dispatcher:
         except Exception:
             # A receiver cannot cause this. A defect of ours with one delivery must not stop the deliveries of all endpoints.
             async with self._names.logged(self._context.store, endpoint_id=target.id):
-                log.exception("delivery_crashed", event=body.event_id)
+                log.exception("delivery_crashed", webhook_event=body.event_id)
             return Attempt(Outcome.UNREACHABLE, 0, answer="not sent: an internal error, see the log")
 
     async def _pool_of(self, endpoint: ActiveEndpoint) -> PoolInUse:

@@ -18,7 +18,7 @@ from app.errors import ConfigurationError
 from app.observability.logs import configure_logging
 from app.process.serve_lock import ServeLock
 from app.settings import Settings, load_settings
-from app.store.audit.actor import set_actor
+from app.store.audit.actor import acting_as
 from app.store.backup.make import make_backup
 from app.store.backup.restore import Restore
 from app.store.blobs import is_local, local_folder
@@ -80,8 +80,7 @@ def restore(path: Path, *, send_at_once: bool, as_json: bool) -> None:
     with file:
         data_dir = prepare_data_folder(settings.data_dir)
         configure_logging(settings)
-        set_actor(operator())
-        with closing(ServeLock(data_dir)), _shown_progress() as show:
+        with acting_as(operator()), closing(ServeLock(data_dir)), _shown_progress() as show:
             try:
                 restored = Restore(settings, send_at_once=send_at_once, progress=show).run(file)
             except OSError as error:

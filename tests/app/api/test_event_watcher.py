@@ -146,14 +146,19 @@ async def test_a_database_that_is_away_is_asked_again(monkeypatch: pytest.Monkey
 
 
 def test_seats_are_bounded_for_a_tenant_and_for_all() -> None:
-    watcher = EventWatcher(ToldFeed(), most=3, most_of_a_tenant=2)
+    watcher = EventWatcher(ToldFeed(), most=3, most_for_newcomers=2, most_of_a_tenant=2)
     with watcher.waiter_slot(1), watcher.waiter_slot(1):
         with pytest.raises(Busy, match="of this tenant"), watcher.waiter_slot(1):
             pass
         with watcher.waiter_slot(2):
-            with pytest.raises(Busy, match="too many"), watcher.waiter_slot(3):
+            with pytest.raises(Busy, match="too many"), watcher.waiter_slot(2):
                 pass
             assert watcher.waiting == 3
+            with watcher.waiter_slot(3), watcher.waiter_slot(4):
+                for tenant in (3, 5):
+                    with pytest.raises(Busy, match="too many"), watcher.waiter_slot(tenant):
+                        pass
+                assert watcher.waiting == 5, "the places of newcomers are bounded, too"
     assert watcher.waiting == 0
     with watcher.waiter_slot(1):
         assert watcher.waiting == 1

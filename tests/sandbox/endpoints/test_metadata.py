@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.ksef_by_hand import HandClient, invoice
+from tests.support.ksef_by_hand import HandClient, invoice, sha256
+from tests.support.ksef_online_by_hand import OnlineSession
 from tests.support.sandbox_process import SandboxHandle
 
 DAY = timedelta(days=1)
@@ -38,6 +39,52 @@ def test_metadata_has_the_hash_and_the_number_of_each_invoice(client: HandClient
     assert query(client, sellerNip="5265877635").json()["invoices"] == []
     assert query(client, invoiceNumber="M/3").json()["invoices"][0]["invoiceNumber"] == "M/3"
     assert query(client, subjectType="Subject2").json()["invoices"] == []
+
+
+def party(tag: str, identifier: str, role: str) -> str:
+    address = "<Adres><KodKraju>PL</KodKraju><AdresL1>ul. Boczna 3</AdresL1></Adres>"
+    return f"<{tag}><DaneIdentyfikacyjne>{identifier}<Nazwa>Inny</Nazwa></DaneIdentyfikacyjne>{address}{role}</{tag}>"
+
+
+def test_metadata_names_third_parties_and_the_authorised_entity_and_lists_to_them(
+    client: HandClient, another: Callable[[], HandClient]
+) -> None:
+    third, bailiff = another().login(), another().login()
+    parties = (
+        party("Podmiot3", f"<NIP>{third.nip}</NIP>", "<Rola>2</Rola>"),
+        party("Podmiot3", f"<IDWew>{client.nip}-12345</IDWew>", "<Rola>8</Rola>"),
+        party("Podmiot3", "<KodUE>DE</KodUE><NrVatUE>123456789</NrVatUE>", "<Rola>4</Rola><Udzial>50</Udzial>"),
+        party("Podmiot3", "<BrakID>1</BrakID>", "<RolaInna>1</RolaInna><OpisRoli>płatnik</OpisRoli>"),
+        party("PodmiotUpowazniony", f"<NIP>{bailiff.nip}</NIP>", "<RolaPU>2</RolaPU>"),
+    )
+    client.send_documents({
+        "1.xml": invoice("T/1", client.nip, third="".join(parties)), "2.xml": invoice("T/2", client.nip)
+    })  # fmt: skip
+    (row,) = query(client, invoiceNumber="T/1").json()["invoices"]
+    assert row["thirdSubjects"] == [
+        {"identifier": {"type": kind, "value": value}, "name": "Inny", "role": role}
+        for kind, value, role in (
+            ("Nip", third.nip, 2),
+            ("InternalId", f"{client.nip}-12345", 8),
+            ("VatUe", "123456789", 4),
+            ("None", None, 0),
+        )
+    ]
+    assert row["authorizedSubject"] == {"nip": bailiff.nip, "name": "Inny", "role": 2}
+    (plain,) = query(client, invoiceNumber="T/2").json()["invoices"]
+    assert (plain["thirdSubjects"], plain["authorizedSubject"], plain["hashOfCorrectedInvoice"]) == (None, None, None)
+    for reader, kind in ((third, "Subject3"), (bailiff, "SubjectAuthorized")):
+        listed = query(reader, subjectType=kind).json()["invoices"]
+        assert [one["invoiceNumber"] for one in listed] == ["T/1"], kind
+
+
+def test_metadata_of_a_technical_correction_has_the_hash_of_the_rejected_document(client: HandClient) -> None:
+    broken = invoice("C/1", client.nip, day="2099-01-01")
+    session = OnlineSession(client).open()
+    session.send(broken, offlineMode=True)
+    session.send(invoice("C/1", client.nip), offlineMode=True, hashOfCorrectedInvoice=sha256(broken))
+    (row,) = query(client).json()["invoices"]
+    assert row["hashOfCorrectedInvoice"] == sha256(broken)
 
 
 @pytest.mark.parametrize(

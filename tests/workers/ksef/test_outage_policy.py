@@ -21,6 +21,7 @@ from app.ksef.errors import KsefError, Outcome, TransportFailed
 from app.ksef.latarnia import Latarnia
 from app.ksef.transport import LimitGroup
 from app.settings import Settings
+from app.store.sessions.ownership import OwnershipLost
 from app.store.sessions.session import Session
 from app.store.store import Store
 from tests.support.ports import reserved_port
@@ -92,6 +93,14 @@ async def _packed(context: WorkerContext, count: int = 3, start: int = 0) -> Ses
     tenant = tenants[0] if tenants else await add_tenant(context.store)
     await read(context, await add_upload(context.store, tenant, zip_of(invoices(count, start=start))))
     return (await seal_and_pack(context, tenant))[-1]
+
+
+@asynccontextmanager
+async def _owned(context: WorkerContext, session: Session) -> AsyncIterator[tuple[WorkerContext, Session]]:
+    """Own the session as its job does, whose row has another epoch since the last owner."""
+    async with context.owning(session.id) as owned:
+        assert owned is not None, "the last job left the session owned"
+        yield owned
 
 
 async def _try(context: WorkerContext, session: Session) -> float:
@@ -177,11 +186,18 @@ async def test_an_order_to_pause_holds_back_sending_and_nothing_else(road: Worke
     async with _requests(road) as seen:
         await _try(road, session)
         assert seen == []
-    for action in (Action.OPEN, Action.STORE_PARTS, Action.CLOSE):
-        with pytest.raises(RetryLater, match="maintenance"):
-            await outage.before_action(road, session, action)
-    for action in (Action.POLL_STATUS, Action.READ_RESULTS, Action.LIST_INVOICES, Action.RENEW_KEY, Action.END_DEAD):
-        await outage.before_action(road, session, action)
+    async with _owned(road, session) as (context, ours):
+        for action in (Action.OPEN, Action.STORE_PARTS, Action.CLOSE):
+            with pytest.raises(RetryLater, match="maintenance"):
+                await outage.before_action(context, ours, action)
+        for action in (
+            Action.POLL_STATUS,
+            Action.READ_RESULTS,
+            Action.LIST_INVOICES,
+            Action.RENEW_KEY,
+            Action.END_DEAD,
+        ):
+            await outage.before_action(context, ours, action)
     await road.store.outages.order(road.ksef_health.ksef_url, None, now=road.clock())
     await carry_one(road, session.id)
 
@@ -200,10 +216,20 @@ async def test_a_silence_holds_back_calls_to_the_api_but_not_parts_whose_links_r
 ) -> None:
     session = await _packed(dark)
     await _fall_silent(dark, session, hands)
-    for action in (Action.OPEN, Action.CLOSE, Action.POLL_STATUS, Action.READ_RESULTS, Action.LIST_INVOICES):
-        with pytest.raises(RetryLater):
-            await outage.before_action(dark, session, action)
-    await outage.before_action(dark, session, Action.STORE_PARTS)
+    async with _owned(dark, session) as (context, ours):
+        for action in (Action.OPEN, Action.CLOSE, Action.POLL_STATUS, Action.READ_RESULTS, Action.LIST_INVOICES):
+            with pytest.raises(RetryLater):
+                await outage.before_action(context, ours, action)
+        await outage.before_action(context, ours, Action.STORE_PARTS)
+
+
+async def test_a_worker_that_lost_the_session_puts_nothing_off_for_its_new_owner(
+    dark: WorkerContext, hands: Hands
+) -> None:
+    before = await _packed(dark)
+    await _fall_silent(dark, before, hands)
+    with pytest.raises(OwnershipLost):
+        await outage.before_action(dark, before, Action.OPEN)
 
 
 async def _watched(ksef_health: KsefHealthMonitor, error: Exception | None) -> None:

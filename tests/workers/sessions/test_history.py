@@ -25,6 +25,8 @@ CONVERTED: set[StrEnum] = {
     *(state for state in InvoiceState if state.is_final),
     *Outcome,
 }
+ONLY_IN_OLD_ROWS = {HistoryOutcome.FOUND_OURS}
+"""Outcomes that earlier versions wrote. Their rows are still read, so the words stay declared, and no module writes them."""
 
 
 def _written(enum: str) -> set[str]:
@@ -48,16 +50,18 @@ def test_every_declared_action_is_written() -> None:
 
 def test_every_declared_outcome_is_written() -> None:
     converted = {HistoryOutcome(value).name for value in CONVERTED}
-    assert {outcome.name for outcome in HistoryOutcome} == _written("HistoryOutcome") | converted
+    old = {outcome.name for outcome in ONLY_IN_OLD_ROWS}
+    written = _written("HistoryOutcome") | converted
+    assert {outcome.name for outcome in HistoryOutcome} - old == written
 
 
 def test_the_words_that_users_and_rows_know_never_change() -> None:
-    actions = "receive check seal pack enter open put-part close status results upo upo-link duplicates finish verdict"
+    actions = "receive check seal pack enter open put-part close status results upo upo-link duplicates finish resolve verdict"
     outcomes = (
         "received queued invalid duplicate accepted rejected failed sealed packed opening open closing processing completed "
         "asking opened key-unknown our-fault stored part-damaged closed close-forbidden too-late part-missing not-seen "
         "session-unknown session-gone results-incomplete not-done no-answer rate-limited blocked refused try_again unknown "
-        "doubtful found-ours"
+        "doubtful suspected unresolved found-ours"
     )
     assert [action.value for action in HistoryAction] == actions.split()
     assert [outcome.value for outcome in HistoryOutcome] == outcomes.split()

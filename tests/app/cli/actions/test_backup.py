@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.cli.exit_codes import DENIED, OK, UNREACHABLE, USAGE
+from app.cli.operator import operator
 from app.process.serve_lock import ServeLock
+from app.store.audit.actor import WORKER, Actor, current_actor
 from app.store.backup.restore import Restore
 from tests.app.cli.conftest import Ksefd
 
@@ -100,3 +102,19 @@ def test_a_full_disk_ends_a_restore_with_one_line(
     ran = ksefd("restore", str(tmp_path / "b.tar"), data_dir=str(tmp_path / "var"))
     assert ran.code == USAGE
     assert "No space left on device; run it again" in ran.err
+
+
+def test_a_restore_acts_as_the_operator_until_it_ends(
+    ksefd: Ksefd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "b.tar").write_bytes(b"")
+    actors: list[Actor] = []
+
+    def failing(restore: Restore, file: object) -> None:
+        actors.append(current_actor())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Restore, "run", failing)
+    ksefd("restore", str(tmp_path / "b.tar"), data_dir=str(tmp_path / "var"))
+    assert actors == [operator()]
+    assert current_actor() == WORKER

@@ -7,6 +7,8 @@ import anyio
 import pytest
 from psycopg import errors
 
+from app.cli.local_store import local_store
+from app.cli.operator import operator
 from app.settings import Settings
 from app.store.audit.actor import Actor, acting_as
 from app.store.audit.acts import Act
@@ -52,6 +54,14 @@ async def test_an_act_is_in_the_audit_with_who_did_it(store: Store) -> None:
     assert {row["details"] for row in rows} == {'{"label":"erp"}'}
     checked = await store.audit.check()
     assert (checked.rows, checked.fault) == (3, None)
+
+
+async def test_a_command_acts_as_the_operator_while_its_store_is_open(settings: Settings, store: Store) -> None:
+    async with local_store(settings) as opened:
+        await _act(opened)
+    await _act(store, "key_2")
+    actors = [row["actor"] for row in await store.audit.after(AuditFilter(), number=0)]
+    assert actors == [operator().name, "worker"]
 
 
 async def test_an_audit_without_rows_fits(store: Store) -> None:
