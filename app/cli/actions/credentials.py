@@ -16,17 +16,16 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from app.cli.exit_codes import UsageProblem
-from app.cli.formats import moment
 from app.errors import ConfigurationError
 from app.forms.nip import is_nip
 from app.ksef.login.certificates import SigningIdentity, load_certificate, self_signed_seal
+from app.ksef.login.credential_files.blocks import MAX_FILE_BYTES
+from app.ksef.login.credential_files.reader import read_credential_files
 from app.ksef.login.login import TokenCredentials, XadesCredentials
 from app.settings import KsefEnvironment, Settings
 
 _NIP: Final = re.compile(r"[1-9]((\d[1-9])|([1-9]\d))\d{7}", re.ASCII)
 """KSeF API 2.9, pattern of a Nip context identifier."""
-
-_MAX_FILE_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,8 @@ def read_credential(
 ) -> tuple[str, dict[str, str]]:
     """Read the credential and return its kind and the parts to store.
 
-    Raises UsageProblem when not exactly one source is given or a file cannot be read, CertificateUnusable when
-    certificate, key and password do not fit, ConfigurationError for a self-signed one outside the test environment.
+    Raises UsageProblem when not exactly one source is given or a file cannot be read, CredentialRefused when
+    certificate, key and password cannot be used, ConfigurationError for a self-signed one outside the test environment.
     """
     chosen = [source.self_signed, source.ksef_token_file is not None, source.certificate_file is not None]
     if sum(chosen) != 1:
@@ -79,14 +78,13 @@ def read_credential(
     if source.ksef_token_file is not None:
         return "ksef_token", {"token": _secret_line(source.ksef_token_file, "KSeF token")}
     assert source.certificate_file is not None  # noqa: S101 - exactly one of three is given, and the other two are not
-    identity = load_certificate(
+    credential = read_credential_files(
         _read(source.certificate_file),
         _read(source.key_file) if source.key_file else None,
         _secret_line(source.password_file, "password").encode() if source.password_file else None,
+        now=now,
     )
-    if identity.valid_until <= now:
-        raise UsageProblem(f"the certificate ended on {moment(identity.valid_until)}")
-    return "certificate", stored_identity(identity)
+    return "certificate", stored_identity(credential.identity)
 
 
 def stored_identity(identity: SigningIdentity) -> dict[str, str]:
@@ -113,7 +111,10 @@ def certificate_end(kind: str, parts: Mapping[str, str]) -> datetime | None:
 
 def _secret_line(path: Path, what: str) -> str:
     try:
-        text = _read(path).decode("utf-8").strip("\r\n")
+        data = _read(path)
+        # PowerShell writes UTF-16 with a byte order mark, Notepad UTF-8 with one.
+        marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = data.decode("utf-16" if marked else "utf-8-sig").strip("\r\n")
     except UnicodeDecodeError as error:
         raise UsageProblem(f"{path} holds no {what}: it is not a text file") from error
     if not text.strip():
@@ -127,6 +128,7 @@ def _secret_line(path: Path, what: str) -> str:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_FILE_BYTES)
+            # One byte too many shows that a file is too large, which its reader refuses.
+            return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise UsageProblem(f"cannot read {path}: {error.strerror}") from error

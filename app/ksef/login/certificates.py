@@ -1,4 +1,4 @@
-"""Certificates for login: reads an operator's files, and makes a certificate for the test environment."""
+"""Certificates for login: loads stored ones, and makes a certificate for the test environment."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,9 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
-    load_der_private_key,
     load_pem_private_key,
-    pkcs12,
 )
 from cryptography.x509.oid import NameOID
 
@@ -46,69 +44,28 @@ class SigningIdentity:
         return self.certificate.not_valid_after_utc
 
 
-def load_certificate(certificate: bytes, key: bytes | None = None, password: bytes | None = None) -> SigningIdentity:
-    """Read a certificate and its key: PEM or DER with a separate key, PEM with the key inside, or PKCS#12.
+def load_certificate(certificate: bytes, key: bytes) -> SigningIdentity:
+    """Load a certificate and its key as the store keeps them: PEM, the key without a password.
 
-    Of several PEM certificates the one that fits the key is used. Takes up to a second of CPU for an
-    encrypted key. Raises CertificateUnusable, whose message has the next step and neither the password nor the key.
+    The files of people are read by `credential_files`. Raises CertificateUnusable when the two cannot be used.
     """
-    if key is None and b"-----BEGIN" not in certificate:
-        return _from_pkcs12(certificate, password)
-    candidates = _certificates(certificate)
-    private_key = _private_key(key if key is not None else certificate, password)
-    public_bytes = _public_bytes(private_key)
-    for candidate in candidates:
-        if candidate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == public_bytes:
-            return SigningIdentity(candidate, private_key)
-    raise CertificateUnusable(
-        "the private key does not belong to the certificate: give the pair that was issued together"
-    )
-
-
-def _from_pkcs12(data: bytes, password: bytes | None) -> SigningIdentity:
     try:
-        key, certificate, _ = pkcs12.load_key_and_certificates(data, password)
-    except ValueError as error:
-        raise CertificateUnusable(
-            "the certificate file is not PKCS#12 with this password; for a DER certificate give the key file too"
-        ) from error
-    if key is None or certificate is None:
-        raise CertificateUnusable("the PKCS#12 file has no certificate with a private key")
-    return SigningIdentity(certificate, _usable(key))
-
-
-def _certificates(data: bytes) -> list[x509.Certificate]:
-    try:
-        if b"-----BEGIN" in data:
-            return x509.load_pem_x509_certificates(data)
-        return [x509.load_der_x509_certificate(data)]
-    except ValueError as error:
-        raise CertificateUnusable("the certificate is neither PEM nor DER") from error
-
-
-def _private_key(data: bytes, password: bytes | None) -> PrivateKey:
-    load = load_pem_private_key if b"-----BEGIN" in data else load_der_private_key
-    try:
-        return _usable(load(data, password))
-    except TypeError as error:
-        # cryptography raises TypeError when a password is missing, or is given for a key without one.
-        if password is not None:
-            return _private_key(data, None)
-        raise CertificateUnusable("the private key is encrypted: give its password") from error
-    except ValueError as error:
-        raise CertificateUnusable("the private key cannot be read: wrong password or not a key") from error
+        loaded = SigningIdentity(x509.load_pem_x509_certificate(certificate), _usable(load_pem_private_key(key, None)))
+    except (ValueError, TypeError) as error:
+        raise CertificateUnusable("the stored certificate or its key cannot be read") from error
+    if _public_bytes(loaded.certificate) != _public_bytes(loaded.private_key):
+        raise CertificateUnusable("the stored private key does not belong to the certificate")
+    return loaded
 
 
 def _usable(key: object) -> PrivateKey:
-    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         return key
-    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size >= 256:
-        return key
-    raise CertificateUnusable("KSeF takes RSA keys from 2048 bits and elliptic curves from 256 bits")
+    raise CertificateUnusable("KSeF takes RSA keys and elliptic curves")
 
 
-def _public_bytes(key: PrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+def _public_bytes(holder: x509.Certificate | PrivateKey) -> bytes:
+    return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def self_signed_seal(nip: str, name: str, *, now: datetime) -> tuple[bytes, bytes]:
