@@ -74,6 +74,31 @@ async def reconcile(
     """
     client = await context.ksef.of(tenant.id)
     changes: list[Change] = []
+    while await _reconcile_sessions(context, client, tenant, since, changes, dry_run=dry_run, patient=patient):
+        if dry_run:
+            return changes
+        if not patient:
+            raise RetryLater("KSeF still processes a session that our records do not have", seconds=_PROCESSING_SECONDS)
+        await anyio.sleep(_PROCESSING_SECONDS)
+    if not dry_run:
+        await context.store.tenants.end_reconciliation(tenant.id, since=since)
+        # No lane was sealed meanwhile, not even one that was due or flushed.
+        for lane_id in await context.store.reconciling.queued_lanes(tenant.id):
+            await context.seal_soon(lane_id)
+    return changes
+
+
+async def _reconcile_sessions(
+    context: WorkerContext,
+    client: KsefClient,
+    tenant: Tenant,
+    since: datetime,
+    changes: list[Change],
+    *,
+    dry_run: bool,
+    patient: bool,
+) -> bool:
+    """Reconcile all processed sessions once and add what changed; return whether KSeF still processes one that we do not have."""
     waiting = False
     for listed in await _listed(client, since):
         if listed.status.code == _PROCESSING:
@@ -91,17 +116,7 @@ async def reconcile(
                 await anyio.sleep(used.wait_seconds)
         if not dry_run and not waiting and listed.date_created is not None:
             await context.store.reconciling.advance(tenant.id, until=listed.date_created)
-    if waiting and not dry_run:
-        if not patient:
-            raise RetryLater("KSeF still processes a session that our records do not have", seconds=_PROCESSING_SECONDS)
-        await anyio.sleep(_PROCESSING_SECONDS)
-        return changes + await reconcile(context, tenant, since, patient=True)
-    if not dry_run:
-        await context.store.tenants.end_reconciliation(tenant.id, since=since)
-        # No lane was sealed meanwhile, not even one that was due or flushed.
-        for lane_id in await context.store.reconciling.queued_lanes(tenant.id):
-            await context.seal_soon(lane_id)
-    return changes
+    return waiting
 
 
 async def _listed(client: KsefClient, since: datetime) -> list[ListedSession]:

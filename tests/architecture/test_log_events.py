@@ -76,7 +76,7 @@ def test_fields_that_name_a_thing_have_its_public_id() -> None:
         if keyword.arg in named
         and not re.search(r"public_id|\bknown\.get\(|f'(ses|upl|inv)_", ast.unparse(keyword.value))
     ]
-    assert raw == [], "a row's number or a bare UUID helps nobody who searches for an id"
+    assert raw == [], "a row's number or a bare UUID is not found by a search for a public id"
 
 
 def test_no_field_has_a_name_that_structlog_uses_itself() -> None:
